@@ -1,0 +1,1 @@
+"""Rows and their Arrow schemas: the ground floor, which imports nothing above it."""

@@ -1,0 +1,103 @@
+"""What happened to the records that did not become pairs: duplicates and rejects."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from schemas.fields import arrow_schema, doc
+
+AUDIT_SCHEMA_VERSION = "1.0.0"
+
+
+class Stage(StrEnum):
+    """Steps that can end a record's way, in the order they run."""
+
+    READ = "read"
+    ASSEMBLE = "assemble"
+    FILTER = "filter"
+    LANGUAGE = "language"
+    DEDUP = "dedup"
+    PAIR = "pair"
+
+
+class Reason(StrEnum):
+    """The closed list of reasons for a reject. A new reason is added here or it does not exist."""
+
+    # read
+    UNREADABLE_FILE = "unreadable_file"
+    MALFORMED_ROW = "malformed_row"
+    ROW_TOO_LARGE = "row_too_large"
+    MISSING_FIELD = "missing_field"
+    BAD_VALUE = "bad_value"
+    NOT_A_QUESTION_OR_ANSWER = "not_a_question_or_answer"
+    # assemble
+    REPEATED_ID = "repeated_id"
+    ORPHAN_RESPONSE = "orphan_response"
+    TOO_FEW_RESPONSES = "too_few_responses"
+    # filter
+    TAKEDOWN = "takedown"
+    EMPTY = "empty"
+    TOO_SHORT = "too_short"
+    TOO_LONG = "too_long"
+    CLOSED = "closed"
+    FLAGGED = "flagged"
+    PROMPT_REJECTED = "prompt_rejected"
+    # language
+    LANGUAGE = "language"
+    # dedup
+    PROMPT_DUPLICATE = "prompt_duplicate"
+    # pair
+    SCORE_TOO_LOW = "score_too_low"
+    PROMPT_SCORE_TOO_LOW = "prompt_score_too_low"
+    EDITED = "edited"
+    DELETED_AUTHOR = "deleted_author"
+    PROMPT_AUTHOR = "prompt_author"
+    STAFF = "staff"
+    TOO_NEW = "too_new"
+    SAME_AUTHOR = "same_author"
+    TIED = "tied"
+    NOT_LATER = "not_later"
+    MARGIN_TOO_SMALL = "margin_too_small"
+    RATIO_TOO_SMALL = "ratio_too_small"
+    GAP_TOO_LONG = "gap_too_long"
+    PAIR_CAP = "pair_cap"
+    NO_PAIR = "no_pair"
+
+
+class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A record that was read and is in no pair."""
+
+    id: Annotated[str, doc("post id, or '<file>@<byte offset>' when the record has no id")]
+    stage: Annotated[Stage, doc("step that rejected it")]
+    reason: Annotated[Reason, doc("closed list, see Reason")]
+    detail: Annotated[str, doc("what was found, e.g. the value against the limit; may be ''")] = ""
+
+
+class DuplicateRule(StrEnum):
+    """How a duplicate was recognised."""
+
+    EXACT = "exact"
+    NEAR = "near"
+    NEAR_CHAIN = "near_chain"
+
+
+class Duplicate(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A post that was removed because another post says the same."""
+
+    removed_id: Annotated[str, doc("post that was removed")]
+    kept_id: Annotated[str, doc("post that stays in its place")]
+    similarity: Annotated[
+        float, doc("exact Jaccard similarity of the two posts' shingle sets, 0 to 1")
+    ]
+    rule: Annotated[
+        DuplicateRule,
+        doc(
+            "'exact': equal normalised text; 'near': similarity >= threshold; 'near_chain': "
+            "linked to the kept post through other near-duplicates"
+        ),
+    ]
+
+
+REJECTED_SCHEMA = arrow_schema(Rejected, version=AUDIT_SCHEMA_VERSION)
+DUPLICATE_SCHEMA = arrow_schema(Duplicate, version=AUDIT_SCHEMA_VERSION)

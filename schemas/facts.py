@@ -1,0 +1,32 @@
+"""Facts about posts that live in other files than the posts, and counts for the accounting."""
+
+from typing import Annotated
+
+import msgspec
+
+from schemas.fields import doc
+from schemas.post import ClosedAs
+
+
+class PostFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """What a source knows of a post from elsewhere: dated votes, flags, closing, author's name.
+
+    A post may have several (one per file it was found in); assembly merges them, and a field
+    that is None, empty or 0 says nothing.
+    """
+
+    id: Annotated[str, doc("id of the post")]
+    up_days: Annotated[tuple[int, ...], doc("UTC day numbers of upvotes, any order")] = ()
+    down_days: Annotated[tuple[int, ...], doc("UTC day numbers of downvotes, any order")] = ()
+    accepted_day: Annotated[int | None, doc("UTC day number of the acceptance")] = None
+    flags: Annotated[int, doc("spam and offensive flags, added up")] = 0
+    closed_as: Annotated[ClosedAs | None, doc("why the prompt was closed")] = None
+    author: Annotated[str | None, doc("display name of the author")] = None
+
+
+class Tally(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """`count` records of kind `key` seen at `stage`; summed over the run for the accounting."""
+
+    stage: Annotated[str, doc("a Stage value, or 'write'")]
+    key: Annotated[str, doc("what was counted, e.g. 'posts', 'kept', 'votes_without_post'")]
+    count: Annotated[int, doc("how many")]

@@ -1,0 +1,89 @@
+"""The source-neutral rows between reader and pairing: a Post, and a Thread of them.
+
+Every forum reader produces these and nothing after the reader knows which forum a row
+came from. If a later step needs to, a field is missing here.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from schemas.fields import doc, timestamp
+
+DAY_MS = 86_400_000
+"""Milliseconds per day: ``created_at // DAY_MS`` is the UTC day number of vote dates."""
+
+
+class ClosedAs(StrEnum):
+    """Why a prompt was closed by its forum."""
+
+    DUPLICATE = "duplicate"
+    OFF_TOPIC = "off_topic"
+    UNCLEAR = "unclear"
+    TOO_BROAD = "too_broad"
+    OPINION = "opinion"
+    TOO_LOCALIZED = "too_localized"
+    SPAM = "spam"
+    UNKNOWN = "unknown"
+
+
+class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """One prompt (a question, a submission) or one response to it (an answer, a comment)."""
+
+    id: Annotated[str, doc("'<site>:<id in the source>', unique over all sources")]
+    thread_id: Annotated[str, doc("id of the thread's prompt; equal to `id` for a prompt")]
+    source: Annotated[str, doc("kind of forum, e.g. 'stackexchange'")]
+    site: Annotated[str, doc("host name or community, e.g. 'beer.stackexchange.com'")]
+    url: Annotated[str, doc("public link to the post")]
+    title: Annotated[str, doc("title of a prompt, plain text; '' for a response")] = ""
+    text: Annotated[str, doc("body: markup of the source as read, Markdown after the text step")]
+    tags: Annotated[tuple[str, ...], doc("topic tags of a prompt; () for a response")] = ()
+    created_at: Annotated[int, timestamp("when it was posted, ms since epoch, UTC")]
+    edited_at: Annotated[int | None, timestamp("last edit of the text; None: never edited")] = None
+    score: Annotated[int, doc("upvotes − downvotes as the source reports it; may be negative")]
+    accepted: Annotated[bool, doc("response accepted by the prompt's author")] = False
+    accepted_day: Annotated[
+        int | None, doc("UTC day number of the acceptance; None: unknown or not accepted")
+    ] = None
+    up_days: Annotated[
+        tuple[int, ...] | None,
+        doc("sorted UTC day numbers of the upvotes; None: the source has no dated votes"),
+    ] = None
+    down_days: Annotated[
+        tuple[int, ...] | None,
+        doc("sorted UTC day numbers of the downvotes; None exactly when `up_days` is None"),
+    ] = None
+    flags: Annotated[int, doc("spam and offensive flags that the source reports, >= 0")] = 0
+    author_id: Annotated[
+        str | None, doc("'<site>:u<id>'; None: account deleted or never known")
+    ] = None
+    author: Annotated[str, doc("display name; '' when the source has none")] = ""
+    author_url: Annotated[str | None, doc("public profile; None without an account")] = None
+    by_staff: Annotated[bool, doc("posted in a moderator's or employee's role")] = False
+    license: Annotated[str, doc("licence of the text, SPDX id where one exists")]
+    closed_as: Annotated[ClosedAs | None, doc("why a prompt was closed; None: open")] = None
+    accepted_response_id: Annotated[
+        str | None, doc("for a prompt: id of the response its author accepted")
+    ] = None
+    language: Annotated[str, doc("ISO 639 code from the language step; '' before it")] = ""
+
+    @property
+    def is_prompt(self) -> bool:
+        return self.id == self.thread_id
+
+
+class Thread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A prompt with its responses, ordered by (created_at, id)."""
+
+    prompt: Annotated[Post, doc("the question or submission")]
+    responses: Annotated[tuple[Post, ...], doc("responses, ordered by (created_at, id)")]
+
+    @property
+    def id(self) -> str:
+        return self.prompt.id
+
+
+def prompt_text(prompt: Post) -> str:
+    """Title and body as one prompt: WorldPM's form (arXiv 2505.10527, appendix E)."""
+    return f"{prompt.title}\n\n{prompt.text}" if prompt.title else prompt.text
