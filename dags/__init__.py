@@ -1,0 +1,1 @@
+"""Airflow DAGs over `pipeline`; the top floor."""

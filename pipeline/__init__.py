@@ -1,0 +1,1 @@
+"""Wiring, options, writing out a run's results, and the command line."""

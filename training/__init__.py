@@ -1,0 +1,1 @@
+"""Reward-model training from the shards; stands on `schemas` alone."""
