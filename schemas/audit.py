@@ -72,6 +72,9 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
     stage: Annotated[Stage, doc("step that rejected it")]
     reason: Annotated[Reason, doc("closed list, see Reason")]
     detail: Annotated[str, doc("what was found, e.g. the value against the limit; may be ''")] = ""
+    record: Annotated[
+        str, doc("kind of record: 'post', 'vote', 'user', 'link', 'history', 'file'")
+    ] = "post"
 
 
 class DuplicateRule(StrEnum):

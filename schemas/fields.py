@@ -39,7 +39,7 @@ def unwrap_optional(annotation: Any) -> tuple[Any, bool]:
     if get_origin(annotation) in (typing.Union, types.UnionType):
         members = [member for member in get_args(annotation) if member is not type(None)]
         if len(members) == 1:
-            return members[0], True
+            return field_meta(members[0])[0], True
     return annotation, False
 
 

@@ -36,7 +36,11 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         doc("votes dated after both responses existed (up − down); null without dated votes"),
     ]
     confidence: Annotated[
-        float, doc("probability, from the votes alone, that the preference is real, 0 to 1")
+        float,
+        doc(
+            "probability, 0 to 1, from the votes alone, that later votes put the chosen response "
+            "ahead; see transforms.votes.confidence"
+        ),
     ]
     chosen_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]
     rejected_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]

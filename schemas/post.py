@@ -37,7 +37,8 @@ class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True)
     site: Annotated[str, doc("host name or community, e.g. 'beer.stackexchange.com'")]
     url: Annotated[str, doc("public link to the post")]
     title: Annotated[str, doc("title of a prompt, plain text; '' for a response")] = ""
-    text: Annotated[str, doc("body: markup of the source as read, Markdown after the text step")]
+    text: Annotated[str, doc("body in `markup`; Markdown after the text step")]
+    markup: Annotated[str, doc("'html' or 'markdown': what `text` is written in")] = "html"
     tags: Annotated[tuple[str, ...], doc("topic tags of a prompt; () for a response")] = ()
     created_at: Annotated[int, timestamp("when it was posted, ms since epoch, UTC")]
     edited_at: Annotated[int | None, timestamp("last edit of the text; None: never edited")] = None

@@ -1,12 +1,14 @@
 """What a step does to a thread when it refuses some of its posts."""
 
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
+import apache_beam as beam
 import msgspec
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import Post, Thread
+from transforms.counters import count
 
 MIN_RESPONSES = 2
 """A pair needs two responses."""
@@ -55,3 +57,33 @@ def _reject_all(
     posts: tuple[Post, ...], stage: Stage, reason: Reason, detail: str
 ) -> list[Rejected]:
     return [Rejected(id=post.id, stage=stage, reason=reason, detail=detail) for post in posts]
+
+
+class ApplyOutcome(beam.DoFn):
+    """Run a Thread → Outcome function: threads on the main output, rejects on ``rejected``."""
+
+    COUNT_EVERY = 256
+
+    def __init__(self, owner: type, function: Callable[[Thread], Outcome]) -> None:
+        self._owner = owner
+        self._function = function
+        self._seen = self._kept = 0
+
+    def process(self, thread: Thread) -> Iterator[Any]:
+        outcome = self._function(thread)
+        self._seen += 1
+        if outcome.thread is not None:
+            self._kept += 1
+            yield outcome.thread
+        for rejected in outcome.rejected:
+            yield beam.pvalue.TaggedOutput("rejected", rejected)
+        if self._seen == self.COUNT_EVERY:
+            self._report()
+
+    def finish_bundle(self) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        count(self._owner, "in-threads", self._seen)
+        count(self._owner, "out-threads", self._kept)
+        self._seen = self._kept = 0

@@ -1,0 +1,329 @@
+"""Posts per second of the whole job, against a bare loop over the same functions.
+
+    python -m benchmarks.throughput --posts 200000 --rounds 3
+
+Generates a dump, then runs, in turn and each in a process of its own: a plain Python loop over
+the project's functions that keeps everything in memory; the Beam job in one process; the Beam
+job with two worker processes. All three must find the same pairs. What is quoted are the ratios
+of the medians; peak memory is the sum over the process tree, sampled from /proc (Linux).
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pyarrow.parquet as pq
+
+from pipeline import recipe as recipes
+from schemas.facts import PostFacts
+from schemas.ids import content_hash, hash63
+from schemas.post import Post, Thread
+from transforms.assemble import assemble_threads
+from transforms.dedup import bucket_rows, post_node, post_text
+from transforms.filter import filter_thread
+from transforms.language import label_threads, load_identifier
+from transforms.minhash import shingle_hashes
+from transforms.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.split import split_of
+from transforms.stackexchange_rows import (
+    CLOSED_AS,
+    EventKind,
+    parse_closing,
+    parse_post,
+    parse_user,
+    parse_vote,
+)
+from transforms.text import thread_to_markdown
+from transforms.verdicts import Candidate, Verdict, apply_verdicts, verify_cluster
+from transforms.write import place_of, row_groups
+from transforms.xml_rows import open_input, read_rows
+
+BATCH = 256
+
+
+def rows_of(path: Path, containing: bytes = b"") -> Iterator[tuple[dict[str, str], int]]:
+    """All rows of a table that contain some bytes."""
+    with open_input(str(path)) as stream:
+        for batch in read_rows(stream, 0, path.stat().st_size, containing=containing):
+            yield from zip(batch.rows, batch.offsets, strict=True)
+
+
+def read_facts(folder: Path, site: str) -> dict[str, PostFacts]:
+    """Votes by post, as the pipeline's join gives them."""
+    ups, downs = defaultdict(list), defaultdict(list)
+    accepted, flags = {}, defaultdict(int)
+    for row, _ in rows_of(folder / "Votes.xml"):
+        event = parse_vote(row)
+        if event is None:
+            continue
+        day = event.at_ms // 86_400_000
+        if event.kind == EventKind.UPVOTE:
+            ups[event.post_id].append(day)
+        elif event.kind == EventKind.DOWNVOTE:
+            downs[event.post_id].append(day)
+        elif event.kind == EventKind.ACCEPTANCE:
+            accepted[event.post_id] = day
+        elif event.kind == EventKind.FLAG:
+            flags[event.post_id] += 1
+    closed = {}
+    for row, _ in rows_of(folder / "PostHistory.xml", b'PostHistoryTypeId="10"'):
+        event = parse_closing(row)
+        if event is not None:
+            closed[event.post_id] = max(
+                closed.get(event.post_id, (0, 0)), (event.at_ms, event.kind)
+            )
+    return {
+        f"{site}:{number}": PostFacts(
+            id=f"{site}:{number}",
+            up_days=tuple(ups[number]),
+            down_days=tuple(downs[number]),
+            accepted_day=accepted.get(number),
+            flags=flags[number],
+            closed_as=CLOSED_AS[closed[number][1] - EventKind.CLOSING]
+            if number in closed
+            else None,
+        )
+        for number in ups.keys() | downs.keys() | accepted.keys() | flags.keys() | closed.keys()
+    }
+
+
+def read_posts(folder: Path, site: str) -> list[Post]:
+    """Posts with their authors' names."""
+    names = dict(parse_user(row) for row, _ in rows_of(folder / "Users.xml"))
+    posts = []
+    for row, offset in rows_of(folder / "Posts.xml"):
+        post = parse_post(row, site, True, offset)
+        if isinstance(post, Post):
+            if not post.author and post.author_id:
+                name = names.get(int(row["OwnerUserId"]), "")
+                post = msgspec.structs.replace(post, author=name)
+            posts.append(post)
+    return posts
+
+
+def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, Verdict]]:
+    """MinHash buckets in a dict, then the project's own verification."""
+    posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
+    by_node: dict[int, list[Post]] = defaultdict(list)
+    parent: dict[int, int] = {}
+
+    def find(node: int) -> int:
+        while parent.setdefault(node, node) != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    first: dict[int, int] = {}
+    for start in range(0, len(posts), BATCH):
+        batch = posts[start : start + BATCH]
+        for post in batch:
+            by_node[post_node(post)].append(post)
+        for key, node in bucket_rows(batch, rules).tolist():
+            other = first.setdefault(key, node)
+            if other != node:
+                a, b = find(other), find(node)
+                parent[max(a, b)] = min(a, b)
+    groups: dict[int, list[Post]] = defaultdict(list)
+    for node in list(parent):
+        groups[find(node)] += by_node[node]
+    removed: dict[str, dict[str, Verdict]] = defaultdict(dict)
+    for prompts in (True, False):
+        for root, members in groups.items():
+            chosen = [post for post in members if post.is_prompt is prompts]
+            if len(chosen) < 2:
+                continue
+            texts = [post_text(post) for post in chosen]
+            candidates = [
+                Candidate(
+                    root=root,
+                    id=post.id,
+                    thread_id=post.thread_id,
+                    is_prompt=prompts,
+                    score=post.score,
+                    accepted=post.accepted,
+                    created_at=post.created_at,
+                    content=content_hash(text),
+                    shingles=shingles.astype("<u4").tobytes(),
+                    prompt_removed=post.thread_id in removed.get(post.thread_id, {}),
+                )
+                for post, text, shingles in zip(
+                    chosen, texts, shingle_hashes(texts, rules), strict=True
+                )
+            ]
+            for verdict in verify_cluster(candidates, rules.threshold):
+                removed[verdict.removed_thread_id][verdict.removed_id] = verdict
+    return removed
+
+
+def bare_loop(folder: Path, output: Path) -> int:
+    """The whole job without Beam; returns the number of pairs."""
+    site, recipe = folder.name, recipes.Recipe()
+    filters, languages = recipes.filter_rules(recipe), recipes.language_rules(recipe)
+    rules, identifier = recipes.pairing_rules(recipe), load_identifier("fasttext")
+    threads = []
+    for outcome in assemble_threads(read_posts(folder, site), read_facts(folder, site)):
+        if outcome.thread is not None:
+            filtered = filter_thread(thread_to_markdown(outcome.thread), filters).thread
+            if filtered is not None:
+                threads.append(filtered)
+    labelled = [
+        outcome.thread
+        for start in range(0, len(threads), BATCH)
+        for outcome in label_threads(threads[start : start + BATCH], identifier, languages)
+        if outcome.thread is not None
+    ]
+    removed = find_duplicates(labelled, recipes.minhash_rules(recipe))
+    shares = recipes.split_shares(recipe)
+    by_split: dict[str, list[PairedThread]] = defaultdict(list)
+    for thread in labelled:
+        survivor = thread
+        if thread.id in removed:
+            survivor, _, _ = apply_verdicts(thread, removed[thread.id])
+        if survivor is not None:
+            split = split_of(hash63(thread.id), shares, recipe.seed)
+            paired, _ = pair_thread(SplitThread(thread=survivor, split=split), rules)
+            if paired is not None:
+                by_split[split].append(paired)
+    pairs = 0
+    for split, rows in by_split.items():
+        rows.sort(key=lambda row: (hash63(place_of(row)), place_of(row)))
+        writer = None
+        for table in row_groups(f"data/{split}", rows):
+            writer = writer or pq.ParquetWriter(
+                output / f"{split}.parquet",
+                table.schema,
+                compression="zstd",
+                compression_level=3,
+                use_content_defined_chunking=True,
+                write_page_index=True,
+            )
+            writer.write_table(table)
+            pairs += table.num_rows
+        if writer is not None:
+            writer.close()
+    return pairs
+
+
+def tree_rss(pid: int) -> int:
+    """Resident bytes of a process and its descendants."""
+    total, pending = 0, [pid]
+    while pending:
+        current = pending.pop()
+        try:
+            total += int(Path(f"/proc/{current}/statm").read_text().split()[1]) * 4096
+            for task in Path(f"/proc/{current}/task").iterdir():
+                pending += map(int, (task / "children").read_text().split())
+        except (OSError, IndexError):
+            continue
+    return total
+
+
+def measure(command: list[str]) -> dict[str, float]:
+    """Run a command; wall seconds, peak memory of its tree, and the pairs it reports."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    peak = 0
+
+    def watch() -> None:
+        nonlocal peak
+        while process.poll() is None:
+            peak = max(peak, tree_rss(process.pid))
+            time.sleep(0.1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    output, _ = process.communicate()
+    watcher.join()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
+    return {
+        "seconds": time.perf_counter() - began,
+        "peak": peak,
+        "pairs": int(output.strip().splitlines()[-1]),
+    }
+
+
+def beam_job(folder: Path, output: Path, workers: int) -> int:
+    """The Beam job through its command line; returns the number of pairs."""
+    from pipeline.cli import main
+
+    arguments = ["curate", "--input", f"stackexchange={folder}", "--output", str(output)]
+    code = main([*arguments, "--quiet", "--overwrite", "--workers", str(workers)])
+    if code:
+        raise SystemExit(code)
+    manifest = json.loads((output / "manifest.json").read_text())
+    return sum(manifest["accounting"]["pairs"].values())
+
+
+def main() -> None:
+    """Measure, or be one of the measured processes."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--posts", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--dump", type=Path, help="a folder to use instead of a generated one")
+    parser.add_argument("--modes", default="loop,beam1,beam2")
+    parser.add_argument("--run", choices=("loop", "beam1", "beam2"), help=argparse.SUPPRESS)
+    parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.run == "loop":
+        print(bare_loop(arguments.dump, arguments.output))
+        return
+    if arguments.run:
+        workers = int(arguments.run[-1])
+        print(beam_job(arguments.dump, arguments.output / "dataset", workers))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        dump = arguments.dump
+        if dump is None:
+            command = ["benchmarks.generate_dump", "--posts", str(arguments.posts), "--seed", "1"]
+            subprocess.run([sys.executable, "-m", *command, "--output", temporary], check=True)
+            dump = Path(temporary) / "generated.example.com"
+        with (dump / "Posts.xml").open("rb") as file:
+            posts = sum(line.count(b"<row ") for line in file)
+        results: dict[str, list[dict[str, float]]] = defaultdict(list)
+        for _ in range(arguments.rounds):
+            for mode in arguments.modes.split(","):
+                output = Path(temporary) / mode
+                output.mkdir(exist_ok=True)
+                command = [sys.executable, "-m", "benchmarks.throughput", "--run", mode]
+                command += ["--dump", str(dump), "--output", str(output)]
+                results[mode].append(measure(command))
+                print(f"  {mode}: {results[mode][-1]}", file=sys.stderr)
+    report(results, posts)
+
+
+def report(results: dict[str, list[dict[str, float]]], posts: int) -> None:
+    """Print the table and the ratios."""
+    medians = {
+        mode: statistics.median(run["seconds"] for run in runs) for mode, runs in results.items()
+    }
+    print(f"\n{posts:,} posts\n")
+    print("| | seconds (min, median, max) | posts/s | peak MB | B/post | pairs |")
+    print("|---|---|---:|---:|---:|---:|")
+    for mode, runs in results.items():
+        seconds = [run["seconds"] for run in runs]
+        peak = max(run["peak"] for run in runs)
+        print(
+            f"| {mode} | {min(seconds):.1f}, {medians[mode]:.1f}, {max(seconds):.1f} "
+            f"| {posts / medians[mode]:,.0f} | {peak / 1e6:,.0f} | {peak / posts:,.0f} "
+            f"| {int(runs[0]['pairs']):,} |"
+        )
+    if {"loop", "beam1"} <= medians.keys():
+        print(f"\nBeam in one process / bare loop: {medians['loop'] / medians['beam1']:.2f}")
+    if {"beam1", "beam2"} <= medians.keys():
+        print(f"Two workers / one process: {medians['beam1'] / medians['beam2']:.2f}")
+    found = {int(run["pairs"]) for runs in results.values() for run in runs}
+    assert len(found) == 1, f"the number of pairs differs: {sorted(found)}"
+
+
+if __name__ == "__main__":
+    main()

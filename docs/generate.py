@@ -1,0 +1,155 @@
+"""Write docs/schema.md and docs/recipe.md from the code: ``python -m docs.generate``."""
+
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pipeline.options import GROUPS
+from pipeline.recipe import Recipe
+from schemas.audit import AUDIT_SCHEMA_VERSION, Duplicate, Reason, Rejected, Stage
+from schemas.facts import PostFacts
+from schemas.fields import arrow_schema, field_docs, unwrap_optional
+from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
+from schemas.pair import PAIR_SCHEMA_VERSION, Pair
+from schemas.post import Post, Thread
+
+DOCS = Path(__file__).parent
+NOTE = "<!-- Written by `python -m docs.generate`; edit the code, not this file. -->\n\n"
+
+
+def type_name(annotation: Any) -> str:
+    """Readable name of a field's type."""
+    base, nullable = unwrap_optional(annotation)
+    if get_origin(base) is tuple:
+        name = f"list of {type_name(get_args(base)[0])}"
+    elif get_origin(base) is dict:
+        name = "map"
+    elif get_args(base):
+        name = " / ".join(f"`{value}`" for value in get_args(base))
+    else:
+        name = base.__name__
+    return f"{name} or null" if nullable else name
+
+
+def rows_of(struct: Any, *, arrow: bool = False) -> str:
+    """Table of a struct's fields."""
+    lines = ["| field | type | meaning |", "|---|---|---|"]
+    schema = arrow_schema(struct, version="") if arrow else None
+    for name, (annotation, meta) in field_docs(struct).items():
+        kind = type_name(annotation)
+        if schema is not None:
+            field = schema.field(name)
+            kind = f"{field.type}{' or null' if field.nullable else ''}".replace(
+                " element: string not null", "string"
+            )
+        lines.append(f"| `{name}` | {kind} | {(meta.description or '').replace('|', '&#124;')} |")
+    return "\n".join(lines) + "\n"
+
+
+def schema_page() -> str:
+    """Everything in a dataset folder, and the rows between the steps."""
+    reasons = "\n".join(f"- `{reason.value}`" for reason in Reason)
+    stages = " → ".join(f"`{stage.value}`" for stage in Stage)
+    return (
+        NOTE
+        + f"""# Schema
+
+A dataset folder holds `data/` (pairs), `duplicates/`, `rejected/`, `manifest.json`, `report.json`
+and the card `README.md`. Every row type is defined once, in `schemas/`; the Arrow schemas, the
+dataset card and this page are derived from there.
+
+## Pairs: `data/SPLIT-NNNNN-of-NNNNN.parquet` (version {PAIR_SCHEMA_VERSION})
+
+Ordered by a stable hash of the thread, so all pairs of a thread lie together, and within a thread
+all pairs of a chosen response. A thread is never divided over two row groups.
+
+{rows_of(Pair, arrow=True)}
+## Duplicates: `duplicates/*.parquet` (version {AUDIT_SCHEMA_VERSION})
+
+{rows_of(Duplicate, arrow=True)}
+## Rejects: `rejected/*.parquet` (version {AUDIT_SCHEMA_VERSION})
+
+{rows_of(Rejected, arrow=True)}
+Stages, in order: {stages}. Reasons:
+
+{reasons}
+
+## `manifest.json`
+
+{rows_of(Manifest)}
+### Shard
+
+{rows_of(Shard)}
+### Input file
+
+{rows_of(InputFile)}
+### Accounting
+
+{rows_of(Accounting)}
+### Stage
+
+{rows_of(StageCount)}
+## Between the steps
+
+What a reader produces and every later step consumes. A new kind of forum is a module that turns
+files into these.
+
+### Post
+
+{rows_of(Post)}
+### Facts about posts from other files
+
+{rows_of(PostFacts)}
+### Thread
+
+{rows_of(Thread)}"""
+    )
+
+
+def recipe_page() -> str:
+    """Every option that changes an output byte."""
+    parts = [
+        NOTE,
+        "# Recipe\n\n"
+        "Every option that can change an output byte. On the command line `min_margin` is "
+        "`--min-margin`; in a `--config` file it is `min_margin:`. Flags override the file. The "
+        "resolved recipe is in `manifest.json`, which can itself be given to `--config`.\n\n"
+        "```yaml\ninput:\n  - stackexchange=dumps/ai.stackexchange.com\n"
+        "languages: [en, fr]\nvotes: common_window\n```\n",
+    ]
+    docs = field_docs(Recipe)
+    defaults = dict(zip(Recipe.__struct_fields__, Recipe.__struct_defaults__, strict=True))
+    for heading, names in GROUPS.items():
+        parts.append(
+            f"\n## {heading.capitalize()}\n\n| option | default | meaning |\n|---|---|---|\n"
+        )
+        for name in names:
+            meta = docs[name][1]
+            parts.append(f"| `{name}` | {default_text(defaults[name])} | {meta.description} |\n")
+    parts.append(
+        "\n`from the preset`: the value of the chosen `pairing` preset, see [labels](labels.md).\n"
+    )
+    return "".join(parts)
+
+
+def default_text(default: Any) -> str:
+    """Readable default of an option."""
+    if default is None:
+        return "from the preset"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`" if default else ""
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"`{default}`"
+
+
+PAGES = {"schema.md": schema_page, "recipe.md": recipe_page}
+
+
+def main() -> None:
+    """Write the pages."""
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

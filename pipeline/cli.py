@@ -1,0 +1,152 @@
+"""The command ``forumprefs``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.logs import set_up_logs
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_NO_PAIRS = 4
+EXIT_INTERRUPTED = 130
+
+CURATE_EPILOG = """\
+examples:
+  forumprefs curate --input stackexchange=beer.stackexchange.com.7z --output out/beer
+  forumprefs curate --input stackexchange=dumps/ai.stackexchange.com \\
+      --input stackexchange='dumps/*.7z' --languages en,fr --votes common_window --output out/mix
+  forumprefs curate --config out/beer/manifest.json --output out/again
+
+Options of Beam (--direct_num_workers and so on) are passed on to it.
+exit codes: 0 finished, 1 failed, 2 wrong use, 4 finished but no pair came out, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    set_up_logs(verbose="-v" in given or "--verbose" in given)
+    parser = make_parser()
+    namespace, rest = parser.parse_known_args(given)
+    if not hasattr(namespace, "command"):
+        parser.print_help()
+        return EXIT_USAGE
+    if rest and namespace.command is not _curate:
+        parser.error(f"no option {rest[0]}; see forumprefs {namespace.name} --help")
+    exit_code: int = namespace.command(namespace, rest)
+    return exit_code
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Build the parser of all commands."""
+    from pipeline.inspect import add_inspect_arguments
+    from pipeline.options import add_recipe_arguments, add_run_arguments
+
+    parser = argparse.ArgumentParser(
+        prog="forumprefs",
+        description="Turn forum votes into preference data: dumps in, "
+        "(prompt, chosen, rejected) pairs out.",
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    curate = commands.add_parser(
+        "curate",
+        help="make a dataset folder from forum dumps",
+        description="Read forum dumps and write a dataset folder of deduplicated, "
+        "language-filtered preference pairs.",
+        epilog=CURATE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_run_arguments(curate)
+    add_recipe_arguments(curate)
+    curate.set_defaults(command=_curate, name="curate", parser=curate)
+    inspect = commands.add_parser(
+        "inspect",
+        help="look at pairs side by side",
+        description="Show pairs of a finished dataset side by side.",
+        allow_abbrev=False,
+    )
+    add_inspect_arguments(inspect)
+    inspect.set_defaults(command=_inspect, name="inspect")
+    return parser
+
+
+def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.accounting import AccountingError
+    from pipeline.local import PipelineError, WorkerDiedError
+    from pipeline.options import UsageError, parse
+    from pipeline.run import curate
+
+    errors = Console(stderr=True, highlight=False)
+    try:
+        options = parse(namespace.parser, namespace, rest)
+    except UsageError as error:
+        return _fail(errors, error, EXIT_USAGE)
+    try:
+        manifest = curate(options)
+    except UsageError as error:
+        return _fail(errors, error, EXIT_USAGE)
+    except (AccountingError, OSError) as error:
+        return _fail(errors, error, EXIT_FAILED)
+    except PipelineError as error:
+        if options.verbose:
+            errors.print_exception()
+        code = _fail(errors, f"{error}\nRun again with -v for the whole trace.", EXIT_FAILED)
+        return _leave(code)
+    except WorkerDiedError as error:
+        return _leave(_fail(errors, error, EXIT_FAILED))
+    except KeyboardInterrupt:
+        return _leave(_fail(errors, "interrupted; nothing was written", EXIT_INTERRUPTED))
+    if not options.quiet:
+        _show(manifest, options.output)
+    if not sum(manifest.accounting.pairs.values()):
+        where = Path(options.output) / "rejected"
+        return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
+    return 0
+
+
+def _show(manifest: object, output: str) -> None:
+    import json
+
+    from pipeline.report import print_funnel
+    from schemas.manifest import Manifest
+
+    assert isinstance(manifest, Manifest)
+    console = Console(highlight=False)
+    report = json.loads((Path(output) / "report.json").read_text(encoding="utf-8"))
+    print_funnel(manifest, report, console)
+    if report["pairs"]["total"]:
+        console.print(f"\n{escape(output)} is ready. Look: forumprefs inspect {escape(output)}")
+
+
+def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.inspect import inspect
+    from pipeline.options import UsageError
+
+    try:
+        return inspect(namespace)
+    except UsageError as error:
+        return _fail(Console(stderr=True, highlight=False), error, EXIT_USAGE)
+
+
+def _fail(console: Console, error: object, code: int) -> int:
+    console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+    return code
+
+
+def _leave(code: int) -> int:
+    """Exit at once: the runner's threads may wait for ever for workers that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

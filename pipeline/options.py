@@ -1,0 +1,229 @@
+"""The command line of ``forumprefs curate``: recipe options, run options, Beam's options."""
+
+import argparse
+import contextlib
+import difflib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import recipe as recipes
+from pipeline.recipe import Recipe, RecipeError
+from schemas.fields import field_docs, unwrap_optional
+
+LOCAL_RUNNERS = ("local", "direct", "directrunner", "fnapirunner")
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "what to read": ("input", "include_meta", "takedown"),
+    "filters": (
+        "min_prompt_chars",
+        "max_prompt_chars",
+        "min_response_chars",
+        "max_response_chars",
+        "drop_closed",
+        "max_flags",
+    ),
+    "language": ("languages", "language_model", "min_language_probability", "min_prose_chars"),
+    "deduplication": ("dedup", "dedup_threshold"),
+    "votes and pairs": (
+        "pairing",
+        "votes",
+        "min_margin",
+        "min_ratio",
+        "max_pairs_per_thread",
+        "min_prompt_score",
+        "min_response_score",
+        "drop_edited",
+        "drop_deleted_authors",
+        "drop_prompt_author",
+        "later_must_win",
+        "max_gap_days",
+    ),
+    "splits and shards": ("split", "seed", "shard_bytes"),
+}
+"""Options of the recipe by heading, in the order of ``--help`` and docs/recipe.md."""
+
+
+class UsageError(Exception):
+    """A command line that cannot be run; the message is for the user."""
+
+
+@dataclass(frozen=True)
+class CurateOptions:
+    """Everything ``forumprefs curate`` was told."""
+
+    recipe: Recipe
+    output: str
+    runner: str
+    workers: int
+    partitions: int | None
+    work_dir: Path | None
+    on_existing: Literal["refuse", "resume", "overwrite"]
+    quiet: bool
+    verbose: bool
+    beam_arguments: tuple[str, ...]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the pipeline runs inside this process and its children."""
+        return self.runner.lower() in LOCAL_RUNNERS
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add one flag per recipe field, typed and documented by the field."""
+    docs = field_docs(Recipe)
+    for heading, names in GROUPS.items():
+        group = parser.add_argument_group(heading)
+        for name in names:
+            annotation, meta = docs[name]
+            base, _ = unwrap_optional(annotation)
+            flag = "--" + name.replace("_", "-")
+            default = Recipe.__struct_defaults__[Recipe.__struct_fields__.index(name)]
+            text = f"{meta.description}{_default_text(default)}".replace("%", "%%")
+            arguments: dict[str, Any] = {"dest": name, "default": None, "help": text}
+            if base is bool:
+                arguments["action"] = argparse.BooleanOptionalAction
+            elif name == "input":
+                arguments |= {"action": "append", "metavar": "KIND=PATH"}
+            elif get_origin(base) is Literal:
+                arguments["choices"] = get_args(base)
+            elif get_origin(base) is tuple:
+                arguments["metavar"] = "A,B,…"
+            elif base in (int, float):
+                arguments |= {"type": base, "metavar": "N"}
+            else:
+                arguments["metavar"] = name.upper()
+            group.add_argument(flag, **arguments)
+
+
+def _default_text(default: Any) -> str:
+    if default is None:
+        return ""
+    if isinstance(default, tuple):
+        return f" (default: {','.join(default)})" if default else ""
+    if isinstance(default, bool):
+        return f" (default: {'yes' if default else 'no'})"
+    return f" (default: {default})"
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how to run and change no output byte."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="YAML with any of the options below, or a manifest.json; flags override it",
+    )
+    parser.add_argument("--output", metavar="DIR", help="dataset folder to make")
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume", action="store_true", help="if DIR is finished and equal: nothing to do"
+    )
+    existing.add_argument("--overwrite", action="store_true", help="replace a finished DIR")
+    group = parser.add_argument_group("how to run (changes no output byte)")
+    group.add_argument(
+        "--runner",
+        default="local",
+        help="'local' (default: Beam's FnApiRunner in this process) or any Beam runner",
+    )
+    group.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="local worker processes (default: 1)"
+    )
+    group.add_argument(
+        "--partitions", type=int, metavar="N", help="units of parallel work (default: by size)"
+    )
+    group.add_argument(
+        "--work-dir",
+        type=Path,
+        metavar="DIR",
+        help="where archives are unpacked (default: beside the output)",
+    )
+    group.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    group.add_argument("-v", "--verbose", action="store_true", help="show logs")
+
+
+def parse(
+    parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: Sequence[str]
+) -> CurateOptions:
+    """Turn parsed flags and what argparse left over into options; raises UsageError."""
+    known = {name for names in GROUPS.values() for name in names}
+    flags = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in known and value is not None
+    }
+    values: dict[str, Any] = {}
+    try:
+        if arguments.config is not None:
+            values = recipes.load(arguments.config)
+            _check_names(values, known, str(arguments.config))
+        recipe = recipes.make(values | flags)
+    except RecipeError as error:
+        raise UsageError(str(error)) from None
+    if not recipe.input:
+        raise UsageError("nothing to read: give --input stackexchange=PATH")
+    if not arguments.output:
+        raise UsageError("where to write? give --output DIR")
+    if arguments.workers < 1:
+        raise UsageError(f"--workers {arguments.workers}: at least 1")
+    if arguments.partitions is not None and arguments.partitions < 1:
+        raise UsageError(f"--partitions {arguments.partitions}: at least 1")
+    beam_arguments = _beam_arguments(parser, rest)
+    return CurateOptions(
+        recipe=recipe,
+        output=arguments.output,
+        runner=arguments.runner,
+        workers=arguments.workers,
+        partitions=arguments.partitions,
+        work_dir=arguments.work_dir,
+        on_existing="resume"
+        if arguments.resume
+        else "overwrite"
+        if arguments.overwrite
+        else "refuse",
+        quiet=arguments.quiet,
+        verbose=arguments.verbose,
+        beam_arguments=beam_arguments,
+    )
+
+
+def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:
+    for name in values:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            raise RecipeError(f"{where}: no option {name!r}{hint}")
+
+
+def _beam_arguments(parser: argparse.ArgumentParser, rest: Sequence[str]) -> tuple[str, ...]:
+    """Accept what Beam knows, refuse the rest by name."""
+    beam_parser = _beam_parser()
+    with contextlib.redirect_stderr(io.StringIO()) as errors:
+        try:
+            _, unknown = beam_parser.parse_known_args(list(rest))
+        except SystemExit:
+            raise UsageError(errors.getvalue().strip().splitlines()[-1]) from None
+    if unknown:
+        name = unknown[0].split("=")[0]
+        ours = [flag for action in parser._actions for flag in action.option_strings]
+        beams = [flag for action in beam_parser._actions for flag in action.option_strings]
+        close = difflib.get_close_matches(name, [*ours, *beams], n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; see forumprefs curate --help"
+        raise UsageError(f"no option {name}{hint}")
+    return tuple(rest)
+
+
+def _beam_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
+    pending = list(PipelineOptions.__subclasses__())
+    while pending:
+        options = pending.pop()
+        pending += options.__subclasses__()
+        add = getattr(options, "_add_argparse_args", None)
+        if add is not None:
+            add(parser)
+    return parser

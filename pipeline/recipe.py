@@ -1,0 +1,260 @@
+"""The recipe: every option that can change an output byte, defined once.
+
+The command line, ``--config`` files, the manifest and docs/recipe.md all derive from the
+fields of :class:`Recipe`. Options that only say how to run (workers, progress, output
+folder) are in :mod:`pipeline.options`.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+import yaml
+
+from schemas.fields import doc, field_docs
+from schemas.pair import SPLITS
+from schemas.post import ClosedAs
+from transforms.filter import FilterRules
+from transforms.language import LanguageRules
+from transforms.minhash import MinHashRules
+from transforms.pairs import PRESETS, PairingRules, VoteMode, preset
+from transforms.write import DEFAULT_SHARD_BYTES
+
+NonNegative = Annotated[float, msgspec.Meta(ge=0)]
+NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run; the message says which option and what would be right."""
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to curate and how. None in a pairing field means: as the `pairing` preset says."""
+
+    input: Annotated[
+        tuple[str, ...],
+        doc(
+            "KIND=PATH, repeatable; the path is a folder, a glob or an archive: stackexchange=PATH"
+        ),
+    ] = ()
+    include_meta: Annotated[
+        bool, doc("also use meta sites, where a vote means agreement rather than quality")
+    ] = False
+    takedown: Annotated[
+        str | None,
+        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to leave out"),
+    ] = None
+
+    min_prompt_chars: Annotated[
+        int, doc("shortest prompt, characters of title + Markdown", ge=0)
+    ] = 20
+    max_prompt_chars: Annotated[int, doc("longest prompt", ge=1)] = 40_000
+    min_response_chars: Annotated[int, doc("shortest response, characters of Markdown", ge=0)] = 20
+    max_response_chars: Annotated[int, doc("longest response", ge=1)] = 40_000
+    drop_closed: Annotated[
+        tuple[str, ...],
+        doc("drop prompts closed as: " + ", ".join(kind.value for kind in ClosedAs)),
+    ] = (ClosedAs.OFF_TOPIC.value, ClosedAs.SPAM.value)
+    max_flags: Annotated[int, doc("most spam and offensive flags of a kept post", ge=0)] = 0
+
+    languages: Annotated[
+        tuple[str, ...], doc("ISO codes to keep, or `all`, which keeps and labels everything")
+    ] = ("en",)
+    language_model: Annotated[
+        Literal["fasttext", "langdetect"], doc("langdetect is about 45 times slower")
+    ] = "fasttext"
+    min_language_probability: Annotated[
+        float, doc("below it the language is unknown", ge=0, le=1)
+    ] = 0.65
+    min_prose_chars: Annotated[
+        int, doc("posts with less prose take the language of their thread", ge=0)
+    ] = 50
+
+    dedup: Annotated[
+        Literal["near", "exact", "off"], doc("near: also MinHash with verified Jaccard")
+    ] = "near"
+    dedup_threshold: Annotated[
+        float, doc("Jaccard similarity of word 5-grams from which posts are duplicates", gt=0, le=1)
+    ] = 0.8
+
+    pairing: Annotated[str, doc("preset of pairing rules: " + ", ".join(PRESETS))] = "all"
+    votes: Annotated[
+        str | None, doc("what a score is: " + ", ".join(mode.value for mode in VoteMode))
+    ] = None
+    min_margin: Annotated[NonNegative | None, doc("least difference of scores; 0: any")] = None
+    min_ratio: Annotated[NonNegative | None, doc("least ratio of positive scores; 0: any")] = None
+    max_pairs_per_thread: Annotated[
+        NonNegativeInt | None, doc("most pairs of one thread; 0: all")
+    ] = None
+    min_prompt_score: Annotated[int | None, doc("least score of a prompt")] = None
+    min_response_score: Annotated[int | None, doc("least score of a response")] = None
+    drop_edited: Annotated[bool | None, doc("leave edited posts out")] = None
+    drop_deleted_authors: Annotated[bool | None, doc("leave posts of deleted accounts out")] = None
+    drop_prompt_author: Annotated[bool | None, doc("leave self-answers out")] = None
+    later_must_win: Annotated[bool | None, doc("the winner must not be the earlier response")] = (
+        None
+    )
+    max_gap_days: Annotated[
+        NonNegative | None, doc("most days between the two responses; 0: any")
+    ] = None
+
+    split: Annotated[
+        str, doc("shares of train/validation/test; a question cluster is never divided")
+    ] = "90/5/5"
+    seed: Annotated[int, doc("seed of the split and of the choice of pairs", ge=0)] = 0
+    shard_bytes: Annotated[int, doc("target size of a shard's rows before compression", ge=1)] = (
+        DEFAULT_SHARD_BYTES
+    )
+
+
+def load(path: Path) -> dict[str, Any]:
+    """Read a YAML recipe, or the recipe inside a ``manifest.json``, as a plain dict."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise RecipeError(f"--config {path}: {error}") from None
+    if isinstance(values, dict) and "manifest_version" in values:
+        values = values["recipe"]
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise RecipeError(f"--config {path}: expected `option: value` lines, found {values!r:.60}")
+    return {str(key).replace("-", "_"): value for key, value in values.items()}
+
+
+def make(values: dict[str, Any]) -> Recipe:
+    """Validate option values and build the recipe; raises RecipeError naming the option."""
+    values = dict(values)
+    docs = field_docs(Recipe)
+    for name, value in values.items():
+        wants_list = name in docs and str(docs[name][0]).startswith("tuple")
+        if wants_list and isinstance(value, str):
+            values[name] = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        recipe = msgspec.convert(values, Recipe)
+    except msgspec.ValidationError as error:
+        raise RecipeError(str(error).replace("`$.", "`")) from None
+    _check(recipe)
+    return recipe
+
+
+def _check(recipe: Recipe) -> None:
+    if recipe.pairing not in PRESETS:
+        raise RecipeError(
+            f"pairing: no preset {recipe.pairing!r}; choose from {', '.join(PRESETS)}"
+        )
+    modes = [mode.value for mode in VoteMode]
+    if recipe.votes is not None and recipe.votes not in modes:
+        raise RecipeError(f"votes: no mode {recipe.votes!r}; choose from {', '.join(modes)}")
+    kinds = [kind.value for kind in ClosedAs]
+    for kind in recipe.drop_closed:
+        if kind not in kinds:
+            raise RecipeError(f"drop_closed: no kind {kind!r}; choose from {', '.join(kinds)}")
+    if not recipe.languages:
+        raise RecipeError("languages: name at least one, or `all`")
+    for low, high in (
+        (recipe.min_prompt_chars, recipe.max_prompt_chars),
+        (recipe.min_response_chars, recipe.max_response_chars),
+    ):
+        if low > high:
+            raise RecipeError(f"lengths: least {low} is more than most {high}")
+    split_shares(recipe)
+    for entry in recipe.input:
+        kind, separator, path = entry.partition("=")
+        if kind not in SOURCES or not separator or not path:
+            raise RecipeError(
+                f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(SOURCES)}"
+            )
+
+
+SOURCES = ("stackexchange",)
+"""Kinds of input there are."""
+
+
+def split_shares(recipe: Recipe) -> dict[str, int]:
+    """Parse ``90/5/5`` into {split: share}; shares are whole numbers of any sum."""
+    parts = recipe.split.split("/")
+    shares = [int(part) for part in parts if part.strip().isdecimal()]
+    if len(parts) != len(SPLITS) or len(shares) != len(SPLITS) or not sum(shares):
+        raise RecipeError(
+            f"split: {recipe.split!r} is not TRAIN/VALIDATION/TEST in whole numbers, such as 90/5/5"
+        )
+    return dict(zip(SPLITS, shares, strict=True))
+
+
+def filter_rules(recipe: Recipe) -> FilterRules:
+    """The recipe's rules for single posts."""
+    return FilterRules(
+        min_prompt_chars=recipe.min_prompt_chars,
+        max_prompt_chars=recipe.max_prompt_chars,
+        min_response_chars=recipe.min_response_chars,
+        max_response_chars=recipe.max_response_chars,
+        drop_closed=frozenset(ClosedAs(kind) for kind in recipe.drop_closed),
+        max_flags=recipe.max_flags,
+    )
+
+
+def language_rules(recipe: Recipe) -> LanguageRules:
+    """The recipe's language rules."""
+    return LanguageRules(
+        languages=None if "all" in recipe.languages else tuple(sorted(set(recipe.languages))),
+        min_probability=recipe.min_language_probability,
+        min_prose_chars=recipe.min_prose_chars,
+    )
+
+
+def minhash_rules(recipe: Recipe) -> MinHashRules:
+    """The recipe's deduplication rules."""
+    bands, rows = bands_for(recipe.dedup_threshold)
+    return MinHashRules(
+        bands=bands, rows=rows, threshold=recipe.dedup_threshold, near=recipe.dedup == "near"
+    )
+
+
+SIGNATURE_LENGTH = MinHashRules().num_perm
+LEAST_RECALL = 0.985
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """Return (bands, rows) with which pairs at ``threshold`` still become candidates.
+
+    The most rows, that is the fewest false candidates, at which a pair of exactly that
+    similarity shares a band with probability 0.985: 1 − (1 − threshold**rows)**bands.
+    """
+    for rows in range(MinHashRules().rows, 1, -1):
+        bands = SIGNATURE_LENGTH // rows
+        if 1 - (1 - threshold**rows) ** bands >= LEAST_RECALL:
+            return bands, rows
+    return SIGNATURE_LENGTH, 1
+
+
+def pairing_rules(recipe: Recipe) -> PairingRules:
+    """The preset with the recipe's own values over it."""
+    names = {field.name for field in dataclasses.fields(PairingRules)}
+    overrides = {
+        name: value
+        for name in Recipe.__struct_fields__
+        if name in names and (value := getattr(recipe, name)) is not None
+    }
+    if recipe.votes is not None:
+        overrides["mode"] = VoteMode(recipe.votes)
+    return dataclasses.replace(preset(recipe.pairing), **overrides)
+
+
+def resolve(recipe: Recipe) -> dict[str, Any]:
+    """Return every option with its final value, as plain data for manifest and ``--config``.
+
+    Fields that the preset decided are filled in, lists whose order means nothing are sorted,
+    so equal work has an equal resolved recipe.
+    """
+    rules = pairing_rules(recipe)
+    values: dict[str, Any] = msgspec.to_builtins(recipe)
+    for name in values:
+        if hasattr(rules, name):
+            values[name] = getattr(rules, name)
+    values["votes"] = rules.mode.value
+    values["input"] = sorted(recipe.input)
+    values["languages"] = sorted(set(recipe.languages))
+    values["drop_closed"] = sorted(set(recipe.drop_closed))
+    return values

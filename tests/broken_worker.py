@@ -1,0 +1,28 @@
+"""Pipelines that end badly, in an importable module because workers must import them."""
+
+import os
+import time
+
+import apache_beam as beam
+
+
+def die(element: int) -> int:
+    if element == 7:
+        os._exit(9)
+    return element
+
+
+def fail(element: int) -> int:
+    raise ValueError(f"cannot take {element}")
+
+
+def sleep(element: int) -> int:
+    time.sleep(600)
+    return element
+
+
+def build(function):
+    def add(pipeline: beam.Pipeline) -> None:
+        _ = pipeline | beam.Create(range(20)) | beam.Reshuffle() | beam.Map(function)
+
+    return add

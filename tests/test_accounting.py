@@ -1,0 +1,99 @@
+import msgspec
+import pytest
+
+from pipeline.accounting import AccountingError, add_up
+from schemas.facts import Tally
+from schemas.manifest import Shard
+from transforms.tally import RunResult
+from transforms.write import ShardReport
+
+
+def shard(table: str, rows: int, split: str | None, **stats: int) -> ShardReport:
+    name = split or table
+    return ShardReport(
+        shard=Shard(
+            path=f"{table}/{name}.parquet", table=table, split=split, rows=rows, bytes=1, sha256="x"
+        ),
+        stats={key.replace("__", ":"): value for key, value in stats.items()},
+    )
+
+
+RESULT = RunResult(
+    tallies=(
+        Tally("read", "Posts.rows", 20),
+        Tally("read", "Posts.kept", 19),
+        Tally("read", "Votes.rows", 50),
+        Tally("assemble", "posts", 16),
+        Tally("filter", "posts", 14),
+        Tally("language", "posts", 14),
+        Tally("dedup", "posts", 11),
+        Tally("pair", "posts", 9),
+        Tally("rejected", "rejected:post:read:malformed_row", 1),
+        Tally("rejected", "rejected:post:assemble:orphan_response", 3),
+        Tally("rejected", "rejected:post:filter:empty", 2),
+        Tally("rejected", "rejected:post:dedup:prompt_duplicate", 1),
+        Tally("rejected", "rejected:post:pair:tied", 2),
+        Tally("rejected", "rejected:vote:read:bad_value", 4),
+        Tally("duplicates", "duplicates", 2),
+    ),
+    shards=(
+        shard("data", 5, "train", pairs=5, threads=2, posts=6),
+        shard("data", 2, "test", pairs=2, threads=1, posts=3),
+        shard("duplicates", 2, None),
+        shard(
+            "rejected",
+            13,
+            None,
+            rejected__post__read__malformed_row=1,
+            rejected__post__assemble__orphan_response=3,
+            rejected__post__filter__empty=2,
+            rejected__post__dedup__prompt_duplicate=1,
+            rejected__post__pair__tied=2,
+            rejected__vote__read__bad_value=4,
+        ),
+    ),
+)
+
+
+def change_tally(stage: str, key: str, amount: int) -> RunResult:
+    tallies = tuple(
+        Tally(t.stage, t.key, t.count + amount) if (t.stage, t.key) == (stage, key) else t
+        for t in RESULT.tallies
+    )
+    assert tallies != RESULT.tallies
+    return msgspec.structs.replace(RESULT, tallies=tallies)
+
+
+def test_books_that_balance() -> None:
+    accounting = add_up(RESULT)
+    assert (accounting.posts_read, accounting.posts_kept) == (20, 9)
+    assert (accounting.duplicates, accounting.rejected) == (2, 9)
+    assert accounting.pairs == {"test": 2, "train": 5}
+    assert accounting.threads == {"test": 1, "train": 2}
+    assert [stage.entered for stage in accounting.stages] == [20, 19, 16, 14, 14, 11]
+    assert accounting.other_records == {"Votes.rows": 50, "rejected:vote:read:bad_value": 4}
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "amount", "message"),
+    [
+        ("read", "Posts.rows", 1, "read: 21 posts came in, 20 are accounted for"),
+        ("assemble", "posts", -1, "assemble: 19 posts came in, 18 are accounted for"),
+        ("dedup", "posts", 1, "dedup: 14 posts came in, 15"),
+        ("pair", "posts", -1, "8 posts were to be written, 9 were"),
+        ("rejected", "rejected:post:filter:empty", 1, "14 rows were to be written, 13 were"),
+    ],
+)
+def test_a_lost_or_doubled_record_fails_the_run(stage, key, amount, message) -> None:
+    with pytest.raises(AccountingError, match=message):
+        add_up(change_tally(stage, key, amount))
+
+
+def test_a_missing_shard_fails_the_run() -> None:
+    with pytest.raises(AccountingError, match="9 posts were to be written, 6 were"):
+        add_up(msgspec.structs.replace(RESULT, shards=(RESULT.shards[0], *RESULT.shards[2:])))
+
+
+def test_a_missing_duplicates_table_fails_the_run() -> None:
+    with pytest.raises(AccountingError, match="dedup: 14 posts came in, 12"):
+        add_up(msgspec.structs.replace(RESULT, shards=(*RESULT.shards[:2], RESULT.shards[3])))

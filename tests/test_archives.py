@@ -1,0 +1,422 @@
+import hashlib
+import io
+import os
+import shutil
+import stat
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import py7zr
+import pytest
+from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
+
+from tests.dumps import DUMPS, needs_dumps
+from transforms import unpack
+from transforms.archives import Site, find_sites, is_meta
+from transforms.site_paths import InputProblem
+from transforms.unpack import UnpackError, UnpackLimits, unpack_tables
+
+POSTS = b'<posts><row Id="1" PostTypeId="1" /></posts>'
+VOTES = b'<votes><row Id="1" PostId="1" /></votes>'
+
+
+def make_7z(path: Path, **members: bytes) -> Path:
+    with py7zr.SevenZipFile(path, "w") as archive:
+        for name, data in members.items():
+            archive.writef(io.BytesIO(data), f"{name}.xml")
+    return path
+
+
+def make_zip(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return path
+
+
+def make_folder(path: Path, **members: bytes) -> Path:
+    path.mkdir(parents=True)
+    for name, data in members.items():
+        (path / f"{name}.xml").write_bytes(data)
+    return path
+
+
+def find(*specs: Path | str, work: Path, **limits: Any) -> tuple[list[Site], list[InputProblem]]:
+    return find_sites([str(spec) for spec in specs], work, UnpackLimits(**limits))
+
+
+def contents(site: Site) -> dict[str, bytes]:
+    return {table: Path(file.path).read_bytes() for table, file in site.tables.items()}
+
+
+@pytest.fixture
+def work(tmp_path: Path) -> Path:
+    return tmp_path / "work"
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "7z", "zip", "zip with folder", "parent"])
+def test_a_site_is_found_however_it_is_given(tmp_path: Path, work: Path, kind: str) -> None:
+    name = "beer.stackexchange.com"
+    tables = {"Posts": POSTS, "Votes": VOTES, "Comments": b"<comments/>"}
+    if kind in ("folder", "file", "parent"):
+        spec = make_folder(tmp_path / "in" / name, **tables)
+        spec = {"folder": spec, "file": spec / "Posts.xml", "parent": spec.parent}[kind]
+    elif kind == "7z":
+        spec = make_7z(tmp_path / f"{name}.7z", **tables)
+    else:
+        prefix = f"{name}/" if kind == "zip with folder" else ""
+        members = {f"{prefix}{table}.xml": data for table, data in tables.items()}
+        spec = make_zip(tmp_path / f"{name}.zip", members)
+    [site], problems = find(spec, work=work)
+    assert problems == []
+    assert site.name == name
+    assert contents(site) == {"Posts": POSTS, "Votes": VOTES}
+    assert all(file.size == Path(file.path).stat().st_size for file in site.tables.values())
+    for given in site.inputs:
+        data = Path(given.path).read_bytes()
+        assert (given.size, given.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    given_as = {Path(given.path).name for given in site.inputs}
+    assert given_as == (
+        {spec.name} if spec.suffix in (".7z", ".zip") else {"Posts.xml", "Votes.xml"}
+    )
+
+
+def test_archives_of_single_tables_are_one_site(tmp_path: Path, work: Path) -> None:
+    make_7z(tmp_path / "stackoverflow.com-Posts.7z", Posts=POSTS)
+    make_7z(tmp_path / "stackoverflow.com-Votes.7z", Votes=VOTES)
+    make_7z(tmp_path / "stackoverflow.com-Comments.7z", Comments=b"<comments/>")
+    [site], problems = find(tmp_path / "*.7z", work=work)
+    assert problems == []
+    assert site.name == "stackoverflow.com"
+    assert contents(site) == {"Posts": POSTS, "Votes": VOTES}
+    assert [Path(given.path).name for given in site.inputs] == [
+        "stackoverflow.com-Posts.7z",
+        "stackoverflow.com-Votes.7z",
+    ]
+
+
+def test_many_inputs_are_sorted_and_one_path_counts_once(tmp_path: Path, work: Path) -> None:
+    folder = make_folder(tmp_path / "b.example.com", Posts=POSTS)
+    make_7z(tmp_path / "a.example.com.7z", Posts=POSTS)
+    link = tmp_path / "linked"
+    link.symlink_to(tmp_path)
+    sites, problems = find(folder, tmp_path, tmp_path / "*", link, work=work)
+    assert [site.name for site in sites] == ["a.example.com", "b.example.com"]
+    assert [problem.path for problem in problems] == []
+
+
+def test_a_linked_folder_goes_by_the_name_of_the_link(tmp_path: Path, work: Path) -> None:
+    make_folder(tmp_path / "data", Posts=POSTS)
+    link = tmp_path / "beer.stackexchange.com"
+    link.symlink_to(tmp_path / "data")
+    [site], problems = find(link, work=work)
+    assert (site.name, problems) == ("beer.stackexchange.com", [])
+
+
+def test_a_site_that_is_given_twice_is_not_read(tmp_path: Path, work: Path) -> None:
+    make_folder(tmp_path / "Beer.stackexchange.com", Posts=POSTS, Votes=VOTES)
+    make_7z(tmp_path / "beer.stackexchange.com.7z", Posts=POSTS)
+    make_7z(tmp_path / "ai.stackexchange.com.7z", Posts=POSTS)
+    sites, [problem] = find(tmp_path, work=work)
+    assert [site.name for site in sites] == ["ai.stackexchange.com"]
+    assert "given 2 times" in problem.message
+    assert "Beer.stackexchange.com, " in problem.message
+    assert "beer.stackexchange.com.7z" in problem.message
+    assert problem.skipped
+
+
+def test_a_folder_and_an_archive_of_one_table_do_not_mix(tmp_path: Path, work: Path) -> None:
+    make_folder(tmp_path / "so.com", Posts=POSTS)
+    make_7z(tmp_path / "so.com-Votes.7z", Votes=VOTES)
+    sites, [problem] = find(tmp_path, work=work)
+    assert sites == []
+    assert "so.com is given 2 times" in problem.message
+
+
+def test_the_same_table_twice_is_not_read(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "y").mkdir()
+    make_7z(tmp_path / "x" / "so.com-Posts.7z", Posts=POSTS)
+    make_7z(tmp_path / "y" / "so.com-Posts.7z", Posts=POSTS)
+    make_7z(tmp_path / "x" / "so.com-Votes.7z", Votes=VOTES)
+    sites, [problem] = find(tmp_path / "x", tmp_path / "y", work=work)
+    assert sites == []
+    assert "so.com is given 2 times" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.example.com.7z", b"7z\xbc\xaf\x27\x1c" + b"\x00" * 40, "damaged or not an archive"),
+        ("a.example.com.7z", b"", "damaged or not an archive"),
+        ("a.example.com.zip", b"PK\x03\x04 no", "damaged or not an archive"),
+        ("a.example.com.tar", b"", "neither Posts.xml nor"),
+        ("Tags.txt", b"", "neither Posts.xml nor"),
+    ],
+)
+def test_a_file_that_is_no_archive_is_a_problem(
+    tmp_path: Path, work: Path, name: str, data: bytes, message: str
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    good = make_folder(tmp_path / "b.example.com", Posts=POSTS)
+    sites, [problem] = find(tmp_path / name, good, work=work)
+    assert [site.name for site in sites] == ["b.example.com"]
+    assert problem.path == str(tmp_path / name)
+    assert message in problem.message
+
+
+def test_each_unusable_path_is_a_problem_of_its_own(tmp_path: Path, work: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    cases = {
+        tmp_path / "missing": "does not exist",
+        tmp_path / "*.nothing": "nothing matches",
+        tmp_path / "empty": "no Posts.xml",
+        make_folder(tmp_path / "votes.example.com", Votes=VOTES): "no Posts.xml",
+        make_folder(tmp_path / "bad.example.com", Posts=b"rubbish"): "no XML tag",
+        make_folder(tmp_path / "no.example.com", Posts=b"<posts></posts>"): "no <row>",
+        make_folder(tmp_path / "swap.example.com", Posts=VOTES): "first tag is <votes>",
+        make_folder(tmp_path / "my dump", Posts=POSTS): "host name",
+        make_7z(tmp_path / "users.example.com.7z", Tags=POSTS): "no Posts.xml",
+        make_7z(tmp_path / "so.com-Votes.7z", Votes=VOTES): "no Posts.xml",
+        make_zip(tmp_path / "two.example.com.zip", {"a/Posts.xml": POSTS, "b/Posts.xml": POSTS}): (
+            "twice"
+        ),
+    }
+    sites, problems = find(*cases, work=work)
+    assert sites == []
+    found = {problem.path: problem.message for problem in problems}
+    assert len(problems) == len(cases)
+    for path, message in cases.items():
+        given = (
+            path / "Posts.xml" if (path / "Posts.xml").exists() and "host" not in message else path
+        )
+        assert message in found[str(given)], path
+
+
+def test_a_bad_table_other_than_posts_is_left_out(tmp_path: Path, work: Path) -> None:
+    folder = make_folder(tmp_path / "a.example.com", Posts=POSTS, Votes=b"\xef\xbb\xbf")
+    [site], [problem] = find(folder, work=work)
+    assert list(site.tables) == ["Posts"]
+    assert problem.path == str(folder / "Votes.xml")
+    assert "it is empty" in problem.message
+
+
+def test_a_name_without_a_dot_is_read_with_a_warning(tmp_path: Path, work: Path) -> None:
+    [site], [problem] = find(make_folder(tmp_path / "beer-2016", Posts=POSTS), work=work)
+    assert site.name == "beer-2016"
+    assert not problem.skipped
+
+
+def test_names_in_an_archive_never_lead_out_of_the_work_folder(tmp_path: Path, work: Path) -> None:
+    evil = {
+        "../Posts.xml": b"evil",
+        "/tmp/Votes.xml": b"evil",
+        "C:\\Users.xml": b"evil",
+        "a/../../PostLinks.xml": b"evil",
+    }
+    archive = make_zip(tmp_path / "evil.example.com.zip", evil)
+    before = sorted(tmp_path.rglob("*"))
+    sites, [problem] = find(archive, work=work)
+    assert sites == []
+    assert "no Posts.xml" in problem.message
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.is_file()] == [
+        path for path in before if path.is_file()
+    ]
+    nested = make_zip(tmp_path / "nested.example.com.zip", {"x/y/posts.XML": POSTS})
+    [site], _ = find(nested, work=work)
+    assert Path(site.tables["Posts"].path) == work / "nested.example.com" / "Posts.xml"
+
+
+@pytest.mark.parametrize("kind", ["zip", "7z"])
+def test_links_in_an_archive_are_not_followed(tmp_path: Path, work: Path, kind: str) -> None:
+    secret = tmp_path / "secret.xml"
+    secret.write_bytes(POSTS)
+    archive = tmp_path / f"link.example.com.{kind}"
+    if kind == "zip":
+        info = zipfile.ZipInfo("Posts.xml")
+        info.external_attr = (stat.S_IFLNK | 0o777) << 16
+        with zipfile.ZipFile(archive, "w") as opened:
+            opened.writestr(info, str(secret))
+    else:
+        (tmp_path / "Posts.xml").symlink_to(secret)
+        with py7zr.SevenZipFile(archive, "w") as opened:
+            opened.write(tmp_path / "Posts.xml", "Posts.xml")
+        with py7zr.SevenZipFile(archive) as opened:
+            assert opened.list()[0].is_symlink
+    sites, [problem] = find(archive, work=work)
+    assert sites == []
+    assert "no Posts.xml" in problem.message
+
+
+@pytest.mark.parametrize("kind", ["zip", "7z"])
+@pytest.mark.parametrize("check_header", [True, False])
+def test_bombs_are_refused_by_header_and_while_writing(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, kind: str, check_header: bool
+) -> None:
+    zeros = b"<posts>" + b" " * 3_000_000 + b"<row/></posts>"
+    archive = tmp_path / f"bomb.example.com.{kind}"
+    make_zip(archive, {"Posts.xml": zeros}) if kind == "zip" else make_7z(archive, Posts=zeros)
+    if not check_header:
+        monkeypatch.setattr(unpack, "_check_sizes", lambda *_: None)
+    written = []
+    real = unpack._Guard.count
+    monkeypatch.setattr(
+        unpack._Guard, "count", lambda self, size: (written.append(size), real(self, size))
+    )
+    with pytest.raises(UnpackError, match=r"times its size"):
+        unpack_tables(archive, work, limits=UnpackLimits(max_ratio=100))
+    assert bool(written) != check_header
+    assert list(work.iterdir()) == []
+    with pytest.raises(UnpackError, match=r"more than the limit"):
+        limits = UnpackLimits(max_unpacked_bytes=1_000_000, max_ratio=1e9)
+        unpack_tables(archive, work, limits=limits)
+    assert list(work.iterdir()) == []
+    assert unpack_tables(archive, work, limits=UnpackLimits(max_ratio=1e9)) == {
+        "Posts": work / "Posts.xml"
+    }
+
+
+def test_a_full_disk_is_told_before_anything_is_written(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = make_7z(tmp_path / "a.example.com.7z", Posts=POSTS)
+    usage = shutil.disk_usage(tmp_path)._replace(free=len(POSTS) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    sites, [problem] = find(archive, work=work)
+    assert sites == []
+    assert "free; make room" in problem.message
+    assert not any(path.is_file() for path in work.rglob("*"))
+
+
+def test_a_damaged_member_leaves_no_half_file(tmp_path: Path, work: Path) -> None:
+    archive = make_7z(tmp_path / "a.example.com.7z", Posts=os.urandom(50_000), Votes=VOTES)
+    data = bytearray(archive.read_bytes())
+    data[20_000] ^= 0xFF
+    archive.write_bytes(data)
+    sites, [problem] = find(archive, work=work)
+    assert sites == []
+    assert "damaged" in problem.message
+    assert not any(path.is_file() for path in work.rglob("*"))
+
+
+def test_an_encrypted_archive_says_so(tmp_path: Path, work: Path) -> None:
+    archive = tmp_path / "a.example.com.7z"
+    with py7zr.SevenZipFile(archive, "w", password="secret") as opened:
+        opened.writef(io.BytesIO(POSTS), "Posts.xml")
+    _, [problem] = find(archive, work=work)
+    assert "encrypted" in problem.message
+
+
+class MemoryFileSystem(FileSystem):
+    """A remote file system of a few files, for ``memory://`` paths."""
+
+    files: dict[str, bytes] = {}  # noqa: RUF012
+
+    @classmethod
+    def scheme(cls) -> str:
+        return "memory"
+
+    def join(self, base: str, *paths: str) -> str:
+        return "/".join((base.rstrip("/"), *paths))
+
+    def split(self, path: str) -> tuple[str, str]:
+        head, _, tail = path.rpartition("/")
+        return head, tail
+
+    def has_dirs(self) -> bool:
+        return False
+
+    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
+        for path, data in self.files.items():
+            if path.startswith(dir_or_prefix):
+                yield FileMetadata(path, len(data))
+
+    def match(self, patterns: list[str], limits: Any = None) -> list[MatchResult]:
+        return super().match(patterns, limits)
+
+    def open(self, path: str, mime_type: str = "", compression_type: str = "") -> Any:
+        return io.BytesIO(self.files[path])
+
+    def mkdirs(self, path: str) -> None: ...
+    def create(self, path: str, *_: Any) -> Any: ...
+    def copy(self, source: Any, destination: Any) -> None: ...
+    def rename(self, source: Any, destination: Any) -> None: ...
+    def exists(self, path: str) -> bool:
+        return path in self.files
+
+    def size(self, path: str) -> int:
+        return len(self.files[path])
+
+    def last_updated(self, path: str) -> float:
+        return 0
+
+    def checksum(self, path: str) -> str:
+        return ""
+
+    def metadata(self, path: str) -> FileMetadata:
+        return FileMetadata(path, self.size(path))
+
+    def delete(self, paths: Any) -> None: ...
+
+
+def test_remote_tables_are_read_where_they_are(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = "memory://bucket/dumps/ai.stackexchange.com"
+    files = {f"{site}/Posts.xml": POSTS, f"{site}/Votes.xml": VOTES, f"{site}/Tags.xml": b"<tags/>"}
+    monkeypatch.setattr(MemoryFileSystem, "files", files)
+    for spec in (site, f"{site}/Posts.xml", "memory://bucket/dumps/"):
+        [found], problems = find(spec, work=work)
+        assert problems == []
+        assert found.name == "ai.stackexchange.com"
+        assert {table: file.path for table, file in found.tables.items()} == {
+            "Posts": f"{site}/Posts.xml",
+            "Votes": f"{site}/Votes.xml",
+        }
+        assert [(given.size, given.sha256) for given in found.inputs] == [
+            (len(POSTS), ""),
+            (len(VOTES), ""),
+        ]
+    _, problems = find(f"{site}.7z", "memory://bucket/none", "nosuch://bucket/x", work=work)
+    assert [problem.message.split(";")[0] for problem in problems[:2]] == [
+        "archives are read from local disks only",
+        "no Posts.xml is there",
+    ]
+    assert "cannot be listed" in problems[2].message
+
+
+@pytest.mark.parametrize(
+    ("site", "meta"),
+    [
+        ("meta.stackexchange.com", True),
+        ("french.meta.stackexchange.com", True),
+        ("meta.stackoverflow.com", True),
+        ("metaphysics.stackexchange.com", False),
+        ("stackoverflow.com", False),
+        ("beer-meta.example.com", False),
+    ],
+)
+def test_is_meta(site: str, meta: bool) -> None:
+    assert is_meta(site) is meta
+
+
+@needs_dumps
+def test_real_and_really_broken_inputs(work: Path) -> None:
+    sites, problems = find(DUMPS, work=work)
+    assert [site.name for site in sites] == [
+        "ai.stackexchange.com",
+        "beer-2016",
+        "beer.stackexchange.com",
+        "datascience.meta.stackexchange.com",
+        "french.meta.stackexchange.com",
+    ]
+    assert [problem.skipped for problem in problems] == [False]
+    assert list(sites[2].tables) == ["Posts", "Votes", "Users", "PostLinks", "PostHistory"]
+
+    sites, problems = find(DUMPS / "broken", work=work)
+    assert len(sites) == 3
+    assert sorted(Path(problem.path).name for problem in problems) == [
+        "coffee.corrupted.7z",
+        "coffee.meta.stackexchange.com.7z",
+        "coffee.rubbish.in.Posts.xml.7z",
+    ]

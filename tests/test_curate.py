@@ -1,0 +1,359 @@
+"""The main job end to end, on the shipped sample."""
+
+import hashlib
+import itertools
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from pipeline import run
+from pipeline.cli import EXIT_NO_PAIRS, EXIT_USAGE, main
+from schemas.audit import REJECTED_SCHEMA
+from schemas.pair import PAIR_SCHEMA
+from transforms.minhash import MinHashRules, normalise, shingle_hashes
+
+ROOT = Path(__file__).parents[1]
+SAMPLES = ROOT / "samples"
+PLANTED = json.loads((SAMPLES / "planted.json").read_text(encoding="utf-8"))
+SITES = ("sourdough.example.com", "tinycode.example.com")
+
+
+def curate(output: Path, *arguments: str, inputs: tuple[Path, ...] = (SAMPLES,)) -> int:
+    given = [part for path in inputs for part in ("--input", f"stackexchange={path}")]
+    return main(["curate", *given, "--output", str(output), "--quiet", *arguments])
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def shard_hashes(folder: Path) -> dict[str, str]:
+    return {name: digest for name, digest in hashes(folder).items() if name.endswith(".parquet")}
+
+
+def read(folder: Path, table: str = "data") -> list[dict]:
+    return ds.dataset(folder / table, format="parquet").to_table().to_pylist()
+
+
+def manifest_of(folder: Path) -> dict:
+    return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("out") / "sample"
+    assert curate(output) == 0
+    return output
+
+
+def test_every_post_ends_where_it_was_planted(dataset: Path) -> None:
+    rejected = {row["id"]: row["reason"] for row in read(dataset, "rejected")}
+    for post_id, reason in PLANTED["rejected"].items():
+        assert rejected.get(post_id) == reason, post_id
+    unplanted = {row for row in rejected if row not in PLANTED["rejected"]}
+    assert len(unplanted) == len(PLANTED["malformed_rows"]) == 1
+    assert next(iter(unplanted)).startswith("tinycode.example.com/Posts.xml@")
+    duplicates = {row["removed_id"]: row for row in read(dataset, "duplicates")}
+    assert {(row["removed"], row["kept"], row["rule"]) for row in PLANTED["duplicates"]} == {
+        (row["removed_id"], row["kept_id"], row["rule"]) for row in duplicates.values()
+    }
+    assert all(row["similarity"] >= 0.8 for row in duplicates.values())
+
+
+def test_the_books_balance_and_agree_with_the_files(dataset: Path) -> None:
+    accounting = manifest_of(dataset)["accounting"]
+    rows = sum((SAMPLES / site / "Posts.xml").read_bytes().count(b"<row ") for site in SITES)
+    pairs = read(dataset)
+    kept = {row[f"{side}_id"] for row in pairs for side in ("prompt", "chosen", "rejected")}
+    assert accounting["posts_read"] == rows
+    assert accounting["posts_kept"] == len(kept)
+    assert accounting["duplicates"] == len(read(dataset, "duplicates"))
+    assert accounting["rejected"] == len(read(dataset, "rejected"))
+    assert rows == len(kept) + accounting["duplicates"] + accounting["rejected"]
+    assert sum(accounting["pairs"].values()) == len(pairs)
+    removed = {row["removed_id"] for row in read(dataset, "duplicates")}
+    refused = {row["id"] for row in read(dataset, "rejected")}
+    assert not kept & removed and not kept & refused and not removed & refused
+
+
+def test_manifest_names_every_file_with_its_hash(dataset: Path) -> None:
+    manifest = manifest_of(dataset)
+    found = shard_hashes(dataset)
+    assert {shard["path"]: shard["sha256"] for shard in manifest["shards"]} == found
+    for shard in manifest["shards"]:
+        path = dataset / shard["path"]
+        assert shard["bytes"] == path.stat().st_size
+        assert shard["rows"] == pq.read_metadata(path).num_rows > 0
+    inputs = {(item["site"], item["name"]): item["sha256"] for item in manifest["inputs"]}
+    posts = (SAMPLES / SITES[0] / "Posts.xml").read_bytes()
+    assert inputs[SITES[0], "Posts.xml"] == hashlib.sha256(posts).hexdigest()
+    assert manifest["publishable"] is True
+    assert set(hashes(dataset)) - set(found) == {"README.md", "manifest.json", "report.json"}
+
+
+def test_schemas_are_the_declared_ones(dataset: Path) -> None:
+    for path in (dataset / "data").iterdir():
+        assert pq.read_schema(path).equals(PAIR_SCHEMA, check_metadata=True)
+    for path in (dataset / "rejected").iterdir():
+        assert pq.read_schema(path).equals(REJECTED_SCHEMA, check_metadata=True)
+
+
+def test_rows_can_be_defended(dataset: Path) -> None:
+    for row in read(dataset):
+        assert row["margin"] == row["chosen_score"] - row["rejected_score"] > 0
+        assert row["prompt"].startswith(row["prompt"].split("\n\n")[0])
+        for side in ("prompt", "chosen", "rejected"):
+            assert row[f"{side}_license"].startswith("CC-BY-SA-")
+            assert row[f"{side}_url"].startswith(f"https://{row['site']}/")
+            assert row[f"{side}_id"].startswith(f"{row['site']}:")
+            assert row[f"{side}_author"] or row[f"{side}_author_url"] is None
+    with_author = [row for row in read(dataset) if row["chosen_author_url"]]
+    assert with_author and all(row["chosen_author"] for row in with_author)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--partitions", "3"),
+        ("--partitions", "200"),
+        ("--workers", "2"),
+    ],
+    ids=" ".join,
+)
+def test_the_same_bytes_however_it_is_run(dataset: Path, tmp_path: Path, arguments) -> None:
+    output = tmp_path / dataset.name
+    assert curate(output, *arguments) == 0
+    assert hashes(output) == hashes(dataset)
+
+
+def test_the_same_shards_whatever_the_order_of_inputs(dataset: Path, tmp_path: Path) -> None:
+    first, second = (SAMPLES / site for site in SITES)
+    assert curate(tmp_path / "a", inputs=(first, second)) == 0
+    assert curate(tmp_path / "b", inputs=(second, first)) == 0
+    assert shard_hashes(tmp_path / "a") == shard_hashes(tmp_path / "b") == shard_hashes(dataset)
+    assert (tmp_path / "a/manifest.json").read_bytes() == (
+        tmp_path / "b/manifest.json"
+    ).read_bytes()
+
+
+def test_rows_of_the_dump_in_another_order_give_the_same_shards(
+    dataset: Path, tmp_path: Path
+) -> None:
+    dump = tmp_path / "dump"
+    shutil.copytree(SAMPLES / SITES[1], dump / SITES[1])
+    shutil.copytree(SAMPLES / SITES[0], dump / SITES[0])
+    votes = dump / SITES[0] / "Votes.xml"
+    lines = votes.read_bytes().split(b"\n")
+    first = next(i for i, line in enumerate(lines) if b"<row" in line)
+    rows = [line for line in lines if b"<row" in line]
+    rest = [line for line in lines if b"<row" not in line]
+    votes.write_bytes(b"\n".join(rest[:first] + rows[::-1] + rest[first:]))
+    assert curate(tmp_path / "out", inputs=(dump,)) == 0
+    assert shard_hashes(tmp_path / "out") == shard_hashes(dataset)
+
+
+def test_a_manifest_can_be_fed_back(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / dataset.name
+    arguments = ["--config", str(dataset / "manifest.json"), "--output", str(output), "--quiet"]
+    assert main(["curate", *arguments]) == 0
+    assert hashes(output) == hashes(dataset)
+
+
+def test_no_question_crosses_a_split(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "even"
+    assert curate(output, "--split", "40/30/30") == 0
+    split_of = {row["thread_id"]: row["split"] for row in read(output)}
+    assert len(set(split_of.values())) == 3
+    for linked in PLANTED["features"]["linked_as_duplicate_in_other_words"]:
+        splits = {split_of[thread] for thread in linked if thread in split_of}
+        assert len(splits) <= 1, linked
+    prompts = {row["thread_id"]: row["prompt"] for row in read(output)}
+    rules = MinHashRules()
+    sets = dict(
+        zip(prompts, shingle_hashes([normalise(p) for p in prompts.values()], rules), strict=True)
+    )
+    for one, two in itertools.combinations(prompts, 2):
+        if split_of[one] != split_of[two] and len(sets[one]) and len(sets[two]):
+            a, b = set(sets[one].tolist()), set(sets[two].tolist())
+            assert len(a & b) / len(a | b) < rules.threshold, (one, two)
+
+
+def test_common_window_turns_the_planted_pairs_round(dataset: Path, tmp_path: Path) -> None:
+    output = tmp_path / "window"
+    assert curate(output, "--votes", "common_window") == 0
+    for rows, winner in ((read(dataset), "earlier"), (read(output), "later")):
+        chosen = {(row["chosen_id"], row["rejected_id"]) for row in rows}
+        for flip in PLANTED["window_flips"]:
+            loser = "later" if winner == "earlier" else "earlier"
+            assert (flip[winner], flip[loser]) in chosen, flip
+
+
+def test_without_votes_the_window_is_null_and_its_mode_refused(tmp_path: Path, capsys) -> None:
+    dump = tmp_path / SITES[0]
+    shutil.copytree(SAMPLES / SITES[0], dump)
+    (dump / "Votes.xml").unlink()
+    assert curate(tmp_path / "out", inputs=(dump,)) == 0
+    rows = read(tmp_path / "out")
+    assert rows and all(row["window_chosen_score"] is None for row in rows)
+    assert curate(tmp_path / "no", "--votes", "common_window", inputs=(dump,)) == EXIT_USAGE
+    assert "Votes.xml" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
+def test_languages(tmp_path: Path) -> None:
+    assert curate(tmp_path / "fr", "--languages", "fr") == 0
+    assert {row["language"] for row in read(tmp_path / "fr")} == {"fr"}
+    assert curate(tmp_path / "all", "--languages", "all") == 0
+    assert {"en", "fr", "es"} <= {row["language"] for row in read(tmp_path / "all")}
+    reasons = {row["reason"] for row in read(tmp_path / "all", "rejected")}
+    assert "language" not in reasons
+
+
+def test_dedup_can_be_limited_and_switched_off(dataset: Path, tmp_path: Path) -> None:
+    assert curate(tmp_path / "exact", "--dedup", "exact") == 0
+    rules = {row["rule"] for row in read(tmp_path / "exact", "duplicates")}
+    assert rules == {"exact"}
+    assert curate(tmp_path / "off", "--dedup", "off") == 0
+    assert not (tmp_path / "off/duplicates").exists()
+    assert len(read(tmp_path / "off")) > len(read(dataset))
+
+
+def test_takedown(dataset: Path, tmp_path: Path) -> None:
+    victim = next(row for row in read(dataset) if row["rejected_author_url"])
+    user = victim["rejected_author_url"]
+    listed = tmp_path / "takedown"
+    listed.write_text(f"{victim['chosen_url']}\n{user}\n")
+    assert curate(tmp_path / "out", "--takedown", str(listed)) == 0
+    rows = read(tmp_path / "out")
+    ids = {row[f"{side}_id"] for row in rows for side in ("prompt", "chosen", "rejected")}
+    users = {row[f"{side}_author_url"] for row in rows for side in ("prompt", "chosen", "rejected")}
+    assert victim["chosen_id"] not in ids
+    assert user not in users
+    reasons = {row["id"]: row["reason"] for row in read(tmp_path / "out", "rejected")}
+    assert reasons[victim["chosen_id"]] == "takedown"
+
+
+def test_existing_output(dataset: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "out"
+    shutil.copytree(dataset, output)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
+    assert curate(output) == EXIT_USAGE
+    assert "--resume" in capsys.readouterr().err
+    assert curate(output, "--resume") == 0
+    assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
+    assert curate(output, "--resume", "--seed", "1") == EXIT_USAGE
+    assert "another recipe" in capsys.readouterr().err
+    assert curate(output, "--overwrite", "--seed", "1") == 0
+    assert manifest_of(output)["recipe"]["seed"] == 1
+    next((output / "data").iterdir()).write_bytes(b"cut short")
+    assert curate(output, "--resume", "--seed", "1") == EXIT_USAGE
+
+
+def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path, capsys) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    assert curate(tmp_path, "--overwrite") == EXIT_USAGE
+    assert "will not be touched" in capsys.readouterr().err
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_crash_leaves_nothing_that_looks_finished(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object) -> None:
+        raise OSError("the disk is full")
+
+    monkeypatch.setattr(run, "make_report", crash)
+    assert curate(tmp_path / "new") == 1
+    assert list(tmp_path.iterdir()) == []
+    output = tmp_path / "old"
+    shutil.copytree(dataset, output)
+    assert curate(output, "--overwrite") == 1
+    assert hashes(output) == hashes(dataset), "the old dataset stays until the new one is whole"
+
+
+def test_a_bad_input_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
+    broken = tmp_path / "broken.example.com.7z"
+    broken.write_bytes(b"7z\xbc\xaf\x27\x1c nothing more")
+    assert curate(tmp_path / "out", inputs=(SAMPLES, broken, tmp_path / "missing")) == 0
+    notes = {item["name"]: item for item in manifest_of(tmp_path / "out")["inputs"]}
+    assert not notes["broken.example.com.7z"]["used"] and notes["broken.example.com.7z"]["note"]
+    assert not notes["missing"]["used"]
+    files = [row for row in read(tmp_path / "out", "rejected") if row["record"] == "file"]
+    assert {row["reason"] for row in files} == {"unreadable_file"}
+    assert curate(tmp_path / "none", inputs=(broken,)) == EXIT_USAGE
+    assert "broken.example.com.7z" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_meta_sites_need_to_be_asked_for(tmp_path: Path, capsys) -> None:
+    meta = tmp_path / "sourdough.meta.example.com"
+    shutil.copytree(SAMPLES / SITES[0], meta)
+    assert curate(tmp_path / "no", inputs=(meta,)) == EXIT_USAGE
+    assert "--include-meta" in capsys.readouterr().err
+    assert curate(tmp_path / "yes", "--include-meta", inputs=(meta,)) == 0
+    assert {row["site"] for row in read(tmp_path / "yes")} == {meta.name}
+
+
+def test_no_pair_is_an_exit_code_of_its_own(tmp_path: Path, capsys) -> None:
+    assert curate(tmp_path / "out", "--languages", "fi") == EXIT_NO_PAIRS
+    assert "rejected" in capsys.readouterr().err
+    assert manifest_of(tmp_path / "out")["accounting"]["posts_kept"] == 0
+
+
+def test_many_small_shards(dataset: Path, tmp_path: Path) -> None:
+    assert curate(tmp_path / "out", "--shard-bytes", "50000") == 0
+    train = sorted((tmp_path / "out/data").glob("train-*"))
+    assert len(train) > 2
+    assert [path.name for path in train] == [
+        f"train-{i:05d}-of-{len(train):05d}.parquet" for i in range(len(train))
+    ]
+    key = "pair_id"
+    assert [row[key] for path in train for row in pq.read_table(path).to_pylist()] == [
+        row[key] for row in read(dataset) if row["split"] == "train"
+    ]
+
+
+def test_the_card_is_what_the_hub_reads(dataset: Path) -> None:
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.DatasetCard.load(dataset / "README.md")
+    data = card.data.to_dict()
+    assert data["license"] == "cc-by-sa-4.0"
+    assert data["language"] == ["en"]
+    assert data["configs"][0]["data_files"][0] == {
+        "split": "train",
+        "path": "data/train-*.parquet",
+    }
+    accounting = manifest_of(dataset)["accounting"]
+    assert f"{accounting['posts_read']:,} posts read" in card.text
+    assert (
+        yaml.safe_load(card.text.split("```yaml\n")[1].split("```")[0])
+        == (manifest_of(dataset)["recipe"])
+    )
+
+
+def test_datasets_reads_it(dataset: Path, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    files = {split: str(dataset / f"data/{split}-*.parquet") for split in ("train", "test")}
+    loaded = datasets.load_dataset("parquet", data_files=files, cache_dir=str(tmp_path))
+    expected = manifest_of(dataset)["accounting"]["pairs"]
+    assert {split: len(loaded[split]) for split in files} == {s: expected[s] for s in files}
+    assert {"prompt", "chosen", "rejected"} <= set(loaded["train"].column_names)
+    by_folder = datasets.load_dataset(str(dataset), cache_dir=str(tmp_path / "b"))
+    assert {name: len(part) for name, part in by_folder.items()} == expected
+
+
+def test_the_funnel_is_printed(tmp_path: Path, capsys) -> None:
+    given = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "out")]
+    assert main(["curate", *given]) == 0
+    printed = capsys.readouterr().out
+    assert "posts read =" in printed and "duplicates" in printed and "orphan_response" in printed
+    assert "forumprefs inspect" in printed

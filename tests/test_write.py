@@ -1,0 +1,165 @@
+import hashlib
+import itertools
+import random
+from pathlib import Path
+
+import apache_beam as beam
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing.test_pipeline import TestPipeline
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
+from schemas.ids import hash63
+from schemas.pair import PAIR_SCHEMA
+from tests.make import response, thread
+from transforms.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.pairs import preset
+from transforms.write import WriteTables, make_block, plan_shards, route_block
+
+
+def paired(number: int, split: str = "train", answers: int = 3) -> PairedThread:
+    first = number * 100
+    responses = [
+        response(first + i, first, text=f"answer {i} of thread {number} " * (5 * i + 1))
+        for i in range(1, answers + 1)
+    ]
+    item, _ = pair_thread(
+        SplitThread(thread=thread(first, *responses, text="why? " * 30), split=split),
+        preset("all"),
+    )
+    assert item is not None
+    return item
+
+
+PAIRED = [paired(n, "test" if n % 9 == 0 else "train") for n in range(1, 60)]
+DUPLICATES = [
+    Duplicate(removed_id=f"s:{n}", kept_id="s:0", similarity=0.9, rule=DuplicateRule.NEAR)
+    for n in range(1, 9)
+]
+REJECTED = [
+    Rejected(id=f"s:{n % 20}", stage=Stage.FILTER, reason=Reason.EMPTY, detail=str(n))
+    for n in range(30)
+]
+
+
+def write(folder: Path, seed: int, shard_bytes: int, pieces: int = 1) -> dict[str, str]:
+    rng = random.Random(seed)
+    rows = [rng.sample(part, len(part)) for part in (PAIRED, DUPLICATES, REJECTED)]
+    with TestPipeline(runner="FnApiRunner") as pipeline:
+        parts = tuple(
+            pipeline | f"Create {i}" >> beam.Create(part) | f"Spread {i}" >> beam.Reshuffle()
+            for i, part in enumerate(rows)
+        )
+        _ = parts | WriteTables(str(folder), shard_bytes)
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_bytes_do_not_depend_on_order(tmp_path: Path) -> None:
+    hashes = [write(tmp_path / str(seed), seed, 30_000) for seed in range(3)]
+    assert hashes[0] == hashes[1] == hashes[2]
+    train = [name for name in hashes[0] if name.startswith("data/train-")]
+    assert len(train) > 3
+    assert train[0].endswith(f"-of-{len(train):05d}.parquet")
+
+
+def test_golden_bytes(tmp_path: Path) -> None:
+    """Fails when rows, order, schema or writer settings change: then the versions must, too."""
+    hashes = write(tmp_path, 0, 1 << 30)
+    assert sorted(hashes) == [
+        "data/test-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+        "duplicates/duplicates-00000-of-00001.parquet",
+        "rejected/rejected-00000-of-00001.parquet",
+    ]
+    table = pq.read_table(tmp_path / "data/train-00000-of-00001.parquet")
+    text = "\n".join(str(row) for row in table.to_pylist())
+    assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_ROWS
+
+
+GOLDEN_ROWS = "12386d4c076dd3592098206ea10a70e9b64b0aaaf732c4992b69ec278bc57fff"
+
+
+def test_rows_of_a_thread_and_of_a_response_lie_together(tmp_path: Path) -> None:
+    write(tmp_path, 1, 30_000)
+    seen = set()
+    for path in sorted((tmp_path / "data").glob("train-*")):
+        rows = pq.read_table(path).to_pylist()
+        assert rows, "no shard is empty"
+        for thread_id, group in itertools.groupby(rows, key=lambda row: row["thread_id"]):
+            assert thread_id not in seen
+            seen.add(thread_id)
+            chosen = [row["chosen_id"] for row in group]
+            runs = [key for key, _ in itertools.groupby(chosen)]
+            assert len(runs) == len(set(runs))
+    assert seen == {item.thread.id for item in PAIRED if item.split == "train"}
+
+
+def test_concatenated_shards_have_one_order_whatever_their_number(tmp_path: Path) -> None:
+    orders = []
+    for shard_bytes in (20_000, 70_000, 1 << 30):
+        folder = tmp_path / str(shard_bytes)
+        write(folder, 0, shard_bytes)
+        files = sorted((folder / "data").glob("train-*"))
+        orders.append([i for f in files for i in pq.read_table(f)["pair_id"].to_pylist()])
+    assert orders[0] == orders[1] == orders[2]
+    places = [hash63(pair_id.split("/")[0]) for pair_id in orders[0]]
+    assert places == sorted(places)
+
+
+def test_files_have_schema_page_index_and_zstd(tmp_path: Path) -> None:
+    write(tmp_path, 0, 1 << 30)
+    file = pq.ParquetFile(tmp_path / "data/train-00000-of-00001.parquet")
+    assert file.schema_arrow.equals(PAIR_SCHEMA, check_metadata=True)
+    column = file.metadata.row_group(0).column(0)
+    assert column.compression == "ZSTD"
+    assert column.has_offset_index and column.has_column_index
+
+
+def test_every_row_is_written_once(tmp_path: Path) -> None:
+    write(tmp_path, 0, 30_000)
+    pairs = sum(pq.read_metadata(f).num_rows for f in (tmp_path / "data").iterdir())
+    assert pairs == sum(len(item.decisions) for item in PAIRED)
+    removed = pq.read_table(tmp_path / "duplicates")["removed_id"].to_pylist()
+    assert sorted(removed) == sorted(row.removed_id for row in DUPLICATES)
+    details = pq.read_table(tmp_path / "rejected")["detail"].to_pylist()
+    assert sorted(details) == sorted(row.detail for row in REJECTED)
+
+
+def test_no_partial_file_is_left(tmp_path: Path) -> None:
+    assert not [name for name in write(tmp_path, 0, 30_000) if "partial" in name]
+
+
+@given(
+    st.dictionaries(st.integers(0, 4095), st.integers(1, 10_000), min_size=1, max_size=60),
+    st.integers(1, 20_000),
+)
+def test_plan_has_no_empty_shard_and_keeps_near_the_target(
+    sizes: dict[int, int], target: int
+) -> None:
+    starts = plan_shards(sizes, target)
+    assert list(starts) == sorted(set(starts))
+    assert starts[0] == min(sizes)
+    assert set(starts) <= set(sizes), "a shard begins with a bucket that has rows"
+    assert len(starts) <= max(1, round(sum(sizes.values()) / target))
+    wanted = sum(sizes.values()) / max(1, round(sum(sizes.values()) / target))
+    for first, after in itertools.pairwise([*starts, 4096]):
+        shard = [size for bucket, size in sizes.items() if first <= bucket < after]
+        assert sum(shard) < wanted + 2 * max(sizes.values())
+
+
+@pytest.mark.parametrize("shards", [1, 2, 7])
+def test_a_block_over_a_border_is_divided(shards: int) -> None:
+    rows = [item for item in PAIRED if item.split == "train"]
+    block = make_block("data/train", rows)
+    buckets = sorted(dict(block.sizes))
+    starts = tuple(buckets[:: max(1, len(buckets) // shards)][:shards])
+    routed = list(route_block(block, {"data/train": starts}))
+    assert [key.index for key, _ in routed] == list(range(len(starts)))
+    if shards == 1:
+        assert routed[0][1] is block.blob, "no unpacking when nothing is divided"

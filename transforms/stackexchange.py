@@ -1,0 +1,171 @@
+"""Read StackExchange dumps: posts by thread, and what other tables know of them."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+import apache_beam as beam
+import msgspec
+
+from schemas.audit import Reason, Rejected, Stage
+from schemas.facts import Tally
+from schemas.fields import doc
+from transforms.archives import Site
+from transforms.block_buffer import BlockBuffer
+from transforms.blocks import FactsBlock, PostBlock
+from transforms.coders import register
+from transforms.counters import count
+from transforms.join_facts import JoinEvents, JoinNames
+from transforms.join_parts import Part
+from transforms.stackexchange_rows import place
+from transforms.stackexchange_tables import COLLECTORS, Collector, PostCollector, SiteContext
+from transforms.xml_rows import RANGE_BYTES, byte_ranges, check_table, open_input, read_rows
+
+JOIN_BYTES = 512 << 20
+"""Input bytes per join partition: a few million packed references and events at most."""
+
+
+class TableRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One piece of one table: the unit of parallel reading."""
+
+    site: Annotated[int, doc("index of the site")]
+    table: Annotated[str, doc("'Posts', 'Votes', …")]
+    start: Annotated[int, doc("first byte")]
+    end: Annotated[int, doc("byte after the last")]
+
+
+register(TableRange, PostBlock, FactsBlock, Rejected, Tally)
+
+
+class StackExchangeRows(NamedTuple):
+    """What :class:`ReadStackExchange` reads."""
+
+    posts: beam.PCollection[tuple[int, PostBlock]]
+    """By thread partition."""
+    facts: beam.PCollection[tuple[int, FactsBlock]]
+    """By thread partition."""
+    links: beam.PCollection[bytes]
+    """Duplicate questions: int64[n, 2], hash63 of (duplicate, original), little-endian."""
+    rejected: beam.PCollection[Rejected]
+    tallies: beam.PCollection[Tally]
+    """Stage 'read'. For every table, <table>.rejected counts its rejects without those of
+    record 'file'; for Posts, rows = kept + rejected."""
+
+
+@dataclass
+class ReadStackExchange(beam.PTransform):
+    """Read the tables of ``sites`` into blocks for ``partitions`` thread partitions."""
+
+    sites: Sequence[Site]
+    partitions: int
+    range_bytes: int = RANGE_BYTES
+    join_partitions: int | None = None
+    """How many pieces the joins are cut into; None: by the size of the tables."""
+
+    def expand(self, pipeline: beam.Pipeline) -> StackExchangeRows:
+        join_partitions = self.join_partitions or count_join_partitions(self.sites)
+        names = tuple(site.name for site in self.sites)
+        ranges = beam.Create(table_ranges(self.sites, self.range_bytes), reshuffle=False)
+        read = (
+            pipeline
+            | "List ranges" >> ranges.with_output_types(TableRange)
+            | "Spread ranges" >> beam.Reshuffle()
+            | "Read tables"
+            >> beam.ParDo(
+                _ReadTables(tuple(self.sites), self.partitions, join_partitions)
+            ).with_outputs("by_post", "by_user", "links", "rejected", "tallies", main="posts")
+        )
+        events = read.by_post | "Join votes and closings" >> JoinEvents(names)
+        authors = read.by_user | "Join names" >> JoinNames(names)
+        return StackExchangeRows(
+            posts=read.posts,
+            facts=(events.facts, authors.facts) | "Collect facts" >> beam.Flatten(),
+            links=read.links,
+            rejected=read.rejected,
+            tallies=(read.tallies, events.tallies, authors.tallies)
+            | "Collect tallies" >> beam.Flatten(),
+        )
+
+
+def table_ranges(sites: Sequence[Site], range_bytes: int = RANGE_BYTES) -> list[TableRange]:
+    """Cut every table of every site into ranges."""
+    return [
+        TableRange(index, table, start, end)
+        for index, site in enumerate(sites)
+        for table, file in site.tables.items()
+        for start, end in byte_ranges(file.size, range_bytes)
+    ]
+
+
+def count_join_partitions(sites: Sequence[Site]) -> int:
+    """Choose how many pieces the joins are cut into; changes no output byte."""
+    total = sum(file.size for site in sites for file in site.tables.values())
+    return max(1, math.ceil(total / JOIN_BYTES))
+
+
+@beam.typehints.with_input_types(TableRange)
+@beam.typehints.with_output_types(
+    tuple[int, PostBlock],
+    by_post=tuple[int, Part],
+    by_user=tuple[int, Part],
+    links=bytes,
+    rejected=Rejected,
+    tallies=Tally,
+)
+class _ReadTables(beam.DoFn):
+    def __init__(self, sites: tuple[Site, ...], partitions: int, join_partitions: int) -> None:
+        self._sites = sites
+        self._partitions = partitions
+        self._join_partitions = join_partitions
+
+    def start_bundle(self) -> None:
+        self._blocks = BlockBuffer(PostBlock)
+
+    def process(self, piece: TableRange) -> Iterator[Any]:
+        site = self._sites[piece.site]
+        collector = self._collector(piece.site, site, piece.table)
+        try:
+            for output, value in _read(site.tables[piece.table].path, piece, collector):
+                yield value if output == "posts" else beam.pvalue.TaggedOutput(output, value)
+        except OSError as error:
+            collector.tally[f"{piece.table}.unreadable_ranges"] += 1
+            yield beam.pvalue.TaggedOutput("rejected", _unreadable(site, piece, error))
+        for output, value in collector.finish():
+            yield beam.pvalue.TaggedOutput(output, value)
+        for key, amount in collector.tally.items():
+            yield beam.pvalue.TaggedOutput("tallies", Tally(Stage.READ, key, amount))
+        count(ReadStackExchange, "out-posts", collector.tally["Posts.kept"])
+
+    def finish_bundle(self) -> Iterator[Any]:
+        for block in self._blocks.flush():
+            yield beam.transforms.window.GlobalWindows.windowed_value_at_end_of_window(block)
+
+    def _collector(self, index: int, site: Site, table: str) -> Collector:
+        context = SiteContext(
+            index, site.name, frozenset(site.tables), self._partitions, self._join_partitions
+        )
+        if table == "Posts":
+            return PostCollector(context, blocks=self._blocks)
+        return COLLECTORS[table](context)
+
+
+def _read(path: str, piece: TableRange, collector: Collector) -> Iterator[tuple[str, Any]]:
+    """Feed the rows of one range to its collector. Raises OSError."""
+    with open_input(path) as stream:
+        problem = check_table(stream, piece.table.lower(), rows_required=piece.table == "Posts")
+        if problem is not None:
+            raise OSError(problem)
+        for batch in read_rows(stream, piece.start, piece.end, containing=collector.containing):
+            count(ReadStackExchange, "in-bytes", batch.size)
+            yield from collector.take(batch)
+
+
+def _unreadable(site: Site, piece: TableRange, error: OSError) -> Rejected:
+    return Rejected(
+        id=place(site.name, piece.table, piece.start),
+        stage=Stage.READ,
+        reason=Reason.UNREADABLE_FILE,
+        detail=f"bytes {piece.start} to {piece.end}: {error.strerror or error}",
+        record="file",
+    )

@@ -1,0 +1,90 @@
+"""Counters over output rows that add up over shards: the material of report and card."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from schemas.audit import Duplicate, Rejected
+
+MARGIN_EDGES = (0, 1, 2, 3, 6, 11, 26, 101)
+"""Lower edges of the margin histogram; the last bin is open."""
+
+LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
+"""Lower edges of the length histograms, characters; the last bin is open."""
+
+SIMILARITY_EDGES = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0)
+"""Lower edges of the histogram of duplicates' similarity."""
+
+
+def pair_stats(table: pa.Table) -> Counter[str]:
+    """Count pairs by site, language, licence, margin, confidence, lengths and biases.
+
+    Keys are ``<figure>:<value>``. Confidence is in ten bins of equal width named by their
+    lower edge.
+    """
+    stats: Counter[str] = Counter(pairs=table.num_rows)
+    for column, figure in (("site", "site"), ("language", "language")):
+        stats.update(_value_counts(table[column], figure))
+    for column in ("prompt_license", "chosen_license", "rejected_license"):
+        stats.update(_value_counts(table[column], "license"))
+    stats.update(_histogram(table["margin"].to_numpy(), MARGIN_EDGES, "margin"))
+    tenths = np.minimum((table["confidence"].to_numpy() * 10).astype(np.int64), 9)
+    stats.update({f"confidence:{k / 10}": int(n) for k, n in enumerate(np.bincount(tenths)) if n})
+    lengths = {
+        column: pc.utf8_length(table[column]).to_numpy()
+        for column in ("prompt", "chosen", "rejected")
+    }
+    for column, values in lengths.items():
+        stats.update(_histogram(values, LENGTH_EDGES, f"{column}_chars"))
+        stats[f"{column}_chars_total"] = int(values.sum())
+    stats["longer_wins"] = int((lengths["chosen"] > lengths["rejected"]).sum())
+    stats["shorter_wins"] = int((lengths["chosen"] < lengths["rejected"]).sum())
+    chosen_at = table["chosen_created_at"].cast(pa.int64()).to_numpy()
+    rejected_at = table["rejected_created_at"].cast(pa.int64()).to_numpy()
+    stats["earlier_wins"] = int((chosen_at < rejected_at).sum())
+    stats["later_wins"] = int((chosen_at > rejected_at).sum())
+    stats["chosen_is_accepted"] = pc.sum(table["chosen_is_accepted"]).as_py() or 0
+    stats["rejected_is_accepted"] = pc.sum(table["rejected_is_accepted"]).as_py() or 0
+    windows = table.select(["window_chosen_score", "window_rejected_score"]).drop_null()
+    difference = windows[0].to_numpy() - windows[1].to_numpy()
+    stats["window:agrees"] = int((difference > 0).sum())
+    stats["window:disagrees"] = int((difference < 0).sum())
+    stats["window:tied"] = int((difference == 0).sum())
+    return +stats
+
+
+def duplicate_stats(rows: Iterable[Duplicate]) -> Counter[str]:
+    """Count duplicates by rule and similarity."""
+    rows = list(rows)
+    stats = Counter(f"duplicate:{row.rule.value}" for row in rows)
+    similarity = np.array([row.similarity for row in rows])
+    stats.update(_histogram(similarity, SIMILARITY_EDGES, "similarity"))
+    return stats
+
+
+def rejected_stats(rows: Iterable[Rejected]) -> Counter[str]:
+    """Count rejects by kind of record, stage and reason."""
+    return Counter(f"rejected:{row.record}:{row.stage.value}:{row.reason.value}" for row in rows)
+
+
+def _value_counts(column: pa.ChunkedArray, figure: str) -> dict[str, int]:
+    counts = pc.value_counts(column).to_pylist()
+    return {f"{figure}:{item['values']}": item["counts"] for item in counts}
+
+
+def _histogram(
+    values: Any, edges: tuple[int, ...] | tuple[float, ...], figure: str
+) -> dict[str, int]:
+    counts, _ = np.histogram(values, bins=[*edges, np.inf])
+    return {f"{figure}:{edge}": int(n) for edge, n in zip(edges, counts, strict=True) if n}
+
+
+def bin_labels(edges: tuple[int, ...]) -> list[str]:
+    """Readable names of histogram bins, e.g. ``3–5`` and ``101+``."""
+    labels = [f"{low}–{high - 1}" if high - low > 1 else f"{low}" for low, high in pairwise(edges)]
+    return [*labels, f"{edges[-1]}+"]
