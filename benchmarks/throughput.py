@@ -57,7 +57,7 @@ def rows_of(path: Path, containing: bytes = b"") -> Iterator[tuple[dict[str, str
             yield from zip(batch.rows, batch.offsets, strict=True)
 
 
-def read_facts(folder: Path, site: str) -> dict[str, PostFacts]:
+def read_facts(folder: Path, site: str) -> dict[str, list[PostFacts]]:
     """Votes by post, as the pipeline's join gives them."""
     ups, downs = defaultdict(list), defaultdict(list)
     accepted, flags = {}, defaultdict(int)
@@ -82,16 +82,18 @@ def read_facts(folder: Path, site: str) -> dict[str, PostFacts]:
                 closed.get(event.post_id, (0, 0)), (event.at_ms, event.kind)
             )
     return {
-        f"{site}:{number}": PostFacts(
-            id=f"{site}:{number}",
-            up_days=tuple(ups[number]),
-            down_days=tuple(downs[number]),
-            accepted_day=accepted.get(number),
-            flags=flags[number],
-            closed_as=CLOSED_AS[closed[number][1] - EventKind.CLOSING]
-            if number in closed
-            else None,
-        )
+        f"{site}:{number}": [
+            PostFacts(
+                id=f"{site}:{number}",
+                up_days=tuple(ups[number]),
+                down_days=tuple(downs[number]),
+                accepted_day=accepted.get(number),
+                flags=flags[number],
+                closed_as=CLOSED_AS[closed[number][1] - EventKind.CLOSING]
+                if number in closed
+                else None,
+            )
+        ]
         for number in ups.keys() | downs.keys() | accepted.keys() | flags.keys() | closed.keys()
     }
 

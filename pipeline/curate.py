@@ -11,7 +11,6 @@ from pipeline.recipe import Recipe
 from schemas.audit import Rejected, Stage
 from transforms.archives import Site
 from transforms.assemble import AssembleThreads
-from transforms.blocks import thread_partition
 from transforms.dedup import FindDuplicates, Verdict
 from transforms.filter import FilterThreads
 from transforms.language import LabelLanguages
@@ -42,10 +41,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     recipe = job.recipe
     read = pipeline | "Read StackExchange" >> ReadStackExchange(job.sites, job.partitions)
 
-    assembled = {
-        "posts": read.posts,
-        "facts": read.facts,
-    } | "Assemble threads" >> AssembleThreads(job.takedown)
+    assembled = (read.posts, read.facts) | "Assemble threads" >> AssembleThreads(job.takedown)
     markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     labelled = filtered.threads | "Label languages" >> LabelLanguages(
@@ -60,31 +56,30 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
             recipes.minhash_rules(recipe), job.partitions
         )
     clusters = (verdicts, read.links) | "Cluster questions" >> QuestionClusters(job.partitions)
-    keyed_verdicts = verdicts | "Key verdicts" >> beam.Map(
-        _key_verdict, partitions=job.partitions
-    ).with_output_types(tuple[int, Verdict])
-    resolved = {
-        "threads": blocks,
-        "verdicts": keyed_verdicts,
-        "clusters": clusters,
-    } | "Resolve duplicates" >> ResolveDuplicates(recipes.split_shares(recipe), recipe.seed)
+    resolved = (blocks, verdicts, clusters) | "Resolve duplicates" >> ResolveDuplicates(
+        job.partitions, recipes.split_shares(recipe), recipe.seed
+    )
     paired = resolved.threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe))
 
     unusable = pipeline | "List unusable inputs" >> beam.Create(
         list(job.problems)
     ).with_output_types(Rejected)
-    rejected = (
-        unusable,
-        read.rejected,
-        assembled.rejected,
-        filtered.rejected,
-        labelled.rejected,
-        resolved.rejected,
-        paired.rejected,
-    ) | "Collect rejects" >> beam.Flatten()
-    shards = (paired.pairs, resolved.duplicates, rejected) | "Write tables" >> WriteTables(
-        job.folder, recipe.shard_bytes
-    )
+    rejected = {
+        "inputs": unusable,
+        "read": read.rejected,
+        "assemble": assembled.rejected,
+        "filter": filtered.rejected,
+        "language": labelled.rejected,
+        "dedup": resolved.rejected,
+        "pair": paired.rejected,
+    }
+    # Each lot of rejects is packed where it arises; flattened first, they would be shuffled
+    # one by one, and more than half of a forum's posts are rejects.
+    shards = (
+        paired.pairs,
+        resolved.duplicates,
+        *rejected.values(),
+    ) | "Write tables" >> WriteTables(job.folder, recipe.shard_bytes)
 
     left: list[tuple[Stage, Any]] = [
         (Stage.ASSEMBLE, assembled.threads),
@@ -96,11 +91,10 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     tallies = (
         read.tallies,
         *(rows | f"Tally {stage}" >> TallyRows(stage.value) for stage, rows in left),
-        rejected | "Tally rejects" >> TallyRows("rejected"),
+        *(
+            rows | f"Tally rejects of {name}" >> TallyRows("rejected")
+            for name, rows in rejected.items()
+        ),
         resolved.duplicates | "Tally duplicates" >> TallyRows("duplicates"),
     ) | "Collect tallies" >> beam.Flatten()
     _ = (tallies, shards) | "Save result" >> SaveResult(job.folder)
-
-
-def _key_verdict(verdict: Verdict, partitions: int) -> tuple[int, Verdict]:
-    return thread_partition(verdict.removed_thread_id, partitions), verdict

@@ -5,6 +5,7 @@ another engine. With worker processes, FnApiRunner waits for ever for a worker t
 (killed for memory, say); the watchdog here ends the run with a clear error.
 """
 
+import gc
 import os
 import shlex
 import sys
@@ -21,6 +22,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline.progress import ProgressLine
+from pipeline.worker import tune_gc
 from transforms.counters import PROGRESS_DIR_VARIABLE
 
 POLL_S = 0.2
@@ -62,6 +64,8 @@ def run_local(
             environment = SubprocessSDKEnvironment.from_command_string(worker_command(log))
             arguments.append(f"--direct_num_workers={workers}")
         runner = FnApiRunner(default_environment=environment)
+        threshold = gc.get_threshold()
+        tune_gc()
         try:
             progress = ProgressLine(
                 input_bytes, folder=Path(folder) if workers > 1 else None, quiet=quiet
@@ -69,12 +73,13 @@ def run_local(
             with progress, _Watchdog(log) as watchdog:
                 _run_watched(build, runner, arguments, progress, watchdog)
         finally:
+            gc.set_threshold(*threshold)
             os.environ.pop(PROGRESS_DIR_VARIABLE, None)
 
 
 def worker_command(log: Path | None) -> str:
     """Shell command that runs one worker process, its log appended to ``log`` if given."""
-    command = f"exec {shlex.quote(sys.executable)} -m apache_beam.runners.worker.sdk_worker_main"
+    command = f"exec {shlex.quote(sys.executable)} -m pipeline.worker"
     return command if log is None else f"{command} 2>>{shlex.quote(str(log))}"
 
 

@@ -8,12 +8,12 @@ from schemas.audit import Reason
 from schemas.facts import PostFacts
 from schemas.post import ClosedAs, Post
 from tests.make import SITE, prompt, response
-from transforms.assemble import assemble_threads, merge_facts
+from transforms.assemble import assemble_threads, facts_by_id
 
 
 def outcomes(posts, facts=(), takedown=frozenset()):
     threads, rejected = {}, []
-    for outcome in assemble_threads(posts, merge_facts(facts), takedown):
+    for outcome in assemble_threads(posts, facts_by_id(facts), takedown):
         rejected += outcome.rejected
         if outcome.thread:
             threads[outcome.thread.id] = outcome.thread

@@ -1,7 +1,7 @@
 """Posts and the facts about them become threads."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,59 +21,48 @@ register(Thread, Rejected)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def merge_facts(facts: Iterable[PostFacts]) -> dict[str, PostFacts]:
-    """Merge all facts about each post: votes and flags add up, other fields fill in.
-
-    Where two facts disagree on a field that can hold only one value, the smaller value wins,
-    so the result does not depend on their order.
-    """
-    by_id: dict[str, list[PostFacts]] = defaultdict(list)
+def facts_by_id(facts: Iterable[PostFacts]) -> dict[str, list[PostFacts]]:
+    """Group facts by the post they are about."""
+    by_id: dict[str, list[PostFacts]] = {}
     for fact in facts:
-        by_id[fact.id].append(fact)
-    return {
-        post_id: found[0] if len(found) == 1 else _merge(found) for post_id, found in by_id.items()
-    }
+        by_id.setdefault(fact.id, []).append(fact)
+    return by_id
 
 
-def _merge(facts: list[PostFacts]) -> PostFacts:
-    return PostFacts(
-        id=facts[0].id,
-        up_days=tuple(day for fact in facts for day in fact.up_days),
-        down_days=tuple(day for fact in facts for day in fact.down_days),
-        accepted_day=min(
-            (f.accepted_day for f in facts if f.accepted_day is not None), default=None
-        ),
-        flags=sum(fact.flags for fact in facts),
-        closed_as=min((f.closed_as for f in facts if f.closed_as is not None), default=None),
-        author=min((f.author for f in facts if f.author), default=None),
-    )
+def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> Post:
+    """Return ``post`` with the facts about it and its acceptance filled in.
 
-
-def complete_post(post: Post, facts: PostFacts | None, *, accepted: bool) -> Post:
-    """Return ``post`` with its facts and its acceptance filled in.
-
-    Vote days are taken only when the source dates its votes at all (``post.up_days`` is not
-    None), and a closing only when the post says that it is closed now.
+    Votes and flags of several facts add up. Where two disagree on a field that holds only one
+    value, the smaller wins, so their order does not matter. Vote days are taken only when the
+    source dates its votes at all (``post.up_days`` is not None), and a closing only when the
+    post says that it is closed now.
     """
     changes: dict[str, Any] = {"accepted": True} if accepted else {}
-    if facts is not None:
-        if post.up_days is not None:
-            changes["up_days"] = tuple(sorted(facts.up_days))
-            changes["down_days"] = tuple(sorted(facts.down_days))
-        if facts.author and not post.author:
-            changes["author"] = facts.author
-        if facts.flags:
-            changes["flags"] = facts.flags
-        if accepted and facts.accepted_day is not None:
-            changes["accepted_day"] = facts.accepted_day
-        if facts.closed_as is not None and post.closed_as is not None:
-            changes["closed_as"] = facts.closed_as
+    ups: list[int] = []
+    downs: list[int] = []
+    flags = 0
+    for fact in facts:
+        ups += fact.up_days
+        downs += fact.down_days
+        flags += fact.flags
+        if fact.author and not post.author:
+            changes["author"] = min(fact.author, changes.get("author", fact.author))
+        if accepted and fact.accepted_day is not None:
+            day = fact.accepted_day
+            changes["accepted_day"] = min(day, changes.get("accepted_day", day))
+        if fact.closed_as is not None and post.closed_as is not None:
+            changes["closed_as"] = min(fact.closed_as, changes.get("closed_as", fact.closed_as))
+    if post.up_days is not None and (ups or downs):
+        changes["up_days"] = tuple(sorted(ups))
+        changes["down_days"] = tuple(sorted(downs))
+    if flags:
+        changes["flags"] = flags
     return msgspec.structs.replace(post, **changes) if changes else post
 
 
 def assemble_threads(
     posts: Iterable[Post],
-    facts: Mapping[str, PostFacts],
+    facts: Mapping[str, Sequence[PostFacts]],
     takedown: frozenset[str] = frozenset(),
 ) -> Iterator[Outcome]:
     """Group posts into threads; all posts of a thread must be in ``posts``.
@@ -110,7 +99,10 @@ def assemble_threads(
 
 
 def _assemble_thread(
-    prompt: Post, responses: list[Post], facts: Mapping[str, PostFacts], takedown: frozenset[str]
+    prompt: Post,
+    responses: list[Post],
+    facts: Mapping[str, Sequence[PostFacts]],
+    takedown: frozenset[str],
 ) -> Outcome:
     responses.sort(key=_age)
     thread = Thread(prompt=prompt, responses=tuple(responses))
@@ -124,9 +116,9 @@ def _assemble_thread(
         return outcome
     accepted = prompt.accepted_response_id
     completed = Thread(
-        prompt=complete_post(prompt, facts.get(prompt.id), accepted=False),
+        prompt=complete_post(prompt, facts.get(prompt.id, ()), accepted=False),
         responses=tuple(
-            complete_post(post, facts.get(post.id), accepted=post.id == accepted)
+            complete_post(post, facts.get(post.id, ()), accepted=post.id == accepted)
             for post in outcome.thread.responses
         ),
     )
@@ -149,31 +141,58 @@ def _reject(post: Post, reason: Reason, detail: str) -> Rejected:
 class AssembleThreads(beam.PTransform):
     """Join post and facts blocks of each partition into threads.
 
-    Input: ``{"posts": (partition, PostBlock), "facts": (partition, FactsBlock)}``.
+    Input: a tuple of (partition, PostBlock) and (partition, FactsBlock).
     Output: ``threads`` (Thread elements) and ``rejected``.
     """
 
     takedown: frozenset[str] = frozenset()
 
-    def expand(self, inputs: dict[str, beam.PCollection]) -> Any:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> Any:
+        posts, facts = inputs
+        # Not CoGroupByKey: its tagged values are pickled, and a union of our own is not.
         return (
-            inputs
-            | "Join posts and facts" >> beam.CoGroupByKey()
+            (
+                posts | "Wrap posts" >> beam.MapTuple(_wrap_posts),
+                facts | "Wrap facts" >> beam.MapTuple(_wrap_facts),
+            )
+            | "Posts and facts" >> beam.Flatten()
+            | "Group by partition" >> beam.GroupByKey()
             | "Assemble"
             >> beam.ParDo(_Assemble(self.takedown)).with_outputs("rejected", main="threads")
         )
+
+
+class _PostsOrFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One side of the join."""
+
+    posts: PostBlock | None
+    facts: FactsBlock | None
+
+
+register(_PostsOrFacts)
+
+
+def _wrap_posts(partition: int, block: PostBlock) -> tuple[int, _PostsOrFacts]:
+    return partition, _PostsOrFacts(block, None)
+
+
+def _wrap_facts(partition: int, block: FactsBlock) -> tuple[int, _PostsOrFacts]:
+    return partition, _PostsOrFacts(None, block)
 
 
 class _Assemble(beam.DoFn):
     def __init__(self, takedown: frozenset[str]) -> None:
         self._takedown = takedown
 
-    def process(
-        self, element: tuple[int, dict[str, Iterable[PostBlock | FactsBlock]]]
-    ) -> Iterator[Any]:
-        _, blocks = element
-        posts = [post for block in blocks["posts"] for post in unpack(block)]
-        facts = merge_facts(fact for block in blocks["facts"] for fact in unpack(block))
+    def process(self, element: tuple[int, Iterable[_PostsOrFacts]]) -> Iterator[Any]:
+        posts: list[Post] = []
+        found: list[PostFacts] = []
+        for side in element[1]:
+            if side.posts is not None:
+                posts += unpack(side.posts)
+            if side.facts is not None:
+                found += unpack(side.facts)
+        facts = facts_by_id(found)
         count(AssembleThreads, "in-posts", len(posts))
         threads = 0
         for outcome in assemble_threads(posts, facts, self._takedown):

@@ -54,16 +54,29 @@ _decoders: dict[type[Block], Any] = {
 }
 
 
+class _LastPacked(threading.local):
+    """The block this thread packed last: a step fused behind the packing gets its rows back."""
+
+    block: Block | None = None
+    rows: Sequence[Any] = ()
+
+
+_last_packed = _LastPacked()
+
 B = TypeVar("B", bound=Block)
 
 
 def pack(block: type[B], rows: Sequence[msgspec.Struct]) -> B:
     """Compress rows into one block; equal rows in equal order give equal bytes."""
-    return block(len(rows), compress(_encoder.encode(rows)))
+    packed = block(len(rows), compress(_encoder.encode(rows)))
+    _last_packed.block, _last_packed.rows = packed, rows
+    return packed
 
 
 def unpack(block: Block) -> list[Any]:
     """Return the rows of a block, typed by the block's class."""
+    if block is _last_packed.block:
+        return list(_last_packed.rows)
     rows: list[Any] = _decoders[type(block)].decode(decompress(block.blob))
     return rows
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 
 from schemas.audit import Duplicate, Rejected
 from schemas.ids import hash63
 from schemas.post import Thread
-from transforms.blocks import unpack
+from transforms.blocks import ThreadBlock, thread_partition, unpack
 from transforms.coders import register
 from transforms.counters import count
 from transforms.dedup import Verdict, apply_verdicts
@@ -21,22 +22,40 @@ from transforms.split import split_of
 register(Duplicate, Rejected)
 
 
+class _ThreadsOrFindings(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One side of the join of threads with what was found about them."""
+
+    threads: ThreadBlock | None = None
+    verdict: Verdict | None = None
+    clusters: bytes = b""
+
+
+register(_ThreadsOrFindings)
+
+
 @dataclass
 class ResolveDuplicates(beam.PTransform):
     """Remove duplicates from their threads and assign splits.
 
-    Input: ``{"threads": (partition, ThreadBlock), "verdicts": (partition, Verdict), "clusters":
-    (partition, packed (thread hash, root) int64 rows)}``. Output: ``threads`` (SplitThread),
-    ``duplicates`` and ``rejected``.
+    Input: a tuple of (partition, ThreadBlock), Verdict, and (partition, packed (thread hash,
+    root) int64 rows). Output: ``threads`` (SplitThread), ``duplicates`` and ``rejected``.
     """
 
+    partitions: int
     shares: Mapping[str, int]
     seed: int
 
-    def expand(self, inputs: dict[str, beam.PCollection]) -> Any:
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> Any:
+        threads, verdicts, clusters = inputs
+        # Not CoGroupByKey: its tagged values are pickled, and a union of our own is not.
         return (
-            inputs
-            | "Join threads and verdicts" >> beam.CoGroupByKey()
+            (
+                threads | "Wrap threads" >> beam.MapTuple(_wrap_threads),
+                verdicts | "Wrap verdicts" >> beam.Map(_wrap_verdict, self.partitions),
+                clusters | "Wrap clusters" >> beam.MapTuple(_wrap_clusters),
+            )
+            | "Threads and findings" >> beam.Flatten()
+            | "Group by partition" >> beam.GroupByKey()
             | "Resolve"
             >> beam.ParDo(_Resolve(dict(self.shares), self.seed)).with_outputs(
                 "rejected", "duplicates", main="threads"
@@ -44,19 +63,36 @@ class ResolveDuplicates(beam.PTransform):
         )
 
 
+def _wrap_threads(partition: int, block: ThreadBlock) -> tuple[int, _ThreadsOrFindings]:
+    return partition, _ThreadsOrFindings(threads=block)
+
+
+def _wrap_verdict(verdict: Verdict, partitions: int) -> tuple[int, _ThreadsOrFindings]:
+    partition = thread_partition(verdict.removed_thread_id, partitions)
+    return partition, _ThreadsOrFindings(verdict=verdict)
+
+
+def _wrap_clusters(partition: int, rows: bytes) -> tuple[int, _ThreadsOrFindings]:
+    return partition, _ThreadsOrFindings(clusters=rows)
+
+
 class _Resolve(beam.DoFn):
     def __init__(self, shares: dict[str, int], seed: int) -> None:
         self._shares = shares
         self._seed = seed
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> Iterator[Any]:
-        _, joined = element
+    def process(self, element: tuple[int, Iterable[_ThreadsOrFindings]]) -> Iterator[Any]:
         removed: dict[str, dict[str, Verdict]] = defaultdict(dict)
-        for verdict in joined["verdicts"]:
-            removed[verdict.removed_thread_id][verdict.removed_id] = verdict
-        roots = _read_clusters(joined["clusters"])
+        roots: dict[int, int] = {}
+        blocks = []
+        for side in element[1]:
+            if side.threads is not None:
+                blocks.append(side.threads)
+            if side.verdict is not None:
+                removed[side.verdict.removed_thread_id][side.verdict.removed_id] = side.verdict
+            roots.update(_read_clusters(side.clusters))
         seen = kept = 0
-        for block in joined["threads"]:
+        for block in blocks:
             for thread in unpack(block):
                 seen += 1
                 verdicts = removed.get(thread.id)
@@ -76,9 +112,6 @@ class _Resolve(beam.DoFn):
         count(ResolveDuplicates, "out-threads", kept)
 
 
-def _read_clusters(blobs: Iterable[bytes]) -> dict[int, int]:
-    roots: dict[int, int] = {}
-    for blob in blobs:
-        threads, found = np.frombuffer(blob, np.int64).reshape(-1, 2).T.tolist()
-        roots.update(zip(threads, found, strict=True))
-    return roots
+def _read_clusters(rows: bytes) -> Iterable[tuple[int, int]]:
+    threads, roots = np.frombuffer(rows, np.int64).reshape(-1, 2).T.tolist()
+    return zip(threads, roots, strict=True)

@@ -1,0 +1,28 @@
+"""Entry point of a local worker process: Beam's worker with this project's memory settings."""
+
+import gc
+
+GC_THRESHOLD = (100_000, 20, 100)
+"""Allocations before a collection, by generation.
+
+A run allocates millions of short-lived rows and hardly any reference cycles. With Python's
+default of 700 the collector takes about a fifth of the time of the whole job.
+"""
+
+
+def tune_gc() -> None:
+    """Let the collector run rarely."""
+    gc.set_threshold(*GC_THRESHOLD)
+
+
+def main() -> None:
+    """Run Beam's worker; its arguments come in environment variables."""
+    tune_gc()
+    from apache_beam.runners.worker import sdk_worker_main
+
+    gc.freeze()
+    sdk_worker_main.main([])
+
+
+if __name__ == "__main__":
+    main()
