@@ -3,9 +3,13 @@
     python -m benchmarks.throughput --posts 200000 --rounds 3
 
 Generates a dump, then runs, in turn and each in a process of its own: a plain Python loop over
-the project's functions that keeps everything in memory; the Beam job in one process; the Beam
-job with two worker processes. All three must find the same pairs. What is quoted are the ratios
-of the medians; peak memory is the sum over the process tree, sampled from /proc (Linux).
+the project's functions that keeps everything in memory (`loop`; `loop_gc` with the garbage
+collector set as the job sets it); the Beam job in one process (`beam1`); the Beam job with two
+worker processes (`beam2`). All must find the same number of pairs. What is quoted are ratios of
+medians; peak memory is the sum over the process tree, sampled from /proc (Linux).
+
+`--ceiling` also runs two copies of the bare loop at once: what two workers could gain at most on
+this machine, whose cores may share caches or be two threads of one.
 """
 
 import argparse
@@ -24,6 +28,7 @@ import msgspec
 import pyarrow.parquet as pq
 
 from pipeline import recipe as recipes
+from pipeline.worker import tune_gc
 from schemas.facts import PostFacts
 from schemas.ids import content_hash, hash63
 from schemas.post import Post, Thread
@@ -272,11 +277,15 @@ def main() -> None:
     parser.add_argument("--posts", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dump", type=Path, help="a folder to use instead of a generated one")
-    parser.add_argument("--modes", default="loop,beam1,beam2")
-    parser.add_argument("--run", choices=("loop", "beam1", "beam2"), help=argparse.SUPPRESS)
+    parser.add_argument("--modes", default="loop,loop_gc,beam1,beam2")
+    parser.add_argument(
+        "--run", choices=("loop", "loop_gc", "beam1", "beam2"), help=argparse.SUPPRESS
+    )
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run == "loop":
+    if arguments.run == "loop_gc":
+        tune_gc()
+    if arguments.run in ("loop", "loop_gc"):
         print(bare_loop(arguments.dump, arguments.output))
         return
     if arguments.run:
@@ -300,7 +309,28 @@ def main() -> None:
                 command += ["--dump", str(dump), "--output", str(output)]
                 results[mode].append(measure(command))
                 print(f"  {mode}: {results[mode][-1]}", file=sys.stderr)
+        if arguments.ceiling:
+            print(f"Two bare loops at once / one: {ceiling(dump, Path(temporary)):.2f}")
     report(results, posts)
+
+
+def ceiling(dump: Path, temporary: Path) -> float:
+    """Return how much more two processes do than one on this machine, at best 2."""
+
+    def seconds(copies: int) -> float:
+        began = time.perf_counter()
+        command = [sys.executable, "-m", "benchmarks.throughput", "--run", "loop_gc"]
+        processes = []
+        for copy in range(copies):
+            output = temporary / f"ceiling-{copy}"
+            output.mkdir(exist_ok=True)
+            arguments = [*command, "--dump", str(dump), "--output", str(output)]
+            processes.append(subprocess.Popen(arguments, stdout=subprocess.DEVNULL))
+        for process in processes:
+            process.wait()
+        return time.perf_counter() - began
+
+    return 2 * seconds(1) / seconds(2)
 
 
 def report(results: dict[str, list[dict[str, float]]], posts: int) -> None:
@@ -319,8 +349,9 @@ def report(results: dict[str, list[dict[str, float]]], posts: int) -> None:
             f"| {posts / medians[mode]:,.0f} | {peak / 1e6:,.0f} | {peak / posts:,.0f} "
             f"| {int(runs[0]['pairs']):,} |"
         )
-    if {"loop", "beam1"} <= medians.keys():
-        print(f"\nBeam in one process / bare loop: {medians['loop'] / medians['beam1']:.2f}")
+    for loop, name in (("loop", "bare loop"), ("loop_gc", "bare loop with our collector setting")):
+        if {loop, "beam1"} <= medians.keys():
+            print(f"\nBeam in one process / {name}: {medians[loop] / medians['beam1']:.2f}")
     if {"beam1", "beam2"} <= medians.keys():
         print(f"Two workers / one process: {medians['beam1'] / medians['beam2']:.2f}")
     found = {int(run["pairs"]) for runs in results.values() for run in runs}
