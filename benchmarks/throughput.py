@@ -278,6 +278,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dump", type=Path, help="a folder to use instead of a generated one")
     parser.add_argument("--modes", default="loop,loop_gc,beam1,beam2")
+    parser.add_argument("--ceiling", action="store_true", help="also measure the machine")
     parser.add_argument(
         "--run", choices=("loop", "loop_gc", "beam1", "beam2"), help=argparse.SUPPRESS
     )

@@ -124,17 +124,19 @@ def recipe_page() -> str:
         )
         for name in names:
             meta = docs[name][1]
-            parts.append(f"| `{name}` | {default_text(defaults[name])} | {meta.description} |\n")
+            from_preset = heading == "votes and pairs"
+            default = default_text(defaults[name], from_preset=from_preset)
+            parts.append(f"| `{name}` | {default} | {meta.description} |\n")
     parts.append(
         "\n`from the preset`: the value of the chosen `pairing` preset, see [labels](labels.md).\n"
     )
     return "".join(parts)
 
 
-def default_text(default: Any) -> str:
+def default_text(default: Any, *, from_preset: bool) -> str:
     """Readable default of an option."""
     if default is None:
-        return "from the preset"
+        return "from the preset" if from_preset else "none"
     if isinstance(default, tuple):
         return f"`{','.join(default)}`" if default else ""
     if isinstance(default, bool):

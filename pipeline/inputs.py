@@ -1,5 +1,6 @@
 """What ``--input`` names: sites to read, fingerprints, and what cannot be used."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
         for site in found
         for given in site.inputs
     ]
+    if recipe.takedown is not None:
+        files.append(_takedown_file(Path(recipe.takedown)))
     files += [
         InputFile(
             site="",
@@ -73,6 +76,12 @@ def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
         used=not note,
         note=note,
     )
+
+
+def _takedown_file(path: Path) -> InputFile:
+    content = path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    return InputFile(site="", name=path.name, bytes=len(content), sha256=digest)
 
 
 def _order(file: InputFile) -> tuple[str, str, str, str]:
