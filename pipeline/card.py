@@ -190,6 +190,8 @@ def _recipe(manifest: Manifest) -> str:
         f"| {_text(item.note) or 'used'} |"
         for item in manifest.inputs
     ]
+    longest = max((len(run) for run in re.findall("`+", recipe)), default=0)
+    fence = "`" * max(3, longest + 1)
     versions = ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     return "\n".join(
         [
@@ -197,9 +199,9 @@ def _recipe(manifest: Manifest) -> str:
             "",
             f"By forumprefs ({versions}). The same inputs and recipe give the same bytes.",
             "",
-            "```yaml",
+            f"{fence}yaml",
             recipe.rstrip(),
-            "```",
+            fence,
             "",
             "| site | input | bytes | sha256 | |",
             "|---|---|---:|---|---|",

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import sys
 import tempfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,6 +70,8 @@ def curate(options: CurateOptions) -> Manifest:
         with tempfile.TemporaryDirectory(
             prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
         ) as work:
+            if not options.quiet:
+                print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
             inputs = find_inputs(recipe, Path(work))
             check_inputs(inputs, options)
             if options.on_existing == "resume" and is_same(output, options, inputs):

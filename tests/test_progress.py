@@ -1,0 +1,65 @@
+import io
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pipeline import progress
+from pipeline.progress import ProgressLine, describe, read_totals
+from transforms import counters
+
+
+def test_bytes_then_the_furthest_steps() -> None:
+    totals = Counter({"ReadStackExchange/in-bytes": 1_500_000})
+    assert describe(totals, 3_000_000) == "read 1.5 of 3.0 MB"
+    totals += Counter({"AssembleThreads/in-posts": 10, "PairThreads/out-pairs": 4_000})
+    totals += Counter({"FilterThreads/in-threads": 9})
+    assert describe(totals, 3_000_000) == "read 1.5 of 3.0 MB, 9 threads filtered, 4,000 pairs"
+
+
+def test_counters_of_worker_processes_are_added(tmp_path: Path) -> None:
+    (tmp_path / "1.json").write_text(json.dumps({"A/in": 2}))
+    (tmp_path / "2.json").write_text(json.dumps({"A/in": 3, "B/in": 1}))
+    (tmp_path / "3.json").write_text("{half writ")
+    totals = read_totals(tmp_path, Counter(counters.totals))
+    assert (totals["A/in"], totals["B/in"]) == (5, 1)
+
+
+def test_counts_of_an_earlier_run_are_not_shown() -> None:
+    class Step:
+        pass
+
+    counters.totals["Step/in"] += 7
+    start = Counter(counters.totals)
+    counters.totals["Step/in"] += 2
+    assert read_totals(None, start)["Step/in"] == 2
+
+
+def test_a_step_shares_its_counts_through_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Step:
+        pass
+
+    monkeypatch.setenv(counters.PROGRESS_DIR_VARIABLE, str(tmp_path))
+    monkeypatch.setattr(counters, "_last_write", 0.0)
+    before = counters.totals["Step/out"]
+    counters.count(Step, "out", 5)
+    (written,) = tmp_path.glob("*.json")
+    assert json.loads(written.read_text())["Step/out"] == before + 5
+
+
+def test_plain_lines_when_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    stream = io.StringIO()
+    with ProgressLine(2_000_000, stream=stream) as line:
+        counters.totals["Reader/in-bytes"] += 1_000_000
+        line.tick()
+        line.tick()
+    (shown,) = stream.getvalue().splitlines()
+    assert "read 1.0 of 2.0 MB" in shown
+    quiet = io.StringIO()
+    with ProgressLine(1, quiet=True, stream=quiet) as line:
+        line.tick()
+    assert quiet.getvalue() == ""
