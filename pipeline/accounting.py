@@ -9,6 +9,14 @@ from transforms.tally import RunResult
 POSTS_READ = ("read", "Posts.rows")
 
 
+OTHER_TABLES = {
+    "Votes": ("up", "down", "accepted", "flags", "other"),
+    "PostHistory": ("closings", "other"),
+    "PostLinks": ("duplicates", "other"),
+}
+"""What the rows of a table other than Posts are counted as, beside rejects."""
+
+
 class AccountingError(RuntimeError):
     """The sums are off: records were lost or counted twice, so the run's output is not used."""
 
@@ -117,6 +125,16 @@ def _check(accounting: Accounting, result: RunResult, tallies: Counter[tuple[str
     total = accounting.posts_kept + accounting.duplicates + accounting.rejected
     if accounting.posts_read != total:
         errors.append(f"{accounting.posts_read} posts were read, {total} are accounted for")
+    removed = tallies["duplicates", "duplicates"]
+    if accounting.duplicates != removed:
+        errors.append(
+            f"duplicates table: {removed} rows were to be written, {accounting.duplicates} were"
+        )
+    for table, kinds in OTHER_TABLES.items():
+        rows = tallies["read", f"{table}.rows"]
+        known = sum(tallies["read", f"{table}.{kind}"] for kind in (*kinds, "rejected"))
+        if rows != known:
+            errors.append(f"{table}: {rows} rows were read, {known} are accounted for")
     pairs = sum(r.shard.rows for r in result.shards if r.shard.table == "data")
     if pairs != sum(accounting.pairs.values()):
         errors.append(f"data: {pairs} rows in files, {sum(accounting.pairs.values())} pairs")

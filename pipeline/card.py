@@ -79,6 +79,15 @@ def _is_cc_by_sa(report: dict[str, Any]) -> bool:
     return set(report["texts_by_license"]) <= LICENSE_NAMES
 
 
+_LEAKS = {
+    "near": "Questions that are near-duplicates or linked as duplicates are in the same split.",
+    "exact": "Questions that are equal or linked as duplicates are in the same split; "
+    "near-duplicates were not looked for.",
+    "off": "Questions that are linked as duplicates are in the same split; duplicate texts were "
+    "not looked for.",
+}
+
+
 def _summary(manifest: Manifest, report: dict[str, Any], name: str) -> str:
     recipe, pairs = manifest.recipe, report["pairs"]
     splits = ", ".join(f"{split}: {pairs.get(split, 0):,}" for split in SPLITS)
@@ -97,8 +106,7 @@ pairs = load_dataset("parquet", data_files={{"train": "data/train-*.parquet"}}, 
 ```
 
 `prompt`, `chosen` and `rejected` can be used as they are by TRL's reward and preference trainers.
-All pairs of one thread lie together in a shard. Near-duplicate and linked questions are always in
-the same split.
+All pairs of one thread lie together in a shard. {_LEAKS[recipe["dedup"]]}
 """
 
 

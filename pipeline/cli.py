@@ -1,6 +1,7 @@
 """The command ``forumprefs``."""
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.logs import set_up_logs
+from pipeline.terminal import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -82,6 +84,7 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.accounting import AccountingError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError, parse
+    from pipeline.report import notes
     from pipeline.run import curate
 
     errors = Console(stderr=True, highlight=False)
@@ -104,6 +107,8 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         return _leave(_fail(errors, error, EXIT_FAILED))
     except KeyboardInterrupt:
         return _leave(_fail(errors, "interrupted; nothing was written", EXIT_INTERRUPTED))
+    for note in notes(manifest):
+        errors.print(escape(note), style="yellow", soft_wrap=True)
     if not options.quiet:
         _show(manifest, options.output)
     if not sum(manifest.accounting.pairs.values()):
@@ -113,14 +118,15 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _show(manifest: object, output: str) -> None:
-    import json
-
     from pipeline.report import print_funnel
     from schemas.manifest import Manifest
 
     assert isinstance(manifest, Manifest)
     console = Console(highlight=False)
-    report = json.loads((Path(output) / "report.json").read_text(encoding="utf-8"))
+    try:
+        report = json.loads((Path(output) / "report.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # an older dataset that --resume kept; its manifest is what counts
     print_funnel(manifest, report, console)
     if report["pairs"]["total"]:
         console.print(f"\n{escape(output)} is ready. Look: forumprefs inspect {escape(output)}")
@@ -137,7 +143,7 @@ def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
 
 
 def _fail(console: Console, error: object, code: int) -> int:
-    console.print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+    console.print(f"[red]error:[/red] {escape(printable(str(error)))}", soft_wrap=True)
     return code
 
 

@@ -2,7 +2,7 @@
 
 import argparse
 import json
-import re
+import os
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -18,12 +18,10 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pipeline.options import UsageError
+from pipeline.terminal import printable
 from schemas.pair import SPLITS
 
 DEFAULT_LIMIT = 3
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that could drive a terminal or reorder its text; forum text is untrusted."""
 
 
 def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +58,7 @@ def inspect(arguments: argparse.Namespace) -> int:
     try:
         for row in pairs:
             if arguments.json:
-                print(json.dumps(row, default=str, ensure_ascii=False))
+                print(json.dumps(row, default=str, ensure_ascii=sys.stdout.isatty()))
             else:
                 console.print(render_pair(row, console.width, raw=arguments.raw))
             shown += 1
@@ -70,6 +68,8 @@ def inspect(arguments: argparse.Namespace) -> int:
                 break
     except (KeyboardInterrupt, EOFError):
         console.print()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not shown:
         Console(stderr=True).print("no pair passes these filters")
     return 0
@@ -114,14 +114,14 @@ def _rows(dataset: ds.Dataset, condition: Any) -> Iterator[dict[str, Any]]:
 def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> RenderableType:
     """Lay out one pair: the prompt above, the two responses side by side when they fit."""
     header = Text.assemble(
-        (row["pair_id"], "bold"),
-        f"  {row['split']}, {row['language']}, margin {row['margin']:g}, "
+        (printable(row["pair_id"]), "bold"),
+        f"  {printable(row['split'])}, {printable(row['language'])}, margin {row['margin']:g}, "
         f"confidence {row['confidence']:.2f}",
     )
     prompt = Panel(
         _body(row["prompt"], raw),
         title=_title(row, "prompt"),
-        subtitle=_clean(row["prompt_url"]),
+        subtitle=printable(row["prompt_url"]),
         title_align="left",
         border_style="blue",
     )
@@ -130,7 +130,7 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
         Panel(
             _body(row[side], raw),
             title=_title(row, side),
-            subtitle=_clean(row[f"{side}_url"]),
+            subtitle=printable(row[f"{side}_url"]),
             title_align="left",
             border_style=colour,
             width=(width - 1) // 2 if wide else None,
@@ -141,7 +141,7 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
 
 
 def _title(row: dict[str, Any], side: str) -> Text:
-    author = _clean(row[f"{side}_author"]) or "deleted account"
+    author = printable(row[f"{side}_author"]) or "deleted account"
     created: datetime = row[f"{side}_created_at"]
     parts = [side, f"by {author}", f"{created:%Y-%m-%d %H:%M}"]
     if side != "prompt":
@@ -155,9 +155,5 @@ def _title(row: dict[str, Any], side: str) -> Text:
 
 
 def _body(text: str, raw: bool) -> RenderableType:
-    clean = _clean(text)
+    clean = printable(text)
     return Text(clean) if raw else Markdown(clean, hyperlinks=False)
-
-
-def _clean(text: str) -> str:
-    return _CONTROL.sub("\ufffd", text)

@@ -37,15 +37,33 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "max_pairs_per_thread",
         "min_prompt_score",
         "min_response_score",
+        "max_responses",
         "drop_edited",
+        "drop_edited_prompts",
         "drop_deleted_authors",
         "drop_prompt_author",
+        "drop_staff",
+        "created_before",
         "later_must_win",
         "max_gap_days",
     ),
     "splits and shards": ("split", "seed", "shard_bytes"),
 }
 """Options of the recipe by heading, in the order of ``--help`` and docs/recipe.md."""
+
+
+RUN_OPTIONS: dict[str, type] = {
+    "output": str,
+    "runner": str,
+    "workers": int,
+    "partitions": int,
+    "work_dir": str,
+    "resume": bool,
+    "overwrite": bool,
+    "quiet": bool,
+    "verbose": bool,
+}
+"""Options that a config file may also hold and that change no output byte."""
 
 
 class UsageError(Exception):
@@ -127,11 +145,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to run (changes no output byte)")
     group.add_argument(
         "--runner",
-        default="local",
         help="'local' (default: Beam's FnApiRunner in this process) or any Beam runner",
     )
     group.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="local worker processes (default: 1)"
+        "--workers", type=int, metavar="N", help="local worker processes (default: 1)"
     )
     group.add_argument(
         "--partitions", type=int, metavar="N", help="units of parallel work (default: by size)"
@@ -160,7 +177,8 @@ def parse(
     try:
         if arguments.config is not None:
             values = recipes.load(arguments.config)
-            _check_names(values, known, str(arguments.config))
+            _check_names(values, known | RUN_OPTIONS.keys(), str(arguments.config))
+            _set_run_options(arguments, values)
         recipe = recipes.make(values | flags)
     except RecipeError as error:
         raise UsageError(str(error)) from None
@@ -168,6 +186,13 @@ def parse(
         raise UsageError("nothing to read: give --input stackexchange=PATH")
     if not arguments.output:
         raise UsageError("where to write? give --output DIR")
+    arguments.runner = arguments.runner or "local"
+    arguments.workers = 1 if arguments.workers is None else arguments.workers
+    if arguments.workers > 1 and arguments.runner.lower() not in LOCAL_RUNNERS:
+        raise UsageError(
+            f"--workers {arguments.workers} is for the local runner; {arguments.runner} has "
+            "options of its own for that"
+        )
     if arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1")
     if arguments.partitions is not None and arguments.partitions < 1:
@@ -189,6 +214,18 @@ def parse(
         verbose=arguments.verbose,
         beam_arguments=beam_arguments,
     )
+
+
+def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> None:
+    """Move the run options of a config file to where the flags are, which override them."""
+    for name, kind in RUN_OPTIONS.items():
+        if name not in values:
+            continue
+        value = values.pop(name)
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+            raise RecipeError(f"{name}: {value!r} is not of type {kind.__name__}")
+        if getattr(arguments, name) in (None, False):
+            setattr(arguments, name, Path(str(value)) if name == "work_dir" else value)
 
 
 def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:

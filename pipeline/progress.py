@@ -88,7 +88,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if not self._quiet and self._stream.isatty():
             self._bar = Progress(
                 TimeElapsedColumn(),
-                BarColumn(bar_width=24),
+                BarColumn(bar_width=12),
                 TextColumn("{task.description}"),
                 console=Console(file=self._stream),
                 transient=True,

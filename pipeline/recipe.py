@@ -6,6 +6,8 @@ folder) are in :mod:`pipeline.options`.
 """
 
 import dataclasses
+import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,7 +91,15 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
     min_prompt_score: Annotated[int | None, doc("least score of a prompt")] = None
     min_response_score: Annotated[int | None, doc("least score of a response")] = None
-    drop_edited: Annotated[bool | None, doc("leave edited posts out")] = None
+    max_responses: Annotated[
+        NonNegativeInt | None, doc("responses of a thread that are compared, at random; 0: all")
+    ] = None
+    drop_edited: Annotated[bool | None, doc("leave edited prompts and responses out")] = None
+    drop_edited_prompts: Annotated[bool | None, doc("leave edited prompts out")] = None
+    drop_staff: Annotated[bool | None, doc("leave posts of moderators and employees out")] = None
+    created_before: Annotated[
+        str | None, doc("leave posts from this UTC date (YYYY-MM-DD) on out; '': none")
+    ] = None
     drop_deleted_authors: Annotated[bool | None, doc("leave posts of deleted accounts out")] = None
     drop_prompt_author: Annotated[bool | None, doc("leave self-answers out")] = None
     later_must_win: Annotated[bool | None, doc("the winner must not be the earlier response")] = (
@@ -111,11 +121,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 def load(path: Path) -> dict[str, Any]:
     """Read a YAML recipe, or the recipe inside a ``manifest.json``, as a plain dict."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        text = path.read_text(encoding="utf-8")
+        # Not YAML for a manifest: YAML 1.1 reads the JSON number 1e-06 as a string.
+        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise RecipeError(f"--config {path}: {error}") from None
     if isinstance(values, dict) and "manifest_version" in values:
-        values = values["recipe"]
+        values = values.get("recipe")
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -131,6 +143,10 @@ def make(values: dict[str, Any]) -> Recipe:
         wants_list = name in docs and str(docs[name][0]).startswith("tuple")
         if wants_list and isinstance(value, str):
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
+    if isinstance(values.get("languages"), list):
+        values["languages"] = [str(code).lower() for code in values["languages"]]
+    if isinstance(values.get("created_before"), date):
+        values["created_before"] = values["created_before"].isoformat()
     try:
         recipe = msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
@@ -160,6 +176,7 @@ def _check(recipe: Recipe) -> None:
         if low > high:
             raise RecipeError(f"lengths: least {low} is more than most {high}")
     split_shares(recipe)
+    _date_ms(recipe.created_before or "")
     for entry in recipe.input:
         kind, separator, path = entry.partition("=")
         if kind not in SOURCES or not separator or not path:
@@ -168,8 +185,8 @@ def _check(recipe: Recipe) -> None:
             )
 
 
-SOURCES = ("stackexchange",)
-"""Kinds of input there are."""
+SOURCES = {"stackexchange": True}
+"""Kinds of input there are, and whether their licence lets the texts be published."""
 
 
 def split_shares(recipe: Recipe) -> dict[str, int]:
@@ -239,7 +256,19 @@ def pairing_rules(recipe: Recipe) -> PairingRules:
     }
     if recipe.votes is not None:
         overrides["mode"] = VoteMode(recipe.votes)
+    if recipe.created_before is not None:
+        overrides["created_before"] = _date_ms(recipe.created_before)
     return dataclasses.replace(preset(recipe.pairing), **overrides)
+
+
+def _date_ms(text: str) -> int | None:
+    """Milliseconds since the epoch at the start of a UTC date; None for ''."""
+    if not text:
+        return None
+    try:
+        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+    except ValueError:
+        raise RecipeError(f"created_before: {text!r} is no date like 2023-01-31") from None
 
 
 def resolve(recipe: Recipe) -> dict[str, Any]:
@@ -254,6 +283,11 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
         if hasattr(rules, name):
             values[name] = getattr(rules, name)
     values["votes"] = rules.mode.value
+    if rules.created_before is None:
+        values["created_before"] = ""
+    else:
+        before = datetime.fromtimestamp(rules.created_before / 1000, UTC)
+        values["created_before"] = before.date().isoformat()
     values["input"] = sorted(recipe.input)
     values["languages"] = sorted(set(recipe.languages))
     values["drop_closed"] = sorted(set(recipe.drop_closed))

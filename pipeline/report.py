@@ -4,9 +4,9 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from pipeline.terminal import printable
 from schemas.manifest import Manifest
 from transforms.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
 
@@ -118,11 +118,18 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
         f"the earlier response wins {share(bias['earlier_wins'], bias['later_wins'])}, "
         f"the longer {share(bias['longer_wins'], bias['shorter_wins'])}"
     )
-    for key, amount in accounting.other_records.items():
+
+
+def notes(manifest: Manifest) -> list[str]:
+    """Lines about inputs that were not used, or only in part."""
+    lines = []
+    for key, amount in manifest.accounting.other_records.items():
         if key.startswith("rejected:"):
             _, record, _, reason = key.split(":")
-            console.print(f"[yellow]rejected[/yellow]: {amount:,} {record} records, {reason}")
+            if record != "file":
+                lines.append(f"rejected: {amount:,} {record} records, {reason}")
     for item in manifest.inputs:
         if item.note:
             what = "note" if item.used else "not used"
-            console.print(f"[yellow]{what}[/yellow]: {escape(item.name)}: {escape(item.note)}")
+            lines.append(f"{what}: {printable(item.name)}: {printable(item.note)}")
+    return lines

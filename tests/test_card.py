@@ -35,7 +35,7 @@ ACCOUNTING = Accounting(
 def card(**changes: object) -> str:
     values = {
         "pair_schema_version": "1.0.0",
-        "recipe": {"votes": "net_votes", "pairing": "all", "input": ["stackexchange=x"]},
+        "recipe": {"votes": "net_votes", "pairing": "all", "dedup": "near"},
         "versions": {"forumprefs": "0"},
         "inputs": (InputFile(site="a", name="n", bytes=1, sha256="0" * 64),),
         "accounting": ACCOUNTING,
@@ -75,7 +75,12 @@ def test_text_from_outside_is_escaped() -> None:
 
 
 def test_a_path_cannot_end_the_code_block_of_the_recipe() -> None:
-    recipe = {"votes": "v", "pairing": "p", "input": ["stackexchange=a\n```\n# Injected"]}
+    recipe = {
+        "votes": "v",
+        "pairing": "p",
+        "dedup": "off",
+        "input": ["stackexchange=a\n```\n# Injected"],
+    }
     text = card(recipe=recipe)
     fence = re.search(r"^(`{3,})yaml$", text, re.MULTILINE)
     assert fence is not None

@@ -227,6 +227,10 @@ GOLDEN = {
         "t\n\n| a  b  `c d` |\n| --- |",
     ),
     "table that is not closed": ("<table><tr><td>a<td>b", "| a | b |\n| --- | --- |"),
+    "texts after a cell": (
+        "<table><tr><td>a</td>b</td><td></td><td></td>c</td></tr></table>",
+        "| a b |  | c |\n| --- | --- | --- |",
+    ),
     "empty table": ("a<table><tr><td></td></tr></table>b", "a\n\nb"),
     "table in an item": (
         "<ul><li><table><tr><th>a</th></tr><tr><td>b</td></tr></table></li></ul>",
@@ -253,6 +257,10 @@ HOSTILE = {
     "wide and long table": (
         "<table>" + "<td>x" * N + "<tr><td>y" * N,
         None,
+    ),
+    "texts in one cell": (
+        "<table><tr><td>" + ("a" * 100 + "</td>") * N,
+        "| " + " ".join(["a" * 100] * N) + " |\n| --- |",
     ),
     "closing tags": ("<li>" * 1000 + "</p></ul></blockquote>" * N + "x", None),
     "open tags": ("<" * N, "<" * N),

@@ -1,4 +1,5 @@
 import argparse
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from pipeline.cli import make_parser
 from pipeline.options import GROUPS, CurateOptions, UsageError, parse
 from pipeline.recipe import Recipe, RecipeError
 from transforms.minhash import MinHashRules
-from transforms.pairs import VoteMode, preset
+from transforms.pairs import PairingRules, VoteMode, preset
 
 
 def options(*arguments: str) -> CurateOptions:
@@ -144,3 +145,51 @@ def test_a_lower_dedup_threshold_gets_more_candidates(threshold: float) -> None:
 
 def test_default_dedup_is_the_measured_one() -> None:
     assert recipes.minhash_rules(Recipe()) == MinHashRules()
+
+
+def test_a_config_file_takes_run_options_too(tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text(
+        "input: [stackexchange=x]\noutput: out/y\nworkers: 3\nquiet: true\nwork_dir: w\n"
+    )
+    found = options("--config", str(config))
+    assert (found.output, found.workers, found.quiet) == ("out/y", 3, True)
+    assert found.work_dir == Path("w")
+    assert options("--config", str(config), "--workers", "2", "--output", "z").workers == 2
+    config.write_text("workers: many\n")
+    with pytest.raises(UsageError, match="workers"):
+        options("--config", str(config), *GIVEN)
+
+
+def test_every_pairing_rule_can_be_overridden() -> None:
+    for field in dataclasses.fields(PairingRules):
+        name = {"mode": "votes"}.get(field.name, field.name)
+        assert name in Recipe.__struct_fields__, name
+    found = options(
+        *GIVEN, "--pairing", "shp", "--no-drop-edited-prompts", "--created-before", "2020-01-02"
+    )
+    rules = recipes.pairing_rules(found.recipe)
+    assert not rules.drop_edited_prompts
+    assert rules.created_before == 1_577_923_200_000
+    assert recipes.resolve(found.recipe)["created_before"] == "2020-01-02"
+    anytime = options(*GIVEN, "--pairing", "shp", "--created-before", "")
+    assert recipes.pairing_rules(anytime.recipe).created_before is None
+    assert recipes.resolve(options(*GIVEN, "--pairing", "shp").recipe)["created_before"] == (
+        "2023-01-01"
+    )
+
+
+def test_workers_are_for_the_local_runner() -> None:
+    with pytest.raises(UsageError, match="--workers 2"):
+        options(*GIVEN, "--runner", "FlinkRunner", "--workers", "2")
+
+
+def test_a_manifest_without_a_recipe_and_a_small_number(tmp_path: Path) -> None:
+    config = tmp_path / "manifest.json"
+    config.write_text('{"manifest_version": "1", "recipe": {"min_margin": 1e-06}}')
+    assert options("--config", str(config), *GIVEN).recipe.min_margin == 1e-06
+    config.write_text('{"manifest_version": "1"}')
+    assert options("--config", str(config), *GIVEN).recipe.min_margin is None
+    config.write_text("{")
+    with pytest.raises(UsageError, match=r"manifest\.json"):
+        options("--config", str(config), *GIVEN)

@@ -1,4 +1,5 @@
 import itertools
+import re
 import struct
 from collections import Counter
 from html import escape
@@ -14,7 +15,7 @@ from schemas.ids import hash63
 from schemas.post import DAY_MS, ClosedAs, Post
 from tests.dumps import DUMPS, needs_dumps
 from transforms.archives import Site, find_sites
-from transforms.assemble import complete_post, merge_facts
+from transforms.assemble import complete_post, facts_by_id
 from transforms.blocks import FactsBlock, PostBlock, thread_partition, unpack
 from transforms.stackexchange import (
     JOIN_BYTES,
@@ -146,9 +147,6 @@ def test_the_site_itself_owns_posts_but_is_no_author() -> None:
         (QUESTION | {"CreationDate": "0001-01-01T00:00:00"}, Reason.BAD_VALUE, "CreationDate"),
         (QUESTION | {"CreationDate": "9999-12-31T23:59:59-14:00"}, Reason.BAD_VALUE, "Creation"),
         (QUESTION | {"CreationDate": "2014-02-30T00:00:00"}, Reason.BAD_VALUE, "CreationDate"),
-        (QUESTION | {"LastEditDate": ""}, Reason.BAD_VALUE, "LastEditDate"),
-        (QUESTION | {"OwnerUserId": "x"}, Reason.BAD_VALUE, "OwnerUserId"),
-        (QUESTION | {"AcceptedAnswerId": "0"}, Reason.BAD_VALUE, "AcceptedAnswerId"),
         (ANSWER | {"ParentId": "3"}, Reason.BAD_VALUE, "its own parent"),
         (ANSWER | {"ParentId": str(1 << 39)}, Reason.BAD_VALUE, "ParentId"),
     ],
@@ -159,6 +157,22 @@ def test_rows_that_are_no_posts(row: dict[str, str], reason: Reason, detail: str
     assert (found.id, found.reason, found.record) == (f"{SITE}:{row['Id']}", reason, "post")
     assert detail in found.detail
     assert len(found.detail) < 120
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AcceptedAnswerId", "0"),
+        ("AcceptedAnswerId", "x"),
+        ("LastEditDate", ""),
+        ("LastEditDate", "0001-01-01T00:00:00"),
+        ("OwnerUserId", "x"),
+        ("OwnerUserId", str(1 << 39)),
+        ("ClosedDate", "never"),
+    ],
+)
+def test_a_bad_optional_value_counts_as_absent(name: str, value: str) -> None:
+    assert post(QUESTION | {name: value}) == post(without(QUESTION, name))
 
 
 @pytest.mark.parametrize("bad", [{}, {"Id": "x"}, {"Id": "-3"}, {"Id": "07"}])
@@ -495,28 +509,37 @@ def test_posts_alone_have_no_vote_days_and_need_no_other_table(tmp_path: Path) -
     assert set(tally(outputs)) == {"Posts.rows", "Posts.kept", "Posts.rejected", "Posts.repaired"}
 
 
-def test_a_file_that_vanishes_or_changes_is_rejected_and_the_run_goes_on(tmp_path: Path) -> None:
-    gone, short, good = (
-        make_site(tmp_path, {"Posts": POSTS, "Votes": VOTES}, f"{name}.example.com")
-        for name in ("gone", "short", "good")
-    )
-    cut = VOTES.index(b'<row Id="8"')
-    Path(gone.tables["Posts"].path).unlink()
-    Path(gone.tables["Votes"].path).write_bytes(b"<posts><row/></posts>" + b" " * len(VOTES))
-    Path(short.tables["Votes"].path).write_bytes(VOTES[:cut])
-    outputs = read([gone, short, good])
-    unreadable = {item.id: item for item in outputs["rejected"] if item.record == "file"}
-    assert {item.reason for item in unreadable.values()} == {Reason.UNREADABLE_FILE}
-    assert {key: item.detail.split(": ")[1] for key, item in unreadable.items()} == {
-        "gone.example.com/Posts.xml@0": "No such file or directory",
-        "gone.example.com/Votes.xml@0": "its first tag is <posts>, a table starts with <votes>",
-        "short.example.com/Votes.xml@0": (f"the file ends at byte {cut}, {len(VOTES)} expected"),
-    }
-    counts = tally(outputs)
-    assert counts["Posts.unreadable_ranges"] == 1
-    assert counts["Votes.unreadable_ranges"] == 2
-    assert counts["Posts.rows"] == counts["Posts.kept"] + counts["Posts.rejected"] == 18
-    assert counts["Votes.rows"] == 9 + 7
+def test_an_unusable_owner_gets_no_name(tmp_path: Path) -> None:
+    posts = table("posts", post_row(1, OwnerUserId="x"), post_row(2, OwnerUserId=4))
+    outputs = read([make_site(tmp_path, {"Posts": posts, "Users": USERS})])
+    found = [found for _, found in keyed_rows(outputs["posts"])]
+    assert [(item.id, item.author_id) for item in found] == [
+        (f"{SITE}:1", None),
+        (f"{SITE}:2", f"{SITE}:u4"),
+    ]
+    assert [facts.id for _, facts in keyed_rows(outputs["facts"])] == [f"{SITE}:2"]
+    assert outputs["rejected"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "cause"),
+    [
+        ("Posts", None, "No such file or directory"),
+        ("Votes", b"<posts><row/></posts>" + b" " * len(VOTES), "its first tag is <posts>"),
+        ("Votes", VOTES[:-100], f"the file ends at byte {len(VOTES) - 100}"),
+    ],
+)
+def test_a_file_that_vanishes_or_changes_fails_the_run(
+    tmp_path: Path, name: str, content: bytes | None, cause: str
+) -> None:
+    site = make_site(tmp_path, {"Posts": POSTS, "Votes": VOTES})
+    path = Path(site.tables[name].path)
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    place = f"{path}, bytes 0 to {site.tables[name].size}, cannot be read: {cause}"
+    with pytest.raises((OSError, RuntimeError), match=re.escape(place)):
+        read([site])
 
 
 def test_table_ranges_and_join_partitions_follow_the_sizes(tmp_path: Path) -> None:
@@ -538,9 +561,9 @@ def test_real_sites_have_the_scores_that_their_votes_say(tmp_path: Path) -> None
     sites, problems = find_sites(specs, tmp_path)
     assert problems == []
     outputs = read(sites, 16, range_bytes=1 << 20, join_partitions=3)
-    facts = merge_facts(found for _, found in keyed_rows(outputs["facts"]))
+    facts = facts_by_id(found for _, found in keyed_rows(outputs["facts"]))
     posts = [
-        complete_post(found, facts.get(found.id), accepted=False)
+        complete_post(found, facts.get(found.id, ()), accepted=False)
         for _, found in keyed_rows(outputs["posts"])
     ]
     by_site = {

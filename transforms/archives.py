@@ -10,7 +10,7 @@ table is searched for such folders and archives, one level deep.
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +18,16 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.site_paths import InputProblem, Source, find_sources, list_remote
-from transforms.unpack import TABLES, UnpackError, UnpackLimits, table_of, unpack_tables
+from transforms.unpack import (
+    TABLES,
+    UnpackError,
+    UnpackLimits,
+    WorkFolderError,
+    cause_of,
+    printable,
+    table_of,
+    unpack_tables,
+)
 from transforms.xml_rows import check_table, is_remote, open_input
 
 __all__ = [
@@ -27,6 +36,7 @@ __all__ = [
     "Site",
     "TableFile",
     "UnpackLimits",
+    "WorkFolderError",
     "find_sites",
     "is_meta",
 ]
@@ -76,6 +86,7 @@ def find_sites(
     Archives are unpacked below ``work_dir``, which the workers must be able to read. Whatever
     cannot be read becomes an InputProblem, and the rest goes on. A site that is given twice is
     not read at all: its votes would count twice, and which of the two is meant is unknown.
+    Raises WorkFolderError when ``work_dir`` cannot take the tables: no input is at fault.
     """
     problems: list[InputProblem] = []
     by_site: dict[str, list[Source]] = defaultdict(list)
@@ -88,8 +99,8 @@ def find_sites(
     sites = []
     for name, sources in sorted(by_site.items()):
         if repeated := _repeated(sources):
-            paths = ", ".join(source.path for source in repeated)
-            message = f"{name} is given {len(repeated)} times: {paths}; leave one"
+            names = ", ".join(_short_name(source.path) for source in repeated)
+            message = f"{name} is given {len(repeated)} times: {names}; leave one"
             problems.append(InputProblem(repeated[0].path, message))
             continue
         site = _open_site(name, sources, work_dir / name, limits or UnpackLimits(), problems)
@@ -131,8 +142,10 @@ def _open_site(
                     found_problems.append(InputProblem(given.path, message))
         except UnpackError as error:
             found_problems.append(InputProblem(source.path, str(error)))
+        except WorkFolderError:
+            raise
         except (OSError, ValueError) as error:
-            found_problems.append(InputProblem(source.path, f"it cannot be read: {error}"))
+            found_problems.append(InputProblem(source.path, _why_unreadable(error)))
     problems.extend(found_problems)
     if "Posts" not in tables:
         if not found_problems:
@@ -143,6 +156,18 @@ def _open_site(
         message = f"{name!r} is no host name, so links in the output lead nowhere; {_RENAME}"
         problems.append(InputProblem(sources[0].path, message, skipped=False))
     return Site(name, {table: tables[table] for table in TABLES if table in tables}, tuple(inputs))
+
+
+def _short_name(path: str) -> str:
+    """Name a source without the path to it, which differs between machines."""
+    return repr("/".join(filter(None, (Path(path).parent.name, Path(path).name))))
+
+
+def _why_unreadable(error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError):
+        return f"it cannot be read: {error}"
+    name = Path(error.filename).name if isinstance(error.filename, str) else "it"
+    return f"{printable(name)} cannot be read: {cause_of(error)}"
 
 
 def _open_source(
@@ -171,21 +196,33 @@ def _wanted(source: Source) -> tuple[str, ...]:
 
 
 def _open_folder(folder: Path) -> dict[str, tuple[TableFile, GivenFile]]:
+    entries = {entry.name: entry for entry in folder.iterdir() if entry.is_file()}
     found = {}
-    for entry in sorted(folder.iterdir()):
-        table = table_of(entry.name)
-        if table is not None and entry.is_file():
-            given = _fingerprint(entry)
-            found[table] = TableFile(given.path, given.size), given
+    for table, name in _choose_names(entries).items():
+        given = _fingerprint(entries[name])
+        found[table] = TableFile(given.path, given.size), given
     return found
 
 
 def _open_remote(folder: str) -> dict[str, tuple[TableFile, GivenFile]]:
+    entries = {FileSystems.split(item[0])[1]: item for item in list_remote(f"{folder}/*.xml")}
     found = {}
-    for path, size in list_remote(f"{folder}/*.xml"):
-        table = table_of(FileSystems.split(path)[1])
-        if table is not None:
-            found[table] = TableFile(path, size), GivenFile(path, size, "")
+    for table, name in _choose_names(entries).items():
+        path, size = entries[name]
+        found[table] = TableFile(path, size), GivenFile(path, size, "")
+    return found
+
+
+def _choose_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the file name of each table in a folder; raises UnpackError when one has two."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        table = table_of(name)
+        if table is None:
+            continue
+        if table in found:
+            raise UnpackError(f"it holds {table}.xml twice ({found[table]!r}, {name!r}); leave one")
+        found[table] = name
     return found
 
 

@@ -68,16 +68,19 @@ def assemble_threads(
     """Group posts into threads; all posts of a thread must be in ``posts``.
 
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
-    is in exactly one outcome. Copies of one id (``repeated_id``) leave the most recently edited
-    copy, then the one whose encoding is largest. Posts and authors in ``takedown`` go first, so
+    is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the most
+    recently edited copy, then the one whose encoding is largest. Posts and authors in ``takedown`` go first, so
     that the count of them is the count of what would have been published.
     """
-    latest: dict[str, Post] = {}
+    # By thread and id, because copies in two threads may be in two partitions, where neither
+    # could know of the other: what happens must not depend on the number of partitions.
+    latest: dict[tuple[str, str], Post] = {}
     repeated: list[Rejected] = []
     for post in posts:
-        other = latest.setdefault(post.id, post)
+        key = (post.thread_id, post.id)
+        other = latest.setdefault(key, post)
         if other is not post:
-            latest[post.id] = max(post, other, key=_recency)
+            latest[key] = max(post, other, key=_recency)
             repeated.append(_reject(post, Reason.REPEATED_ID, "another copy of this id is used"))
     if repeated:
         yield Outcome(None, repeated)

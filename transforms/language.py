@@ -187,6 +187,17 @@ def load_identifier(name: Literal["fasttext", "langdetect"]) -> LanguageIdentifi
     raise ValueError(f"language model {name!r}: expected 'fasttext' or 'langdetect'")
 
 
+def known_languages(name: Literal["fasttext", "langdetect"]) -> set[str]:
+    """Return the codes that an identifier can answer, 'und' among them."""
+    if name == "fasttext":
+        every = _fasttext_model().f.predict("any words\n", 10_000, -1.0, "strict")
+        return {UNDETERMINED} | {label.removeprefix("__label__") for _, label in every}
+    langdetect = _langdetect()
+    langdetect.detector_factory.init_factory()
+    codes = langdetect.detector_factory._factory.get_lang_list()
+    return {UNDETERMINED} | {code.partition("-")[0] for code in codes}
+
+
 @dataclass(frozen=True)
 class LanguageRules:
     """Which posts stay.

@@ -90,7 +90,7 @@ class _Writer:
         # Code languages declared by comments, for the next block and for all.
         self.language = ""
         self.default_language = ""
-        self.rows: list[list[str]] = []
+        self.rows: list[list[list[str]]] = []  # rows of cells of the texts in them
         self.aligns: list[str] = []
         self.tables = 0
 
@@ -408,7 +408,7 @@ class _Writer:
         self.end_cell(name, tag)
         if not self.rows:
             self.rows.append([])
-        self.rows[-1].append("")
+        self.rows[-1].append([])
         if len(self.rows) == 1:
             align = _ALIGN.search(tag)
             self.aligns.append(align[1] if align else "")
@@ -424,9 +424,7 @@ class _Writer:
             self.emit(_tidy(text))  # text outside any cell
             self.gap = 2
             return
-        text = _one_line(text).replace("|", "\\|")
-        row = self.rows[-1]
-        row[-1] = f"{row[-1]} {text}" if row[-1] else text
+        self.rows[-1][-1].append(_one_line(text).replace("|", "\\|"))
 
     def finish_table(self, name: str, tag: str) -> None:
         self.tables -= 1
@@ -437,7 +435,7 @@ class _Writer:
         self.end_cell("", "")
         self.tables = 0
         self.handlers = _HANDLERS
-        rows = [row for row in self.rows if row]
+        rows = [[" ".join(cell) for cell in row] for row in self.rows if row]
         if not any(map(any, rows)):
             return
         columns = max(map(len, rows))

@@ -8,7 +8,7 @@ from typing import Annotated, Any, NamedTuple
 import apache_beam as beam
 import msgspec
 
-from schemas.audit import Reason, Rejected, Stage
+from schemas.audit import Rejected, Stage
 from schemas.facts import Tally
 from schemas.fields import doc
 from transforms.archives import Site
@@ -18,9 +18,15 @@ from transforms.coders import register
 from transforms.counters import count
 from transforms.join_facts import JoinEvents, JoinNames
 from transforms.join_parts import Part
-from transforms.stackexchange_rows import place
 from transforms.stackexchange_tables import COLLECTORS, Collector, PostCollector, SiteContext
-from transforms.xml_rows import RANGE_BYTES, byte_ranges, check_table, open_input, read_rows
+from transforms.xml_rows import (
+    RANGE_BYTES,
+    RowBatch,
+    byte_ranges,
+    check_table,
+    open_input,
+    read_rows,
+)
 
 JOIN_BYTES = 512 << 20
 """Input bytes per join partition: a few million packed references and events at most."""
@@ -49,13 +55,16 @@ class StackExchangeRows(NamedTuple):
     """Duplicate questions: int64[n, 2], hash63 of (duplicate, original), little-endian."""
     rejected: beam.PCollection[Rejected]
     tallies: beam.PCollection[Tally]
-    """Stage 'read'. For every table, <table>.rejected counts its rejects without those of
-    record 'file'; for Posts, rows = kept + rejected."""
+    """Stage 'read'. For every table, <table>.rejected counts its rejects; for Posts,
+    rows = kept + rejected."""
 
 
 @dataclass
 class ReadStackExchange(beam.PTransform):
-    """Read the tables of ``sites`` into blocks for ``partitions`` thread partitions."""
+    """Read the tables of ``sites`` into blocks for ``partitions`` thread partitions.
+
+    A table that cannot be read to its end fails the run, so that no part of it passes for all.
+    """
 
     sites: Sequence[Site]
     partitions: int
@@ -125,12 +134,8 @@ class _ReadTables(beam.DoFn):
     def process(self, piece: TableRange) -> Iterator[Any]:
         site = self._sites[piece.site]
         collector = self._collector(piece.site, site, piece.table)
-        try:
-            for output, value in _read(site.tables[piece.table].path, piece, collector):
-                yield value if output == "posts" else beam.pvalue.TaggedOutput(output, value)
-        except OSError as error:
-            collector.tally[f"{piece.table}.unreadable_ranges"] += 1
-            yield beam.pvalue.TaggedOutput("rejected", _unreadable(site, piece, error))
+        for output, value in _read(site.tables[piece.table].path, piece, collector):
+            yield value if output == "posts" else beam.pvalue.TaggedOutput(output, value)
         for output, value in collector.finish():
             yield beam.pvalue.TaggedOutput(output, value)
         for key, amount in collector.tally.items():
@@ -152,20 +157,21 @@ class _ReadTables(beam.DoFn):
 
 def _read(path: str, piece: TableRange, collector: Collector) -> Iterator[tuple[str, Any]]:
     """Feed the rows of one range to its collector. Raises OSError."""
-    with open_input(path) as stream:
-        problem = check_table(stream, piece.table.lower(), rows_required=piece.table == "Posts")
-        if problem is not None:
-            raise OSError(problem)
-        for batch in read_rows(stream, piece.start, piece.end, containing=collector.containing):
-            count(ReadStackExchange, "in-bytes", batch.size)
-            yield from collector.take(batch)
+    for batch in _read_range(path, piece, collector.containing):
+        count(ReadStackExchange, "in-bytes", batch.size)
+        yield from collector.take(batch)
 
 
-def _unreadable(site: Site, piece: TableRange, error: OSError) -> Rejected:
-    return Rejected(
-        id=place(site.name, piece.table, piece.start),
-        stage=Stage.READ,
-        reason=Reason.UNREADABLE_FILE,
-        detail=f"bytes {piece.start} to {piece.end}: {error.strerror or error}",
-        record="file",
-    )
+def _read_range(path: str, piece: TableRange, containing: bytes) -> Iterator[RowBatch]:
+    try:
+        with open_input(path) as stream:
+            # Checked before the run too, but the file may have changed since.
+            required = piece.table == "Posts"
+            problem = check_table(stream, piece.table.lower(), rows_required=required)
+            if problem is not None:
+                raise OSError(problem)
+            yield from read_rows(stream, piece.start, piece.end, containing=containing)
+    except OSError as error:
+        cause = error.strerror or error
+        place = f"{path}, bytes {piece.start} to {piece.end}"
+        raise OSError(f"{place}, cannot be read: {cause}") from error

@@ -6,7 +6,7 @@ meta.stackexchange.com/q/2677. An absent attribute is NULL.
 
 import datetime
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from schemas.audit import Reason, Rejected, Stage
@@ -100,8 +100,9 @@ def parse_post(
     """Turn a row of Posts.xml into a Post, or say why it is none.
 
     ``has_votes``: the site's Votes.xml is read too, so the post gets empty vote days (filled
-    at assembly) instead of None. ``offset`` names a row without a usable id. The text stays
-    the HTML of the dump and may be empty.
+    at assembly) instead of None. ``offset`` names a row without a usable id. An optional
+    attribute with a bad value counts as absent. The text stays the HTML of the dump and may
+    be empty.
     """
     try:
         return _parse_post(attributes, site, has_votes)
@@ -124,13 +125,10 @@ def _parse_post(attributes: Mapping[str, str], site: str, has_votes: bool) -> Po
     if thread == number and not question:
         raise RowError(Reason.BAD_VALUE, f"answer {number} is its own parent")
     created_at = _time(attributes, "CreationDate")
-    edited_at = _time(attributes, "LastEditDate") if "LastEditDate" in attributes else None
-    owner = _integer(attributes, "OwnerUserId", -MAX_ID) if "OwnerUserId" in attributes else None
-    accepted = (
-        _integer(attributes, "AcceptedAnswerId")
-        if question and "AcceptedAnswerId" in attributes
-        else None
-    )
+    edited_at = _optional(_time, attributes, "LastEditDate")
+    owner = parse_owner(attributes)
+    accepted = _optional(_integer, attributes, "AcceptedAnswerId") if question else None
+    closed = question and _optional(_time, attributes, "ClosedDate") is not None
     votes = () if has_votes else None
     return Post(
         id=f"{site}:{number}",
@@ -152,9 +150,14 @@ def _parse_post(attributes: Mapping[str, str], site: str, has_votes: bool) -> Po
         author=attributes.get("OwnerDisplayName", ""),
         author_url=f"https://{site}/users/{owner}" if owner is not None else None,
         license=spdx_license(attributes.get("ContentLicense", ""), edited_at or created_at),
-        closed_as=ClosedAs.UNKNOWN if question and "ClosedDate" in attributes else None,
+        closed_as=ClosedAs.UNKNOWN if closed else None,
         accepted_response_id=f"{site}:{accepted}" if accepted is not None else None,
     )
+
+
+def parse_owner(attributes: Mapping[str, str]) -> int | None:
+    """Return the user id of a post's author, below 1 for the site itself, or None."""
+    return _optional(_owner_id, attributes, "OwnerUserId")
 
 
 def parse_vote(attributes: Mapping[str, str]) -> Event | None:
@@ -237,6 +240,21 @@ def _integer(attributes: Mapping[str, str], name: str, low: int = 1, high: int =
     if not low <= value <= high or str(value) != text:
         raise _bad_value(name, text)
     return value
+
+
+def _owner_id(attributes: Mapping[str, str], name: str) -> int:
+    return _integer(attributes, name, -MAX_ID)
+
+
+def _optional(
+    parse: Callable[[Mapping[str, str], str], int], attributes: Mapping[str, str], name: str
+) -> int | None:
+    if name not in attributes:
+        return None
+    try:
+        return parse(attributes, name)
+    except RowError:
+        return None
 
 
 def _time(attributes: Mapping[str, str], name: str) -> int:

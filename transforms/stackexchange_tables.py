@@ -22,6 +22,7 @@ from transforms.stackexchange_rows import (
     RowError,
     parse_closing,
     parse_duplicate,
+    parse_owner,
     parse_post,
     parse_user,
     parse_vote,
@@ -138,9 +139,9 @@ class PostCollector(Collector):
             key = global_id(context.index, int(row["Id"]))
             if has_events:
                 self._by_post.append((key, partition))
-            if has_users and not post.author and "OwnerUserId" in row:
-                owner = global_id(context.index, int(row["OwnerUserId"]))
-                self._by_user.append((owner, key, partition))
+            owner = parse_owner(row) if has_users and not post.author else None
+            if owner is not None:
+                self._by_user.append((global_id(context.index, owner), key, partition))
             for block in self.blocks.add(partition, post, len(post.text) + _POST_BYTES):
                 yield "posts", block
         self._count("kept", kept)

@@ -5,7 +5,7 @@ import shutil
 import stat
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
@@ -35,7 +35,14 @@ class UnpackLimits:
 
 
 class UnpackError(Exception):
-    """An archive that is not read; the message says why, for the person who gave it."""
+    """An input that is not read; the message says why, for the person who gave it.
+
+    The message ends up in the output, so it holds no path and no number of this machine.
+    """
+
+
+class WorkFolderError(OSError):
+    """The folder for unpacked tables cannot be written: no fault of the archive."""
 
 
 class _Member(NamedTuple):
@@ -61,22 +68,46 @@ def unpack_tables(
 
     Nothing else is written, and the names inside the archive are only compared, never used
     as paths. Sizes are checked against ``limits`` and the free disk before, and while writing.
-    Raises UnpackError, and then leaves no file behind.
+    Raises UnpackError when the archive cannot be used, and WorkFolderError when ``folder``
+    cannot; then no file is left behind.
     """
     limits = limits or UnpackLimits()
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(archive, folder):
+        folder.mkdir(parents=True, exist_ok=True)
     unpack = _unpack_zip if archive.suffix.lower() == ".zip" else _unpack_7z
     written: dict[str, Path] = {}
     try:
         unpack(archive, folder, tables, limits, written)
     except BaseException as error:
         for path in written.values():
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            what = error.strerror or str(error)
-            raise UnpackError(f"{what} while it was unpacked to {folder}") from error
+            with suppress(OSError):  # the first error counts
+                path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, WorkFolderError):
+            raise UnpackError(f"it cannot be read: {cause_of(error)}") from error
         raise
     return written
+
+
+def cause_of(error: OSError) -> str:
+    """Say what happened without the paths that ``str(error)`` holds."""
+    return error.strerror or type(error).__name__
+
+
+def printable(text: str) -> str:
+    """Escape control characters, which could steer the terminal that shows a message."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+@contextmanager
+def _writing(archive: Path, folder: Path) -> Iterator[None]:
+    """Turn an OSError while files are written into WorkFolderError."""
+    try:
+        yield
+    except OSError as error:
+        raise WorkFolderError(
+            f"{archive} cannot be unpacked to {folder}: {cause_of(error)}; make room there, "
+            "check its permissions or choose another work folder"
+        ) from error
 
 
 @contextmanager
@@ -90,7 +121,7 @@ def _reading_archive() -> Iterator[None]:
         raise UnpackError(_ENCRYPTED) from error
     # Damaged headers make the archive readers raise nearly anything.
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = printable(str(error)) or type(error).__name__
         raise UnpackError(
             f"it is damaged or not an archive ({reason}); download it again"
         ) from error
@@ -112,7 +143,7 @@ def _unpack_7z(
             [_Member(info.filename, info.uncompressed) for info in infos if info.is_file], tables
         )
         _check_sizes(archive, folder, sum(info.uncompressed for info in infos), wanted, limits)
-        writers = _TableWriters(wanted, folder, _Guard(archive, limits), written)
+        writers = _TableWriters(archive, wanted, folder, limits, written)
         try:
             if wanted:
                 with _reading_archive():
@@ -147,10 +178,9 @@ def _unpack_zip(
             with (
                 _reading_archive(),
                 opened.open(member.name) as source,
-                written[table].open("wb") as target,
+                closing(_TableWriter(archive, written[table], guard)) as target,
             ):
                 while data := source.read(COPY_BYTES):
-                    guard.count(len(data))
                     target.write(data)
 
 
@@ -171,8 +201,8 @@ def _choose(members: Collection[_Member], tables: Collection[str]) -> dict[str, 
             continue
         if table in chosen:
             raise UnpackError(
-                f"it holds {table}.xml twice ({chosen[table].name}, {member.name}); one archive "
-                "is one site, so unpack it and give each site's folder"
+                f"it holds {table}.xml twice ({chosen[table].name!r}, {member.name!r}); one "
+                "archive is one site, so unpack it and give each site's folder"
             )
         chosen[table] = member
     return chosen
@@ -188,11 +218,12 @@ def _check_sizes(
     """Compare what the archive's header says with the limits and the free disk."""
     _check_limits(archive, total, limits)
     needed = sum(member.size for member in wanted.values())
-    free = shutil.disk_usage(folder).free
+    with _writing(archive, folder):
+        free = shutil.disk_usage(folder).free
     if needed > free:
-        raise UnpackError(
-            f"unpacking needs {_gb(needed)} and {folder} has {_gb(free)} free; make room or "
-            "choose another work folder"
+        raise WorkFolderError(
+            f"{archive} needs {_gb(needed)} unpacked and {folder} has {_gb(free)} free; make "
+            "room or choose another work folder"
         )
     _log.info("unpacking %s: %s to %s", archive, _gb(needed), folder)
 
@@ -234,21 +265,23 @@ class _TableWriters(WriterFactory):
 
     def __init__(
         self,
+        archive: Path,
         wanted: dict[str, _Member],
         folder: Path,
-        guard: _Guard,
+        limits: UnpackLimits,
         written: dict[str, Path],
     ) -> None:
+        self._archive = archive
         self._tables = {PurePosixPath(m.name).name.lower(): table for table, m in wanted.items()}
         self._folder = folder
-        self._guard = guard
+        self._guard = _Guard(archive, limits)
         self._written = written
         self._open: list[_TableWriter] = []
 
     def create(self, filename: str) -> Py7zIO:
         table = self._tables[PurePosixPath(filename).name.lower()]
         self._written[table] = self._folder / f"{table}.xml"
-        writer = _TableWriter(self._written[table], self._guard)
+        writer = _TableWriter(self._archive, self._written[table], self._guard)
         self._open.append(writer)
         return writer
 
@@ -259,15 +292,19 @@ class _TableWriters(WriterFactory):
 
 
 class _TableWriter(Py7zIO):
-    def __init__(self, path: Path, guard: _Guard) -> None:
-        self._stream: IO[bytes] = path.open("wb")
+    def __init__(self, archive: Path, path: Path, guard: _Guard) -> None:
+        self._archive = archive
+        self._folder = path.parent
+        with self._writing():
+            self._stream: IO[bytes] = path.open("wb")
         self._guard = guard
         self._size = 0
 
     def write(self, data: bytes | bytearray) -> int:
         self._guard.count(len(data))
         self._size += len(data)
-        return self._stream.write(data)
+        with self._writing():
+            return self._stream.write(data)
 
     def read(self, size: int | None = None) -> bytes:
         return b""
@@ -276,10 +313,15 @@ class _TableWriter(Py7zIO):
         return 0
 
     def flush(self) -> None:
-        self._stream.flush()
+        with self._writing():
+            self._stream.flush()
 
     def size(self) -> int:
         return self._size
 
     def close(self) -> None:
-        self._stream.close()
+        with self._writing():
+            self._stream.close()
+
+    def _writing(self) -> AbstractContextManager[None]:
+        return _writing(self._archive, self._folder)

@@ -48,7 +48,7 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
 register(Verdict, Candidate)
 
 
-def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str, bytes]:
+def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str, str, bytes]:
     """Order in which posts are kept: the first of a set of duplicates stays.
 
     Responses whose prompt is removed come last, since they leave with it; then the higher
@@ -60,6 +60,7 @@ def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str, bytes]:
         not candidate.accepted,
         candidate.created_at,
         candidate.id,
+        candidate.thread_id,
         candidate.content,  # decides only between two posts with one id
     )
 
@@ -72,9 +73,9 @@ def verify_cluster(candidates: Iterable[Candidate], threshold: float) -> list[Ve
     :func:`rank` is kept. The result does not depend on the order of ``candidates``. A repeated
     id counts once.
     """
-    posts: dict[str, Candidate] = {}
+    posts: dict[tuple[str, str], Candidate] = {}
     for post in sorted(candidates, key=rank):
-        posts.setdefault(post.id, post)
+        posts.setdefault((post.thread_id, post.id), post)
     verdicts = []
     for is_prompt in (True, False):
         verdicts += _verify_kind([p for p in posts.values() if p.is_prompt == is_prompt], threshold)

@@ -40,6 +40,9 @@ BUCKET_BITS = 12
 DEFAULT_SHARD_BYTES = 512 * 1024 * 1024
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_BYTES = 32 * 1024 * 1024
+ROW_OVERHEAD_BYTES = 400
+"""What a row of the audit tables takes in the writer's memory beside its strings."""
+
 PAIR_OVERHEAD_BYTES = 600
 """What a pair's ids, links and numbers take beside its three texts."""
 
@@ -109,7 +112,9 @@ def row_bytes(row: Any) -> int:
             PAIR_OVERHEAD_BYTES + prompt + lengths[d.chosen] + lengths[d.rejected]
             for d in row.decisions
         )
-    return 100
+    if isinstance(row, Rejected):
+        return ROW_OVERHEAD_BYTES + len(row.id) + len(row.detail)
+    return ROW_OVERHEAD_BYTES
 
 
 def make_block(table: str, rows: list[Any]) -> SinkBlock:
@@ -200,9 +205,7 @@ def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
-def write_shard(
-    folder: str, key: ShardKey, blobs: Iterable[bytes], scratch: str | None = None
-) -> ShardReport:
+def write_shard(folder: str, key: ShardKey, blobs: Iterable[bytes]) -> ShardReport:
     """Write one shard under ``folder`` (any Beam filesystem): whole, or not there at all.
 
     The file is made under a temporary name on this machine and moved when it is complete; its
@@ -214,7 +217,11 @@ def write_shard(
     stats: Counter[str] = Counter()
     written = 0
     path = shard_path(key)
-    with tempfile.TemporaryDirectory(dir=scratch) as temporary:
+    # Not in the system's folder for temporary files, which may be memory.
+    scratch = None if "://" in folder else folder
+    if scratch is not None:
+        Path(scratch).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".shard-", dir=scratch) as temporary:
         local = Path(temporary) / "shard.parquet"
         with pq.ParquetWriter(
             local,
