@@ -69,8 +69,8 @@ def assemble_threads(
 
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
     is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the most
-    recently edited copy, then the one whose encoding is largest. Posts and authors in ``takedown`` go first, so
-    that the count of them is the count of what would have been published.
+    recently edited copy, then the one whose encoding is largest. Posts and authors in
+    ``takedown`` go first, so their count is that of what would have been published.
     """
     # By thread and id, because copies in two threads may be in two partitions, where neither
     # could know of the other: what happens must not depend on the number of partitions.
