@@ -148,7 +148,7 @@ def _title(row: dict[str, Any], side: str) -> Text:
         parts.append(f"score {row[f'{side}_score']:g}")
         window = row[f"window_{side}_score"]
         if window is not None:
-            parts.append(f"{window:+d} in the common window")
+            parts.append(f"in window {window:+d}")
         if row[f"{side}_is_accepted"]:
             parts.append("accepted")
     return Text(" · ".join(parts))
