@@ -44,6 +44,8 @@ EXTRAS = {
     # Reward-model training; pinned so that a CPU build can be used where there is one.
     "train": ["torch==2.13.0"],
 }
+# The library that benchmarks/html_to_markdown.py compares with.
+EXTRAS["bench"] = ["html-to-markdown>=3,<4"]
 EXTRAS["test"] = [
     *EXTRAS["hub"],
     "pytest>=8,<10",
@@ -51,6 +53,8 @@ EXTRAS["test"] = [
     "pytest-xdist>=3,<4",
     # Property tests.
     "hypothesis>=6,<7",
+    # An independent reader of the Markdown we write; rich brings it, too.
+    "markdown-it-py>=3,<5",
     # Reads the result as users will.
     "datasets>=4,<6",
 ]
@@ -64,6 +68,7 @@ setup(
     long_description=(Path(__file__).parent / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=["schemas", "transforms", "pipeline", "dags", "training"],
     install_requires=REQUIRES,

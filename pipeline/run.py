@@ -38,6 +38,9 @@ PARTITION_BYTES = 16 * 1024 * 1024
 MIN_PARTITIONS = 16
 """Enough for a few local workers to be busy to the end."""
 
+MAX_PARTITIONS = 1024
+"""Every range of input makes a block for every partition, so more of them mean crumbs."""
+
 RECORDED_PACKAGES = (
     "forumprefs",
     "apache-beam",
@@ -157,7 +160,8 @@ def check_output(options: CurateOptions) -> Path:
 
 def default_partitions(input_bytes: int) -> int:
     """Choose how many pieces the joined work is cut into; changes no output byte."""
-    return max(MIN_PARTITIONS, math.ceil(input_bytes / PARTITION_BYTES))
+    wanted = math.ceil(input_bytes / PARTITION_BYTES)
+    return min(max(MIN_PARTITIONS, wanted), MAX_PARTITIONS)
 
 
 def check_inputs(inputs: Inputs, options: CurateOptions) -> None:

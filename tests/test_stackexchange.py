@@ -19,6 +19,7 @@ from transforms.assemble import complete_post, facts_by_id
 from transforms.blocks import FactsBlock, PostBlock, thread_partition, unpack
 from transforms.stackexchange import (
     JOIN_BYTES,
+    MIN_JOIN_PARTITIONS,
     ReadStackExchange,
     count_join_partitions,
     table_ranges,
@@ -550,9 +551,9 @@ def test_table_ranges_and_join_partitions_follow_the_sizes(tmp_path: Path) -> No
     }
     total = sum(len(data) for data in TABLES.values())
     assert sum(piece.end - piece.start for piece in ranges) == 2 * total
-    assert count_join_partitions([site]) == 1
-    large = Site(SITE, {"Posts": site.tables["Posts"]._replace(size=3 * JOIN_BYTES + 1)})
-    assert count_join_partitions([large]) == 4
+    assert count_join_partitions([site]) == MIN_JOIN_PARTITIONS
+    large = Site(SITE, {"Posts": site.tables["Posts"]._replace(size=6 * JOIN_BYTES + 1)})
+    assert count_join_partitions([large]) == 7
 
 
 @needs_dumps

@@ -32,6 +32,10 @@ JOIN_BYTES = 512 << 20
 """Input bytes per join partition: a few million packed references and events at most."""
 
 
+MIN_JOIN_PARTITIONS = 4
+"""Enough for a few local workers."""
+
+
 class TableRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One piece of one table: the unit of parallel reading."""
 
@@ -110,7 +114,7 @@ def table_ranges(sites: Sequence[Site], range_bytes: int = RANGE_BYTES) -> list[
 def count_join_partitions(sites: Sequence[Site]) -> int:
     """Choose how many pieces the joins are cut into; changes no output byte."""
     total = sum(file.size for site in sites for file in site.tables.values())
-    return max(1, math.ceil(total / JOIN_BYTES))
+    return max(MIN_JOIN_PARTITIONS, math.ceil(total / JOIN_BYTES))
 
 
 @beam.typehints.with_input_types(TableRange)
