@@ -142,7 +142,8 @@ def copy_draft(
     else:
         copy = _replace_words(draft, kind, target, shingles, book, random)
     fits = copy.similarity >= low if kind is Kind.NEAR else copy.similarity <= 0.75
-    return copy if fits else None
+    # A short post may find no word to replace.
+    return copy if fits and copy.draft != draft else None
 
 
 def _restyle(block: Block) -> Block:

@@ -112,7 +112,9 @@ def recipe_page() -> str:
         "# Recipe\n\n"
         "Every option that can change an output byte. On the command line `min_margin` is "
         "`--min-margin`; in a `--config` file it is `min_margin:`. Flags override the file. The "
-        "resolved recipe is in `manifest.json`, which can itself be given to `--config`.\n\n"
+        "resolved recipe is in `manifest.json`, which can itself be given to `--config`. A "
+        "`--config` file may also hold `output`, `runner`, `workers`, `partitions`, `work_dir`, "
+        "`quiet` and the like, which change no byte.\n\n"
         "```yaml\ninput:\n  - stackexchange=dumps/ai.stackexchange.com\n"
         "languages: [en, fr]\nvotes: common_window\n```\n",
     ]

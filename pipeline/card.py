@@ -181,7 +181,8 @@ def _licence(report: dict[str, Any]) -> str:
 
 The texts are from Stack Exchange sites and were written by the people named in each row. Every
 text keeps the licence it was published under (`prompt_license`, `chosen_license`,
-`rejected_license`; {counts or "no texts"}). Changes: HTML was converted to Markdown, and posts
+`rejected_license`; {counts or "no texts"}). Where all are versions of CC BY-SA, the set as a whole
+is marked with the latest, 4.0. Changes: HTML was converted to Markdown, and posts
 were selected and paired. Whoever shares the rows on must name the site, link the question, and
 name and link the authors; the `*_url`, `*_author` and `*_author_url` columns are there for that.
 Share-alike applies to adaptations.

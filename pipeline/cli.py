@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from rich.console import Console
@@ -56,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
         "(prompt, chosen, rejected) pairs out.",
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"forumprefs {_version()}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     curate = commands.add_parser(
         "curate",
@@ -78,6 +80,13 @@ def make_parser() -> argparse.ArgumentParser:
     add_inspect_arguments(inspect)
     inspect.set_defaults(command=_inspect, name="inspect")
     return parser
+
+
+def _version() -> str:
+    try:
+        return version("forumprefs")
+    except PackageNotFoundError:
+        return "(not installed)"
 
 
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:

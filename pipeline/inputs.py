@@ -1,13 +1,16 @@
 """What ``--input`` names: sites to read, fingerprints, and what cannot be used."""
 
+import glob
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.options import UsageError
 from pipeline.recipe import Recipe
 from schemas.audit import Reason, Rejected, Stage
 from schemas.manifest import InputFile
 from transforms.archives import GivenFile, Site, find_sites, is_meta
+from transforms.xml_rows import is_remote
 
 META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
 
@@ -28,8 +31,15 @@ class Inputs:
 
 
 def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
-    """Find and fingerprint the sites of a recipe; archives are unpacked below ``work_dir``."""
+    """Find and fingerprint the sites of a recipe; archives are unpacked below ``work_dir``.
+
+    Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
+    and cannot be read becomes a problem, and the rest goes on.
+    """
     specs = [entry.partition("=")[2] for entry in recipe.input]
+    for spec in specs:
+        if not is_remote(spec) and not Path(spec).exists() and not glob.glob(spec):  # noqa: PTH207
+            raise UsageError(f"--input {spec}: there is no such file or folder")
     found, problems = find_sites(specs, work_dir)
     sites = [site for site in found if recipe.include_meta or not is_meta(site.name)]
     files = [

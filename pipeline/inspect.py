@@ -71,7 +71,10 @@ def inspect(arguments: argparse.Namespace) -> int:
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if not shown:
-        Console(stderr=True).print("no pair passes these filters")
+        hint = (
+            "; --thread takes SITE:ID" if arguments.thread and ":" not in arguments.thread else ""
+        )
+        Console(stderr=True).print(f"no pair passes these filters{hint}")
     return 0
 
 
@@ -119,7 +122,7 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
         f"confidence {row['confidence']:.2f}",
     )
     prompt = Panel(
-        _body(row["prompt"], raw),
+        _body(row, "prompt", raw),
         title=_title(row, "prompt"),
         subtitle=printable(row["prompt_url"]),
         title_align="left",
@@ -128,7 +131,7 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
     wide = width >= 100
     answers = [
         Panel(
-            _body(row[side], raw),
+            _body(row, side, raw),
             title=_title(row, side),
             subtitle=printable(row[f"{side}_url"]),
             title_align="left",
@@ -141,19 +144,22 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
 
 
 def _title(row: dict[str, Any], side: str) -> Text:
-    author = printable(row[f"{side}_author"]) or "deleted account"
-    created: datetime = row[f"{side}_created_at"]
-    parts = [side, f"by {author}", f"{created:%Y-%m-%d %H:%M}"]
+    parts = [side]
     if side != "prompt":
         parts.append(f"score {row[f'{side}_score']:g}")
+        if row[f"{side}_is_accepted"]:
+            parts.append("accepted")
         window = row[f"window_{side}_score"]
         if window is not None:
             parts.append(f"in window {window:+d}")
-        if row[f"{side}_is_accepted"]:
-            parts.append("accepted")
     return Text(" · ".join(parts))
 
 
-def _body(text: str, raw: bool) -> RenderableType:
-    clean = printable(text)
-    return Text(clean) if raw else Markdown(clean, hyperlinks=False)
+def _body(row: dict[str, Any], side: str, raw: bool) -> RenderableType:
+    author = printable(row[f"{side}_author"]) or "deleted account"
+    created: datetime = row[f"{side}_created_at"]
+    clean = printable(row[side])
+    return Group(
+        Text(f"by {author}, {created:%Y-%m-%d %H:%M}", style="dim"),
+        Text(clean) if raw else Markdown(clean, hyperlinks=False),
+    )

@@ -89,8 +89,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_pairs_per_thread: Annotated[
         NonNegativeInt | None, doc("most pairs of one thread; 0: all")
     ] = None
-    min_prompt_score: Annotated[int | None, doc("least score of a prompt")] = None
-    min_response_score: Annotated[int | None, doc("least score of a response")] = None
+    min_prompt_score: Annotated[int | None, doc("least upvotes − downvotes of a prompt")] = None
+    min_response_score: Annotated[int | None, doc("least upvotes − downvotes of a response")] = None
     max_responses: Annotated[
         NonNegativeInt | None, doc("responses of a thread that are compared, at random; 0: all")
     ] = None
@@ -110,7 +110,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = None
 
     split: Annotated[
-        str, doc("shares of train/validation/test; a question cluster is never divided")
+        str, doc("weights of train/validation/test; a question cluster is never divided")
     ] = "90/5/5"
     seed: Annotated[int, doc("seed of the split and of the choice of pairs", ge=0)] = 0
     shard_bytes: Annotated[int, doc("target size of a shard's rows before compression", ge=1)] = (

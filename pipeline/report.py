@@ -131,5 +131,6 @@ def notes(manifest: Manifest) -> list[str]:
     for item in manifest.inputs:
         if item.note:
             what = "note" if item.used else "not used"
-            lines.append(f"{what}: {printable(item.name)}: {printable(item.note)}")
+            name = f"{item.site}/{item.name}" if item.site else item.name
+            lines.append(f"{what}: {printable(name)}: {printable(item.note)}")
     return lines

@@ -89,6 +89,7 @@ def curate(options: CurateOptions) -> Manifest:
                 inputs = find_inputs(recipe, Path(work))
                 check_inputs(inputs, options)
                 if options.on_existing == "resume" and is_same(output, options, inputs):
+                    print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
                     return read_manifest(output)
                 job = CurateJob(
                     recipe=recipe,

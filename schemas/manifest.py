@@ -56,7 +56,7 @@ class Accounting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """``manifest.json``. Holds no clock and no path of the machine: equal runs, equal bytes."""
+    """``manifest.json``. Holds no clock: equal runs, equal bytes. Paths stand in it as given."""
 
     manifest_version: Annotated[str, doc("version of this file's layout")] = MANIFEST_VERSION
     pair_schema_version: Annotated[str, doc("version of the pair columns")]

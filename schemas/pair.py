@@ -39,7 +39,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         float,
         doc(
             "probability, 0 to 1, from the votes alone, that later votes put the chosen response "
-            "ahead; see transforms.votes.confidence"
+            "ahead; below 0.5 the votes, weighted by when they were cast, point against the label"
         ),
     ]
     chosen_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]

@@ -300,6 +300,7 @@ def test_existing_output(dataset: Path, tmp_path: Path, capsys) -> None:
     assert curate(output) == EXIT_USAGE
     assert "--resume" in capsys.readouterr().err
     assert curate(output, "--resume") == 0
+    assert "nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
     assert curate(output, "--resume", "--seed", "1") == EXIT_USAGE
     assert "differs from this run in: recipe" in capsys.readouterr().err
@@ -379,15 +380,21 @@ def test_a_language_that_does_not_exist(tmp_path: Path, capsys) -> None:
 def test_a_bad_input_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
     broken = tmp_path / "broken.example.com.7z"
     broken.write_bytes(b"7z\xbc\xaf\x27\x1c nothing more")
-    assert curate(tmp_path / "out", inputs=(SAMPLES, broken, tmp_path / "missing")) == 0
+    assert curate(tmp_path / "out", inputs=(SAMPLES, broken)) == 0
+    assert "not used: broken.example.com.7z" in capsys.readouterr().err, "even with --quiet"
     notes = {item["name"]: item for item in manifest_of(tmp_path / "out")["inputs"]}
     assert not notes["broken.example.com.7z"]["used"] and notes["broken.example.com.7z"]["note"]
-    assert not notes["missing"]["used"]
     files = [row for row in read(tmp_path / "out", "rejected") if row["record"] == "file"]
     assert {row["reason"] for row in files} == {"unreadable_file"}
     assert curate(tmp_path / "none", inputs=(broken,)) == EXIT_USAGE
     assert "broken.example.com.7z" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def test_an_input_that_is_not_there_stops_the_run(tmp_path: Path, capsys) -> None:
+    assert curate(tmp_path / "out", inputs=(SAMPLES, tmp_path / "nope.7z")) == EXIT_USAGE
+    assert "nope.7z: there is no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_meta_sites_need_to_be_asked_for(tmp_path: Path, capsys) -> None:
