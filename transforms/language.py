@@ -15,7 +15,7 @@ import msgspec
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread, prompt_text
 from transforms.counters import count
-from transforms.threads import Outcome, Verdict, drop_posts
+from transforms.threads import Outcome, Verdict, drop_posts, thread_chars
 
 UNDETERMINED = "und"
 """ISO 639 code for "undetermined"."""
@@ -302,7 +302,7 @@ class _Label(beam.DoFn):
 
     def process(self, thread: Thread) -> Iterator[Any]:
         self._batch.append(thread)
-        self._chars += len(thread.prompt.text) + sum([len(post.text) for post in thread.responses])
+        self._chars += thread_chars(thread)
         if len(self._batch) >= self.BATCH_THREADS or self._chars >= self.BATCH_CHARS:
             yield from self._flush()
 

@@ -9,11 +9,7 @@ import apache_beam as beam
 from schemas.post import Thread
 from transforms.block_buffer import BlockBuffer
 from transforms.blocks import ThreadBlock, thread_partition
-
-
-def thread_chars(thread: Thread) -> int:
-    """Characters of text in a thread, the cheap stand-in for its encoded size."""
-    return len(thread.prompt.text) + sum([len(post.text) for post in thread.responses])
+from transforms.threads import thread_chars
 
 
 @dataclass

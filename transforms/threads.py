@@ -28,6 +28,11 @@ class Outcome(NamedTuple):
     rejected: list[Rejected]
 
 
+def thread_chars(thread: Thread) -> int:
+    """Characters of text in a thread, the cheap stand-in for its encoded size."""
+    return len(thread.prompt.text) + sum([len(post.text) for post in thread.responses])
+
+
 def drop_posts(thread: Thread, refused: Mapping[str, Verdict], stage: Stage) -> Outcome:
     """Remove the posts in ``refused`` (id -> Verdict), and the thread if it can no longer pair.
 

@@ -33,6 +33,7 @@ from transforms.coders import register
 from transforms.counters import count
 from transforms.pair_threads import PairedThread, pair_rows
 from transforms.stats import duplicate_stats, pair_stats, rejected_stats
+from transforms.threads import thread_chars
 
 BUCKET_BITS = 12
 """Shard borders lie on 1/4096 of the hash space: up to 4096 shards per split."""
@@ -318,8 +319,7 @@ class _PackRows(beam.DoFn):
         self._buffers.setdefault(table_of(row), []).append(row)
         self._rows += 1
         if isinstance(row, PairedThread):
-            self._bytes += len(row.thread.prompt.text)
-            self._bytes += sum(len(post.text) for post in row.thread.responses)
+            self._bytes += thread_chars(row.thread)
         if self._rows >= self.BUFFER_ROWS or self._bytes >= self.BUFFER_BYTES:
             yield from self._flush()
 
