@@ -5,7 +5,14 @@ from typing import Any, get_args, get_origin
 
 from pipeline.options import GROUPS
 from pipeline.recipe import Recipe
-from schemas.audit import AUDIT_SCHEMA_VERSION, Duplicate, Reason, Rejected, Stage
+from schemas.audit import (
+    AUDIT_SCHEMA_VERSION,
+    REASON_DOCS,
+    Duplicate,
+    Reason,
+    Rejected,
+    Stage,
+)
 from schemas.facts import PostFacts
 from schemas.fields import arrow_schema, field_docs, unwrap_optional
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
@@ -47,7 +54,7 @@ def rows_of(struct: Any, *, arrow: bool = False) -> str:
 
 def schema_page() -> str:
     """Everything in a dataset folder, and the rows between the steps."""
-    reasons = "\n".join(f"- `{reason.value}`" for reason in Reason)
+    reasons = "\n".join(f"- `{reason.value}`: {REASON_DOCS[reason]}" for reason in Reason)
     stages = " → ".join(f"`{stage.value}`" for stage in Stage)
     return (
         NOTE

@@ -65,6 +65,48 @@ class Reason(StrEnum):
     NO_PAIR = "no_pair"
 
 
+REASON_DOCS: dict[Reason, str] = {
+    Reason("unreadable_file"): "the input cannot be used: damaged, not an archive, no Posts.xml",
+    Reason("malformed_row"): "no well-formed XML row",
+    Reason("row_too_large"): "larger than a row may be",
+    Reason("missing_field"): "a required attribute is absent",
+    Reason("bad_value"): "a required attribute cannot be read",
+    Reason("not_a_question_or_answer"): "tag wikis, nominations and the like",
+    Reason("repeated_id"): "another copy of this id in the same thread is used",
+    Reason("orphan_response"): "its prompt is not in the input",
+    Reason(
+        "too_few_responses"
+    ): "fewer than two responses are left in the thread, so nothing can be paired",
+    Reason("takedown"): "named in the takedown list, or by an author who is",
+    Reason("empty"): "no text",
+    Reason("too_short"): "fewer characters than the recipe asks for",
+    Reason("too_long"): "more characters than the recipe allows",
+    Reason("closed"): "closed for one of the recipe's `drop_closed` reasons",
+    Reason("flagged"): "more spam or offensive flags than allowed",
+    Reason("prompt_rejected"): "its prompt was rejected in this step",
+    Reason("language"): "not in a wanted language, or not surely in one",
+    Reason("prompt_duplicate"): "its prompt is a duplicate of another",
+    Reason("score_too_low"): "below `min_response_score`",
+    Reason("prompt_score_too_low"): "below `min_prompt_score`",
+    Reason("edited"): "edited, and the recipe drops edited posts",
+    Reason("deleted_author"): "by a deleted account, and the recipe drops these",
+    Reason("prompt_author"): "by the author of the prompt, and the recipe drops these",
+    Reason("staff"): "by staff, and the recipe drops these",
+    Reason("too_new"): "not before `created_before`",
+    Reason("same_author"): "could only be paired with a response by the same author",
+    Reason("tied"): "equal in score to every response it was compared with",
+    Reason("not_later"): "the better response is the earlier one, which the recipe does not allow",
+    Reason("margin_too_small"): "difference of scores below `min_margin`",
+    Reason("ratio_too_small"): "ratio of scores below `min_ratio`",
+    Reason("gap_too_long"): "too many days between the responses",
+    Reason(
+        "pair_cap"
+    ): "could be paired, but the thread has as many pairs or compared responses as allowed",
+    Reason("no_pair"): "a prompt none of whose responses could be paired",
+}
+"""What each reason means, for docs/schema.md."""
+
+
 class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """A record that was read and is in no pair."""
 
