@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.fields import arrow_schema, doc
 
-AUDIT_SCHEMA_VERSION = "1.0.0"
+AUDIT_SCHEMA_VERSION = "1.1.0"
 
 
 class Stage(StrEnum):
@@ -19,6 +19,8 @@ class Stage(StrEnum):
     LANGUAGE = "language"
     DEDUP = "dedup"
     PAIR = "pair"
+    HYDRATE = "hydrate"
+    """Only where texts were filled into a dataset of ids and labels."""
 
 
 class Reason(StrEnum):
@@ -26,22 +28,32 @@ class Reason(StrEnum):
 
     # read
     UNREADABLE_FILE = "unreadable_file"
+    TRUNCATED_FILE = "truncated_file"
+    UNUSABLE_MONTH = "unusable_month"
     MALFORMED_ROW = "malformed_row"
     ROW_TOO_LARGE = "row_too_large"
     MISSING_FIELD = "missing_field"
     BAD_VALUE = "bad_value"
     NOT_A_QUESTION_OR_ANSWER = "not_a_question_or_answer"
+    TOO_DEEP = "too_deep"
     # assemble
     REPEATED_ID = "repeated_id"
     ORPHAN_RESPONSE = "orphan_response"
     TOO_FEW_RESPONSES = "too_few_responses"
     # filter
     TAKEDOWN = "takedown"
+    DELETED = "deleted"
+    REMOVED = "removed"
     EMPTY = "empty"
     TOO_SHORT = "too_short"
     TOO_LONG = "too_long"
     CLOSED = "closed"
     FLAGGED = "flagged"
+    NSFW = "nsfw"
+    PINNED = "pinned"
+    BOT = "bot"
+    SCORE_HIDDEN = "score_hidden"
+    SCORE_IMMATURE = "score_immature"
     PROMPT_REJECTED = "prompt_rejected"
     # language
     LANGUAGE = "language"
@@ -55,6 +67,9 @@ class Reason(StrEnum):
     PROMPT_AUTHOR = "prompt_author"
     STAFF = "staff"
     TOO_NEW = "too_new"
+    LINK_POST = "link_post"
+    UNDATED_VOTES = "undated_votes"
+    NOT_COMPARED = "not_compared"
     SAME_AUTHOR = "same_author"
     TIED = "tied"
     NOT_LATER = "not_later"
@@ -63,29 +78,48 @@ class Reason(StrEnum):
     GAP_TOO_LONG = "gap_too_long"
     PAIR_CAP = "pair_cap"
     NO_PAIR = "no_pair"
+    # hydrate
+    TEXT_MISSING = "text_missing"
+    NOT_FILLED = "not_filled"
 
 
 REASON_DOCS: dict[Reason, str] = {
     Reason("unreadable_file"): "the input cannot be used: damaged, not an archive, no Posts.xml",
-    Reason("malformed_row"): "no well-formed XML row",
+    Reason("truncated_file"): "the input ends in the middle; what came before is used",
+    Reason("unusable_month"): "a month of Reddit whose dump was made before people had voted",
+    Reason("malformed_row"): "no well-formed row of XML or JSON, or not in UTF-8",
     Reason("row_too_large"): "larger than a row may be",
-    Reason("missing_field"): "a required attribute is absent",
-    Reason("bad_value"): "a required attribute cannot be read",
-    Reason("not_a_question_or_answer"): "tag wikis, nominations and the like",
+    Reason("missing_field"): "a required field is absent or null",
+    Reason("bad_value"): "a required field cannot be read",
+    Reason("not_a_question_or_answer"): "tag wikis, nominations, notices of the system and such",
+    Reason("too_deep"): "a reply to a response, deeper than the recipe's `reply_depth`",
     Reason("repeated_id"): "another copy of this id in the same thread is used",
-    Reason("orphan_response"): "its prompt is not in the input",
+    Reason("orphan_response"): "its prompt, or the response it replies to, is not in the input",
     Reason(
         "too_few_responses"
-    ): "fewer than two responses are left in the thread, so nothing can be paired",
+    ): "fewer than two responses to the same post are left, so nothing can be paired",
     Reason("takedown"): "named in the takedown list, or by an author who is",
+    Reason("deleted"): "its text was deleted by its author",
+    Reason("removed"): "its text was removed by the forum",
     Reason("empty"): "no text",
     Reason("too_short"): "fewer characters than the recipe asks for",
     Reason("too_long"): "more characters than the recipe allows",
     Reason("closed"): "closed for one of the recipe's `drop_closed` reasons",
     Reason("flagged"): "more spam or offensive flags than allowed",
-    Reason("prompt_rejected"): "its prompt was rejected in this step",
+    Reason("nsfw"): "marked as not safe for work",
+    Reason("pinned"): "put on top by the forum's staff",
+    Reason("bot"): "posted by a program",
+    Reason("score_hidden"): "the forum did not show its score yet",
+    Reason(
+        "score_immature"
+    ): "its score was read sooner than `min_score_age_hours` after it was posted",
+    Reason(
+        "prompt_rejected"
+    ): "its prompt, or the response it replies to, was rejected in this step",
     Reason("language"): "not in a wanted language, or not surely in one",
-    Reason("prompt_duplicate"): "its prompt is a duplicate of another",
+    Reason(
+        "prompt_duplicate"
+    ): "its prompt, or the response it replies to, is a duplicate of another",
     Reason("score_too_low"): "below `min_response_score`",
     Reason("prompt_score_too_low"): "below `min_prompt_score`",
     Reason("edited"): "edited, and the recipe drops edited posts",
@@ -93,6 +127,9 @@ REASON_DOCS: dict[Reason, str] = {
     Reason("prompt_author"): "by the author of the prompt, and the recipe drops these",
     Reason("staff"): "by staff, and the recipe drops these",
     Reason("too_new"): "not before `created_before`",
+    Reason("link_post"): "shares a link rather than a text, and the recipe drops these",
+    Reason("undated_votes"): "the vote mode needs dated votes, and the source has none",
+    Reason("not_compared"): "the source states no preference between it and what is left",
     Reason("same_author"): "could only be paired with a response by the same author",
     Reason("tied"): "equal in score to every response it was compared with",
     Reason("not_later"): "the better response is the earlier one, which the recipe does not allow",
@@ -103,6 +140,8 @@ REASON_DOCS: dict[Reason, str] = {
         "pair_cap"
     ): "could be paired, but the thread has as many pairs or compared responses as allowed",
     Reason("no_pair"): "a prompt none of whose responses could be paired",
+    Reason("text_missing"): "it is not in the input, or its text is gone there",
+    Reason("not_filled"): "its text is there, but no pair of it is whole and as it was",
 }
 """What each reason means, for docs/schema.md."""
 
@@ -110,7 +149,9 @@ REASON_DOCS: dict[Reason, str] = {
 class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """A record that was read and is in no pair."""
 
-    id: Annotated[str, doc("post id, or '<file>@<byte offset>' when the record has no id")]
+    id: Annotated[
+        str, doc("post id, or '<file>@<byte offset>' or '<file>:<line>' of a record without one")
+    ]
     stage: Annotated[Stage, doc("step that rejected it")]
     reason: Annotated[Reason, doc("closed list, see Reason")]
     detail: Annotated[str, doc("what was found, e.g. the value against the limit; may be ''")] = ""

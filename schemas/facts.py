@@ -22,6 +22,9 @@ class PostFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     flags: Annotated[int, doc("spam and offensive flags, added up")] = 0
     closed_as: Annotated[ClosedAs | None, doc("why the prompt was closed")] = None
     author: Annotated[str | None, doc("display name of the author")] = None
+    preferred_to: Annotated[
+        tuple[str, ...] | None, doc("responses it is stated to be better than; None: not stated")
+    ] = None
 
 
 class Tally(msgspec.Struct, frozen=True, array_like=True, gc=False):

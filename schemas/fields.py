@@ -61,8 +61,8 @@ _SCALARS: dict[Any, pa.DataType] = {
 def arrow_schema(row: type[msgspec.Struct], *, version: str) -> pa.Schema:
     """Derive the Arrow schema of a row struct.
 
-    Supported field types: str, int, float, bool, bytes, ``tuple[str, ...]``, str enums and
-    ``T | None`` of these. Anything else raises TypeError at import time.
+    Supported field types: str, int, float, bool, bytes, str enums, ``tuple[T, ...]`` of a scalar
+    or of a struct, and ``T | None`` of these. Anything else raises TypeError at import time.
     """
     fields = []
     for name, (annotation, meta) in field_docs(row).items():
@@ -71,7 +71,13 @@ def arrow_schema(row: type[msgspec.Struct], *, version: str) -> pa.Schema:
         if explicit is not None:
             arrow_type = explicit
         elif get_origin(base) is tuple:
-            arrow_type = pa.list_(pa.field("element", _SCALARS[get_args(base)[0]], nullable=False))
+            element = get_args(base)[0]
+            element_type = (
+                pa.struct(arrow_schema(element, version=version))
+                if issubclass(element, msgspec.Struct)
+                else _SCALARS[element]
+            )
+            arrow_type = pa.list_(pa.field("element", element_type, nullable=False))
         elif isinstance(base, type) and issubclass(base, str):
             arrow_type = pa.string()
         elif base in _SCALARS:

@@ -6,7 +6,7 @@ import msgspec
 
 from schemas.fields import doc
 
-MANIFEST_VERSION = "1.0.0"
+MANIFEST_VERSION = "1.1.0"
 MANIFEST_NAME = "manifest.json"
 
 
@@ -25,6 +25,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One input file as the user gave it."""
 
     site: Annotated[str, doc("forum it belongs to; '' when it could not be told")]
+    kind: Annotated[str, doc("kind of forum, e.g. 'stackexchange'; '' for a takedown list")] = ""
     name: Annotated[str, doc("file name without its folder, so manifests of two machines agree")]
     bytes: Annotated[int, doc("size in bytes")]
     sha256: Annotated[str, doc("hex digest; '' when the file could not be read")]
@@ -45,7 +46,7 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
 class Accounting(msgspec.Struct, frozen=True, kw_only=True):
     """Where every record went: posts_read = posts_kept + duplicates + rejected."""
 
-    posts_read: Annotated[int, doc("rows of all Posts.xml, malformed ones included")]
+    posts_read: Annotated[int, doc("posts in all inputs, malformed ones included")]
     posts_kept: Annotated[int, doc("posts in at least one pair")]
     duplicates: Annotated[int, doc("rows of the duplicates table")]
     rejected: Annotated[int, doc("post rows of the rejected table")]
@@ -65,4 +66,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     inputs: Annotated[tuple[InputFile, ...], doc("fingerprints, ordered by (site, name)")]
     accounting: Annotated[Accounting, doc("where every record went")]
     publishable: Annotated[bool, doc("false when a source's licence does not allow publishing")]
+    not_publishable_because: Annotated[
+        tuple[str, ...], doc("a sentence per source; empty when `publishable`")
+    ] = ()
+    ids_only: Annotated[bool, doc("true: the data shards hold ids and labels, no texts")] = False
     shards: Annotated[tuple[Shard, ...], doc("every Parquet file, ordered by path")]

@@ -3,13 +3,22 @@
 from typing import Annotated
 
 import msgspec
+import pyarrow as pa
 
 from schemas.fields import arrow_schema, doc, timestamp
+from schemas.ids import hash63
 
-PAIR_SCHEMA_VERSION = "1.0.0"
+PAIR_SCHEMA_VERSION = "1.1.0"
 """Version of `Pair`: major for a removed, renamed or re-typed column, minor for a new one."""
 
 SPLITS = ("train", "validation", "test")
+
+
+class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """One turn of a conversation, in the form chat templates take."""
+
+    role: Annotated[str, doc("'user' or 'assistant'")]
+    content: Annotated[str, doc("Markdown")]
 
 
 class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -17,13 +26,36 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
     pair_id: Annotated[str, doc("'<thread_id>/<chosen id>><rejected id>', ids without the site")]
     source: Annotated[str, doc("kind of forum, e.g. 'stackexchange'")]
-    site: Annotated[str, doc("host name of the forum")]
+    site: Annotated[str, doc("host name of the forum, with the community where it has many")]
     thread_id: Annotated[str, doc("'<site>:<question id>'")]
     split: Annotated[str, doc("'train', 'validation' or 'test'; equal over a question cluster")]
     language: Annotated[str, doc("language of the prompt, ISO 639 code by fastText lid.176")]
-    prompt: Annotated[str, doc("title, blank line, body; Markdown")]
+    prompt: Annotated[
+        str,
+        doc(
+            "title, blank line, body; Markdown. Where the responses reply to a response, the "
+            "conversation above them follows, turns divided by a line '---'"
+        ),
+    ]
     chosen: Annotated[str, doc("preferred response, Markdown")]
     rejected: Annotated[str, doc("other response, Markdown")]
+    prompt_messages: Annotated[
+        tuple[Message, ...] | None,
+        doc(
+            "the prompt in turns: begins and ends with 'user', roles alternate, so a first reply "
+            "is joined to the prompt where the number of turns asks for it; null unless the "
+            "recipe's `conversational` is on"
+        ),
+    ] = None
+    chosen_messages: Annotated[
+        tuple[Message, ...] | None, doc("`chosen` as one 'assistant' turn; null as above")
+    ] = None
+    rejected_messages: Annotated[
+        tuple[Message, ...] | None, doc("`rejected` as one 'assistant' turn; null as above")
+    ] = None
+    text_hash: Annotated[
+        int, doc("63-bit XXH3 of prompt, chosen and rejected, each ended by a zero byte")
+    ]
     chosen_score: Annotated[float, doc("score under the recipe's vote mode; any sign")]
     rejected_score: Annotated[float, doc("score under the recipe's vote mode; any sign")]
     margin: Annotated[float, doc("chosen_score − rejected_score, > 0")]
@@ -39,7 +71,8 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         float,
         doc(
             "probability, 0 to 1, from the votes alone, that later votes put the chosen response "
-            "ahead; below 0.5 the votes, weighted by when they were cast, point against the label"
+            "ahead; below 0.5 the votes, weighted by when they were cast, point against the label; "
+            "1 where the source states the preference and has no votes"
         ),
     ]
     chosen_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]
@@ -51,6 +84,13 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     prompt_author: Annotated[str, doc("display name; '' when the source has none")]
     prompt_author_url: Annotated[str | None, doc("profile; null for deleted accounts")]
     prompt_license: Annotated[str, doc("licence of the prompt's text")]
+    context_ids: Annotated[
+        tuple[str, ...],
+        doc("responses between the prompt and these two, outermost first; empty for most pairs"),
+    ] = ()
+    context_urls: Annotated[tuple[str, ...], doc("links to them")] = ()
+    context_authors: Annotated[tuple[str, ...], doc("their display names")] = ()
+    context_licenses: Annotated[tuple[str, ...], doc("licences of their texts")] = ()
     chosen_id: Annotated[str, doc("'<site>:<id>' of the chosen response")]
     chosen_created_at: Annotated[int, timestamp("when the chosen response was posted, UTC")]
     chosen_url: Annotated[str, doc("link to the chosen response")]
@@ -66,3 +106,24 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 PAIR_SCHEMA = arrow_schema(Pair, version=PAIR_SCHEMA_VERSION)
+
+TEXT_COLUMNS = (
+    "prompt",
+    "chosen",
+    "rejected",
+    "prompt_messages",
+    "chosen_messages",
+    "rejected_messages",
+)
+"""What a dataset of ids and labels leaves out."""
+
+PAIR_IDS_SCHEMA = pa.schema(
+    [field for field in PAIR_SCHEMA if field.name not in TEXT_COLUMNS],
+    metadata={"forumprefs.schema": f"PairIds/{PAIR_SCHEMA_VERSION}"},
+)
+"""Columns of a dataset of ids and labels: those of :data:`PAIR_SCHEMA` without the texts."""
+
+
+def text_hash(prompt: str, chosen: str, rejected: str) -> int:
+    """Return the hash that says whether two rows hold the same three texts."""
+    return hash63(f"{prompt}\0{chosen}\0{rejected}\0")

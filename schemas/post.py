@@ -4,6 +4,7 @@ Every forum reader produces these and nothing after the reader knows which forum
 came from. If a later step needs to, a field is missing here.
 """
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
 
@@ -28,21 +29,57 @@ class ClosedAs(StrEnum):
     UNKNOWN = "unknown"
 
 
+class RemovedAs(StrEnum):
+    """Why the text of a post is no longer there."""
+
+    DELETED = "deleted"
+    """By its author."""
+    REMOVED = "removed"
+    """By the forum."""
+
+
 class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """One prompt (a question, a submission) or one response to it (an answer, a comment)."""
 
-    id: Annotated[str, doc("'<site>:<id in the source>', unique over all sources")]
+    id: Annotated[str, doc("'<host>:<id in the source>', unique over all sources")]
     thread_id: Annotated[str, doc("id of the thread's prompt; equal to `id` for a prompt")]
+    parent_id: Annotated[
+        str | None,
+        doc("for a reply to a response: id of that response; None: answers the prompt itself"),
+    ] = None
     source: Annotated[str, doc("kind of forum, e.g. 'stackexchange'")]
-    site: Annotated[str, doc("host name or community, e.g. 'beer.stackexchange.com'")]
-    url: Annotated[str, doc("public link to the post")]
+    site: Annotated[
+        str,
+        doc("host name, with the community where a host has many, e.g. 'reddit.com/r/AskMen'"),
+    ]
+    url: Annotated[str, doc("public link to the post; '' when there is none")]
     title: Annotated[str, doc("title of a prompt, plain text; '' for a response")] = ""
     text: Annotated[str, doc("body in `markup`; Markdown after the text step")]
     markup: Annotated[str, doc("'html' or 'markdown': what `text` is written in")] = "html"
     tags: Annotated[tuple[str, ...], doc("topic tags of a prompt; () for a response")] = ()
-    created_at: Annotated[int, timestamp("when it was posted, ms since epoch, UTC")]
+    is_link: Annotated[bool, doc("prompt that shares a link rather than a text")] = False
+    created_at: Annotated[
+        int, timestamp("when it was posted, ms since epoch, UTC; 0: the source does not say")
+    ]
     edited_at: Annotated[int | None, timestamp("last edit of the text; None: never edited")] = None
     score: Annotated[int, doc("upvotes − downvotes as the source reports it; may be negative")]
+    upvotes: Annotated[
+        int | None, doc("undated upvotes; None: only the score, or `up_days`, is known")
+    ] = None
+    downvotes: Annotated[
+        int | None, doc("undated downvotes; None exactly when `upvotes` is None")
+    ] = None
+    score_hidden: Annotated[bool, doc("the forum did not show the score yet")] = False
+    score_seen_at: Annotated[
+        int | None, timestamp("when the score was read, ms since epoch, UTC; None: unknown")
+    ] = None
+    preferred_to: Annotated[
+        tuple[str, ...] | None,
+        doc(
+            "ids of the responses that the source itself says this one is better than; "
+            "None: the source gives votes instead"
+        ),
+    ] = None
     accepted: Annotated[bool, doc("response accepted by the prompt's author")] = False
     accepted_day: Annotated[
         int | None, doc("UTC day number of the acceptance; None: unknown or not accepted")
@@ -57,12 +94,18 @@ class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True)
     ] = None
     flags: Annotated[int, doc("spam and offensive flags that the source reports, >= 0")] = 0
     author_id: Annotated[
-        str | None, doc("'<site>:u<id>'; None: account deleted or never known")
+        str | None, doc("'<host>:u<id>'; None: account deleted or never known")
     ] = None
     author: Annotated[str, doc("display name; '' when the source has none")] = ""
     author_url: Annotated[str | None, doc("public profile; None without an account")] = None
     by_staff: Annotated[bool, doc("posted in a moderator's or employee's role")] = False
-    license: Annotated[str, doc("licence of the text, SPDX id where one exists")]
+    by_bot: Annotated[bool, doc("posted by a program")] = False
+    pinned: Annotated[bool, doc("put on top by the forum's staff")] = False
+    nsfw: Annotated[bool, doc("marked as not safe for work")] = False
+    removed_as: Annotated[RemovedAs | None, doc("why the text is gone; None: it is there")] = None
+    license: Annotated[
+        str, doc("licence of the text, SPDX id where one exists; 'NOASSERTION': unknown")
+    ]
     closed_as: Annotated[ClosedAs | None, doc("why a prompt was closed; None: open")] = None
     accepted_response_id: Annotated[
         str | None, doc("for a prompt: id of the response its author accepted")
@@ -78,7 +121,10 @@ class Thread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
     """A prompt with its responses, ordered by (created_at, id)."""
 
     prompt: Annotated[Post, doc("the question or submission")]
-    responses: Annotated[tuple[Post, ...], doc("responses, ordered by (created_at, id)")]
+    responses: Annotated[
+        tuple[Post, ...],
+        doc("responses and, with `parent_id`, replies to them, ordered by (created_at, id)"),
+    ]
 
     @property
     def id(self) -> str:
@@ -88,3 +134,12 @@ class Thread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
 def prompt_text(prompt: Post) -> str:
     """Title and body as one prompt: WorldPM's form (arXiv 2505.10527, appendix E)."""
     return f"{prompt.title}\n\n{prompt.text}" if prompt.title else prompt.text
+
+
+TURN_BREAK = "\n\n---\n\n"
+"""Between the turns of a conversation in one string: a Markdown thematic break."""
+
+
+def conversation_text(prompt: Post, context: Sequence[Post]) -> str:
+    """The prompt and the responses below it that lead to a reply, outermost first, as one text."""
+    return TURN_BREAK.join([prompt_text(prompt), *(post.text for post in context)])
