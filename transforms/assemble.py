@@ -14,6 +14,7 @@ from schemas.post import Post, Thread
 from transforms.blocks import FactsBlock, PostBlock, unpack
 from transforms.coders import register
 from transforms.counters import count
+from transforms.takedown import is_taken_down
 from transforms.threads import Outcome, Verdict, drop_posts
 
 register(Thread, Rejected)
@@ -32,15 +33,16 @@ def facts_by_id(facts: Iterable[PostFacts]) -> dict[str, list[PostFacts]]:
 def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> Post:
     """Return ``post`` with the facts about it and its acceptance filled in.
 
-    Votes and flags of several facts add up. Where two disagree on a field that holds only one
-    value, the smaller wins, so their order does not matter. Vote days are taken only when the
-    source dates its votes at all (``post.up_days`` is not None), and a closing only when the
-    post says that it is closed now.
+    Votes and flags of several facts add up, and stated preferences unite. Where two disagree on
+    a field that holds only one value, the smaller wins, so their order does not matter. Vote
+    days are taken only when the source dates its votes at all (``post.up_days`` is not None),
+    and a closing only when the post says that it is closed now.
     """
     changes: dict[str, Any] = {"accepted": True} if accepted else {}
     ups: list[int] = []
     downs: list[int] = []
     flags = 0
+    preferred: set[str] = set(post.preferred_to or ())
     for fact in facts:
         ups += fact.up_days
         downs += fact.down_days
@@ -50,6 +52,9 @@ def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> 
         if accepted and fact.accepted_day is not None:
             day = fact.accepted_day
             changes["accepted_day"] = min(day, changes.get("accepted_day", day))
+        if fact.preferred_to is not None:
+            preferred.update(fact.preferred_to)
+            changes["preferred_to"] = ()
         if fact.closed_as is not None and post.closed_as is not None:
             changes["closed_as"] = min(fact.closed_as, changes.get("closed_as", fact.closed_as))
     if post.up_days is not None and (ups or downs):
@@ -57,6 +62,8 @@ def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> 
         changes["down_days"] = tuple(sorted(downs))
     if flags:
         changes["flags"] = flags
+    if preferred:
+        changes["preferred_to"] = tuple(sorted(preferred))
     return msgspec.structs.replace(post, **changes) if changes else post
 
 
@@ -64,13 +71,15 @@ def assemble_threads(
     posts: Iterable[Post],
     facts: Mapping[str, Sequence[PostFacts]],
     takedown: frozenset[str] = frozenset(),
+    reply_depth: int = 1,
 ) -> Iterator[Outcome]:
     """Group posts into threads; all posts of a thread must be in ``posts``.
 
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
-    is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the most
-    recently edited copy, then the one whose encoding is largest. Posts and authors in
-    ``takedown`` go first, so their count is that of what would have been published.
+    is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the one that
+    :func:`latest_copy` chooses. Replies more than ``reply_depth`` responses below the prompt
+    are ``too_deep``, and those whose parent is missing are ``orphan_response``. Posts and authors
+    in ``takedown`` go first, so their count is that of what would have been published.
     """
     # By thread and id, because copies in two threads may be in two partitions, where neither
     # could know of the other: what happens must not depend on the number of partitions.
@@ -80,7 +89,7 @@ def assemble_threads(
         key = (post.thread_id, post.id)
         other = latest.setdefault(key, post)
         if other is not post:
-            latest[key] = max(post, other, key=_recency)
+            latest[key] = latest_copy(post, other)
             repeated.append(_reject(post, Reason.REPEATED_ID, "another copy of this id is used"))
     if repeated:
         yield Outcome(None, repeated)
@@ -91,7 +100,10 @@ def assemble_threads(
             responses[post.thread_id].append(post)
     for post in latest.values():
         if post.is_prompt:
-            yield _assemble_thread(post, responses.pop(post.id, []), facts, takedown)
+            placed, misplaced = _place_replies(responses.pop(post.id, []), reply_depth)
+            if misplaced:
+                yield Outcome(None, misplaced)
+            yield _assemble_thread(post, placed, facts, takedown)
     orphans = [
         _reject(post, Reason.ORPHAN_RESPONSE, f"no prompt {thread_id}")
         for thread_id, lost in responses.items()
@@ -99,6 +111,32 @@ def assemble_threads(
     ]
     if orphans:
         yield Outcome(None, orphans)
+
+
+def _place_replies(responses: list[Post], reply_depth: int) -> tuple[list[Post], list[Rejected]]:
+    """Separate the responses that hang together with the prompt from those that do not."""
+    if all(post.parent_id is None for post in responses):
+        return responses, []
+    replies: dict[str | None, list[Post]] = defaultdict(list)
+    for post in responses:
+        replies[post.parent_id].append(post)
+    depth = {post.id: 1 for post in replies[None]}
+    in_order = list(replies[None])
+    for post in in_order:  # grows while it is read
+        for reply in replies.get(post.id, ()):
+            depth[reply.id] = depth[post.id] + 1
+            in_order.append(reply)
+    placed, misplaced = [], []
+    for post in responses:
+        if post.id not in depth:
+            missing = f"no response {post.parent_id} under the prompt"
+            misplaced.append(_reject(post, Reason.ORPHAN_RESPONSE, missing))
+        elif depth[post.id] > reply_depth:
+            deep = f"{depth[post.id]} > {reply_depth}"
+            misplaced.append(_reject(post, Reason.TOO_DEEP, deep))
+        else:
+            placed.append(post)
+    return placed, misplaced
 
 
 def _assemble_thread(
@@ -112,7 +150,7 @@ def _assemble_thread(
     refused: dict[str, Verdict] = {}
     if takedown:
         for post in (prompt, *responses):
-            if post.id in takedown or post.author_id in takedown:
+            if is_taken_down(post, takedown):
                 refused[post.id] = Verdict(Reason.TAKEDOWN)
     outcome = drop_posts(thread, refused, Stage.ASSEMBLE)
     if outcome.thread is None:
@@ -132,8 +170,19 @@ def _age(post: Post) -> tuple[int, str]:
     return post.created_at, post.id
 
 
-def _recency(post: Post) -> tuple[int, bytes]:
-    return post.edited_at or post.created_at, _encode(post)
+def latest_copy(post: Post, other: Post) -> Post:
+    """Choose between two copies of a post, whatever their order.
+
+    A copy whose text is gone comes first: a deletion counts even where an older dump still has
+    the text. Then the one whose score was read later, the one edited later, and the one whose
+    encoding is larger.
+    """
+    return max(post, other, key=_recency)
+
+
+def _recency(post: Post) -> tuple[bool, int, int, bytes]:
+    edited = post.edited_at or post.created_at
+    return post.removed_as is not None, post.score_seen_at or 0, edited, _encode(post)
 
 
 def _reject(post: Post, reason: Reason, detail: str) -> Rejected:
@@ -149,6 +198,7 @@ class AssembleThreads(beam.PTransform):
     """
 
     takedown: frozenset[str] = frozenset()
+    reply_depth: int = 1
 
     def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> Any:
         posts, facts = inputs
@@ -161,7 +211,9 @@ class AssembleThreads(beam.PTransform):
             | "Posts and facts" >> beam.Flatten()
             | "Group by partition" >> beam.GroupByKey()
             | "Assemble"
-            >> beam.ParDo(_Assemble(self.takedown)).with_outputs("rejected", main="threads")
+            >> beam.ParDo(_Assemble(self.takedown, self.reply_depth)).with_outputs(
+                "rejected", main="threads"
+            )
         )
 
 
@@ -184,8 +236,9 @@ def _wrap_facts(partition: int, block: FactsBlock) -> tuple[int, _PostsOrFacts]:
 
 
 class _Assemble(beam.DoFn):
-    def __init__(self, takedown: frozenset[str]) -> None:
+    def __init__(self, takedown: frozenset[str], reply_depth: int) -> None:
         self._takedown = takedown
+        self._reply_depth = reply_depth
 
     def process(self, element: tuple[int, Iterable[_PostsOrFacts]]) -> Iterator[Any]:
         posts: list[Post] = []
@@ -198,7 +251,7 @@ class _Assemble(beam.DoFn):
         facts = facts_by_id(found)
         count(AssembleThreads, "in-posts", len(posts))
         threads = 0
-        for outcome in assemble_threads(posts, facts, self._takedown):
+        for outcome in assemble_threads(posts, facts, self._takedown, self._reply_depth):
             if outcome.thread is not None:
                 threads += 1
                 yield outcome.thread

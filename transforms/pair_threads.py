@@ -25,7 +25,7 @@ class SplitThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_onl
 
 
 class PairedThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
-    """A thread with at least one pair; responses in no pair are gone.
+    """A thread with at least one pair; responses that are in none, nor above one, are gone.
 
     Texts are held once per response however many pairs it is in, which keeps the shuffle to
     the shards small.
@@ -47,7 +47,7 @@ def pair_thread(
     decisions, rejected = decide_pairs(thread, rules)
     if not decisions:
         return None, rejected
-    used = sorted({index for d in decisions for index in (d.chosen, d.rejected)})
+    used = sorted({index for d in decisions for index in (d.chosen, d.rejected, *d.context)})
     position = {index: place for place, index in enumerate(used)}
     return (
         PairedThread(
@@ -56,7 +56,12 @@ def pair_thread(
             ),
             split=item.split,
             decisions=tuple(
-                msgspec.structs.replace(d, chosen=position[d.chosen], rejected=position[d.rejected])
+                msgspec.structs.replace(
+                    d,
+                    chosen=position[d.chosen],
+                    rejected=position[d.rejected],
+                    context=tuple(position[index] for index in d.context),
+                )
                 for d in decisions
             ),
         ),
@@ -64,9 +69,12 @@ def pair_thread(
     )
 
 
-def pair_rows(paired: PairedThread) -> list[Pair]:
+def pair_rows(paired: PairedThread, *, conversational: bool = False) -> list[Pair]:
     """Expand a paired thread into its output rows."""
-    return [pair_row(paired.thread, decision, paired.split) for decision in paired.decisions]
+    return [
+        pair_row(paired.thread, decision, paired.split, conversational=conversational)
+        for decision in paired.decisions
+    ]
 
 
 @dataclass

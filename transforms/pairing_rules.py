@@ -25,7 +25,7 @@ class PairingRules:
     max_pairs_per_thread: int = 10
     """Random pairs kept of a thread; 0: all."""
     max_responses: int = 200
-    """Random responses compared of a thread, which bounds its comparisons; 0: all."""
+    """Random responses to one post that are compared, which bounds the comparisons; 0: all."""
     min_prompt_score: int | None = None
     min_response_score: int | None = None
     drop_edited: bool = False
@@ -36,6 +36,8 @@ class PairingRules:
     drop_prompt_author: bool = False
     """Leave responses by the prompt's author out."""
     drop_staff: bool = False
+    drop_links: bool = False
+    """Leave prompts out that share a link rather than a text."""
     created_before: int | None = None
     """Leave prompts and responses out that were posted at or after this time, ms since epoch."""
     later_must_win: bool = False
@@ -50,8 +52,9 @@ _YEAR_2023_MS = 1_672_531_200_000
 PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
     {
         # Every decided pair under net votes. The cap of 10 is that of lvwerra's
-        # stack-exchange-paired, so that threads with many responses do not dominate.
-        "all": PairingRules(),
+        # stack-exchange-paired, so that threads with many responses do not dominate. Notices of
+        # moderators are no responses (StackExchange dumps do not mark them).
+        "all": PairingRules(drop_staff=True),
         # WorldPM (arXiv 2505.10527, section 3.1.1 and appendix A.2): two responses of one post
         # with different net votes, drawn at random; acceptance is one more upvote; no margin or
         # length rule. The paper does not say how many pairs a post gives; this takes one.
@@ -65,8 +68,9 @@ PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
         # preferred response is not the earlier one (the numbered rule says the reverse). Rule 2:
         # post before 2023 (asked here of responses too), not edited (of the post only). Rule 3:
         # no deleted users, moderators or self-answers. Rule 4: post >= 10, both responses >= 2.
-        # At most 50 responses of a post, and every pair of them. Without counterpart here:
-        # self-post, NSFW, top-level comment, and moderators, whom StackExchange dumps do not mark.
+        # At most 50 responses of a post, and every pair of them. Rule 2 also asks for a self-post
+        # that is not NSFW, and rule 5 for top-level comments: filters and `reply_depth` see to
+        # that by default. StackExchange dumps do not mark moderators.
         "shp": PairingRules(
             mode=VoteMode.LATER_WINS,
             max_pairs_per_thread=0,
@@ -77,6 +81,7 @@ PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
             drop_deleted_authors=True,
             drop_prompt_author=True,
             drop_staff=True,
+            drop_links=True,
             created_before=_YEAR_2023_MS,
         ),
     }

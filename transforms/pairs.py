@@ -1,6 +1,7 @@
 """Which responses of a thread form preference pairs, and why the others do not."""
 
 import heapq
+import math
 from collections.abc import Sequence
 from typing import Annotated, Final
 
@@ -9,8 +10,8 @@ import msgspec
 from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.ids import hash63
-from schemas.pair import Pair
-from schemas.post import DAY_MS, Post, Thread, prompt_text
+from schemas.pair import Message, Pair, text_hash
+from schemas.post import DAY_MS, Post, Thread, conversation_text, prompt_text
 from transforms.pairing_rules import PRESETS, PairingRules, preset
 from transforms.threads import Verdict
 from transforms.votes import (
@@ -42,6 +43,9 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
 
     chosen: Annotated[int, doc("index of the preferred response")]
     rejected: Annotated[int, doc("index of the other response")]
+    context: Annotated[
+        tuple[int, ...], doc("indexes of the responses above these two, outermost first")
+    ] = ()
     chosen_score: Annotated[float, doc("score under the vote mode")]
     rejected_score: Annotated[float, doc("score under the vote mode")]
     margin: Annotated[float, doc("chosen_score − rejected_score, > 0")]
@@ -57,6 +61,7 @@ _Failure = tuple[int, float]
 """Place in _CHECKS of the check that two responses failed, and how far they got in it."""
 
 _CHECKS: Final = (
+    Reason.NOT_COMPARED,
     Reason.SAME_AUTHOR,
     Reason.GAP_TOO_LONG,
     Reason.TIED,
@@ -64,21 +69,29 @@ _CHECKS: Final = (
     Reason.MARGIN_TOO_SMALL,
     Reason.RATIO_TOO_SMALL,
 )
-_SAME_AUTHOR, _GAP, _TIED, _NOT_LATER, _MARGIN, _RATIO = range(len(_CHECKS))
+_NOT_COMPARED, _SAME_AUTHOR, _GAP, _TIED, _NOT_LATER, _MARGIN, _RATIO = range(len(_CHECKS))
+
+_UNSTATED: Final = (math.nan, math.nan)
+"""Scores of two responses that the source does not compare."""
 
 
 def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], list[Rejected]]:
     """Return the pairs of a thread, ordered by ids, and a reject for every post in no pair.
 
+    Responses to the same post are compared with each other; a reply's prompt is the conversation
+    above it. Where the source itself states which of two responses is better, these and only
+    these are pairs, whatever the votes.
+
     A refused prompt takes its responses along (``prompt_rejected``). A response gets the first
     reason that applies: its own fault (score, edited, deleted author, prompt's author, staff,
-    too new, in that order); ``too_few_responses`` when nothing is left to compare it with;
-    ``pair_cap`` when only the limits of the rules kept it out; else the check its best
-    comparison failed, where a comparison is the better the later it fails in the order same
-    author, gap, tie, not later, margin, ratio. A prompt without a pair gets ``no_pair``.
+    too new, undated, in that order); ``too_few_responses`` when nothing is left to compare it
+    with; ``pair_cap`` when only the limits of the rules kept it out; else the check its best
+    comparison failed, where a comparison is the better the later it fails in the order not
+    compared, same author, gap, tie, not later, margin, ratio. A prompt without a pair gets
+    ``no_pair``. A response that is part of the conversation of a pair is kept.
 
     The limits choose by hashes of seed and ids, so neither the order of the responses nor that
-    of the threads matters. Raises ValueError when the mode needs dated votes and there are none.
+    of the threads matters.
     """
     verdict = _prompt_fault(thread.prompt, rules)
     if verdict is not None:
@@ -88,20 +101,25 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
             *(_reject(response, beside) for response in thread.responses),
         ]
     verdicts: dict[int, Verdict] = {}
-    eligible = []
+    siblings: dict[str | None, list[int]] = {}
     for index, response in enumerate(thread.responses):
         verdict = _response_fault(response, thread.prompt, rules)
         if verdict is None:
-            eligible.append(index)
+            siblings.setdefault(response.parent_id, []).append(index)
         else:
             verdicts[index] = verdict
-    if len(eligible) == 1:
-        verdicts[eligible[0]] = Verdict(Reason.TOO_FEW_RESPONSES, "nothing to compare it with")
-
-    compared = _limit_responses(thread, eligible, rules)
-    decided, failures = _compare(thread.responses, compared, rules)
+    decided: list[_Decided] = []
+    failures: dict[int, _Failure] = {}
+    for eligible in siblings.values():
+        if len(eligible) == 1:
+            verdicts[eligible[0]] = Verdict(Reason.TOO_FEW_RESPONSES, "nothing to compare it with")
+        compared = _limit_responses(thread, eligible, rules)
+        found, failed = _compare(thread.responses, compared, rules)
+        decided += found
+        failures |= failed
     kept = _limit_pairs(thread, decided, rules)
-    used = {index for pair in kept for index in pair[:2]}
+    decisions = _add_context(thread, [_decision(thread.responses, pair) for pair in kept])
+    used = {index for d in decisions for index in (d.chosen, d.rejected, *d.context)}
     paired = {index for pair in decided for index in pair[:2]}
     rejected = [] if kept else [_reject(thread.prompt, Verdict(Reason.NO_PAIR))]
     for index, response in enumerate(thread.responses):
@@ -114,14 +132,35 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
         else:
             verdict = _explain(failures[index], rules)
         rejected.append(_reject(response, verdict))
-    return [_decision(thread.responses, pair) for pair in kept], rejected
+    return decisions, rejected
 
 
-def pair_row(thread: Thread, decision: Decision, split: str) -> Pair:
-    """Return the output row of one pair."""
+def _add_context(thread: Thread, decisions: list[Decision]) -> list[Decision]:
+    """Name the responses between the prompt and the two that are compared."""
+    parents = [response.parent_id for response in thread.responses]
+    if not any(parents):
+        return decisions
+    index_of = {response.id: index for index, response in enumerate(thread.responses)}
+    complete = []
+    for decision in decisions:
+        context: list[int] = []
+        parent = parents[decision.chosen]
+        while parent is not None:
+            context.append(index_of[parent])
+            parent = parents[context[-1]]
+        complete.append(msgspec.structs.replace(decision, context=tuple(reversed(context))))
+    return complete
+
+
+def pair_row(
+    thread: Thread, decision: Decision, split: str, *, conversational: bool = False
+) -> Pair:
+    """Return the output row of one pair, with the columns in turns if ``conversational``."""
     prompt = thread.prompt
     chosen = thread.responses[decision.chosen]
     rejected = thread.responses[decision.rejected]
+    context = [thread.responses[index] for index in decision.context]
+    text = conversation_text(prompt, context)
     return Pair(
         pair_id=pair_id(thread, chosen, rejected),
         source=prompt.source,
@@ -129,9 +168,13 @@ def pair_row(thread: Thread, decision: Decision, split: str) -> Pair:
         thread_id=thread.id,
         split=split,
         language=prompt.language,
-        prompt=prompt_text(prompt),
+        prompt=text,
         chosen=chosen.text,
         rejected=rejected.text,
+        prompt_messages=prompt_messages(prompt, context) if conversational else None,
+        chosen_messages=answer_messages(chosen) if conversational else None,
+        rejected_messages=answer_messages(rejected) if conversational else None,
+        text_hash=text_hash(text, chosen.text, rejected.text),
         chosen_score=decision.chosen_score,
         rejected_score=decision.rejected_score,
         margin=decision.margin,
@@ -147,6 +190,10 @@ def pair_row(thread: Thread, decision: Decision, split: str) -> Pair:
         prompt_author=prompt.author,
         prompt_author_url=prompt.author_url,
         prompt_license=prompt.license,
+        context_ids=tuple(post.id for post in context),
+        context_urls=tuple(post.url for post in context),
+        context_authors=tuple(post.author for post in context),
+        context_licenses=tuple(post.license for post in context),
         chosen_id=chosen.id,
         chosen_created_at=chosen.created_at,
         chosen_url=chosen.url,
@@ -162,13 +209,33 @@ def pair_row(thread: Thread, decision: Decision, split: str) -> Pair:
     )
 
 
+def prompt_messages(prompt: Post, context: Sequence[Post]) -> tuple[Message, ...]:
+    """Return the prompt in turns that a chat template takes: user first, user last, alternating.
+
+    Roles are counted back from the response. Where that would make the prompt itself the
+    assistant's, the first reply is joined to it.
+    """
+    texts = [prompt_text(prompt), *(post.text for post in context)]
+    if len(texts) % 2 == 0:
+        texts[:2] = [conversation_text(prompt, context[:1])]
+    return tuple(
+        Message(role="assistant" if place % 2 else "user", content=text)
+        for place, text in enumerate(texts)
+    )
+
+
+def answer_messages(response: Post) -> tuple[Message, ...]:
+    """Return a response as the one turn that a chat template takes."""
+    return (Message(role="assistant", content=response.text),)
+
+
 def pair_id(thread: Thread, chosen: Post, rejected: Post) -> str:
-    """Return ``<thread_id>/<chosen id>><rejected id>``, the latter two without their site."""
+    """Return ``<thread_id>/<chosen id>><rejected id>``, the latter two without their host."""
     return f"{thread.id}/{_native(chosen)}>{_native(rejected)}"
 
 
 def _native(post: Post) -> str:
-    return post.id.removeprefix(post.site + ":")
+    return post.id.partition(":")[2]
 
 
 def _prompt_fault(prompt: Post, rules: PairingRules) -> Verdict | None:
@@ -177,6 +244,8 @@ def _prompt_fault(prompt: Post, rules: PairingRules) -> Verdict | None:
         return Verdict(Reason.PROMPT_SCORE_TOO_LOW, f"{prompt.score} < {least}")
     if (rules.drop_edited or rules.drop_edited_prompts) and prompt.edited_at is not None:
         return Verdict(Reason.EDITED)
+    if rules.drop_links and prompt.is_link:
+        return Verdict(Reason.LINK_POST)
     return _author_or_date_fault(prompt, None, rules)
 
 
@@ -186,7 +255,13 @@ def _response_fault(response: Post, prompt: Post, rules: PairingRules) -> Verdic
         return Verdict(Reason.SCORE_TOO_LOW, f"{response.score} < {least}")
     if rules.drop_edited and response.edited_at is not None:
         return Verdict(Reason.EDITED)
-    return _author_or_date_fault(response, prompt, rules)
+    verdict = _author_or_date_fault(response, prompt, rules)
+    if verdict is not None:
+        return verdict
+    undated = response.up_days is None and response.preferred_to is None
+    if undated and rules.mode is VoteMode.COMMON_WINDOW:
+        return Verdict(Reason.UNDATED_VOTES)
+    return None
 
 
 def _author_or_date_fault(post: Post, prompt: Post | None, rules: PairingRules) -> Verdict | None:
@@ -243,7 +318,10 @@ def _compare(
     failures: dict[int, _Failure] = {}
     for place, first in enumerate(compared):
         for second in compared[place + 1 :]:
-            if windowed:
+            stated = _stated(responses[first], responses[second])
+            if stated is not None:
+                high, low = stated
+            elif windowed:
                 high, low = common_window_scores(responses[first], responses[second])
             else:
                 high, low = scores[first], scores[second]
@@ -260,10 +338,28 @@ def _compare(
     return decided, failures
 
 
+def _stated(first: Post, second: Post) -> tuple[float, float] | None:
+    """Scores of two responses whose order the source states itself; None: it gives votes.
+
+    The scores are the source's own where they are in that order, else 1 and 0. Equal scores
+    mean that it states nothing of these two, or both orders.
+    """
+    if first.preferred_to is None or second.preferred_to is None:
+        return None
+    better = second.id in first.preferred_to
+    if better == (first.id in second.preferred_to):
+        return _UNSTATED if not better else (0.0, 0.0)
+    if first.score != second.score and (first.score > second.score) == better:
+        return float(first.score), float(second.score)
+    return (1.0, 0.0) if better else (0.0, 1.0)
+
+
 def _failure(
     winner: Post, loser: Post, high: float, low: float, rules: PairingRules
 ) -> _Failure | None:
     """The check two responses fail, or None for a pair."""
+    if math.isnan(high):
+        return _NOT_COMPARED, 0.0
     if winner.author_id is not None and winner.author_id == loser.author_id:
         return _SAME_AUTHOR, 0.0
     if rules.max_gap_days:
@@ -299,6 +395,8 @@ def _explain(failure: _Failure, rules: PairingRules) -> Verdict:
 def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
     chosen, rejected, high, low = pair
     a, b = responses[chosen], responses[rejected]
+    # Without votes, the source's word is all there is.
+    by_word = a.preferred_to is not None and a.score == b.score
     dated = a.up_days is not None and b.up_days is not None
     window_chosen, window_rejected = common_window(a, b) if dated else (None, None)
     return Decision(
@@ -309,7 +407,7 @@ def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
         margin=high - low,
         window_chosen_score=window_chosen,
         window_rejected_score=window_rejected,
-        confidence=round(confidence(a, b), CONFIDENCE_DIGITS),
+        confidence=1.0 if by_word else round(confidence(a, b), CONFIDENCE_DIGITS),
     )
 
 

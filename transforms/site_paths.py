@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
+from schemas.audit import Reason
 from transforms.unpack import ARCHIVE_SUFFIXES, TABLES, table_of
 from transforms.xml_rows import is_remote
 
@@ -23,6 +24,7 @@ class InputProblem(NamedTuple):
     message: str
     skipped: bool = True
     """False: the input is read in spite of it."""
+    reason: Reason = Reason.UNREADABLE_FILE
 
 
 class Source(NamedTuple):

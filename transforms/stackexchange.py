@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any
 
 import apache_beam as beam
 import msgspec
@@ -16,6 +16,7 @@ from transforms.block_buffer import BlockBuffer
 from transforms.blocks import FactsBlock, PostBlock
 from transforms.coders import register
 from transforms.counters import count
+from transforms.forum_rows import ForumRows
 from transforms.join_facts import JoinEvents, JoinNames
 from transforms.join_parts import Part
 from transforms.stackexchange_tables import COLLECTORS, Collector, PostCollector, SiteContext
@@ -48,21 +49,6 @@ class TableRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
 register(TableRange, PostBlock, FactsBlock, Rejected, Tally)
 
 
-class StackExchangeRows(NamedTuple):
-    """What :class:`ReadStackExchange` reads."""
-
-    posts: beam.PCollection[tuple[int, PostBlock]]
-    """By thread partition."""
-    facts: beam.PCollection[tuple[int, FactsBlock]]
-    """By thread partition."""
-    links: beam.PCollection[bytes]
-    """Duplicate questions: int64[n, 2], hash63 of (duplicate, original), little-endian."""
-    rejected: beam.PCollection[Rejected]
-    tallies: beam.PCollection[Tally]
-    """Stage 'read'. For every table, <table>.rejected counts its rejects; for Posts,
-    rows = kept + rejected."""
-
-
 @dataclass
 class ReadStackExchange(beam.PTransform):
     """Read the tables of ``sites`` into blocks for ``partitions`` thread partitions.
@@ -76,7 +62,7 @@ class ReadStackExchange(beam.PTransform):
     join_partitions: int | None = None
     """How many pieces the joins are cut into; None: by the size of the tables."""
 
-    def expand(self, pipeline: beam.Pipeline) -> StackExchangeRows:
+    def expand(self, pipeline: beam.Pipeline) -> ForumRows:
         join_partitions = self.join_partitions or count_join_partitions(self.sites)
         names = tuple(site.name for site in self.sites)
         ranges = beam.Create(table_ranges(self.sites, self.range_bytes), reshuffle=False)
@@ -91,7 +77,7 @@ class ReadStackExchange(beam.PTransform):
         )
         events = read.by_post | "Join votes and closings" >> JoinEvents(names)
         authors = read.by_user | "Join names" >> JoinNames(names)
-        return StackExchangeRows(
+        return ForumRows(
             posts=read.posts,
             facts=(events.facts, authors.facts) | "Collect facts" >> beam.Flatten(),
             links=read.links,

@@ -22,16 +22,19 @@ SIMILARITY_EDGES = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0)
 
 
 def pair_stats(table: pa.Table) -> Counter[str]:
-    """Count pairs by site, language, licence, margin, confidence, lengths and biases.
+    """Count pairs by source, site, language, licence, margin, confidence, lengths and biases.
 
     Keys are ``<figure>:<value>``. Confidence is in ten bins of equal width named by their
     lower edge.
     """
     stats: Counter[str] = Counter(pairs=table.num_rows)
-    for column, figure in (("site", "site"), ("language", "language")):
+    for column, figure in (("source", "source"), ("site", "site"), ("language", "language")):
         stats.update(_value_counts(table[column], figure))
     for column in ("prompt_license", "chosen_license", "rejected_license"):
         stats.update(_value_counts(table[column], "license"))
+    stats.update(_value_counts(pc.list_flatten(table["context_licenses"]), "license"))
+    turns = pc.list_value_length(table["context_ids"])
+    stats["multi_turn"] = pc.sum(pc.greater(turns, 0)).as_py() or 0
     stats.update(_histogram(table["margin"].to_numpy(), MARGIN_EDGES, "margin"))
     tenths = np.minimum((table["confidence"].to_numpy() * 10).astype(np.int64), 9)
     stats.update({f"confidence:{k / 10}": int(n) for k, n in enumerate(np.bincount(tenths)) if n})

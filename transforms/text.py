@@ -8,9 +8,12 @@ from transforms.markdown import html_to_markdown
 
 
 def post_to_markdown(post: Post) -> Post:
-    """Return ``post`` with its text as Markdown; Markdown stays as it is."""
+    """Return ``post`` with its text as Markdown, its lines ended by a line feed."""
     if post.markup == "markdown":
-        return post
+        if "\r" not in post.text:
+            return post
+        text = post.text.replace("\r\n", "\n").replace("\r", "\n")
+        return msgspec.structs.replace(post, text=text)
     return msgspec.structs.replace(post, text=html_to_markdown(post.text), markup="markdown")
 
 

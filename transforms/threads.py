@@ -1,6 +1,7 @@
 """What a step does to a thread when it refuses some of its posts."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -33,11 +34,66 @@ def thread_chars(thread: Thread) -> int:
     return len(thread.prompt.text) + sum([len(post.text) for post in thread.responses])
 
 
-def drop_posts(thread: Thread, refused: Mapping[str, Verdict], stage: Stage) -> Outcome:
-    """Remove the posts in ``refused`` (id -> Verdict), and the thread if it can no longer pair.
+class Remainder(NamedTuple):
+    """A thread without some of its posts, and what went with them."""
 
-    A refused prompt takes its responses along (``prompt_rejected``), and a thread left with
-    fewer than two responses goes as a whole (``too_few_responses``), so every post of the
+    thread: Thread | None
+    """None: nothing is left that could pair."""
+    cut_off: list[Post]
+    """Responses whose prompt, or the response they reply to, is gone."""
+    lonely: list[Post]
+    """Posts without a second response to compare with, the prompt of an ended thread included."""
+
+
+def remaining(thread: Thread, gone: Container[str]) -> Remainder:
+    """Take the posts whose ids are in ``gone`` out of a thread, and all that loses its purpose.
+
+    Responses to the same post are compared with each other. So a response stays if there is
+    another one to the same post, or if replies below it stay, whose conversation it is part of.
+    Every post that is not in ``gone`` is in the returned thread, cut off or lonely, exactly once.
+    """
+    rest = [post for post in thread.responses if post.id not in gone]
+    if thread.prompt.id in gone:
+        return Remainder(None, rest, [])
+    cut_off: list[Post] = []
+    lonely: list[Post] = []
+    if all(post.parent_id is None for post in rest):
+        if len(rest) < MIN_RESPONSES:
+            return Remainder(None, [], [thread.prompt, *rest])
+    else:
+        reachable, useful = _reachable_and_useful(rest)
+        cut_off = [post for post in rest if post.id not in reachable]
+        lonely = [post for post in rest if post.id in reachable and post.id not in useful]
+        rest = [post for post in rest if post.id in useful]
+        if not rest:
+            return Remainder(None, cut_off, [thread.prompt, *lonely])
+    if len(rest) == len(thread.responses):
+        return Remainder(thread, cut_off, lonely)
+    return Remainder(msgspec.structs.replace(thread, responses=tuple(rest)), cut_off, lonely)
+
+
+def _reachable_and_useful(responses: list[Post]) -> tuple[set[str], set[str]]:
+    """Ids of the responses under the prompt, and of those with a purpose."""
+    replies: dict[str | None, list[Post]] = defaultdict(list)
+    for post in responses:
+        replies[post.parent_id].append(post)
+    in_order = list(replies[None])
+    for post in in_order:  # grows while it is read: parents come before their replies
+        in_order += replies.get(post.id, ())
+    useful: set[str] = set()
+    for post in reversed(in_order):
+        if len(replies[post.parent_id]) >= MIN_RESPONSES or not useful.isdisjoint(
+            reply.id for reply in replies.get(post.id, ())
+        ):
+            useful.add(post.id)
+    return {post.id for post in in_order}, useful
+
+
+def drop_posts(thread: Thread, refused: Mapping[str, Verdict], stage: Stage) -> Outcome:
+    """Remove the posts in ``refused`` (id -> Verdict), and what can no longer pair.
+
+    A refused post takes the responses to it along (``prompt_rejected``), and responses that
+    are left with none to compare them with go too (``too_few_responses``), so every post of the
     thread is either in the returned thread or in the returned rejects, exactly once.
     """
     rejected = [
@@ -45,23 +101,24 @@ def drop_posts(thread: Thread, refused: Mapping[str, Verdict], stage: Stage) -> 
         for post in (thread.prompt, *thread.responses)
         if (verdict := refused.get(post.id)) is not None
     ]
-    rest = tuple(post for post in thread.responses if post.id not in refused)
-    if thread.prompt.id in refused:
-        rejected += _reject_all(rest, stage, Reason.PROMPT_REJECTED, thread.id)
-        return Outcome(None, rejected)
-    if len(rest) < MIN_RESPONSES:
-        detail = f"{len(rest)} left"
-        rejected += _reject_all((thread.prompt, *rest), stage, Reason.TOO_FEW_RESPONSES, detail)
-        return Outcome(None, rejected)
-    if not rejected:
-        return Outcome(thread, rejected)
-    return Outcome(msgspec.structs.replace(thread, responses=rest), rejected)
+    rest = remaining(thread, refused)
+    rejected += [
+        reject_post(post, stage, Reason.PROMPT_REJECTED, post.parent_id or thread.id)
+        for post in rest.cut_off
+    ]
+    rejected += reject_lonely(rest.lonely, stage)
+    return Outcome(rest.thread, rejected)
 
 
-def _reject_all(
-    posts: tuple[Post, ...], stage: Stage, reason: Reason, detail: str
-) -> list[Rejected]:
-    return [Rejected(id=post.id, stage=stage, reason=reason, detail=detail) for post in posts]
+def reject_lonely(lonely: Sequence[Post], stage: Stage) -> list[Rejected]:
+    """Make the rejects of posts that were left without a second response to compare with."""
+    left = sum(not post.is_prompt for post in lonely)
+    return [reject_post(post, stage, Reason.TOO_FEW_RESPONSES, f"{left} left") for post in lonely]
+
+
+def reject_post(post: Post, stage: Stage, reason: Reason, detail: str = "") -> Rejected:
+    """Make the reject of a post."""
+    return Rejected(id=post.id, stage=stage, reason=reason, detail=detail)
 
 
 class ApplyOutcome(beam.DoFn):

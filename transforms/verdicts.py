@@ -12,7 +12,7 @@ from schemas.fields import doc
 from schemas.post import Post, Thread
 from transforms.coders import register
 from transforms.jaccard import jaccard, similar_components
-from transforms.threads import MIN_RESPONSES
+from transforms.threads import reject_lonely, reject_post, remaining
 
 SHINGLE_TYPE: Final = np.dtype("<u4")
 """How shingle hashes are written in a Candidate."""
@@ -143,10 +143,10 @@ class DedupOutcome(NamedTuple):
 
 
 def apply_verdicts(thread: Thread, removed: Mapping[str, Verdict]) -> DedupOutcome:
-    """Remove the posts in ``removed`` (id -> Verdict), and the thread if it can no longer pair.
+    """Remove the posts in ``removed`` (id -> Verdict), and what can no longer pair.
 
-    A removed prompt takes its other responses along (``prompt_duplicate``), and a thread left
-    with fewer than two responses goes as a whole (``too_few_responses``), so every post of the
+    A removed post takes the responses to it along (``prompt_duplicate``), and responses that are
+    left with none to compare them with go too (``too_few_responses``), so every post of the
     thread is in the returned thread, rejects or duplicates, exactly once.
     """
     duplicates = [
@@ -159,18 +159,16 @@ def apply_verdicts(thread: Thread, removed: Mapping[str, Verdict]) -> DedupOutco
         for post in (thread.prompt, *thread.responses)
         if (verdict := removed.get(post.id)) is not None
     ]
-    rest = tuple(post for post in thread.responses if post.id not in removed)
-    if (verdict := removed.get(thread.id)) is not None:
-        rejected = _reject_all(rest, Reason.PROMPT_DUPLICATE, verdict.kept_id)
-        return DedupOutcome(None, rejected, duplicates)
-    if len(rest) < MIN_RESPONSES:
-        detail = f"{len(rest)} left"
-        rejected = _reject_all((thread.prompt, *rest), Reason.TOO_FEW_RESPONSES, detail)
-        return DedupOutcome(None, rejected, duplicates)
-    if not duplicates:
-        return DedupOutcome(thread, [], [])
-    return DedupOutcome(msgspec.structs.replace(thread, responses=rest), [], duplicates)
+    rest = remaining(thread, removed)
+    rejected = [
+        reject_post(post, Stage.DEDUP, Reason.PROMPT_DUPLICATE, _instead_of(post, thread, removed))
+        for post in rest.cut_off
+    ]
+    rejected += reject_lonely(rest.lonely, Stage.DEDUP)
+    return DedupOutcome(rest.thread, rejected, duplicates)
 
 
-def _reject_all(posts: tuple[Post, ...], reason: Reason, detail: str) -> list[Rejected]:
-    return [Rejected(id=post.id, stage=Stage.DEDUP, reason=reason, detail=detail) for post in posts]
+def _instead_of(post: Post, thread: Thread, removed: Mapping[str, Verdict]) -> str:
+    """The kept post in whose stead the prompt went, or the response that a reply was cut from."""
+    parent = post.parent_id or thread.id
+    return removed[parent].kept_id if parent in removed else parent

@@ -89,15 +89,16 @@ def confidence(chosen: Post, rejected: Post) -> float:
         P(θ > 0 | votes) = Φ((f − g) / √(f + g + s)),    s = PRIOR_VOTES
 
     where w is 1 for votes after both responses existed, HEAD_START_WEIGHT for the other dated
-    votes and UNDATED_WEIGHT where the source has no dates (then only the net score is known and
-    counts as so many up- or downvotes). ``confidence(a, b) + confidence(b, a) == 1``; no votes
-    give 0.5. Checked in docs/labels.md against who led in the votes after a cut date. Those
+    votes and UNDATED_WEIGHT where the source has no dates (there, where only the net score is
+    known, it counts as so many up- or downvotes).
+    ``confidence(a, b) + confidence(b, a) == 1``; no votes give 0.5. Checked in docs/labels.md
+    against who led in the votes after a cut date. Those
     voters saw the answers in the order of the votes before, so the number tells how stable
     the crowd's order is, which is not the same as quality.
     """
     if chosen.up_days is None or rejected.up_days is None:
-        ups_c, downs_c = max(chosen.score, 0), max(-chosen.score, 0)
-        ups_r, downs_r = max(rejected.score, 0), max(-rejected.score, 0)
+        ups_c, downs_c = _undated_votes(chosen)
+        ups_r, downs_r = _undated_votes(rejected)
         lead = UNDATED_WEIGHT * (ups_c + chosen.accepted - downs_c)
         lead -= UNDATED_WEIGHT * (ups_r + rejected.accepted - downs_r)
         votes = ups_c + downs_c + ups_r + downs_r + chosen.accepted + rejected.accepted
@@ -106,6 +107,14 @@ def confidence(chosen: Post, rejected: Post) -> float:
     lead_c, votes_c = _weighted_votes(chosen, day)
     lead_r, votes_r = _weighted_votes(rejected, day)
     return _normal_cdf((lead_c - lead_r) / math.sqrt(votes_c + votes_r + PRIOR_VOTES))
+
+
+def _undated_votes(response: Post) -> tuple[int, int]:
+    if response.up_days is not None and response.down_days is not None:
+        return len(response.up_days), len(response.down_days)
+    if response.upvotes is not None and response.downvotes is not None:
+        return response.upvotes, response.downvotes
+    return max(response.score, 0), max(-response.score, 0)
 
 
 def _weighted_votes(response: Post, day: int) -> tuple[float, float]:

@@ -184,10 +184,10 @@ def _parse_one(offset: int, data: bytes, max_row_bytes: int, batch: RowBatch) ->
     match = WHOLE_ROW.match(data)
     size = len(data) if match is None else match.end()
     if size > max_row_bytes:
-        detail = f"longer than {max_row_bytes} bytes: {snippet(data)}"
+        detail = f"longer than {max_row_bytes} bytes"
         batch.bad.append(BadRow(offset, Reason.ROW_TOO_LARGE, detail))
     elif match is None:
-        detail = f"{_why_not(data)}: {snippet(data)}"
+        detail = _why_not(data)
         batch.bad.append(BadRow(offset, Reason.MALFORMED_ROW, detail))
     else:
         _parse_match(offset, match[0], batch)
@@ -201,7 +201,7 @@ def _parse_match(offset: int, data: bytes, batch: RowBatch) -> None:
         rows = _parse_rows(_drop_forbidden(data), 1)
         batch.repaired += rows is not None
     if rows is None:
-        detail = f"{_why_not(data)}: {snippet(data)}"
+        detail = _why_not(data)
         batch.bad.append(BadRow(offset, Reason.MALFORMED_ROW, detail))
     else:
         batch.rows.extend(rows)
