@@ -79,6 +79,8 @@ def _funnel(
     stages = []
     entered = tallies[POSTS_READ]
     for stage in Stage:
+        if stage is Stage.HYDRATE:
+            continue  # no step of this run
         left = tallies[("read", "Posts.kept") if stage is Stage.READ else (stage.value, "posts")]
         reasons = rejected.get(stage.value, {})
         order = [reason.value for reason in Reason]

@@ -2,14 +2,14 @@
 
 import html
 import re
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from pipeline.report import share
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
-from schemas.pair import SPLITS, Pair
+from schemas.pair import SPLITS, TEXT_COLUMNS, Message, Pair
 
 SIZE_CATEGORIES = (
     (1_000, "n<1K"),
@@ -32,8 +32,8 @@ def make_card(manifest: Manifest, report: dict[str, Any], name: str) -> str:
         _summary(manifest, report, name),
         _funnel(manifest),
         _figures(report),
-        _columns(),
-        _licence(report),
+        _columns(ids_only=manifest.ids_only),
+        _licence(manifest, report),
         _recipe(manifest),
     )
     return f"---\n{front}---\n\n" + "\n".join(sections)
@@ -69,7 +69,7 @@ def front_matter(manifest: Manifest, report: dict[str, Any]) -> dict[str, Any]:
         "license": "cc-by-sa-4.0" if _is_cc_by_sa(report) else "other",
         **({"language": languages} if languages else {}),
         "task_categories": ["text-ranking", "reinforcement-learning"],
-        "tags": ["preference", "reward-model", "forum-votes", "stackexchange", "trl"],
+        "tags": ["preference", "reward-model", "forum-votes", *report["pairs_by_source"], "trl"],
         "size_categories": [size],
         "configs": configs,
     }
@@ -95,7 +95,7 @@ def _summary(manifest: Manifest, report: dict[str, Any], name: str) -> str:
     return f"""# {_text(name)}
 
 {pairs["total"]:,} preference pairs ({splits}) from {report["threads"]["total"]:,} threads.
-Each row holds a `prompt`, a `chosen` and a `rejected` response as Markdown; which of the two is
+{_ROWS[manifest.ids_only]}; which of the two is
 chosen follows from forum votes (`{recipe["votes"]}`, pairing `{recipe["pairing"]}`).
 Sites: {sites}.
 
@@ -105,9 +105,26 @@ from datasets import load_dataset
 pairs = load_dataset("parquet", data_files={{"train": "data/train-*.parquet"}}, split="train")
 ```
 
-`prompt`, `chosen` and `rejected` can be used as they are by TRL's reward and preference trainers.
+{_USE[manifest.ids_only]}{_turns(report)}
 All pairs of one thread lie together in a shard. {_LEAKS[recipe["dedup"]]}
 """
+
+
+_ROWS = {
+    False: "Each row holds a `prompt`, a `chosen` and a `rejected` response as Markdown",
+    True: "Each row names a prompt, a chosen and a rejected response by their ids, without texts",
+}
+
+_USE = {
+    False: "`prompt`, `chosen` and `rejected` can be used as they are by TRL's reward and "
+    "preference trainers.",
+    True: "`forumprefs hydrate` fills in the texts from dumps that you have.",
+}
+
+
+def _turns(report: dict[str, Any]) -> str:
+    pairs = report["multi_turn_pairs"]
+    return f" In {pairs:,} pairs the prompt is a conversation of several turns." if pairs else ""
 
 
 def _funnel(manifest: Manifest) -> str:
@@ -162,9 +179,11 @@ def _figures(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _columns() -> str:
+def _columns(*, ids_only: bool) -> str:
     lines = ["## Columns", "", "| column | type | meaning |", "|---|---|---|"]
     for name, (annotation, meta) in field_docs(Pair).items():
+        if ids_only and name in TEXT_COLUMNS:
+            continue
         base, nullable = unwrap_optional(annotation)
         kind = "timestamp[ms, UTC]" if (meta.extra or {}).get("arrow") else _type_name(base)
         lines.append(f"| `{name}` | {kind}{' or null' if nullable else ''} | {meta.description} |")
@@ -172,24 +191,43 @@ def _columns() -> str:
 
 
 def _type_name(base: Any) -> str:
-    return base.__name__ if isinstance(base, type) else "list of str"
+    if isinstance(base, type):
+        return base.__name__
+    return "list of {role, content}" if Message in get_args(base) else "list of str"
 
 
-def _licence(report: dict[str, Any]) -> str:
+def _licence(manifest: Manifest, report: dict[str, Any]) -> str:
     counts = ", ".join(f"{_text(k)}: {v:,}" for k, v in report["texts_by_license"].items())
-    return f"""## Licence and attribution
-
-The texts are from Stack Exchange sites and were written by the people named in each row. Every
-text keeps the licence it was published under (`prompt_license`, `chosen_license`,
-`rejected_license`; {counts or "no texts"}). Where all are versions of CC BY-SA, the set as a whole
-is marked with the latest, 4.0. Changes: HTML was converted to Markdown, and posts
-were selected and paired. Whoever shares the rows on must name the site, link the question, and
-name and link the authors; the `*_url`, `*_author` and `*_author_url` columns are there for that.
-Share-alike applies to adaptations.
-
-To have a post removed, name its `*_id` or link to whoever publishes this dataset; the pipeline's
-`--takedown` option leaves listed posts and authors out of the next version.
-"""
+    changes = "Changes: HTML was converted to Markdown, and posts were selected and paired."
+    paragraphs = [
+        "## Licence and attribution",
+        f"""The texts were written by the people named in each row. Every text keeps the licence it
+was published under (`prompt_license`, `chosen_license`, `rejected_license`, `context_licenses`;
+{counts or "no texts"}). {changes} The `*_url`, `*_author` and `*_author_url` columns are there for
+attribution.""",
+    ]
+    if manifest.not_publishable_because:
+        paragraphs.append("**Not to be published:**")
+        paragraphs.append(
+            "\n".join(f"- {_text(reason)}" for reason in manifest.not_publishable_because)
+        )
+    if manifest.ids_only:
+        paragraphs.append(
+            "This dataset holds ids and labels without texts. `forumprefs hydrate` fills the texts "
+            "in from dumps that you have; `text_hash` tells whether they are the same."
+        )
+    if "stackexchange" in report["pairs_by_source"]:
+        paragraphs.append(
+            "Texts from Stack Exchange are under versions of CC BY-SA; where all are, the set "
+            "as a whole is marked with the latest, 4.0. Whoever shares the rows on must name the "
+            "site, link the question, and name and link the authors. Share-alike applies to "
+            "adaptations."
+        )
+    paragraphs.append(
+        "To have a post removed, name its `*_id` or link to whoever publishes this dataset; the "
+        "pipeline's `--takedown` option leaves listed posts and authors out of the next version."
+    )
+    return "\n\n".join(paragraphs) + "\n"
 
 
 def _recipe(manifest: Manifest) -> str:

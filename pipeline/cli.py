@@ -4,7 +4,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -48,8 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
+    from pipeline.diff import add_diff_arguments
+    from pipeline.hydrate import add_hydrate_arguments
     from pipeline.inspect import add_inspect_arguments
     from pipeline.options import add_recipe_arguments, add_run_arguments
+    from pipeline.prepare import add_prepare_arguments
+    from pipeline.validate import add_validate_arguments
 
     parser = argparse.ArgumentParser(
         prog="forumprefs",
@@ -79,6 +83,41 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_inspect_arguments(inspect)
     inspect.set_defaults(command=_inspect, name="inspect")
+    for name, add_arguments, command, text in (
+        (
+            "validate-threads",
+            add_validate_arguments,
+            _validate,
+            "say what is wrong in files of your own threads",
+        ),
+        (
+            "prepare",
+            add_prepare_arguments,
+            _prepare,
+            "cut large archives into parts that are read in parallel",
+        ),
+        (
+            "hydrate",
+            add_hydrate_arguments,
+            _hydrate,
+            "fill the texts into a dataset of ids and labels",
+        ),
+        (
+            "diff",
+            add_diff_arguments,
+            _diff,
+            "say what is new, gone or changed between two versions of a dataset",
+        ),
+    ):
+        added = commands.add_parser(
+            name,
+            help=text,
+            description=text[0].upper() + text[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        add_arguments(added)
+        added.set_defaults(command=command, name=name)
     return parser
 
 
@@ -143,12 +182,50 @@ def _show(manifest: object, output: str) -> None:
 
 def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.inspect import inspect
+
+    return _run(inspect, namespace)
+
+
+def _validate(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.validate import validate
+
+    return _run(validate, namespace)
+
+
+def _prepare(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.prepare import prepare
+
+    return _run(prepare, namespace)
+
+
+def _hydrate(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.hydrate import hydrate
+
+    return _run(hydrate, namespace)
+
+
+def _diff(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.diff import diff
+
+    return _run(diff, namespace)
+
+
+def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:
+    """Run a command that is given its parsed flags, and turn its errors into exit codes."""
+    from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError
 
+    errors = Console(stderr=True, highlight=False)
     try:
-        return inspect(namespace)
+        return command(namespace)
     except UsageError as error:
-        return _fail(Console(stderr=True, highlight=False), error, EXIT_USAGE)
+        return _fail(errors, error, EXIT_USAGE)
+    except OSError as error:
+        return _fail(errors, error, EXIT_FAILED)
+    except (PipelineError, WorkerDiedError) as error:
+        return _leave(_fail(errors, error, EXIT_FAILED))
+    except KeyboardInterrupt:
+        return _leave(_fail(errors, "interrupted", EXIT_INTERRUPTED))
 
 
 def _fail(console: Console, error: object, code: int) -> int:

@@ -13,9 +13,12 @@ from transforms.archives import Site
 from transforms.assemble import AssembleThreads
 from transforms.dedup import FindDuplicates, Verdict
 from transforms.filter import FilterThreads
+from transforms.forum_files import ForumFile
+from transforms.forum_rows import ForumRows
 from transforms.language import LabelLanguages
 from transforms.pack_threads import PackThreads
 from transforms.pair_threads import PairThreads
+from transforms.read_files import ReadFiles
 from transforms.resolve import ResolveDuplicates
 from transforms.split import QuestionClusters
 from transforms.stackexchange import ReadStackExchange
@@ -30,6 +33,7 @@ class CurateJob:
 
     recipe: Recipe
     sites: Sequence[Site]
+    forum_files: Sequence[ForumFile]
     problems: Sequence[Rejected]
     takedown: frozenset[str]
     folder: str
@@ -39,9 +43,11 @@ class CurateJob:
 def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     """Add the whole job to ``pipeline``."""
     recipe = job.recipe
-    read = pipeline | "Read StackExchange" >> ReadStackExchange(job.sites, job.partitions)
+    read = read_all(pipeline, job)
 
-    assembled = (read.posts, read.facts) | "Assemble threads" >> AssembleThreads(job.takedown)
+    assembled = (read.posts, read.facts) | "Assemble threads" >> AssembleThreads(
+        job.takedown, recipe.reply_depth
+    )
     markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     labelled = filtered.threads | "Label languages" >> LabelLanguages(
@@ -79,7 +85,12 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         paired.pairs,
         resolved.duplicates,
         *rejected.values(),
-    ) | "Write tables" >> WriteTables(job.folder, recipe.shard_bytes)
+    ) | "Write tables" >> WriteTables(
+        job.folder,
+        recipe.shard_bytes,
+        ids_only=recipe.ids_only,
+        conversational=recipes.is_conversational(recipe),
+    )
 
     left: list[tuple[Stage, Any]] = [
         (Stage.ASSEMBLE, assembled.threads),
@@ -98,3 +109,21 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         resolved.duplicates | "Tally duplicates" >> TallyRows("duplicates"),
     ) | "Collect tallies" >> beam.Flatten()
     _ = (tallies, shards) | "Save result" >> SaveResult(job.folder)
+
+
+def read_all(pipeline: beam.Pipeline, job: CurateJob) -> ForumRows:
+    """Read every input; what comes out no longer tells which kind of forum it is from."""
+    lots: list[ForumRows] = []
+    if job.sites:
+        lots.append(pipeline | "Read StackExchange" >> ReadStackExchange(job.sites, job.partitions))
+    if job.forum_files:
+        rules = recipes.read_rules(job.recipe)
+        lots.append(pipeline | "Read files" >> ReadFiles(job.forum_files, rules, job.partitions))
+    if len(lots) == 1:
+        return lots[0]
+    return ForumRows(
+        *(
+            parts | f"All {name}" >> beam.Flatten()
+            for name, parts in zip(ForumRows._fields, zip(*lots, strict=True), strict=True)
+        )
+    )

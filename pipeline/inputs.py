@@ -6,13 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.options import UsageError
-from pipeline.recipe import Recipe
-from schemas.audit import Reason, Rejected, Stage
+from pipeline.recipe import STACKEXCHANGE, Recipe
+from schemas.audit import Rejected, Stage
 from schemas.manifest import InputFile
-from transforms.archives import GivenFile, Site, find_sites, is_meta
+from transforms.archives import GivenFile, InputProblem, Site, find_sites, is_meta
+from transforms.forum_files import ForumFile
+from transforms.forum_paths import find_forum_files
+from transforms.sources import SOURCES
+from transforms.write import sha256_of
 from transforms.xml_rows import is_remote
 
 META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
+
+COMPRESSED = (".zst", ".bz2", ".xz", ".gz", ".parquet")
+COMPRESSION = 7
+"""Uncompressed bytes per byte of a compressed dump of Reddit, roughly."""
 
 
 @dataclass(frozen=True)
@@ -20,38 +28,65 @@ class Inputs:
     """Sites to read, and everything that was named."""
 
     sites: tuple[Site, ...]
+    """StackExchange sites."""
+    forum_files: tuple[ForumFile, ...]
+    """Files of the other sources."""
     files: tuple[InputFile, ...]
+    """Fingerprints of all."""
     problems: tuple[Rejected, ...]
     """Inputs that cannot be read, for the rejected table."""
 
     @property
     def bytes_to_read(self) -> int:
-        """Size of all tables after unpacking."""
+        """Bytes that readers go through: tables after unpacking, other files as they are."""
+        return self._table_bytes + sum(file.size for file in self.forum_files)
+
+    @property
+    def bytes_to_hold(self) -> int:
+        """About how much all rows take uncompressed, which decides the number of partitions."""
+        return self._table_bytes + sum(
+            file.size * (COMPRESSION if file.name.lower().endswith(COMPRESSED) else 1)
+            for file in self.forum_files
+        )
+
+    @property
+    def _table_bytes(self) -> int:
         return sum(table.size for site in self.sites for table in site.tables.values())
 
 
 def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
-    """Find and fingerprint the sites of a recipe; archives are unpacked below ``work_dir``.
+    """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest goes on.
     """
-    specs = [entry.partition("=")[2] for entry in recipe.input]
-    for spec in specs:
+    specs: dict[str, list[str]] = {}
+    for entry in recipe.input:
+        kind, _, spec = entry.partition("=")
         if not is_remote(spec) and not Path(spec).exists() and not glob.glob(spec):  # noqa: PTH207
             raise UsageError(f"--input {spec}: there is no such file or folder")
-    found, problems = find_sites(specs, work_dir)
+        specs.setdefault(kind, []).append(spec)
+    found, problems = find_sites(specs.pop(STACKEXCHANGE, []), work_dir)
+    of_kind = dict.fromkeys((problem.path for problem in problems), STACKEXCHANGE)
     sites = [site for site in found if recipe.include_meta or not is_meta(site.name)]
     files = [
         _input_file(site, given, META_NOTE if site not in sites else "")
         for site in found
         for given in site.inputs
     ]
+    forum_files: list[ForumFile] = []
+    for kind, paths in sorted(specs.items()):
+        trouble: list[InputProblem] = []
+        forum_files += find_forum_files(SOURCES[kind], paths, trouble)
+        of_kind |= dict.fromkeys((problem.path for problem in trouble), kind)
+        problems += trouble
+    files += [_forum_file(file) for file in forum_files]
     if recipe.takedown is not None:
         files.append(_takedown_file(Path(recipe.takedown)))
     files += [
         InputFile(
             site="",
+            kind=of_kind[problem.path],
             name=Path(problem.path).name,
             bytes=0,
             sha256="",
@@ -62,12 +97,13 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     ]
     return Inputs(
         sites=tuple(sites),
+        forum_files=tuple(forum_files),
         files=tuple(sorted(files, key=_order)),
         problems=tuple(
             Rejected(
                 id=Path(problem.path).name,
                 stage=Stage.READ,
-                reason=Reason.UNREADABLE_FILE,
+                reason=problem.reason,
                 detail=problem.message,
                 record="file",
             )
@@ -77,9 +113,15 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     )
 
 
+def _forum_file(file: ForumFile) -> InputFile:
+    digest = "" if is_remote(file.path) else sha256_of(Path(file.path))
+    return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
+
+
 def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
     return InputFile(
         site=site.name,
+        kind=STACKEXCHANGE,
         name=Path(given.path).name,
         bytes=given.size,
         sha256=given.sha256,
@@ -94,5 +136,5 @@ def _takedown_file(path: Path) -> InputFile:
     return InputFile(site="", name=path.name, bytes=len(content), sha256=digest)
 
 
-def _order(file: InputFile) -> tuple[str, str, str, str]:
-    return file.site, file.name, file.sha256, file.note
+def _order(file: InputFile) -> tuple[str, str, str, str, str]:
+    return file.site, file.name, file.sha256, file.note, file.kind

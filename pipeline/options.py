@@ -18,7 +18,14 @@ from schemas.fields import field_docs, unwrap_optional
 LOCAL_RUNNERS = ("local", "direct", "directrunner", "fnapirunner")
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "what to read": ("input", "include_meta", "takedown"),
+    "what to read": (
+        "input",
+        "include_meta",
+        "takedown",
+        "reply_depth",
+        "licenses",
+        "pairs_columns",
+    ),
     "filters": (
         "min_prompt_chars",
         "max_prompt_chars",
@@ -26,6 +33,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "max_response_chars",
         "drop_closed",
         "max_flags",
+        "drop_nsfw",
+        "drop_pinned",
+        "drop_bots",
+        "drop_hidden_scores",
+        "min_score_age_hours",
     ),
     "language": ("languages", "language_model", "min_language_probability", "min_prose_chars"),
     "deduplication": ("dedup", "dedup_threshold"),
@@ -43,13 +55,18 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "drop_deleted_authors",
         "drop_prompt_author",
         "drop_staff",
+        "drop_links",
         "created_before",
         "later_must_win",
         "max_gap_days",
     ),
-    "splits and shards": ("split", "seed", "shard_bytes"),
+    "splits and shards": ("split", "seed", "shard_bytes", "conversational", "ids_only"),
 }
 """Options of the recipe by heading, in the order of ``--help`` and docs/recipe.md."""
+
+
+ALIASES = {"reply_depth": ("--reddit-depth",), "licenses": ("--license",)}
+"""Other names of flags."""
 
 
 RUN_OPTIONS: dict[str, type] = {
@@ -115,7 +132,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
                 arguments |= {"type": base, "metavar": "N"}
             else:
                 arguments["metavar"] = name.upper()
-            group.add_argument(flag, **arguments)
+            group.add_argument(flag, *ALIASES.get(name, ()), **arguments)
 
 
 def _default_text(default: Any) -> str:
@@ -183,7 +200,7 @@ def parse(
     except RecipeError as error:
         raise UsageError(str(error)) from None
     if not recipe.input:
-        raise UsageError("nothing to read: give --input stackexchange=PATH")
+        raise UsageError("nothing to read: give --input KIND=PATH, e.g. stackexchange=PATH")
     if not arguments.output:
         raise UsageError("where to write? give --output DIR")
     arguments.runner = arguments.runner or "local"

@@ -18,9 +18,11 @@ from schemas.fields import doc, field_docs
 from schemas.pair import SPLITS
 from schemas.post import ClosedAs
 from transforms.filter import FilterRules
+from transforms.forum_files import ReadRules
 from transforms.language import LanguageRules
 from transforms.minhash import MinHashRules
 from transforms.pairs import PRESETS, PairingRules, VoteMode, preset
+from transforms.sources import SOURCES
 from transforms.write import DEFAULT_SHARD_BYTES
 
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -37,7 +39,9 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     input: Annotated[
         tuple[str, ...],
         doc(
-            "KIND=PATH, repeatable; the path is a folder, a glob or an archive: stackexchange=PATH"
+            "KIND=PATH, repeatable; KIND is "
+            + ", ".join(("stackexchange", *SOURCES))
+            + "; PATH is a file, an archive, a folder or a glob; docs/sources.md says of what"
         ),
     ] = ()
     include_meta: Annotated[
@@ -47,6 +51,25 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None,
         doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to leave out"),
     ] = None
+    reply_depth: Annotated[
+        int,
+        doc(
+            "1: responses to the prompt; N: also replies down to the Nth level, compared with "
+            "their siblings, the conversation above them being the prompt",
+            ge=1,
+        ),
+    ] = 1
+    licenses: Annotated[
+        tuple[str, ...],
+        doc(
+            "SITE=LICENCE or KIND=LICENCE (SPDX) for texts whose source does not say; your word "
+            "that they may be published"
+        ),
+    ] = ()
+    pairs_columns: Annotated[
+        tuple[str, ...],
+        doc("OURS=THEIRS for preference sets with columns of other names, e.g. chosen=better"),
+    ] = ()
 
     min_prompt_chars: Annotated[
         int, doc("shortest prompt, characters of title + Markdown", ge=0)
@@ -59,6 +82,16 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         doc("drop prompts closed as: " + ", ".join(kind.value for kind in ClosedAs)),
     ] = (ClosedAs.OFF_TOPIC.value, ClosedAs.SPAM.value)
     max_flags: Annotated[int, doc("most spam and offensive flags of a kept post", ge=0)] = 0
+    drop_nsfw: Annotated[bool, doc("leave posts marked as not safe for work out")] = True
+    drop_pinned: Annotated[bool, doc("leave posts out that staff put on top")] = True
+    drop_bots: Annotated[bool, doc("leave posts by programs out")] = True
+    drop_hidden_scores: Annotated[
+        bool, doc("leave posts out whose score the forum did not show yet")
+    ] = True
+    min_score_age_hours: Annotated[
+        float,
+        doc("least hours between a post and the reading of its score, where known; 0: any", ge=0),
+    ] = 24.0
 
     languages: Annotated[
         tuple[str, ...], doc("ISO codes to keep, or `all`, which keeps and labels everything")
@@ -92,11 +125,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     min_prompt_score: Annotated[int | None, doc("least upvotes − downvotes of a prompt")] = None
     min_response_score: Annotated[int | None, doc("least upvotes − downvotes of a response")] = None
     max_responses: Annotated[
-        NonNegativeInt | None, doc("responses of a thread that are compared, at random; 0: all")
+        NonNegativeInt | None, doc("responses to one post that are compared, at random; 0: all")
     ] = None
     drop_edited: Annotated[bool | None, doc("leave edited prompts and responses out")] = None
     drop_edited_prompts: Annotated[bool | None, doc("leave edited prompts out")] = None
     drop_staff: Annotated[bool | None, doc("leave posts of moderators and employees out")] = None
+    drop_links: Annotated[
+        bool | None, doc("leave prompts out that share a link rather than a text")
+    ] = None
     created_before: Annotated[
         str | None, doc("leave posts from this UTC date (YYYY-MM-DD) on out; '': none")
     ] = None
@@ -116,6 +152,14 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shard_bytes: Annotated[int, doc("target size of a shard's rows before compression", ge=1)] = (
         DEFAULT_SHARD_BYTES
     )
+    conversational: Annotated[
+        bool | None,
+        doc("fill the *_messages columns; default: only when `reply_depth` is over 1"),
+    ] = None
+    ids_only: Annotated[
+        bool,
+        doc("write ids and labels without texts; `forumprefs hydrate` fills these in again"),
+    ] = False
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -179,14 +223,41 @@ def _check(recipe: Recipe) -> None:
     _date_ms(recipe.created_before or "")
     for entry in recipe.input:
         kind, separator, path = entry.partition("=")
-        if kind not in SOURCES or not separator or not path:
+        if kind not in KINDS or not separator or not path:
             raise RecipeError(
-                f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(SOURCES)}"
+                f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(KINDS)}"
             )
+    read_rules(recipe)
 
 
-SOURCES = {"stackexchange": True}
-"""Kinds of input there are, and whether their licence lets the texts be published."""
+STACKEXCHANGE = "stackexchange"
+KINDS = (STACKEXCHANGE, *SOURCES)
+"""Kinds of input there are."""
+
+
+def read_rules(recipe: Recipe) -> ReadRules:
+    """The recipe's options for readers."""
+    return ReadRules(
+        reply_depth=recipe.reply_depth,
+        licenses=_mapping("licenses", recipe.licenses),
+        columns=_mapping("pairs_columns", recipe.pairs_columns),
+    )
+
+
+def _mapping(option: str, entries: tuple[str, ...]) -> dict[str, str]:
+    """Parse ``NAME=VALUE`` entries."""
+    mapping = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if not name.strip() or not value.strip():
+            raise RecipeError(f"{option}: {entry!r} is not NAME=VALUE")
+        mapping[name.strip()] = value.strip()
+    return mapping
+
+
+def is_conversational(recipe: Recipe) -> bool:
+    """Whether the columns in turns are filled."""
+    return recipe.reply_depth > 1 if recipe.conversational is None else recipe.conversational
 
 
 def split_shares(recipe: Recipe) -> dict[str, int]:
@@ -209,6 +280,11 @@ def filter_rules(recipe: Recipe) -> FilterRules:
         max_response_chars=recipe.max_response_chars,
         drop_closed=frozenset(ClosedAs(kind) for kind in recipe.drop_closed),
         max_flags=recipe.max_flags,
+        drop_nsfw=recipe.drop_nsfw,
+        drop_pinned=recipe.drop_pinned,
+        drop_bots=recipe.drop_bots,
+        drop_hidden_scores=recipe.drop_hidden_scores,
+        min_score_age_hours=recipe.min_score_age_hours,
     )
 
 
@@ -288,7 +364,10 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
     else:
         before = datetime.fromtimestamp(rules.created_before / 1000, UTC)
         values["created_before"] = before.date().isoformat()
+    values["conversational"] = is_conversational(recipe)
     values["input"] = sorted(recipe.input)
+    values["licenses"] = sorted(set(recipe.licenses))
+    values["pairs_columns"] = sorted(set(recipe.pairs_columns))
     values["languages"] = sorted(set(recipe.languages))
     values["drop_closed"] = sorted(set(recipe.drop_closed))
     return values

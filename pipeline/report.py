@@ -10,7 +10,7 @@ from pipeline.terminal import printable
 from schemas.manifest import Manifest
 from transforms.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
 
-REPORT_VERSION = "1.0.0"
+REPORT_VERSION = "1.1.0"
 
 
 def make_report(manifest: Manifest, stats: Counter[str]) -> dict[str, Any]:
@@ -37,9 +37,11 @@ def make_report(manifest: Manifest, stats: Counter[str]) -> dict[str, Any]:
         ],
         "pairs": {"total": pairs, **accounting.pairs},
         "threads": {"total": sum(accounting.threads.values()), **accounting.threads},
+        "pairs_by_source": _by_value(stats, "source"),
         "pairs_by_site": _by_value(stats, "site"),
         "pairs_by_language": _by_value(stats, "language"),
         "texts_by_license": _by_value(stats, "license"),
+        "multi_turn_pairs": stats["multi_turn"],
         "margin": _histogram(stats, "margin", MARGIN_EDGES),
         "confidence": {
             f"{k / 10:.1f}–{(k + 1) / 10:.1f}": stats[f"confidence:{k / 10}"] for k in range(10)

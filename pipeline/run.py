@@ -7,7 +7,8 @@ import math
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from pipeline.curate import CurateJob, build
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
-from pipeline.recipe import SOURCES
+from pipeline.recipe import Recipe
 from pipeline.report import make_report
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.forum_files import UNKNOWN_LICENSE, ForumFile
 from transforms.language import known_languages
 from transforms.pairs import VoteMode
+from transforms.sources import SOURCES
 from transforms.tally import RESULT_NAME, RunResult
 from transforms.write import sha256_of
 
@@ -94,10 +97,11 @@ def curate(options: CurateOptions) -> Manifest:
                 job = CurateJob(
                     recipe=recipe,
                     sites=inputs.sites,
+                    forum_files=inputs.forum_files,
                     problems=inputs.problems,
                     takedown=takedown,
                     folder=str(staging),
-                    partitions=options.partitions or default_partitions(inputs.bytes_to_read),
+                    partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                 )
                 run_pipeline(job, options, inputs.bytes_to_read)
                 manifest = finish(staging, options, inputs, output.name)
@@ -167,7 +171,7 @@ def default_partitions(input_bytes: int) -> int:
 
 def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     """Refuse a run that cannot give what was asked for."""
-    if not inputs.sites:
+    if not inputs.sites and not inputs.forum_files:
         reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
         raise NothingToReadError(f"no input can be used:\n  {reasons}")
     if recipes.pairing_rules(options.recipe).mode is VoteMode.COMMON_WINDOW:
@@ -176,6 +180,12 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
             raise UsageError(
                 "--votes common_window needs dated votes, but there is no Votes.xml for "
                 f"{', '.join(without)}; add the file, or leave these sites out"
+            )
+        undated = sorted({f.kind for f in inputs.forum_files if not SOURCES[f.kind].dates_votes})
+        if undated:
+            raise UsageError(
+                f"--votes common_window needs dated votes, which {', '.join(undated)} does not "
+                "have; choose another mode, or curate it apart"
             )
 
 
@@ -245,24 +255,49 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         size = (staging / shard.path).stat().st_size
         if size != shard.bytes:
             raise RuntimeError(f"{shard.path}: {size} bytes on disk, {shard.bytes} were written")
+    reasons = why_not_publishable(options.recipe, inputs.forum_files)
     manifest = Manifest(
         pair_schema_version=PAIR_SCHEMA_VERSION,
         recipe=recipes.resolve(options.recipe),
         versions=package_versions(),
         inputs=inputs.files,
         accounting=accounting,
-        publishable=all(SOURCES[entry.partition("=")[0]] for entry in options.recipe.input),
+        publishable=not reasons,
+        not_publishable_because=reasons,
+        ids_only=options.recipe.ids_only,
         shards=shards,
     )
-    report = make_report(manifest, total_stats(result))
-    (staging / "report.json").write_text(
+    write_documents(staging, manifest, total_stats(result), name)
+    return manifest
+
+
+def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:
+    """Write manifest, report and card beside the shards of a dataset called ``name``."""
+    report = make_report(manifest, stats)
+    (folder / "report.json").write_text(
         json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
     )
-    (staging / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
-    (staging / MANIFEST_NAME).write_bytes(
+    (folder / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
+    (folder / MANIFEST_NAME).write_bytes(
         msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
     )
-    return manifest
+
+
+def why_not_publishable(recipe: Recipe, files: Sequence[ForumFile]) -> tuple[str, ...]:
+    """Say for each source without a licence that allows it why its texts may not be published."""
+    if recipe.ids_only:
+        return ()
+    rules = recipes.read_rules(recipe)
+    unlicensed = {
+        file.site or file.kind
+        for file in files
+        if not SOURCES[file.kind].publishable and rules.license_of(file) == UNKNOWN_LICENSE
+    }
+    return tuple(
+        f"{name}: its texts carry no licence that allows it; publish ids and labels "
+        f"(--ids-only), or state the licence that you have (--license {name}=SPDX)"
+        for name in sorted(unlicensed)
+    )
 
 
 def package_versions() -> dict[str, str]:

@@ -1,0 +1,205 @@
+"""``forumprefs diff``: what differs between two versions of a dataset."""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.compare import DEFAULT_LIMIT, compare
+from pipeline.dataset_folder import DatasetFolder
+from pipeline.difference import (
+    Difference,
+    InputChange,
+    ValueChange,
+    input_name,
+    kinds,
+    value_text,
+)
+from pipeline.fates import FATE_DOCS
+from pipeline.options import UsageError
+from pipeline.terminal import printable
+
+EXIT_DIFFERENT = 1
+
+SHOWN_CHANGES = 12
+"""Most options, inputs or packages that are listed; --json has all."""
+
+_HUB_VERSION = re.compile(r"[\w.-]+/[\w.-]+@[^/\s]+", re.ASCII)
+
+DIFF_EPILOG = """\
+A pair is known by its thread and its two responses. `flipped`: chosen and rejected
+changed places. `other columns`: authors, licences, tags, language and the like.
+
+exit codes: 0 the comparison worked (with --exit-code: and nothing differs),
+1 failed (with --exit-code: or the datasets differ), 2 wrong use
+"""
+
+
+def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``forumprefs diff``."""
+    parser.epilog = DIFF_EPILOG
+    parser.add_argument("old", metavar="A", help="finished dataset folder, the older version")
+    parser.add_argument("new", metavar="B", help="finished dataset folder, the newer version")
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        default=DEFAULT_LIMIT,
+        metavar="N",
+        help=f"ids shown of each kind of difference (default: {DEFAULT_LIMIT}; 0: counts only)",
+    )
+    parser.add_argument(
+        "--exit-code", action="store_true", help="exit with 1 when the datasets differ"
+    )
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Compare two datasets and print what differs; returns the exit code."""
+    if arguments.limit < 0:
+        raise UsageError(f"--limit {arguments.limit}: at least 0")
+    old, new = open_version(arguments.old), open_version(arguments.new)
+    difference = compare(old, new, arguments.limit)
+    try:
+        if arguments.json:
+            plain = msgspec.to_builtins(difference)
+            print(json.dumps(plain, indent=2, ensure_ascii=sys.stdout.isatty()))
+        else:
+            print_difference(difference, Console(highlight=False))
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return EXIT_DIFFERENT if arguments.exit_code and not difference.equal else 0
+
+
+def open_version(spec: str) -> DatasetFolder:
+    """Open what a user names as a version: a folder, local or remote."""
+    if _HUB_VERSION.fullmatch(spec) and not os.path.isdir(spec):  # noqa: PTH112
+        raise UsageError(
+            f"{spec}: versions on the Hub cannot be compared yet; fetch it into a folder first"
+        )
+    return DatasetFolder(spec)
+
+
+def print_difference(difference: Difference, console: Console) -> None:
+    """Print a difference, readable from 80 columns on."""
+    if difference.equal:
+        console.print(f"equal: {difference.pairs_new:,} pairs, {difference.threads_new:,} threads")
+        return
+    _print_sizes(difference, console)
+    _print_kinds(difference, console)
+    _print_counts("Columns that differ, by pairs", difference.columns, console)
+    for title, why in (
+        ("Why pairs are gone: their posts in B", difference.why_gone),
+        ("Why pairs are new: their posts in A", difference.why_added),
+    ):
+        if why.pairs:
+            _print_reasons(title, why.pairs, why.posts, console)
+    _print_values("Recipe", difference.recipe, console)
+    _print_inputs(difference.inputs, console)
+    _print_values("Packages", difference.versions, console)
+    if difference.schema is not None:
+        schema = difference.schema
+        console.print(f"\n[bold]Schema[/bold]  {schema.old_version} → {schema.new_version}")
+        for name, columns in (
+            ("added", schema.added),
+            ("gone", schema.gone),
+            ("of another type", schema.retyped),
+        ):
+            if columns:
+                console.print(Text(f"{name}: {printable(', '.join(columns))}"))
+    console.print()
+    for warning in difference.warnings:
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+    advice = difference.advice
+    what = "equal" if advice.level == "none" else f"another {advice.level} number"
+    console.print(Text(f"Version: {what}. {printable(advice.because)}"))
+
+
+def _print_sizes(difference: Difference, console: Console) -> None:
+    table = _table("", "A", "B", "change", right=(1, 2, 3))
+    for name, old, new in (
+        ("pairs", difference.pairs_old, difference.pairs_new),
+        ("threads", difference.threads_old, difference.threads_new),
+    ):
+        table.add_row(name, f"{old:,}", f"{new:,}", f"{new - old:+,}")
+    console.print(table)
+
+
+def _print_kinds(difference: Difference, console: Console) -> None:
+    table = _table("what", "count", "first ids", right=(1,))
+    table.add_row("pairs that are equal", f"{difference.same:,}", "")
+    for name, found in kinds(difference):
+        if found.count:
+            ids = "\n".join(printable(name) for name in found.examples)
+            table.add_row(name, f"{found.count:,}", Text(ids, overflow="fold"))
+    console.print()
+    console.print(table)
+    if difference.moves:
+        moves = ", ".join(f"{move} {count:,}" for move, count in difference.moves.items())
+        console.print(Text(f"Threads that moved: {printable(moves.replace('>', ' → '))}"))
+
+
+def _print_counts(title: str, counts: Mapping[str, int], console: Console) -> None:
+    if counts:
+        listed = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(Text(printable(listed)))
+
+
+def _print_reasons(
+    title: str, pairs: Mapping[str, int], posts: Mapping[str, int], console: Console
+) -> None:
+    table = _table("reason", "pairs", "posts", "meaning", right=(1, 2))
+    for reason in [*pairs, *(reason for reason in posts if reason not in pairs)]:
+        cells = [f"{counts[reason]:,}" if reason in counts else "–" for counts in (pairs, posts)]
+        table.add_row(reason, *cells, FATE_DOCS[reason])
+    console.print(f"\n[bold]{title}[/bold]")
+    console.print(table)
+
+
+def _print_values(title: str, changes: Sequence[ValueChange], console: Console) -> None:
+    if not changes:
+        return
+    table = _table(title, "A", "B")
+    for change in changes[:SHOWN_CHANGES]:
+        values = (printable(value_text(value)) for value in (change.old, change.new))
+        table.add_row(
+            Text(printable(change.name)), *(Text(value, overflow="fold") for value in values)
+        )
+    console.print()
+    console.print(table)
+    _print_rest(changes, console)
+
+
+def _print_inputs(changes: Sequence[InputChange], console: Console) -> None:
+    if not changes:
+        return
+    table = _table("Inputs", "", "A, bytes", "B, bytes", right=(2, 3))
+    for change in changes[:SHOWN_CHANGES]:
+        sizes = (
+            "–" if size is None else f"{size:,}" for size in (change.old_bytes, change.new_bytes)
+        )
+        table.add_row(Text(printable(input_name(change)), overflow="fold"), change.change, *sizes)
+    console.print()
+    console.print(table)
+    _print_rest(changes, console)
+
+
+def _print_rest(changes: Sequence[object], console: Console) -> None:
+    if len(changes) > SHOWN_CHANGES:
+        console.print(f"and {len(changes) - SHOWN_CHANGES:,} more; --json lists all")
+
+
+def _table(*headers: str, right: Iterable[int] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, header in enumerate(headers):
+        table.add_column(escape(header), justify="right" if place in right else "left")
+    return table
