@@ -1,1 +1,1 @@
-"""Two small invented forums in the StackExchange dump format, and the script that builds them."""
+"""Small invented forums in the formats of real ones, and the scripts that build them."""

@@ -1,4 +1,4 @@
-"""Build the sample dumps from the hand-written threads: ``python -m samples.build``."""
+"""Build the samples from the hand-written threads: ``python -m samples.build``."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+from samples.forums import build_forums
 from samples.markup import render
 from samples.threads import Entry, Site, Vote, read_sites
 
@@ -36,7 +37,7 @@ _ESCAPES = str.maketrans(
 
 
 def build(folder: Path = HERE) -> dict[Path, bytes]:
-    """Return {path below the samples folder: content} of all files of all sites."""
+    """Return {path below the samples folder: content} of the StackExchange dumps."""
     sites = read_sites(sorted((folder / "content").glob("*.md")))
     files: dict[Path, bytes] = {}
     for site in sites.values():
@@ -54,9 +55,9 @@ def build(folder: Path = HERE) -> dict[Path, bytes]:
 
 def main() -> None:
     """Write the files next to this script."""
-    for path, content in build().items():
+    for path, content in (build() | build_forums()).items():
         target = HERE / path
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
         print(f"{len(content):>8,} {path}")
 
