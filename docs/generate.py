@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from docs.threads_page import threads_page
 from pipeline.options import GROUPS
 from pipeline.recipe import Recipe
 from schemas.audit import (
@@ -153,7 +154,7 @@ def default_text(default: Any, *, from_preset: bool) -> str:
     return f"`{default}`"
 
 
-PAGES = {"schema.md": schema_page, "recipe.md": recipe_page}
+PAGES = {"schema.md": schema_page, "recipe.md": recipe_page, "threads.md": threads_page}
 
 
 def main() -> None:

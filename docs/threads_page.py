@@ -1,0 +1,139 @@
+"""The page docs/threads.md: the schema of own threads, its fields taken from the code."""
+
+import json
+from typing import Any, get_args, get_origin
+
+import msgspec
+
+from pipeline.validate import EXAMPLE
+from schemas.fields import field_docs, unwrap_optional
+from schemas.own_thread import FREE_PREFIX, THREAD_FORMAT, Key, OwnResponse, OwnThread, VoteCount
+from transforms.thread_rows import MAX_VOTES
+
+_FROM_DATABASE = """\
+```python
+import json, sqlite3
+
+db = sqlite3.connect("forum.db")
+db.row_factory = sqlite3.Row
+with open("threads.jsonl", "w", encoding="utf-8") as out:
+    for topic in db.execute("SELECT id, title, body, created, user FROM topics"):
+        replies = db.execute(
+            "SELECT id, body AS text, created AS created_at, user AS author_id, ups AS upvotes, "
+            "downs AS downvotes FROM replies WHERE topic = ?",
+            (topic["id"],),
+        )
+        thread = {
+            "site": "forum.example.com",
+            "license": "CC-BY-4.0",
+            "id": topic["id"],
+            "title": topic["title"],
+            "text": topic["body"],
+            "created_at": topic["created"],
+            "author_id": topic["user"],
+            "responses": [dict(reply) for reply in replies],
+        }
+        out.write(json.dumps(thread) + "\\n")
+```"""
+
+_NAMES = {str: "text", int: "integer", bool: "true or false", Key: "text or integer"}
+_LISTS = {OwnResponse: "responses", VoteCount: "votes", str: "texts"}
+
+
+def fields_table(struct: type[msgspec.Struct]) -> str:
+    """Table of the fields of a row, the required ones first."""
+    needed = {field.name for field in msgspec.structs.fields(struct) if field.required}
+    docs = field_docs(struct)
+    lines = ["| field | | type | meaning |", "|---|---|---|---|"]
+    for name in sorted(docs, key=lambda name: name not in needed):
+        annotation, meta = docs[name]
+        mark = "**required**" if name in needed else ""
+        kind = _kind(annotation, (meta.extra or {}).get("arrow"))
+        lines.append(f"| `{name}` | {mark} | {kind} | {meta.description} |")
+    return "\n".join(lines) + "\n"
+
+
+def _kind(annotation: Any, arrow: Any) -> str:
+    if arrow is not None:
+        return "time" if str(arrow).startswith("timestamp") else _NAMES[Key]
+    base = unwrap_optional(annotation)[0]
+    if get_origin(base) is tuple:
+        return f"list of {_LISTS[get_args(base)[0]]}"
+    return _NAMES[base]
+
+
+def threads_page() -> str:
+    """How to bring the threads of any forum."""
+    example = json.dumps(EXAMPLE[0], indent=2)
+    return f"""# Your own forum
+
+Any forum whose threads and votes you have can be read, if you write one row per thread in the
+schema below. Version: `{THREAD_FORMAT}`.
+
+```
+forumprefs validate-threads --example > threads.jsonl     # a small file to start from
+forumprefs validate-threads threads.jsonl                 # says what is wrong, row by row
+forumprefs curate --input threads=threads.jsonl --output out/mine
+```
+
+Files are JSON Lines (`.jsonl`, `.ndjson`; one thread per line), a JSON list (`.json`, up to 256
+MiB), or Parquet. JSON may be compressed (`.gz`, `.zst`, `.bz2`, `.xz`). Give many files, a folder
+or a glob: files are read side by side, and one thread must be in one row.
+
+```json
+{example}
+```
+
+## Thread
+
+{fields_table(OwnThread)}
+## Response
+
+{fields_table(OwnResponse)}
+A response needs votes in one of three forms: `score`; `upvotes`, with `downvotes` if there are any;
+or `votes`. Dated votes are worth the trouble. With them, `--votes common_window` counts only
+what was cast after both responses existed, which undoes the advantage of the earlier one. What is
+given besides must agree with them.
+
+## Votes of a day
+
+{fields_table(VoteCount)}
+At most {MAX_VOTES:,} dated votes on one response.
+
+## Rules
+
+- **Null and absent mean the same.** In Parquet, a column or a field of a struct may be missing.
+- **Times** are ISO 8601 text, `2024-05-31T18:30:00Z` or `2024-05-31`, which is UTC unless it has an
+  offset, or a number of *seconds* since 1970-01-01 UTC. Parquet timestamps and dates of any unit
+  do too. Years 1970 to 2199.
+- **Ids** are what your database has. The id of a thread must be unique in its `site`, over all
+  files; that of a response only in its thread, so tables that both count from 1 are no trouble.
+  In the dataset a thread is `SITE:ID`, its response `SITE:ID#RESPONSE`, and an author `SITE:uID`:
+  these are also what a takedown list names.
+- **Authors.** Responses by one account are never compared with each other. Accounts are told apart
+  by `author_id`, or by `author` without it. Leave both out for deleted accounts.
+- **Replies.** A response with a `parent` replies to another response of the thread. They are used
+  with `--reply-depth 2` or more, and compared with replies to the same response.
+- **Licences.** `license` is your word on the texts, and goes into each row of the dataset. It
+  should be an [SPDX](https://spdx.org/licenses/) id; `NOASSERTION` says that nobody knows.
+- **Names of your own** begin with `{FREE_PREFIX}` and are not read. Any other unknown field is an
+  error, since it is usually a slip of the pen, and a vote that is not found would look like
+  no vote.
+
+## What happens to rows with problems
+
+`validate-threads` names every problem: file and row, field, what is there, and what would be
+right. It exits with 0 when there is none, with 1 when there is one, and with 2 for wrong use. It
+goes through the same code as `curate`, so what it finds nothing wrong with is read.
+
+In `curate`, a thread with a problem of its own is one row of the rejected table, named
+`FILE:ROW`. A response with a problem is a row by itself, and the rest of its thread is used. A
+thread that is there twice is `repeated_id`.
+
+## From a database
+
+One query per row type is enough; any tool that writes nested Parquet or JSON will do.
+
+{_FROM_DATABASE}
+For Parquet, `schemas.own_thread.OWN_THREAD_SCHEMA` is the Arrow schema to write with.
+"""
