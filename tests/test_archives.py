@@ -5,15 +5,14 @@ import os
 import shutil
 import stat
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import py7zr
 import pytest
-from apache_beam.io.filesystem import FileMetadata, FileSystem, MatchResult
 
 from tests.dumps import DUMPS, needs_dumps
+from tests.memory_files import MemoryFileSystem
 from transforms import unpack
 from transforms.archives import Site, find_sites, is_meta
 from transforms.site_paths import InputProblem
@@ -408,58 +407,6 @@ def test_an_encrypted_archive_says_so(tmp_path: Path, work: Path) -> None:
         opened.writef(io.BytesIO(POSTS), "Posts.xml")
     _, [problem] = find(archive, work=work)
     assert "encrypted" in problem.message
-
-
-class MemoryFileSystem(FileSystem):
-    """A remote file system of a few files, for ``memory://`` paths."""
-
-    files: dict[str, bytes] = {}  # noqa: RUF012
-
-    @classmethod
-    def scheme(cls) -> str:
-        return "memory"
-
-    def join(self, base: str, *paths: str) -> str:
-        return "/".join((base.rstrip("/"), *paths))
-
-    def split(self, path: str) -> tuple[str, str]:
-        head, _, tail = path.rpartition("/")
-        return head, tail
-
-    def has_dirs(self) -> bool:
-        return False
-
-    def _list(self, dir_or_prefix: str) -> Iterator[FileMetadata]:
-        for path, data in self.files.items():
-            if path.startswith(dir_or_prefix):
-                yield FileMetadata(path, len(data))
-
-    def match(self, patterns: list[str], limits: Any = None) -> list[MatchResult]:
-        return super().match(patterns, limits)
-
-    def open(self, path: str, mime_type: str = "", compression_type: str = "") -> Any:
-        return io.BytesIO(self.files[path])
-
-    def mkdirs(self, path: str) -> None: ...
-    def create(self, path: str, *_: Any) -> Any: ...
-    def copy(self, source: Any, destination: Any) -> None: ...
-    def rename(self, source: Any, destination: Any) -> None: ...
-    def exists(self, path: str) -> bool:
-        return path in self.files
-
-    def size(self, path: str) -> int:
-        return len(self.files[path])
-
-    def last_updated(self, path: str) -> float:
-        return 0
-
-    def checksum(self, path: str) -> str:
-        return ""
-
-    def metadata(self, path: str) -> FileMetadata:
-        return FileMetadata(path, self.size(path))
-
-    def delete(self, paths: Any) -> None: ...
 
 
 def test_remote_tables_are_read_where_they_are(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,5 +60,8 @@ def test_contract_columns_are_there() -> None:
             f"{side}_{name}"
             for name in ("id", "created_at", "url", "author", "author_url", "license")
         ]
+    contract += [f"{side}_messages" for side in ("prompt", "chosen", "rejected")]
+    contract += [f"context_{name}" for name in ("ids", "urls", "authors", "licenses")]
+    contract += ["text_hash"]
     assert set(contract) == set(PAIR_SCHEMA.names)
     assert PAIR_SCHEMA_VERSION.count(".") == 2

@@ -1,10 +1,12 @@
+import dataclasses
+
 import msgspec
 import pytest
 
 from schemas.audit import Reason
-from schemas.post import ClosedAs
+from schemas.post import ClosedAs, RemovedAs
 from tests.make import prompt, response, thread
-from transforms.filter import FilterRules, filter_thread, judge_post
+from transforms.filter import HOUR_MS, FilterRules, filter_thread, judge_post
 
 RULES = FilterRules(
     min_prompt_chars=10, max_prompt_chars=50, min_response_chars=5, max_response_chars=20
@@ -30,11 +32,39 @@ def change(post, **fields):
         (prompt(1, title="12345", text="12345", closed_as=ClosedAs.SPAM), Reason.CLOSED),
         (prompt(1, title="12345", text="12345", closed_as=ClosedAs.DUPLICATE), None),
         (response(2, text="abcdef", flags=1), Reason.FLAGGED),
+        (prompt(1, title="1234567890", text=""), None),
+        (response(2, text="abcdef", removed_as=RemovedAs.DELETED), Reason.DELETED),
+        (response(2, text="", removed_as=RemovedAs.REMOVED), Reason.REMOVED),
+        (response(2, text="abcdef", nsfw=True), Reason.NSFW),
+        (response(2, text="abcdef", pinned=True), Reason.PINNED),
+        (response(2, text="abcdef", by_bot=True), Reason.BOT),
+        (response(2, text="abcdef", score_hidden=True), Reason.SCORE_HIDDEN),
+        (response(2, text="abcdef", created_at=0, score_seen_at=24 * HOUR_MS), None),
+        (
+            response(2, text="abcdef", created_at=0, score_seen_at=24 * HOUR_MS - 1),
+            Reason.SCORE_IMMATURE,
+        ),
     ],
 )
 def test_rules(post, reason) -> None:
     verdict = judge_post(post, RULES)
     assert (verdict.reason if verdict else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("marks", "off"),
+    [
+        ({"nsfw": True}, {"drop_nsfw": False}),
+        ({"pinned": True}, {"drop_pinned": False}),
+        ({"by_bot": True}, {"drop_bots": False}),
+        ({"score_hidden": True}, {"drop_hidden_scores": False}),
+        ({"created_at": 5, "score_seen_at": 5}, {"min_score_age_hours": 0.0}),
+    ],
+)
+def test_each_mark_has_a_switch(marks, off) -> None:
+    post = response(2, text="abcdef", **marks)
+    assert judge_post(post, RULES) is not None
+    assert judge_post(post, dataclasses.replace(RULES, **off)) is None
 
 
 def test_a_limit_is_reported_with_the_value() -> None:
@@ -44,6 +74,6 @@ def test_a_limit_is_reported_with_the_value() -> None:
 
 
 def test_thread_goes_when_its_prompt_goes() -> None:
-    outcome = filter_thread(thread(1, text="", title="Title only"), FilterRules())
+    outcome = filter_thread(thread(1, text=" ", title=""), FilterRules())
     assert outcome.thread is None
     assert [r.reason for r in outcome.rejected] == [Reason.EMPTY] + [Reason.PROMPT_REJECTED] * 2

@@ -90,7 +90,7 @@ def test_the_order_of_inputs_does_not_change_the_resolved_recipe() -> None:
         (("--min-language-probability", "1.5"), "min_language_probability"),
         (("--dedup-threshold", "0"), "dedup_threshold"),
         (("--workers", "0"), "--workers"),
-        (("--input", "reddit=x"), "KIND=PATH"),
+        (("--input", "usenet=x"), "KIND=PATH"),
         (("stray",), "stray"),
     ],
 )

@@ -205,9 +205,15 @@ def test_undated_votes_give_no_window_scores() -> None:
     assert (decision.chosen, decision.chosen_score, decision.rejected_score) == (1, 5.0, 1.0)
 
 
-def test_common_window_without_dated_votes_is_an_error() -> None:
-    with pytest.raises(ValueError, match=r"Votes\.xml"):
-        decide_pairs(with_scores(1, 5), dataclasses.replace(ALL, mode=VoteMode.COMMON_WINDOW))
+def test_common_window_refuses_responses_without_dated_votes() -> None:
+    rules = dataclasses.replace(ALL, mode=VoteMode.COMMON_WINDOW)
+    decisions, rejected = decide_pairs(with_scores(1, 5), rules)
+    assert decisions == []
+    assert reasons(rejected) == {
+        1: Reason.NO_PAIR,
+        2: Reason.UNDATED_VOTES,
+        3: Reason.UNDATED_VOTES,
+    }
 
 
 def test_pairs_of_one_response_lie_together() -> None:
@@ -410,7 +416,7 @@ def test_all_takes_every_difference_and_ten_pairs_at_most() -> None:
     ]
     many = with_scores(*range(9))
     assert len(decide_pairs(many, preset("all"))[0]) == 10
-    assert preset("all") == PairingRules()
+    assert preset("all") == PairingRules(drop_staff=True)
 
 
 def test_worldpm_takes_one_pair_and_counts_the_acceptance() -> None:

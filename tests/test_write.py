@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 
 import apache_beam as beam
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
@@ -12,18 +13,30 @@ from hypothesis import strategies as st
 
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
-from schemas.pair import PAIR_SCHEMA
+from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from tests.make import response, thread
 from transforms.pair_threads import PairedThread, SplitThread, pair_thread
-from transforms.pairs import preset
-from transforms.write import WriteTables, make_block, plan_shards, route_block
+from transforms.pairs import preset, prompt_messages
+from transforms.shards import (
+    ShardKey,
+    make_block,
+    plan_shards,
+    route_block,
+    row_bytes,
+    shard_path,
+)
+from transforms.write import WriteTables, write_shard
 
 
-def paired(number: int, split: str = "train", answers: int = 3) -> PairedThread:
+def paired(number: int, split: str = "train", answers: int = 3, replies: int = 0) -> PairedThread:
     first = number * 100
     responses = [
         response(first + i, first, text=f"answer {i} of thread {number} " * (5 * i + 1))
         for i in range(1, answers + 1)
+    ]
+    responses += [
+        response(first + 50 + i, first, parent_id=responses[0].id, text=f"reply {i} " * 4)
+        for i in range(1, replies + 1)
     ]
     item, _ = pair_thread(
         SplitThread(thread=thread(first, *responses, text="why? " * 30), split=split),
@@ -31,6 +44,12 @@ def paired(number: int, split: str = "train", answers: int = 3) -> PairedThread:
     )
     assert item is not None
     return item
+
+
+def shard_of(folder: Path, rows: list[PairedThread], **options: bool):
+    key = ShardKey("data/train", 0, 1)
+    report = write_shard(str(folder), key, [make_block("data/train", rows).blob], **options)
+    return report, folder / shard_path(key)
 
 
 PAIRED = [paired(n, "test" if n % 9 == 0 else "train") for n in range(1, 60)]
@@ -82,7 +101,7 @@ def test_golden_bytes(tmp_path: Path) -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_ROWS
 
 
-GOLDEN_ROWS = "12386d4c076dd3592098206ea10a70e9b64b0aaaf732c4992b69ec278bc57fff"
+GOLDEN_ROWS = "83ba05092a4d85e3406e08b3095a0591546529ed29c47f3d4cd01e4a2bf838ba"
 
 
 def test_rows_of_a_thread_and_of_a_response_lie_together(tmp_path: Path) -> None:
@@ -163,3 +182,74 @@ def test_a_block_over_a_border_is_divided(shards: int) -> None:
     assert [key.index for key, _ in routed] == list(range(len(starts)))
     if shards == 1:
         assert routed[0][1] is block.blob, "no unpacking when nothing is divided"
+
+
+def test_ids_only_has_the_same_rows_in_the_same_row_groups(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("transforms.write.ROW_GROUP_BYTES", 20_000)
+    rows = [item for item in PAIRED if item.split == "train"]
+    full_report, full = shard_of(tmp_path / "full", rows)
+    report, ids = shard_of(tmp_path / "ids", rows, ids_only=True)
+    assert report.stats == full_report.stats and report.stats["chosen_chars_total"] > 0
+    assert report.shard.rows == full_report.shard.rows
+    assert report.shard.sha256 == hashlib.sha256(ids.read_bytes()).hexdigest()
+    with_texts, without = pq.ParquetFile(full), pq.ParquetFile(ids)
+    assert without.schema_arrow.equals(PAIR_IDS_SCHEMA, check_metadata=True)
+    assert not set(TEXT_COLUMNS) & set(without.schema_arrow.names)
+    assert with_texts.num_row_groups == without.num_row_groups > 2
+    for group in range(with_texts.num_row_groups):
+        expected = with_texts.read_row_group(group).select(PAIR_IDS_SCHEMA.names)
+        assert without.read_row_group(group).to_pylist() == expected.to_pylist()
+
+
+def test_ids_only_leaves_the_other_tables_and_the_borders_alone(tmp_path: Path) -> None:
+    parts = (PAIRED, DUPLICATES, REJECTED)
+    for name, ids_only in (("full", False), ("ids", True)):
+        with TestPipeline(runner="FnApiRunner") as pipeline:
+            created = tuple(
+                pipeline | f"Create {i}" >> beam.Create(part) for i, part in enumerate(parts)
+            )
+            _ = created | WriteTables(str(tmp_path / name), 30_000, ids_only)
+    files = [
+        sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.pa*"))
+        for name in ("full", "ids")
+    ]
+    assert files[0] == files[1]
+    for name in files[0]:
+        full, ids = tmp_path / "full" / name, tmp_path / "ids" / name
+        if name.startswith("data/"):
+            assert pq.read_table(full)["pair_id"].equals(pq.read_table(ids)["pair_id"])
+            assert b"answer 1 of thread" not in ids.read_bytes()
+        else:
+            assert full.read_bytes() == ids.read_bytes()
+
+
+def test_columns_in_turns_only_when_asked_for(tmp_path: Path) -> None:
+    row = paired(1, answers=2, replies=2)
+    _, plain = shard_of(tmp_path / "plain", [row])
+    _, turns = shard_of(tmp_path / "turns", [row], conversational=True)
+    for name in ("prompt_messages", "chosen_messages", "rejected_messages"):
+        assert pq.read_table(plain)[name].null_count == len(row.decisions)
+    table = pq.read_table(turns)
+    assert table.drop(TEXT_COLUMNS[3:]).equals(pq.read_table(plain).drop(TEXT_COLUMNS[3:]))
+    seen = set()
+    for decision, found in zip(row.decisions, table.to_pylist(), strict=True):
+        context = [row.thread.responses[index] for index in decision.context]
+        seen.add(len(context))
+        assert found["prompt_messages"] == [
+            {"role": message.role, "content": message.content}
+            for message in prompt_messages(row.thread.prompt, context)
+        ]
+        assert found["chosen_messages"] == [{"role": "assistant", "content": found["chosen"]}]
+        assert found["rejected_messages"] == [{"role": "assistant", "content": found["rejected"]}]
+    assert seen == {0, 1}
+
+
+def test_the_texts_above_a_reply_count_for_the_size_of_its_rows() -> None:
+    row = paired(1, answers=2, replies=2)
+    above = [index for decision in row.decisions for index in decision.context]
+    assert above
+    flat = msgspec.structs.replace(
+        row, decisions=tuple(msgspec.structs.replace(d, context=()) for d in row.decisions)
+    )
+    context = sum(len(row.thread.responses[index].text) for index in above)
+    assert row_bytes(row) == row_bytes(flat) + context

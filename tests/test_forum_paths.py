@@ -1,0 +1,82 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from schemas.audit import Reason
+from transforms.forum_files import Source
+from transforms.forum_paths import find_forum_files
+from transforms.site_paths import InputProblem
+
+MONTHS = Source(
+    kind="months",
+    read=lambda file, rules: iter(()),
+    suffixes=(".zst", ".json"),
+    help="",
+    refuse=lambda name: "that month is no good" if "2023-08" in name else None,
+    refused_as=Reason.UNUSABLE_MONTH,
+)
+HOSTS = Source(
+    kind="hosts", read=lambda file, rules: iter(()), suffixes=(".json",), help="", has_sites=True
+)
+
+
+def put(folder: Path, *names: str) -> Path:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"12345")
+    return folder
+
+
+def find(source: Source, *specs: object) -> tuple[list[tuple[str, str]], list[InputProblem]]:
+    problems: list[InputProblem] = []
+    files = find_forum_files(source, [str(spec) for spec in specs], problems)
+    assert all(file.size == 5 and file.kind == source.kind for file in files)
+    return [(file.site, file.name) for file in files], problems
+
+
+def test_a_folder_gives_the_files_of_the_source_below_it_each_once(tmp_path: Path) -> None:
+    put(tmp_path, "b.zst", "sub/A.ZST", "notes.txt", "a.json")
+    (tmp_path / "link.zst").symlink_to(tmp_path / "b.zst")
+    files, problems = find(MONTHS, tmp_path, tmp_path / "b.zst", tmp_path / "*.json")
+    assert files == [("", "a.json"), ("", "b.zst"), ("", "A.ZST")]
+    assert problems == []
+
+
+def test_a_file_named_outright_is_read_whatever_it_is_called(tmp_path: Path) -> None:
+    put(tmp_path, "dump.txt")
+    assert find(MONTHS, tmp_path / "dump.txt") == ([("", "dump.txt")], [])
+
+
+def test_a_refused_file_and_an_empty_folder_are_problems(tmp_path: Path) -> None:
+    put(tmp_path, "RC_2023-08.zst", "RC_2023-12.zst")
+    (tmp_path / "empty").mkdir()
+    files, problems = find(MONTHS, tmp_path, tmp_path / "empty")
+    assert files == [("", "RC_2023-12.zst")]
+    assert [(Path(p.path).name, p.skipped, p.reason) for p in problems] == [
+        ("empty", True, Reason.UNREADABLE_FILE),
+        ("RC_2023-08.zst", True, Reason.UNUSABLE_MONTH),
+    ]
+    assert ".zst, .json" in problems[0].message
+
+
+@pytest.mark.parametrize("spec", ["", "forum.example.org", "forum.example.org/topics/1.json"])
+def test_the_site_is_the_nearest_folder_with_a_host_name(tmp_path: Path, spec: str) -> None:
+    put(tmp_path, "Forum.Example.org/topics/1.json")
+    os.rename(tmp_path / "Forum.Example.org", tmp_path / "forum.example.org")  # noqa: PTH104
+    assert find(HOSTS, tmp_path / spec) == ([("forum.example.org", "1.json")], [])
+
+
+def test_a_folder_without_a_host_name_is_read_and_noted(tmp_path: Path) -> None:
+    put(tmp_path, "topics/1.json")
+    files, problems = find(HOSTS, tmp_path / "topics")
+    assert files == [("topics", "1.json")]
+    assert [p.skipped for p in problems] == [False]
+    assert "host name" in problems[0].message
+
+
+def test_a_relative_path_is_understood_as_well(tmp_path: Path, monkeypatch) -> None:
+    put(tmp_path, "forum.example.org/1.json")
+    monkeypatch.chdir(tmp_path / "forum.example.org")
+    assert find(HOSTS, "1.json") == ([("forum.example.org", "1.json")], [])

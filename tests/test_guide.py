@@ -1,0 +1,157 @@
+"""docs/adding_a_forum.md: its example runs, and its tables name what exists."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas.audit import Reason, Rejected
+from schemas.post import Post, RemovedAs, Thread
+from transforms.assemble import assemble_threads
+from transforms.coders import StructCoder
+from transforms.filter import FilterRules, filter_thread
+from transforms.forum_files import ForumFile, ReadRules, Source
+from transforms.pairs import decide_pairs, preset
+
+ROOT = Path(__file__).parents[1]
+GUIDE = (ROOT / "docs" / "adding_a_forum.md").read_text(encoding="utf-8")
+SOURCES_PAGE = (ROOT / "docs" / "sources.md").read_text(encoding="utf-8")
+ROWS = re.findall(r"```json\n(.*?)```", GUIDE, flags=re.DOTALL)[0].rstrip("\n")
+CODE = re.findall(r"```python\n(.*?)```", GUIDE, flags=re.DOTALL)[0]
+HOST = "toy.example"
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+    path = tmp_path_factory.mktemp("guide") / "toy_of_the_guide.py"
+    path.write_text(CODE, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    yield module.TOY
+    del sys.modules[path.stem]
+
+
+def read(toy: Source, folder: Path, content: bytes, **rules: Any) -> list[Any]:
+    path = folder / "messages.jsonl"
+    path.write_bytes(content)
+    file = ForumFile(kind=toy.kind, site=HOST, path=str(path), size=len(content))
+    return list(toy.read(file, ReadRules(**rules)))
+
+
+def threads(posts: list[Post], reply_depth: int) -> list[Thread]:
+    """What assembly and filter leave of ``posts``."""
+    assembled = [
+        outcome.thread
+        for outcome in assemble_threads(posts, {}, reply_depth=reply_depth)
+        if outcome.thread is not None
+    ]
+    filtered = [filter_thread(thread, FilterRules()).thread for thread in assembled]
+    return [thread for thread in filtered if thread is not None]
+
+
+def test_the_example_reads_what_the_guide_says(toy: Source, tmp_path: Path) -> None:
+    items = read(toy, tmp_path, ROWS.encode(), licenses={"toy": "CC-BY-4.0"})
+    posts = {item.id: item for item in items if isinstance(item, Post)}
+    assert list(posts) == [f"{HOST}:{number}" for number in range(1, 6)]
+    assert {post.thread_id for post in posts.values()} == {f"{HOST}:1"}
+    assert [post.parent_id for post in posts.values()] == [None, None, None, f"{HOST}:2", None]
+    assert [post.score for post in posts.values()] == [4, 8, -1, 1, -2]
+    assert {post.license for post in posts.values()} == {"CC-BY-4.0"}
+    first, third, gone = posts[f"{HOST}:1"], posts[f"{HOST}:3"], posts[f"{HOST}:5"]
+    assert first.is_prompt and first.title and first.created_at == 1_714_557_600_000
+    assert third.created_at == 1_714_629_600_000  # its offset of two hours is taken off
+    assert (third.author_id, third.author) == (None, "")
+    assert gone.removed_as is RemovedAs.DELETED and gone.text == ""
+    rejected = [item for item in items if isinstance(item, Rejected)]
+    assert [(item.record, item.reason, item.id) for item in rejected] == [
+        ("post", Reason.BAD_VALUE, f"{HOST}:6"),
+        ("post", Reason.MALFORMED_ROW, "messages.jsonl:7"),
+        ("file", Reason.TRUNCATED_FILE, "messages.jsonl"),
+    ]
+    assert "seven lines" in GUIDE.lower() and ROWS.count("\n") + 1 == 7
+
+
+def test_the_example_gives_the_pair_the_guide_says(toy: Source, tmp_path: Path) -> None:
+    posts = [item for item in read(toy, tmp_path, ROWS.encode()) if isinstance(item, Post)]
+    [thread] = threads(posts, reply_depth=1)
+    [decision], _ = decide_pairs(thread, preset("all"))
+    assert thread.responses[decision.chosen].id == f"{HOST}:2"
+    assert thread.responses[decision.rejected].id == f"{HOST}:3"
+
+
+def test_rows_of_the_example_survive_the_coder(toy: Source, tmp_path: Path) -> None:
+    # Bounds of the row type are what keeps numbers inside 64 bits.
+    huge = re.sub(r'"up": \d+', f'"up": {10**30}', ROWS).encode()
+    coder = StructCoder(Post)
+    for content in (ROWS.encode(), huge):
+        for item in read(toy, tmp_path, content):
+            if isinstance(item, Post):
+                assert coder.decode(coder.encode(item)) == item
+    assert not any(isinstance(item, Post) for item in read(toy, tmp_path, huge))
+
+
+def test_the_example_takes_any_cut(toy: Source, tmp_path: Path) -> None:
+    content = ROWS.encode()
+    for end in range(0, len(content), 7):
+        items = read(toy, tmp_path, content[:end])
+        records = sum(isinstance(item, Post) or item.record == "post" for item in items)
+        assert records == len(content[:end].split(b"\n")) - content[:end].endswith(b"\n") - (
+            not end
+        )
+
+
+def test_the_table_of_fields_names_every_field_and_no_other() -> None:
+    table = GUIDE.split("## 3.")[1].split("## 4.")[0]
+    named = set()
+    for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE):
+        named |= set(re.findall(r"`(\w+)`", row))
+    assert named == set(Post.__struct_fields__)
+
+
+def test_reasons_and_files_that_the_guide_names_exist() -> None:
+    table = GUIDE.split("## 5.")[1].split("## 6.")[0]
+    rows = re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE)
+    names = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert names and all(hasattr(Reason, name) for name in names)
+    for path in re.findall(r"`((?:transforms|tests|schemas|docs)/\w+\.\w+)`", GUIDE):
+        assert (ROOT / path).exists() or path == "transforms/toy.py", path
+
+
+def test_every_kind_of_input_has_a_section() -> None:
+    from pipeline.recipe import KINDS
+
+    assert re.findall(r"^## ([a-z]\w*)$", SOURCES_PAGE, flags=re.MULTILINE) == list(KINDS)
+    table = SOURCES_PAGE.split("## For all")[0]
+    assert re.findall(r"^\| \[`(\w+)`\]\(#(\w+)\)", table, flags=re.MULTILINE) == [
+        (kind, kind) for kind in KINDS
+    ]
+
+
+def test_reasons_of_the_sources_page_exist() -> None:
+    table = SOURCES_PAGE.split("### What is left out")[1].split("###")[0]
+    named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
+    assert len(named) > 5
+    assert {*named, "unusable_month", "undated_votes", "orphan_response"} <= set(Reason)
+
+
+@pytest.mark.parametrize("page", [GUIDE, SOURCES_PAGE])
+def test_options_and_commands_exist(page: str) -> None:
+    from pipeline.cli import make_parser
+
+    [commands] = [action for action in make_parser()._actions if isinstance(action.choices, dict)]
+    assert isinstance(commands.choices, dict)
+    flags = {
+        flag
+        for command in commands.choices.values()
+        for action in command._actions
+        for flag in action.option_strings
+    }
+    assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", page)) <= flags
+    assert set(re.findall(r"forumprefs ([a-z][a-z-]*)", page)) <= commands.choices.keys()
