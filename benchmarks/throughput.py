@@ -38,6 +38,7 @@ from transforms.filter import filter_thread
 from transforms.language import label_threads, load_identifier
 from transforms.minhash import shingle_hashes
 from transforms.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.shards import place_of
 from transforms.split import split_of
 from transforms.stackexchange_rows import (
     CLOSED_AS,
@@ -49,7 +50,7 @@ from transforms.stackexchange_rows import (
 )
 from transforms.text import thread_to_markdown
 from transforms.verdicts import Candidate, Verdict, apply_verdicts, verify_cluster
-from transforms.write import place_of, row_groups
+from transforms.write import row_groups
 from transforms.xml_rows import open_input, read_rows
 
 BATCH = 256
