@@ -9,7 +9,9 @@ BIN := $(VENV)/bin
 .PHONY: demo test check format clean
 
 demo: $(VENV)/core.stamp
-	$(BIN)/forumprefs curate --input stackexchange=samples --output out/demo --overwrite
+	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
+		--input discourse=samples/discourse --input lemmy=samples/lemmy \
+		--input threads=samples/threads --output out/demo --overwrite
 	@echo
 	$(BIN)/forumprefs inspect out/demo --limit 1
 	@echo

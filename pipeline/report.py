@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.terminal import printable
+from schemas.audit import Reason
 from schemas.manifest import Manifest
 from transforms.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
 
@@ -124,14 +125,29 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
 def notes(manifest: Manifest) -> list[str]:
     """Lines about inputs that were not used, or only in part."""
     lines = []
+    broken = 0
     for key, amount in manifest.accounting.other_records.items():
         if key.startswith("rejected:"):
             _, record, _, reason = key.split(":")
             if record != "file":
                 lines.append(f"rejected: {amount:,} {record} records, {reason}")
+            elif reason == Reason.TRUNCATED_FILE:
+                lines.append(f"{amount:,} input files break off; what came before is used")
+            else:
+                broken += amount
+    # Files that were left out from the start are named below; these failed when they were read.
+    broken -= sum(not item.used for item in manifest.inputs)
+    if broken > 0:
+        lines.append(f"{broken:,} input files cannot be used; the rejected table names them")
     for item in manifest.inputs:
         if item.note:
             what = "note" if item.used else "not used"
             name = f"{item.site}/{item.name}" if item.site else item.name
             lines.append(f"{what}: {printable(name)}: {printable(item.note)}")
+    if manifest.not_publishable_because:
+        names = [reason.partition(":")[0] for reason in manifest.not_publishable_because]
+        lines.append(
+            f"not to be published: no licence is known for texts of {printable(', '.join(names))}; "
+            "see --ids-only and --license"
+        )
     return lines
