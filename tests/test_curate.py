@@ -455,8 +455,10 @@ def test_datasets_reads_it(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_the_funnel_is_printed(tmp_path: Path, capsys) -> None:
-    given = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "out")]
-    assert main(["curate", *given]) == 0
+    demo = re.findall(r"--input (\w+)=(\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert len(demo) == 5
+    inputs = [part for kind, path in demo for part in ("--input", f"{kind}={ROOT / path}")]
+    assert main(["curate", *inputs, "--output", str(tmp_path / "out")]) == 0
     printed = capsys.readouterr().out
     balance = next(line for line in printed.splitlines() if "posts read =" in line)
     assert balance in (ROOT / "README.md").read_text(encoding="utf-8"), "README shows this run"

@@ -324,6 +324,7 @@ def test_each_rule_has_its_reason(
         ({"edited_at": 5}, {"drop_edited": True}, Reason.EDITED),
         ({"edited_at": 5}, {"drop_edited_prompts": True}, Reason.EDITED),
         ({"author_id": None}, {"drop_deleted_authors": True}, Reason.DELETED_AUTHOR),
+        ({"is_link": True}, {"drop_links": True}, Reason.LINK_POST),
         ({"by_staff": True}, {"drop_staff": True}, Reason.STAFF),
         ({"created_at": day(9)}, {"created_before": day(9)}, Reason.TOO_NEW),
     ],
