@@ -156,10 +156,14 @@ def _title(row: dict[str, Any], side: str) -> Text:
 
 
 def _body(row: dict[str, Any], side: str, raw: bool) -> RenderableType:
-    author = printable(row[f"{side}_author"]) or "deleted account"
+    author = printable(row[f"{side}_author"]) or "unknown or deleted account"
     created: datetime = row[f"{side}_created_at"]
+    # 0 is how a source without dates is written down.
+    date = f"{created:%Y-%m-%d %H:%M}" if created.timestamp() else "date unknown"
+    if side not in row:
+        return Text(f"by {author}, {date}; no text, see forumprefs hydrate", style="dim")
     clean = printable(row[side])
     return Group(
-        Text(f"by {author}, {created:%Y-%m-%d %H:%M}", style="dim"),
+        Text(f"by {author}, {date}", style="dim"),
         Text(clean) if raw else Markdown(clean, hyperlinks=False),
     )

@@ -22,6 +22,7 @@ from transforms.forum_files import ReadRules
 from transforms.language import LanguageRules
 from transforms.minhash import MinHashRules
 from transforms.pairs import PRESETS, PairingRules, VoteMode, preset
+from transforms.preference_formats import COLUMNS
 from transforms.sources import SOURCES
 from transforms.write import DEFAULT_SHARD_BYTES
 
@@ -228,6 +229,12 @@ def _check(recipe: Recipe) -> None:
                 f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(KINDS)}"
             )
     read_rules(recipe)
+    unknown = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
+    if unknown:
+        raise RecipeError(
+            f"pairs_columns: no column of ours is called {unknown[0]!r}; choose from "
+            f"{', '.join(sorted(COLUMNS))}, and write OURS=THEIRS"
+        )
 
 
 STACKEXCHANGE = "stackexchange"

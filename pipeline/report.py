@@ -132,7 +132,11 @@ def notes(manifest: Manifest) -> list[str]:
             if record != "file":
                 lines.append(f"rejected: {amount:,} {record} records, {reason}")
             elif reason == Reason.TRUNCATED_FILE:
-                lines.append(f"{amount:,} input files break off; what came before is used")
+                files = "file breaks" if amount == 1 else "files break"
+                lines.append(
+                    f"{amount:,} input {files} off; what came before is used "
+                    "(the rejected table, reason truncated_file, names each)"
+                )
             else:
                 broken += amount
     # Files that were left out from the start are named below; these failed when they were read.

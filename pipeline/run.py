@@ -174,6 +174,14 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     if not inputs.sites and not inputs.forum_files:
         reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
         raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    named = {name for file in inputs.forum_files for name in (file.site, file.kind)}
+    for name in recipes.read_rules(options.recipe).licenses:
+        # The sites of preference sets are known only when they are read.
+        if name not in named and not ("pairs" in named and "/" in name):
+            raise UsageError(
+                f"--license {name}=…: no input is of this site or kind; there are "
+                f"{', '.join(sorted(filter(None, named))) or 'none that need one'}"
+            )
     if recipes.pairing_rules(options.recipe).mode is VoteMode.COMMON_WINDOW:
         without = [site.name for site in inputs.sites if "Votes" not in site.tables]
         if without:

@@ -264,3 +264,20 @@ def test_undated_sources_refuse_the_common_window(reddit: Path, tmp_path: Path, 
     arguments = ["--input", f"reddit={reddit}", "--votes", "common_window"]
     assert curate(output, *arguments) == EXIT_USAGE
     assert "reddit" in capsys.readouterr().err
+
+
+def test_a_licence_for_nothing_and_an_unknown_column_are_slips(
+    reddit: Path, tmp_path: Path, capsys
+) -> None:
+    given = ["--input", f"reddit={reddit}"]
+    assert curate(tmp_path / "a", *given, "--license", "redit=CC0-1.0") == EXIT_USAGE
+    assert "there are reddit" in capsys.readouterr().err.replace("\n", " ")
+    assert curate(tmp_path / "b", *given, "--pairs-columns", "choosen=better") == EXIT_USAGE
+    assert "choosen" in capsys.readouterr().err
+
+
+def test_ids_can_be_inspected(reddit: Path, tmp_path: Path, capsys) -> None:
+    output = tmp_path / "ids"
+    assert curate(output, "--input", f"reddit={reddit}", "--ids-only") == 0
+    assert main(["inspect", str(output), "--limit", "1"]) == 0
+    assert "hydrate" in capsys.readouterr().out

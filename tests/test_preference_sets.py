@@ -138,7 +138,7 @@ def test_turns_before_a_response_are_one_text(tmp_path: Path, row: dict[str, Any
     [
         ({"prompt": "How?", "chosen": "so"}, Reason.MISSING_FIELD, "rejected is missing"),
         ({"chosen": "so", "rejected": "no"}, Reason.MISSING_FIELD, "there is no prompt"),
-        ({"better": "so"}, Reason.MISSING_FIELD, "the columns of no known form"),
+        ({"better": "so"}, Reason.MISSING_FIELD, "among its columns better; name yours"),
         ({"prompt": "How?", "chosen": "so", "rejected": "so"}, Reason.BAD_VALUE, "the same text"),
         ({"prompt": 5, "chosen": "so", "rejected": "no"}, Reason.BAD_VALUE, "prompt is 5"),
         ({"prompt": "How?", "chosen": [], "rejected": "no"}, Reason.BAD_VALUE, "chosen is empty"),

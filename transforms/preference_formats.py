@@ -255,7 +255,11 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
         row["thread_id"] = row.get("qid")
     if row.get("chosen") is None and row.get("rejected") is None:
         known = ", ".join(sorted(COLUMNS & row.keys() - {name for name, _ in _ALIASES})) or "none"
-        detail = f"it has the columns of no known form (of those that are known: {known})"
+        found = ", ".join(sorted(str(name) for name in row if row[name] is not None)[:12])
+        detail = (
+            f"no chosen and rejected text among its columns {found:.200}; name yours with "
+            f"--pairs-columns chosen=THEIRS,rejected=THEIRS (known here: {known})"
+        )
         raise SetRowError(Reason.MISSING_FIELD, detail)
     prompt_turns, chosen, rejected = split_dialogue(
         row.get("prompt"), row.get("chosen"), row.get("rejected")
