@@ -258,7 +258,8 @@ def _mapping(option: str, entries: tuple[str, ...]) -> dict[str, str]:
         name, _, value = entry.partition("=")
         if not name.strip() or not value.strip():
             raise RecipeError(f"{option}: {entry!r} is not NAME=VALUE")
-        mapping[name.strip()] = value.strip()
+        if mapping.setdefault(name.strip(), value.strip()) != value.strip():
+            raise RecipeError(f"{option}: {name.strip()!r} is given twice, with different values")
     return mapping
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from pipeline.options import UsageError
 from transforms.takedown import link_key
 
-_ID = re.compile(r"^[^\s:]+:(?!//)\S+$")
+_ID = re.compile(r"^[^\s:]+:(?!//)\S(?:.*\S)?$")
 _LINK = re.compile(
     r"^https?://(?P<site>[^/\s]+)/(?P<kind>questions|q|a|users)/(?P<id>-?\d+)"
     r"(?:/[^/?#\s]*)?(?:/(?P<answer>\d+))?/?(?:\?[^#\s]*)?(?:#(?P<anchor>\S*))?$"
@@ -46,7 +46,7 @@ def parse_entry(entry: str) -> set[str]:
     link = link_key(entry)
     if link is None:
         return set()
-    names = {link}
+    names = {link, link_key(entry.partition("?")[0]) or link} if "#" not in entry else {link}
     # Links to StackExchange come in several forms, with and without the title.
     found = _LINK.match(entry)
     if found is not None:

@@ -16,6 +16,9 @@ class PostFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     """
 
     id: Annotated[str, doc("id of the post")]
+    thread_id: Annotated[
+        str | None, doc("thread of the post it is about; None: the post has one thread only")
+    ] = None
     up_days: Annotated[tuple[int, ...], doc("UTC day numbers of upvotes, any order")] = ()
     down_days: Annotated[tuple[int, ...], doc("UTC day numbers of downvotes, any order")] = ()
     accepted_day: Annotated[int | None, doc("UTC day number of the acceptance")] = None

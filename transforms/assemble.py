@@ -44,6 +44,8 @@ def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> 
     flags = 0
     preferred: set[str] = set(post.preferred_to or ())
     for fact in facts:
+        if fact.thread_id not in (None, post.thread_id):
+            continue  # about a copy in another thread, which may be in any partition
         ups += fact.up_days
         downs += fact.down_days
         flags += fact.flags

@@ -58,8 +58,9 @@ def _expand_local(spec: str, source: Source) -> Iterator[tuple[str, int]]:
                 for name in sorted(names):
                     if name.lower().endswith(source.suffixes) and name != PREPARE_RECORD:
                         file = Path(folder) / name
-                        yield str(file), file.stat().st_size
-        else:
+                        if file.is_file():  # not a link to nowhere
+                            yield str(file), file.stat().st_size
+        elif path.is_file():
             # A file that was named outright is read whatever its name ends in.
             yield str(path), path.stat().st_size
 

@@ -134,7 +134,9 @@ def _answer(answer: Row, answer_id: str, site: str, common: dict[str, Any]) -> P
         accepted=accepted,
         author=values.text(answer.get("author") or ""),
         author_id=None if author is None else f"{site}:u{values.key(author)}",
-        author_url=answer.get("author_profile") and values.text(answer["author_profile"]),
+        author_url=None
+        if not answer.get("author_profile")
+        else values.text(answer["author_profile"]),
         **common,
     )
 

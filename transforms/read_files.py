@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 
 from schemas.audit import Rejected, Stage
@@ -91,7 +92,8 @@ class _Read(beam.DoFn):
                 yield beam.pvalue.TaggedOutput("rejected", item)
             elif isinstance(item, ThreadFacts):
                 partition = thread_partition(item.thread_id, self._partitions)
-                for found in self._facts.add(partition, item.facts, FACT_BYTES):
+                facts = msgspec.structs.replace(item.facts, thread_id=item.thread_id)
+                for found in self._facts.add(partition, facts, FACT_BYTES):
                     yield beam.pvalue.TaggedOutput("facts", found)
             else:
                 links.append((hash63(item.thread_id), hash63(item.other_thread_id)))

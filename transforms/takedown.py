@@ -5,15 +5,15 @@ from typing import Final
 
 from schemas.post import Post
 
-_LINK: Final = re.compile(
-    r"^https?://(?:www\.)?([^/\s?#]+)(/[^\s?#]*)?(?:[?#]\S*)?$", re.IGNORECASE
-)
+_LINK: Final = re.compile(r"^https?://(?:www\.)?([^/\s?#]+)(/[^\s?#]*)?([?#]\S*)?$", re.IGNORECASE)
 
 
 def link_key(link: str) -> str | None:
-    """Return a link without what does not matter: scheme, www, query, case; None: not a link."""
+    """Return a link without what does not matter: scheme, www, case; None: not a link."""
     match = _LINK.match(link)
-    return f"//{match[1]}{match[2] or ''}".rstrip("/").lower() if match else None
+    if match is None:
+        return None
+    return f"//{match[1]}{(match[2] or '').rstrip('/')}{match[3] or ''}".lower()
 
 
 def is_taken_down(post: Post, takedown: frozenset[str]) -> bool:
