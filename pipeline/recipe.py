@@ -253,7 +253,7 @@ def read_rules(recipe: Recipe) -> ReadRules:
 
 def _mapping(option: str, entries: tuple[str, ...]) -> dict[str, str]:
     """Parse ``NAME=VALUE`` entries."""
-    mapping = {}
+    mapping: dict[str, str] = {}
     for entry in entries:
         name, _, value = entry.partition("=")
         if not name.strip() or not value.strip():
