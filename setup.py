@@ -41,13 +41,29 @@ REQUIRES = [
 EXTRAS = {
     # Publishing to the Hugging Face Hub, and its check of card metadata.
     "hub": ["huggingface_hub>=2,<3"],
-    # Reward-model training; pinned so that a CPU build can be used where there is one.
-    "train": ["torch==2.13.0"],
+    "train": [
+        # Tensors, gradients, FSDP2 and varlen attention; pinned so that a CPU build can be used
+        # where there is one.
+        "torch==2.13.0",
+        # The backbones, and AttentionInterface, by which they compute our layouts unmodified.
+        "transformers>=5.17,<6",
+        # Fast tokenizers; also what transformers uses.
+        "tokenizers>=0.22,<1",
+        # The weights' file format.
+        "safetensors>=0.6,<1",
+        # Model files in transformers' sharding; names and versions on the Hub.
+        "huggingface_hub>=1.30,<3",
+        # Event files that people already look at.
+        "tensorboard>=2.18,<3",
+        # Plots of scaling fits.
+        "matplotlib>=3.9,<4",
+    ],
 }
 # The library that benchmarks/html_to_markdown.py compares with.
 EXTRAS["bench"] = ["html-to-markdown>=3,<4"]
 EXTRAS["test"] = [
     *EXTRAS["hub"],
+    *EXTRAS["train"],
     "pytest>=8,<10",
     # Tests in two processes.
     "pytest-xdist>=3,<4",
@@ -73,5 +89,9 @@ setup(
     packages=["schemas", "transforms", "pipeline", "dags", "training"],
     install_requires=REQUIRES,
     extras_require=EXTRAS,
-    entry_points={"console_scripts": ["forumprefs = pipeline.cli:main"]},
+    entry_points={
+        "console_scripts": ["forumprefs = pipeline.cli:main"],
+        # Commands of other floors; the command line may not import them.
+        "forumprefs.commands": ["training = training.commands:add_commands"],
+    },
 )

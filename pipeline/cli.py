@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 
 from rich.console import Console
@@ -118,6 +118,8 @@ def make_parser() -> argparse.ArgumentParser:
         )
         add_arguments(added)
         added.set_defaults(command=command, name=name)
+    for entry in sorted(entry_points(group="forumprefs.commands"), key=lambda found: found.name):
+        entry.load()(commands)
     return parser
 
 

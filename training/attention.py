@@ -1,0 +1,161 @@
+"""Attention over many sequences laid end to end, for any unmodified transformers backbone.
+
+A *segment* is a run of query tokens with the keys it may see. In the packed layout a sequence is
+a segment and its keys are its own tokens. In the shared layout a prompt is a segment, and so is
+each response, whose keys are the prompt's tokens and then its own: keys are gathered, so every
+response sees the prompt although that was encoded once. In both, query i of a segment with q
+queries and k keys sees the first k − q + i + 1 keys: the causal mask aligned at its end.
+"""
+
+import inspect
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+try:
+    from torch.nn.attention import varlen
+except ImportError:  # a torch without it still has the loop below
+    varlen = None  # type: ignore[assignment]
+
+NAME = "forumprefs_segments"
+"""Name under which transformers knows this attention."""
+
+
+class Segments(NamedTuple):
+    """n segments over T query tokens and K gathered keys."""
+
+    query_starts: Tensor
+    """int32 [n + 1]: where each segment's queries begin; the last entry is T."""
+    key_starts: Tensor
+    """int32 [n + 1]: where each segment's keys begin among the gathered ones; the last is K."""
+    key_index: Tensor | None
+    """int64 [K]: token of each gathered key; None: the tokens themselves, K = T."""
+    longest: int
+    """No segment has more queries or keys; rounded up, so that compiled code is reused."""
+    spans: tuple[tuple[int, int, int, int], ...]
+    """(query begin, end, key begin, end) of each segment, for the loop on a CPU."""
+
+    def to(self, device: torch.device) -> "Segments":
+        """Copy to a device."""
+        return self._replace(
+            query_starts=self.query_starts.to(device, non_blocking=True),
+            key_starts=self.key_starts.to(device, non_blocking=True),
+            key_index=None
+            if self.key_index is None
+            else self.key_index.to(device, non_blocking=True),
+        )
+
+
+def segment_attention(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    segments: Segments | None = None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that transformers calls in every layer.
+
+    Args:
+        query: [1, heads, T, d].
+        key, value: [1, key heads, T, d]; key heads divide heads.
+        segments: which keys each query sees.
+        sliding_window: keys a query sees at most, itself included.
+
+    Returns [1, T, heads, d] and None for the attention weights. Raises ValueError for what it
+    does not compute.
+    """
+    if segments is None:
+        raise ValueError(f"{NAME} needs the keyword argument segments")
+    if dropout or others.get("softcap") is not None or others.get("s_aux") is not None:
+        raise ValueError(
+            "this backbone's attention has dropout, soft capping or sinks, which packed layouts do "
+            "not compute; use model.layout=padded"
+        )
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    if segments.key_index is not None:
+        key, value = key[segments.key_index], value[segments.key_index]
+    if query.is_cuda and varlen is not None and query.dtype in (torch.bfloat16, torch.float16):
+        left = -1 if sliding_window is None else sliding_window - 1
+        gqa: Any = {} if key.shape[1] == query.shape[1] else _GQA
+        output: Any = varlen.varlen_attn(
+            query.contiguous(),
+            key.contiguous(),
+            value.contiguous(),
+            segments.query_starts,
+            segments.key_starts,
+            segments.longest,
+            segments.longest,
+            scale=scaling,
+            window_size=(left, 0),
+            **gqa,
+        )
+    else:
+        output = loop_attention(
+            query, key, value, segments, scaling=scaling, sliding_window=sliding_window
+        )
+    return output.unsqueeze(0), None
+
+
+# Newer releases ask for it; older ones take fewer key heads as they are.
+_GQA = (
+    {"enable_gqa": True}
+    if varlen is not None and "enable_gqa" in inspect.signature(varlen.varlen_attn).parameters
+    else {}
+)
+
+
+def loop_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    segments: Segments,
+    *,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+) -> Tensor:
+    """The same, one segment after the other: on a CPU, and as the reference in tests.
+
+    Shapes: query [T, heads, d], key and value [K, key heads, d] → [T, heads, d].
+    """
+    outputs = []
+    for q0, q1, k0, k1 in segments.spans:
+        queries, keys = q1 - q0, k1 - k0
+        mask = None
+        if queries != keys or sliding_window is not None:
+            mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device)
+            mask = mask.tril(keys - queries)
+            if sliding_window is not None:
+                mask = mask.triu(keys - queries - sliding_window + 1)
+        outputs.append(
+            functional.scaled_dot_product_attention(
+                query[q0:q1].transpose(0, 1).unsqueeze(0),
+                key[k0:k1].transpose(0, 1).unsqueeze(0),
+                value[k0:k1].transpose(0, 1).unsqueeze(0),
+                attn_mask=mask,
+                is_causal=mask is None,
+                scale=scaling,
+                enable_gqa=key.shape[1] != query.shape[1],
+            )[0].transpose(0, 1)
+        )
+    return torch.cat(outputs)
+
+
+def register() -> None:
+    """Make transformers know :func:`segment_attention` under :data:`NAME`."""
+    from transformers import AttentionInterface
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(NAME, segment_attention)
+    AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """The segments say it all."""

@@ -1,0 +1,156 @@
+"""The commands ``forumprefs train`` and ``forumprefs scaling``; torch is loaded when one runs.
+
+setup.py names :func:`add_commands` under the entry points ``forumprefs.commands``, by which the
+command line finds it.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from training.config import ConfigError, load_config, options
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+EPILOG = """\
+examples:
+  forumprefs train --dataset out/beer --model Qwen/Qwen2.5-0.5B --output runs/beer
+  forumprefs train --dataset org/name@v1.2.0 --model models/small --output runs/one \\
+      --config train.toml --set optim.lr=1e-5 --set data.max_length=1024
+  torchrun --nproc-per-node 8 -m training.train --dataset out/mix --model … --output runs/mix
+  forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
+  forumprefs train … --output runs/beer --resume           # go on after a stop, exactly
+
+A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
+metrics.jsonl, tensorboard/, config.json and, once it is finished, summary.json.
+SIGTERM saves a checkpoint and exits 0.
+exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 wrong use, 130 interrupted
+
+settings (--set section.name=value, or a table in --config):
+"""
+
+
+def add_commands(commands: Any) -> None:
+    """Add this floor's commands to the parsers of ``forumprefs``."""
+    parser = commands.add_parser(
+        "train",
+        help="pretrain a reward model on a dataset",
+        description="Pretrain a reward model on a dataset folder or a version on the Hub, or "
+        "fine-tune one.",
+        epilog=EPILOG + settings_help(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_train_arguments(parser)
+    parser.set_defaults(command=_train, name="train")
+
+
+def add_train_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs train``."""
+    parser.add_argument(
+        "--dataset",
+        required=True,
+        metavar="WHERE",
+        help="dataset folder, its URL, or org/name@version on the Hub",
+    )
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="PATH_OR_ID",
+        help="backbone or reward model: a folder, or a name on the Hub",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="run folder to write")
+    parser.add_argument("--config", metavar="FILE", help="settings as TOML or JSON")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, over those of --config; may be repeated",
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume", action="store_true", help="go on from the newest checkpoint in --output"
+    )
+    existing.add_argument(
+        "--overwrite", action="store_true", help="remove the run in --output and start anew"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
+
+
+def settings_help() -> str:
+    """List every setting with its default, as text."""
+    lines = []
+    section = ""
+    for group, name, default, text in options():
+        if group != section:
+            lines.append(f"  [{group}]")
+            section = group
+        shown = (
+            "null"
+            if default is None
+            else str(default).lower()
+            if isinstance(default, bool)
+            else default
+        )
+        lines.append(f"    {name} = {shown}")
+        if text:
+            lines.append(f"        {text}")
+    return "\n".join(lines).replace("%", "%%")
+
+
+def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
+    try:
+        config = load_config(namespace.config, namespace.set)
+    except ConfigError as error:
+        return _refuse(error)
+    try:
+        from training.dataset import DatasetError
+        from training.optimizer import DivergedError
+        from training.run import TrainOptions
+        from training.template import TemplateError
+        from training.train import train
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")
+    on_existing = "resume" if namespace.resume else "overwrite" if namespace.overwrite else "refuse"
+    try:
+        return train(
+            TrainOptions(
+                dataset=namespace.dataset,
+                model=namespace.model,
+                output=Path(namespace.output),
+                config=config,
+                on_existing=on_existing,  # type: ignore[arg-type]
+                device=namespace.device,
+                quiet=namespace.quiet,
+            )
+        )
+    except (ConfigError, DatasetError, TemplateError) as error:
+        return _refuse(error)
+    except DivergedError as error:
+        print(f"forumprefs train: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        print(
+            "forumprefs train: interrupted; --resume goes on from the last checkpoint",
+            file=sys.stderr,
+        )
+        return 130
+
+
+def _refuse(why: object) -> int:
+    print(f"forumprefs train: {why}", file=sys.stderr)
+    return EXIT_USAGE
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one of this floor's commands by itself, as torchrun does."""
+    parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
+    add_commands(parser.add_subparsers(title="commands", metavar="COMMAND", required=True))
+    namespace = parser.parse_args(arguments)
+    code: int = namespace.command(namespace, [])
+    return code

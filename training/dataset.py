@@ -1,0 +1,272 @@
+"""Reads the pairs of a dataset version, row group by row group, from disk or the Hub.
+
+Nothing is downloaded whole: a footer per shard when the dataset is opened, then the columns
+below of the row groups that a step needs.
+"""
+
+import hashlib
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
+
+COLUMNS = (
+    "split",
+    "site",
+    "thread_id",
+    "prompt",
+    "chosen",
+    "rejected",
+    "margin",
+    "confidence",
+    "chosen_created_at",
+    "rejected_created_at",
+)
+"""What training and validation read of a pair."""
+
+_HUB_VERSION = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+)@([\w./-]+)", re.ASCII)
+_READ_BYTES = 1 << 22
+
+
+class DatasetError(Exception):
+    """A dataset that cannot be trained on; the message names the file and the way out."""
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """Rows of the shards, by column; n of each."""
+
+    site: list[str]
+    thread_id: list[str]
+    prompt: list[str]
+    chosen: list[str]
+    rejected: list[str]
+    margin: npt.NDArray[np.float64]
+    confidence: npt.NDArray[np.float64]
+    chosen_created_at: npt.NDArray[np.int64]
+    """Milliseconds since 1970, UTC."""
+    rejected_created_at: npt.NDArray[np.int64]
+    prompt_pairs: npt.NDArray[np.int64]
+    """Pairs that the row's prompt has in the split."""
+
+    def __len__(self) -> int:
+        return len(self.prompt)
+
+    @property
+    def prompts(self) -> list[tuple[str, str]]:
+        """(thread, prompt) of each row: neighbours with equal entries share their prompt."""
+        return list(zip(self.thread_id, self.prompt, strict=True))
+
+    def take(self, order: Sequence[int]) -> "PairRows":
+        """Rows in another order."""
+        index = np.array(order, dtype=np.int64)
+        columns: list[Any] = [getattr(self, name) for name in self.__dataclass_fields__]
+        taken: list[Any] = [
+            [column[row] for row in order] if isinstance(column, list) else column[index]
+            for column in columns
+        ]
+        return PairRows(*taken)
+
+
+def concatenate(parts: Sequence[PairRows]) -> PairRows:
+    """Put rows behind each other."""
+    columns: list[Any] = []
+    for name in PairRows.__dataclass_fields__:
+        pieces = [getattr(part, name) for part in parts]
+        if isinstance(pieces[0], list):
+            columns.append([value for piece in pieces for value in piece])
+        else:
+            columns.append(np.concatenate(pieces))
+    return PairRows(*columns)
+
+
+class PairDataset:
+    """One split of a dataset version.
+
+    Args:
+        location: a dataset folder, its URL (``gs://…``, ``s3://…``), or a version on the Hub
+            (``org/name@v1.2.0``).
+        split: 'train', 'validation' or 'test'.
+
+    Raises DatasetError when there is no such dataset, its layout is of another release, it holds
+    no texts, or its shards and manifest disagree.
+    """
+
+    def __init__(self, location: str, split: str) -> None:
+        if split not in SPLITS:
+            raise DatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+        self.location = location
+        self.split = split
+        self._files, self._root = _open_location(location)
+        self.manifest_bytes = self._read(MANIFEST_NAME)
+        self.manifest_sha256 = hashlib.sha256(self.manifest_bytes).hexdigest()
+        self.manifest = _decode(self.manifest_bytes, location)
+        self.shards = tuple(
+            shard
+            for shard in self.manifest.shards
+            if shard.table == "data" and shard.split == split
+        )
+        with ThreadPoolExecutor(8) as pool:
+            footers = list(pool.map(self._footer, self.shards))
+        self._groups = [
+            (shard, group)
+            for shard, footer in zip(self.shards, footers, strict=True)
+            for group in range(footer.num_row_groups)
+        ]
+        self.rows = tuple(
+            footer.row_group(group).num_rows
+            for footer in footers
+            for group in range(footer.num_row_groups)
+        )
+        """Rows of each row group, in the order of the manifest."""
+        self.read = lru_cache(maxsize=64)(self._read_row_group)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Forums of the whole dataset, from its manifest, ordered."""
+        return tuple(sorted({entry.site for entry in self.manifest.inputs if entry.site}))
+
+    def verify(self) -> None:
+        """Compare each shard of the split with the manifest; raises DatasetError naming it.
+
+        On the Hub the digest is the one that the Hub itself keeps, so nothing is downloaded.
+        """
+        with ThreadPoolExecutor(4) as pool:
+            for shard, found in zip(self.shards, pool.map(self._digest, self.shards), strict=True):
+                if found != shard.sha256:
+                    raise DatasetError(
+                        f"{self.location}: {shard.path}: sha256 is {found}, the manifest says "
+                        f"{shard.sha256}; fetch or make the dataset again"
+                    )
+
+    def _digest(self, shard: Shard) -> str:
+        path = self._path(shard.path)
+        if self.location_is_hub:
+            entry = self._files.info(path)
+            lfs = entry.get("lfs")
+            if lfs is not None:
+                return str(lfs["sha256"] if "sha256" in lfs else lfs["oid"])
+        digest = hashlib.sha256()
+        with self._files.open(path, "rb") as file:
+            while block := file.read(_READ_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    @property
+    def location_is_hub(self) -> bool:
+        """Whether the dataset lies on the Hugging Face Hub."""
+        return "hf" in _protocols(self._files)
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
+
+    def _read(self, name: str) -> bytes:
+        try:
+            content: bytes = self._files.cat_file(self._path(name))
+        except FileNotFoundError:
+            raise DatasetError(
+                f"{self.location}: no {name} in it; name a folder that forumprefs curate made, or "
+                "org/name@version on the Hub"
+            ) from None
+        return content
+
+    def _footer(self, shard: Shard) -> pq.FileMetaData:
+        try:
+            with self._files.open(self._path(shard.path), "rb") as file:
+                footer = pq.ParquetFile(file).metadata
+        except (FileNotFoundError, pa.ArrowInvalid) as error:
+            raise DatasetError(
+                f"{self.location}: {shard.path}: {error}; fetch or make the dataset again"
+            ) from None
+        if footer.num_rows != shard.rows:
+            raise DatasetError(
+                f"{self.location}: {shard.path} has {footer.num_rows} rows, the manifest says "
+                f"{shard.rows}; fetch or make the dataset again"
+            )
+        missing = set(COLUMNS) - set(footer.schema.to_arrow_schema().names)
+        if missing:
+            raise DatasetError(f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}")
+        return footer
+
+    def _read_row_group(self, number: int) -> PairRows:
+        shard, group = self._groups[number]
+        with self._files.open(self._path(shard.path), "rb") as file:
+            table = pq.ParquetFile(file, pre_buffer=True).read_row_group(
+                group, columns=list(COLUMNS)
+            )
+        strays = set(table["split"].unique().to_pylist()) - {self.split}
+        if strays:
+            raise DatasetError(
+                f"{self.location}: {shard.path}: row group {group} holds rows of the split "
+                f"{strays.pop()!r}"
+            )
+        columns = {
+            name: table[name].to_pylist()
+            for name in ("site", "thread_id", "prompt", "chosen", "rejected")
+        }
+        numbers = {
+            name: table[name].to_numpy().astype(np.float64) for name in ("margin", "confidence")
+        }
+        times = {
+            name: table[name].cast(pa.int64()).to_numpy()
+            for name in ("chosen_created_at", "rejected_created_at")
+        }
+        # A thread is never divided between row groups, so its pairs can be counted here.
+        prompts = list(zip(columns["thread_id"], columns["prompt"], strict=True))
+        counts: dict[tuple[str, str], int] = {}
+        for key in prompts:
+            counts[key] = counts.get(key, 0) + 1
+        pairs = np.array([counts[key] for key in prompts], dtype=np.int64)
+        return PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
+
+
+def _open_location(location: str) -> tuple[Any, str]:
+    if Path(location).exists():
+        return fsspec.filesystem("file"), str(Path(location).resolve())
+    hub = _HUB_VERSION.fullmatch(location)
+    if hub is not None:
+        location = f"hf://datasets/{hub[1]}@{hub[2]}"
+    elif "://" not in location:
+        hint = ""
+        if re.fullmatch(r"[\w.-]+/[\w.-]+", location):
+            hint = f"; for a dataset on the Hub name its version: {location}@v1.0.0"
+        raise DatasetError(f"{location}: no such folder{hint}")
+    try:
+        files, root = fsspec.core.url_to_fs(location)
+    except (ImportError, ValueError) as error:
+        raise DatasetError(f"{location}: {error}") from None
+    return files, str(root).rstrip("/")
+
+
+def _protocols(files: Any) -> tuple[str, ...]:
+    return (files.protocol,) if isinstance(files.protocol, str) else tuple(files.protocol)
+
+
+def _decode(content: bytes, location: str) -> Manifest:
+    try:
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:
+        raise DatasetError(f"{location}: {MANIFEST_NAME}: {error}") from None
+    if manifest.pair_schema_version.split(".")[0] != PAIR_SCHEMA_VERSION.split(".")[0]:
+        raise DatasetError(
+            f"{location}: pair schema {manifest.pair_schema_version}, but this release reads "
+            f"{PAIR_SCHEMA_VERSION}"
+        )
+    if manifest.ids_only:
+        raise DatasetError(
+            f"{location}: holds ids and labels, no texts; fill them in with forumprefs hydrate"
+        )
+    return manifest

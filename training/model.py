@@ -1,0 +1,220 @@
+"""A transformers backbone with a scalar head, and its way to and from disk.
+
+A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassification
+.from_pretrained(folder)`` in another process gives the same scores.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training import attention
+from training.batches import MicroBatch
+from training.config import ConfigError, DataConfig, ModelConfig
+from training.template import (
+    Template,
+    TemplateError,
+    chat_template,
+    choose_template,
+    load_template,
+)
+from training.tokens import PairTokenizer
+
+MAX_FILE_SIZE = "5GB"
+
+
+class RewardModel(nn.Module):
+    """Scores sequences: [S] rewards in fp32 of a :class:`MicroBatch` with S sequences.
+
+    ``hf`` is the unmodified sequence classifier of transformers. A causal one is read at the
+    reward token by indices that we keep ourselves; an encoder computes its own single logit.
+    """
+
+    def __init__(self, hf: Any, layout: str) -> None:
+        super().__init__()
+        self.hf = hf
+        self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
+        if self.is_encoder and layout != "padded":
+            raise ConfigError(
+                f"{type(hf).__name__} reads both directions, so responses cannot share a prompt; "
+                "set model.layout=padded"
+            )
+        attention.register()
+        hf.set_attn_implementation("sdpa" if layout == "padded" else attention.NAME)
+
+    @property
+    def backbone(self) -> Any:
+        """The transformer without its head."""
+        return getattr(self.hf, self.hf.base_model_prefix)
+
+    @property
+    def head(self) -> Any:
+        """The module that makes a scalar; its parameters stay fp32."""
+        return self.hf.classifier if self.is_encoder else self.hf.score
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks: the longest list of modules in the backbone."""
+        lists = [module for module in self.backbone.modules() if isinstance(module, nn.ModuleList)]
+        return max(lists, key=len)
+
+    def forward(self, batch: MicroBatch) -> Tensor:
+        """Return the reward of each sequence, float32 [S]."""
+        if self.is_encoder:
+            logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
+            return logits[:, 0].float()
+        extra = {} if batch.segments is None else {"segments": batch.segments}
+        hidden = self.backbone(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+        # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
+        read = hidden.flatten(0, 1)[batch.last].float()
+        rewards: Tensor = self.head(read)
+        return rewards[:, 0]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to be trained or to score."""
+
+    model: RewardModel
+    tokenizer: Any
+    template: Template
+    tokens: PairTokenizer
+    head_is_new: bool
+
+
+def load_model(
+    path: str, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+) -> Loaded:
+    """Load a backbone, or a reward model, in fp32 on the CPU.
+
+    Args:
+        path: a folder or a name on the Hub; a causal language model, an encoder, or a sequence
+            classifier with one label. A checkpoint of ours brings its template.
+        seed: of a new head.
+
+    Raises ConfigError or TemplateError when the model cannot be a reward model.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+    try:
+        config = AutoConfig.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"--model {path}: encoder-decoder models are not supported")
+    hf, info = AutoModelForSequenceClassification.from_pretrained(
+        path, num_labels=1, dtype=torch.float32, output_loading_info=True
+    )
+    model = RewardModel(hf, model_config.layout)
+    template = load_template(path)
+    if template is None:
+        template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
+    tokenizer.pad_token = template.pad_token
+    if len(tokenizer) > hf.get_input_embeddings().num_embeddings:
+        hf.resize_token_embeddings(len(tokenizer))
+    longest = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and data_config.max_length > longest:
+        raise ConfigError(
+            f"--model {path} reads at most {longest} tokens; set data.max_length={longest} or less"
+        )
+    tokens = PairTokenizer(
+        tokenizer,
+        template,
+        max_length=data_config.max_length,
+        max_prompt_length=data_config.max_prompt_length,
+    )
+    _prepare_config(hf, template, tokens)
+    missing = set(info["missing_keys"])
+    head_is_new = any(name.startswith(("score.", "classifier.")) for name in missing)
+    lost = [name for name in missing if not name.startswith(("score.", "classifier."))]
+    if [name for name in lost if "pooler" not in name]:
+        raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
+    if head_is_new:
+        init_head(model, model_config.head_init_std, seed)
+    _no_dropout(hf)
+    return Loaded(model, tokenizer, template, tokens, head_is_new)
+
+
+def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
+    """Write into the model's config what transformers needs to read the right token."""
+    config = hf.config
+    text_config = config.get_text_config()
+    config.pad_token_id = text_config.pad_token_id = tokens.pad_id
+    config.problem_type = "regression"
+    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
+    config.architectures = [type(hf).__name__]
+    config.dtype = "float32"
+    config.use_cache = False
+    if template.pad_token == template.reward_token:
+        raise TemplateError(
+            f"pad token and reward token are both {template.pad_token!r}: transformers would read "
+            "the token before it"
+        )
+
+
+def init_head(model: RewardModel, std: float | None, seed: int) -> None:
+    """Draw a new head's weights from N(0, std²); std is 1 / (hidden size + 1) by default.
+
+    So small that rewards begin near zero and the loss near log 2, and not zero, so that the
+    backbone learns from the first step.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.head.parameters():
+        with torch.no_grad():
+            if parameter.dim() < 2:
+                parameter.zero_()
+                continue
+            scale = std if std is not None else 1.0 / (parameter.shape[-1] + 1)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+
+
+def _no_dropout(hf: nn.Module) -> None:
+    """One epoch over far more data than parameters can learn by heart needs no dropout."""
+    for module in hf.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name in ("attention_dropout", "attn_dropout", "dropout_prob"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+
+
+def save_model(folder: Path, loaded: Loaded, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write a folder that transformers loads as a sequence classifier with our scores.
+
+    ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
+    """
+    from huggingface_hub import save_torch_state_dict
+
+    hf = loaded.model.hf
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
+        for name, tensor in (state if state is not None else hf.state_dict()).items()
+    }
+    save_torch_state_dict(weights, folder, max_shard_size=MAX_FILE_SIZE)
+    hf.config.save_pretrained(folder)
+    _check_config(folder, loaded)
+    loaded.tokenizer.pad_token = loaded.template.pad_token
+    if loaded.template.reward_token:
+        loaded.tokenizer.chat_template = chat_template(loaded.template)
+    loaded.tokenizer.save_pretrained(folder)
+    loaded.template.save(folder)
+
+
+def _check_config(folder: Path, loaded: Loaded) -> None:
+    """Read back what transformers will go by: trap 1 of reward models is a wrong pad id."""
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if written.get("pad_token_id") != loaded.tokens.pad_id:
+        raise TemplateError(f"{folder}/config.json has lost the pad token id")

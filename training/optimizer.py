@@ -1,0 +1,132 @@
+"""AdamW, its schedule, clipping, and the guard against bad steps."""
+
+import math
+import statistics
+from collections import deque
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from training.config import OptimConfig
+from training.weights import Weights, fill, whole
+
+GUARD_WINDOW = 64
+"""Gradient norms of which the guard takes the median."""
+GUARD_MIN = 16
+"""Norms it needs before it judges."""
+MAX_SKIPPED = 20
+"""Steps skipped in a row after which a run stops."""
+
+
+class DivergedError(Exception):
+    """Training that cannot go on; the message says what to try."""
+
+
+def make_optimizer(weights: Weights, config: OptimConfig, head: set[str]) -> torch.optim.AdamW:
+    """AdamW over the masters: decay on matrices, none on norms and biases; the head's own lr.
+
+    ``head``: names of the head's parameters.
+    """
+    groups: list[dict[str, Any]] = []
+    for is_head in (False, True):
+        for decays in (True, False):
+            members = [
+                master
+                for name, master in weights.masters.items()
+                if (name in head) == is_head and (master.dim() >= 2) == decays
+            ]
+            if members:
+                groups.append(
+                    {
+                        "params": members,
+                        "weight_decay": config.weight_decay if decays else 0.0,
+                        "scale": config.head_lr_scale if is_head else 1.0,
+                    }
+                )
+    on_gpu = next(iter(weights.masters.values())).is_cuda
+    return torch.optim.AdamW(
+        groups,
+        lr=config.lr,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=on_gpu,
+    )
+
+
+def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
+    """Learning rate of a step counted from 0: linear warm-up, then constant or cosine to 0.1 lr.
+
+    WorldPM (A.3): warm-up over a tenth of the steps, then constant.
+    """
+    warmup = round(config.warmup * steps)
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.schedule == "constant" or steps <= warmup + 1:
+        return config.lr
+    progress = (step - warmup) / (steps - 1 - warmup)
+    return config.lr * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class StepGuard:
+    """Says which steps to skip: gradients that are not finite, or far above the usual.
+
+    All ranks see the same norm, so all of them decide alike.
+    """
+
+    def __init__(self, spike_factor: float) -> None:
+        self.spike_factor = spike_factor
+        self.norms: deque[float] = deque(maxlen=GUARD_WINDOW)
+        self.skipped = 0
+        self._in_a_row = 0
+
+    def accepts(self, norm: float, loss: float) -> bool:
+        """Whether to take the step; raises DivergedError after too many bad ones in a row."""
+        usual = statistics.median(self.norms) if len(self.norms) >= GUARD_MIN else math.inf
+        finite = math.isfinite(norm) and math.isfinite(loss)
+        if finite:
+            self.norms.append(norm)
+        if finite and not (self.spike_factor and norm > self.spike_factor * usual):
+            self._in_a_row = 0
+            return True
+        self.skipped += 1
+        self._in_a_row += 1
+        if self._in_a_row >= MAX_SKIPPED:
+            raise DivergedError(
+                f"{MAX_SKIPPED} steps in a row were skipped (gradient norm {norm:.3g}, loss "
+                f"{loss:.3g}): go on from the last checkpoint with a smaller optim.lr"
+            )
+        return False
+
+    def state_dict(self) -> dict[str, Any]:
+        """State as JSON."""
+        return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self._in_a_row}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.norms = deque(state["norms"], maxlen=GUARD_WINDOW)
+        self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer, weights: Weights) -> dict[str, Tensor]:
+    """AdamW's state by parameter name, whole and on the CPU: of use to any number of ranks."""
+    found = {}
+    for name, master in weights.masters.items():
+        for key, value in optimizer.state.get(master, {}).items():
+            found[f"{key}.{name}"] = whole(torch.as_tensor(value))
+    return found
+
+
+def load_optimizer_state(
+    optimizer: torch.optim.Optimizer, weights: Weights, state: dict[str, Tensor]
+) -> None:
+    """Take over a state that :func:`optimizer_state` returned."""
+    for name, master in weights.masters.items():
+        entry = optimizer.state[master]
+        for key in ("exp_avg", "exp_avg_sq"):
+            if f"{key}.{name}" in state:
+                entry[key] = torch.zeros_like(master)
+                fill(entry[key], state[f"{key}.{name}"])
+        if f"step.{name}" in state:
+            step = state[f"step.{name}"]
+            entry["step"] = step.to(master.device) if master.is_cuda else step.clone()

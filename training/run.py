@@ -1,0 +1,298 @@
+"""A run: what it is made of, how it is set up, and the files it leaves."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+
+from training.checkpoint import (
+    TrainerState,
+    checkpoints,
+    load_optimizer_file,
+    load_trainer_state,
+    save_checkpoint,
+)
+from training.config import ConfigError, TrainConfig
+from training.dataset import DatasetError, PairDataset
+from training.feed import Feed
+from training.losses import Objective, make_loss
+from training.model import Loaded, load_model, save_model
+from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
+from training.plan import Plan
+from training.ranks import Ranks
+from training.speed import FlopCount
+from training.weights import Weights
+
+CONFIG_NAME = "config.json"
+SUMMARY_NAME = "summary.json"
+MODEL_NAME = "model"
+CHECKPOINTS_NAME = "checkpoints"
+
+FREE_SETTINGS = {
+    "data.verify",
+    "model.layout",
+    "model.precision",
+    "model.micro_batch_tokens",
+    "model.activation_checkpointing",
+    "model.compile",
+    "run.max_steps",
+    "run.eval_every",
+    "run.eval_pairs",
+    "run.save_every",
+    "run.keep_checkpoints",
+    "run.log_every",
+    "run.parallel",
+    "run.tensorboard",
+}
+"""Settings that may change when a run is resumed: none decides which pairs a step sees."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What ``forumprefs train`` was told."""
+
+    dataset: str
+    model: str
+    output: Path
+    config: TrainConfig
+    on_existing: Literal["refuse", "resume", "overwrite"] = "refuse"
+    device: str = "auto"
+    quiet: bool = False
+
+
+@dataclass
+class Totals:
+    """What a run has seen so far, over all ranks."""
+
+    pairs: int = 0
+    tokens: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
+    """Pairs left out and sequences cut, by reason."""
+
+
+@dataclass
+class Run:
+    """Everything the loop needs."""
+
+    options: TrainOptions
+    ranks: Ranks
+    dataset: PairDataset
+    plan: Plan
+    loaded: Loaded
+    dtype: torch.dtype
+    weights: Weights
+    optimizer: torch.optim.AdamW
+    objective: Objective
+    guard: StepGuard
+    feed: Feed
+    flops: FlopCount
+    step: int = 0
+    """Steps that were taken."""
+    totals: Totals = field(default_factory=Totals)
+    saved_step: int = -1
+    """Step of the newest checkpoint."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The resolved configuration."""
+        return self.options.config
+
+    @property
+    def last_step(self) -> int:
+        """Steps of this run; the schedule is always that of the whole plan."""
+        return min(self.plan.steps, self.config.run.max_steps or self.plan.steps)
+
+
+def set_up(options: TrainOptions, ranks: Ranks) -> Run:
+    """Open the dataset, load the model, and go back to where the run stood.
+
+    Raises ConfigError, TemplateError or DatasetError for what the user can mend.
+    """
+    config = options.config
+    checkpoint = _prepare_folder(options, ranks)
+    dataset = PairDataset(options.dataset, "train")
+    if not dataset.rows:
+        raise DatasetError(f"{options.dataset}: has no training pairs")
+    if config.data.verify and ranks.is_first:
+        dataset.verify()
+    plan = Plan(
+        rows=dataset.rows,
+        batch_rows=config.data.batch_pairs,
+        window=config.data.shuffle_row_groups,
+        seed=config.run.seed,
+        epochs=config.run.epochs,
+        max_rows=config.data.max_pairs,
+    )
+
+    loaded = load_model(
+        str(checkpoint) if checkpoint else options.model,
+        config.model,
+        config.data,
+        seed=config.run.seed,
+    )
+    model = loaded.model.to(ranks.device).train()
+    if config.model.activation_checkpointing:
+        model.hf.gradient_checkpointing_enable({"use_reentrant": False})
+    if config.model.compile:
+        for block in model.blocks:
+            block.compile(dynamic=True)
+    flops = FlopCount(model)  # before fsdp divides the weights
+    head = {id(parameter) for parameter in model.head.parameters()}
+    head_names = {name for name, p in model.hf.named_parameters() if id(p) in head}
+    dtype = compute_dtype(config.model.precision, ranks.device)
+    weights = Weights(model, dtype, config.run.parallel)
+    run = Run(
+        options=options,
+        ranks=ranks,
+        dataset=dataset,
+        plan=plan,
+        loaded=loaded,
+        dtype=dtype,
+        weights=weights,
+        optimizer=make_optimizer(weights, config.optim, head_names),
+        objective=make_loss(config.loss, max(len(dataset.sites), 1)).to(ranks.device),
+        guard=StepGuard(config.optim.spike_factor),
+        feed=Feed(dataset, plan, loaded.tokens, config, rank=ranks.rank, ranks=ranks.count),
+        flops=flops,
+    )
+    if checkpoint:
+        _go_back(run, checkpoint)
+    if ranks.is_first:
+        _write_json(options.output / CONFIG_NAME, _description(options))
+    return run
+
+
+def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The backbone's dtype: bf16 on a GPU unless told otherwise."""
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" else "fp32"
+    return torch.bfloat16 if precision == "bf16" else torch.float32
+
+
+def _prepare_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
+    """Return the checkpoint to go on from; None for a new run."""
+    output = options.output
+    found = checkpoints(output / CHECKPOINTS_NAME)
+    ranks.sum([0.0])  # all have looked before anything is removed
+    if options.on_existing == "resume":
+        return found[-1] if found else None
+    if output.exists() and any(output.iterdir()) and options.on_existing == "refuse":
+        raise ConfigError(
+            f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
+        )
+    if ranks.is_first:
+        if (output / CONFIG_NAME).exists():
+            shutil.rmtree(output)
+        elif output.exists() and any(output.iterdir()):
+            raise ConfigError(f"{output} is no run folder; it is not overwritten")
+        output.mkdir(parents=True, exist_ok=True)
+    ranks.sum([0.0])
+    return None
+
+
+def _description(options: TrainOptions) -> dict[str, Any]:
+    return {
+        "dataset": options.dataset,
+        "model": options.model,
+        **msgspec.to_builtins(options.config),
+    }
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def _go_back(run: Run, checkpoint: Path) -> None:
+    """Put optimizer, guard, loss and counts where they were; the plan needs only the step."""
+    state = load_trainer_state(checkpoint)
+    if state.manifest_sha256 != run.dataset.manifest_sha256:
+        raise ConfigError(
+            f"{run.options.output} was trained on another version of the dataset than "
+            f"{run.options.dataset} (manifest sha256 {state.manifest_sha256[:12]}…); name that "
+            "one, or start a new run from its model"
+        )
+    now = msgspec.to_builtins(run.config)
+    for section, table in state.config.items():
+        for name, value in table.items():
+            key = f"{section}.{name}"
+            if key not in FREE_SETTINGS and now[section].get(name) != value:
+                raise ConfigError(
+                    f"{run.options.output} was begun with {key}={value}, now it is "
+                    f"{now[section].get(name)}; resume with the old value or start a new run"
+                )
+    load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
+    run.objective.load_state_dict(
+        {key: torch.tensor(value) for key, value in state.loss.items()}, strict=False
+    )
+    run.guard.load_state_dict(state.guard)
+    run.step = run.saved_step = state.step
+    run.totals = Totals(state.pairs, state.tokens, Counter(state.counts))
+
+
+def save(run: Run) -> None:
+    """Write a checkpoint; every rank must call."""
+    weights = {**run.weights.state(), **run.weights.buffers()}
+    states = optimizer_state(run.optimizer, run.weights)
+    if run.ranks.is_first:
+        save_checkpoint(
+            run.options.output / CHECKPOINTS_NAME,
+            run.loaded,
+            weights,
+            states,
+            TrainerState(
+                step=run.step,
+                pairs=run.totals.pairs,
+                tokens=run.totals.tokens,
+                counts=dict(run.totals.counts),
+                guard=run.guard.state_dict(),
+                loss={key: value.tolist() for key, value in run.objective.state_dict().items()},
+                manifest_sha256=run.dataset.manifest_sha256,
+                config=msgspec.to_builtins(run.config),
+            ),
+            keep=run.config.run.keep_checkpoints,
+        )
+    run.saved_step = run.step
+    run.ranks.sum([0.0])  # no rank goes on, or away, before it is written
+
+
+def finish(run: Run, validation: dict[str, Any]) -> Path:
+    """Write the model folder and ``summary.json``; every rank must call."""
+    weights = {**run.weights.state(), **run.weights.buffers()}
+    target = run.options.output / MODEL_NAME
+    if run.ranks.is_first:
+        partial = target.with_name(f".{MODEL_NAME}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        save_model(partial, run.loaded, weights)
+        shutil.rmtree(target, ignore_errors=True)
+        partial.replace(target)
+        _write_json(
+            run.options.output / SUMMARY_NAME,
+            {
+                "model": {
+                    "name": run.options.model,
+                    "parameters": sum(master.numel() for master in run.weights.masters.values()),
+                    "backbone_parameters": run.flops.block_parameters,
+                },
+                "dataset": {
+                    "location": run.options.dataset,
+                    "manifest_sha256": run.dataset.manifest_sha256,
+                },
+                "pairs": run.totals.pairs // run.config.run.epochs,
+                "pairs_seen": run.totals.pairs,
+                "tokens": run.totals.tokens,
+                "steps": run.step,
+                "left_out": dict(run.totals.counts),
+                "skipped_steps": run.guard.skipped,
+                "validation": validation,
+                "config": msgspec.to_builtins(run.config),
+            },
+        )
+    run.ranks.sum([0.0])
+    return target

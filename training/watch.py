@@ -1,0 +1,118 @@
+"""Looks at validation pairs while a model trains, and at what it has to beat on them."""
+
+from typing import Any
+
+import numpy as np
+
+from training.baselines import Report, report
+from training.batches import micro_batches
+from training.config import TrainConfig
+from training.dataset import PairDataset, PairRows
+from training.groups import batch_rows, deal, group_pairs, prompt_runs
+from training.metrics import ScoredPairs, join, scalars
+from training.model import Loaded
+from training.plan import Plan
+from training.ranks import Ranks
+from training.score import score_pairs
+
+WINDOW = 16
+"""Row groups among which the validation prompts are drawn."""
+
+
+class Watch:
+    """The same validation pairs, whole prompts, scored again and again.
+
+    Args:
+        location: the dataset; its `validation` split is read.
+        loaded: the model that is being trained.
+        config: `run.eval_pairs`, limits on length and weights.
+        ranks: each scores its share.
+    """
+
+    def __init__(self, location: str, loaded: Loaded, config: TrainConfig, ranks: Ranks) -> None:
+        self._loaded = loaded
+        self._ranks = ranks
+        rows = validation_rows(location, config.run.eval_pairs)
+        self._rows = rows
+        if rows is None:
+            return
+        groups = group_pairs(
+            rows,
+            deal(rows, ranks.count)[ranks.rank],
+            loaded.tokens,
+            prompt_weights=config.data.prompt_weights,
+            min_confidence=config.data.min_confidence,
+        ).groups
+        sites = {site: number for number, site in enumerate(sorted(set(rows.site)))}
+        self._batches = micro_batches(
+            groups,
+            config.model.layout,
+            tokens=config.model.micro_batch_tokens,
+            pad_id=loaded.tokens.pad_id,
+            sites=sites,
+        )
+        # Without gradients a pass needs little memory, but FSDP needs as many on each rank.
+        count = int(ranks.largest(len(self._batches)))
+        if config.run.parallel == "fsdp" and self._batches:
+            spare = self._batches[0]
+            self._spares = [spare] * (count - len(self._batches))
+        else:
+            self._spares = []
+
+    def look(self) -> Report | None:
+        """Score the pairs; every rank must call. None without validation pairs."""
+        if self._rows is None:
+            return None
+        model = self._loaded.model
+        model.eval()
+        mine = self._scored()
+        model.train()
+        parts = self._ranks.gather(mine)
+        pairs = join(parts)
+        return report(pairs) if len(pairs.weight) else None
+
+    def _scored(self) -> ScoredPairs:
+        rows = self._rows
+        assert rows is not None
+        found = score_pairs(self._loaded, self._batches, self._ranks.device)
+        score_pairs(self._loaded, self._spares, self._ranks.device)
+        index = found["row"].astype(np.int64)
+        weight = 1.0 / rows.prompt_pairs[index]
+        keys = [f"{rows.thread_id[row]}\0{rows.prompt[row]}" for row in index]
+        return ScoredPairs(
+            prompt=np.array(keys, dtype=str),
+            site=np.array([rows.site[row] for row in index], dtype=str),
+            chosen=found["chosen"],
+            rejected=found["rejected"],
+            weight=weight,
+            confidence=rows.confidence[index],
+            margin=rows.margin[index],
+            chosen_length=found["chosen_length"].astype(np.int64),
+            rejected_length=found["rejected_length"].astype(np.int64),
+            chosen_created_at=rows.chosen_created_at[index],
+            rejected_created_at=rows.rejected_created_at[index],
+        )
+
+
+def validation_rows(location: str, pairs: int) -> PairRows | None:
+    """Rows of whole prompts, about ``pairs`` of them, the same ones each time; None for none."""
+    dataset = PairDataset(location, "validation")
+    if not dataset.rows or not pairs:
+        return None
+    plan = Plan(rows=dataset.rows, batch_rows=pairs, window=WINDOW, seed=0, max_rows=pairs)
+    rows = batch_rows(dataset, plan, 0)
+    whole = [
+        row for run in prompt_runs(rows) if len(run) == rows.prompt_pairs[run.start] for row in run
+    ]
+    return rows.take(whole) if whole else None
+
+
+def as_line(found: Report | None) -> dict[str, Any]:
+    """A validation as numbers for metrics.jsonl and TensorBoard; empty for None."""
+    if found is None:
+        return {}
+    line: dict[str, Any] = dict(scalars(found.figures))
+    line["validation_pairs"] = line.pop("pairs")
+    line["accuracy_low"], line["accuracy_high"] = found.interval.low, found.interval.high
+    line["baselines"] = {one.name: one.accuracy.value for one in found.baselines}
+    return line
