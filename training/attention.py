@@ -81,7 +81,8 @@ def segment_attention(
         )
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
     if segments.key_index is not None:
-        key, value = key[segments.key_index], value[segments.key_index]
+        key = key.index_select(0, segments.key_index)
+        value = value.index_select(0, segments.key_index)
     if query.is_cuda and varlen is not None and query.dtype in (torch.bfloat16, torch.float16):
         left = -1 if sliding_window is None else sliding_window - 1
         gqa: Any = {} if key.shape[1] == query.shape[1] else _GQA
@@ -112,6 +113,7 @@ _GQA = (
 )
 
 
+@torch.compiler.disable  # a loop over thousands of spans is nothing to unroll
 def loop_attention(
     query: Tensor,
     key: Tensor,

@@ -57,6 +57,13 @@ class RewardModel(nn.Module):
         """The module that makes a scalar; its parameters stay fp32."""
         return self.hf.classifier if self.is_encoder else self.hf.score
 
+    def checkpoint_activations(self) -> None:
+        """Recompute the blocks' activations in the backward pass."""
+        name = "activation_checkpointing_enable"  # its name from transformers 5.20 on
+        if not hasattr(self.hf, name):
+            name = "gradient_checkpointing_enable"
+        getattr(self.hf, name)({"use_reentrant": False})
+
     @property
     def blocks(self) -> nn.ModuleList:
         """The transformer blocks: the longest list of modules in the backbone."""
@@ -117,8 +124,39 @@ def load_model(
     hf, info = AutoModelForSequenceClassification.from_pretrained(
         path, num_labels=1, dtype=torch.float32, output_loading_info=True
     )
+    missing = set(info["missing_keys"])
+    lost = {name for name in missing if not name.startswith(("score.", "classifier."))}
+    if lost := {name for name in lost if "pooler" not in name}:
+        raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
+    return wrap_model(
+        hf,
+        tokenizer,
+        load_template(path),
+        model_config,
+        data_config,
+        new_head_seed=seed if missing else None,
+        name=path,
+    )
+
+
+def wrap_model(
+    hf: Any,
+    tokenizer: Any,
+    template: Template | None,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    new_head_seed: int | None,
+    name: str,
+) -> Loaded:
+    """Make a sequence classifier of transformers ready to be trained or to score.
+
+    Args:
+        template: that of a checkpoint of ours; None: one is chosen.
+        new_head_seed: draw the head anew; None: it is trained already.
+        name: of the model, for messages.
+    """
     model = RewardModel(hf, model_config.layout)
-    template = load_template(path)
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
     tokenizer.pad_token = template.pad_token
@@ -127,7 +165,7 @@ def load_model(
     longest = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and data_config.max_length > longest:
         raise ConfigError(
-            f"--model {path} reads at most {longest} tokens; set data.max_length={longest} or less"
+            f"{name} reads at most {longest} tokens; set data.max_length={longest} or less"
         )
     tokens = PairTokenizer(
         tokenizer,
@@ -136,15 +174,10 @@ def load_model(
         max_prompt_length=data_config.max_prompt_length,
     )
     _prepare_config(hf, template, tokens)
-    missing = set(info["missing_keys"])
-    head_is_new = any(name.startswith(("score.", "classifier.")) for name in missing)
-    lost = [name for name in missing if not name.startswith(("score.", "classifier."))]
-    if [name for name in lost if "pooler" not in name]:
-        raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
-    if head_is_new:
-        init_head(model, model_config.head_init_std, seed)
+    if new_head_seed is not None:
+        init_head(model, model_config.head_init_std, new_head_seed)
     _no_dropout(hf)
-    return Loaded(model, tokenizer, template, tokens, head_is_new)
+    return Loaded(model, tokenizer, template, tokens, new_head_seed is not None)
 
 
 def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:

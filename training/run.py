@@ -108,8 +108,10 @@ class Run:
         return min(self.plan.steps, self.config.run.max_steps or self.plan.steps)
 
 
-def set_up(options: TrainOptions, ranks: Ranks) -> Run:
+def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) -> Run:
     """Open the dataset, load the model, and go back to where the run stood.
+
+    ``loaded``: a model to use instead of ``options.model``; for benchmarks.
 
     Raises ConfigError, TemplateError or DatasetError for what the user can mend.
     """
@@ -129,15 +131,16 @@ def set_up(options: TrainOptions, ranks: Ranks) -> Run:
         max_rows=config.data.max_pairs,
     )
 
-    loaded = load_model(
-        str(checkpoint) if checkpoint else options.model,
-        config.model,
-        config.data,
-        seed=config.run.seed,
-    )
+    if loaded is None:
+        loaded = load_model(
+            str(checkpoint) if checkpoint else options.model,
+            config.model,
+            config.data,
+            seed=config.run.seed,
+        )
     model = loaded.model.to(ranks.device).train()
     if config.model.activation_checkpointing:
-        model.hf.gradient_checkpointing_enable({"use_reentrant": False})
+        model.checkpoint_activations()
     if config.model.compile:
         for block in model.blocks:
             block.compile(dynamic=True)

@@ -92,6 +92,8 @@ def choose_template(
     bos = tokenizer.bos_token or ""
     plain_ids = tokenizer("x")["input_ids"]
     first = bos if bos and plain_ids and plain_ids[0] == tokenizer.bos_token_id else ""
+    if first == "<|im_start|>":  # SmolLM2's BOS, with which chatml begins anyway
+        first = ""
     if has_chatml and name != "plain":
         template = Template(
             name="chatml",

@@ -55,7 +55,7 @@ class PairTokenizer:
         if self.pad_id in {*self._before, *self._between, *self._after}:
             raise TemplateError(f"the pad token {template.pad_token!r} stands in the template")
         bos = tokenizer.bos_token_id
-        if bos is not None and not template.name == "encoder" and sum(self._before == bos) > 1:
+        if bos is not None and list(self._before[:2]) == [bos, bos]:
             raise TemplateError("the template begins with two BOS tokens")
         # From here on text that looks like a special token is text.
         self._backend.encode_special_tokens = True

@@ -1,0 +1,308 @@
+"""Speed of training on a GPU: layouts against each other, against TRL, and where the time goes.
+
+    python -m benchmarks.gpu --dataset out/mix --tokenizer DIR          # about 5 minutes on an H100
+    python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # the same on a CPU
+
+A Qwen2-shaped model of about 1.5B parameters with random weights (speed does not depend on
+them) trains on the pairs of a dataset through the trainer's own step. First the attention over
+segments is compared with the loop in fp32, forward and backward.
+"""
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.attention import segment_attention
+from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
+from training.ranks import Ranks
+from training.run import Run, TrainOptions, set_up
+from training.speed import peak_flops
+from training.train import train_step
+
+BIG = {
+    "hidden_size": 1536,
+    "intermediate_size": 8960,
+    "num_hidden_layers": 28,
+    "num_attention_heads": 12,
+    "num_key_value_heads": 2,
+    "vocab_size": 151_936,
+    "max_position_embeddings": 32_768,
+}
+"""Qwen2.5-1.5B's shape."""
+TOY = BIG | {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 50_000,
+}
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "padded": {"layout": "padded"},
+    "packed": {"layout": "packed"},
+    "shared": {"layout": "shared"},
+    "shared, compiled": {"layout": "shared", "compile": True},
+    "shared, checkpointed": {"layout": "shared", "activation_checkpointing": True},
+}
+
+
+def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
+    from transformers import AutoModelForSequenceClassification, Qwen2Config
+
+    torch.manual_seed(0)
+    config = Qwen2Config(**shape, num_labels=1, pad_token_id=0, eos_token_id=0)
+    assert len(tokenizer) <= shape["vocab_size"]
+    with device:
+        return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
+
+
+def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> Run:
+    from transformers import AutoTokenizer
+
+    from training.model import wrap_model
+
+    toy = arguments.toy
+    config = TrainConfig(
+        data=DataConfig(
+            batch_pairs=arguments.pairs,
+            max_length=512 if toy else 2048,
+            max_pairs=arguments.pairs * (arguments.steps + 1),
+        ),
+        model=ModelConfig(**variant, micro_batch_tokens=2048 if toy else arguments.tokens),
+        optim=OptimConfig(lr=1e-6),
+        run=RunConfig(tensorboard=False),
+    )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    hf = make_hf(TOY if toy else BIG, device, tokenizer)
+    loaded = wrap_model(
+        hf, tokenizer, None, config.model, config.data, new_head_seed=0, name="random"
+    )
+    options = TrainOptions(
+        arguments.dataset, "random", output, config, on_existing="overwrite", quiet=True
+    )
+    return set_up(options, Ranks(0, 1, device), loaded)
+
+
+def measure(run: Run, seconds: float) -> dict[str, float]:
+    """Train for about ``seconds`` after one step of warm-up; figures per second."""
+    device = run.ranks.device
+    shares = [run.feed.share(step) for step in range(min(run.plan.steps, 3))]
+    train_step(run, shares[0])
+    sync(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    began = time.perf_counter()
+    sums = []
+    while time.perf_counter() - began < seconds or not sums:
+        sums.append(train_step(run, shares[1 + len(sums) % (len(shares) - 1)]))
+        sync(device)
+    took = time.perf_counter() - began
+    peak = peak_flops(device)
+    padded = sum(part.input_ids.numel() for part in shares[0].micro)
+    return {
+        "pairs_per_second": sum(s.pairs for s in sums) / took,
+        "tokens_per_second": sum(s.tokens for s in sums) / took,
+        "tokens_per_pair": sum(s.tokens for s in sums) / sum(s.pairs for s in sums),
+        "padding": 1 - shares[0].tokens / padded,
+        "mfu": sum(s.flops for s in sums) / took / peak if peak else 0.0,
+        "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
+        "steps": len(sums),
+        "loss": sums[-1].loss / sums[-1].weight,
+    }
+
+
+def sync(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def check_attention() -> dict[str, float]:
+    """Largest relative error of the GPU's attention against the loop in fp32; forward, backward."""
+    from training.attention import Segments, loop_attention
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = torch.Generator(device).manual_seed(0)
+    spans, index, at, keys = [], [], 0, 0
+    for prompt, responses in ((37, (5, 300, 64)), (512, (1, 7)), (3, (900,))):
+        begin = at
+        spans.append((at, at + prompt, keys, keys + prompt))
+        index += range(at, at + prompt)
+        at, keys = at + prompt, keys + prompt
+        for length in responses:
+            spans.append((at, at + length, keys, keys + prompt + length))
+            index += [*range(begin, begin + prompt), *range(at, at + length)]
+            at, keys = at + length, keys + prompt + length
+    segments = Segments(
+        torch.tensor([0, *(s[1] for s in spans)], dtype=torch.int32, device=device),
+        torch.tensor([0, *(s[3] for s in spans)], dtype=torch.int32, device=device),
+        torch.tensor(index, device=device),
+        1024,
+        tuple(spans),
+    )
+
+    def inputs(dtype: torch.dtype) -> list[torch.Tensor]:
+        generator.manual_seed(0)
+        return [
+            torch.randn(1, heads, at, 128, generator=generator, device=device)
+            .to(torch.bfloat16)
+            .to(dtype)
+            .requires_grad_()
+            for heads in (12, 2, 2)
+        ]
+
+    fast = inputs(torch.bfloat16 if device.type == "cuda" else torch.float32)
+    slow = inputs(torch.float32)
+    out, _ = segment_attention(torch.nn.Module(), *fast, None, segments=segments, scaling=0.1)
+    q, k, v = (tensor[0].transpose(0, 1) for tensor in slow)
+    reference = loop_attention(
+        q, k[segments.key_index], v[segments.key_index], segments, scaling=0.1
+    )
+    weight = torch.randn(reference.shape, generator=generator, device=device)
+    (out[0].float() * weight).sum().backward()
+    (reference * weight).sum().backward()
+    found = {"forward": relative(out[0].float(), reference)}
+    for name, a, b in zip(("query", "key", "value"), fast, slow, strict=True):
+        assert a.grad is not None
+        assert b.grad is not None
+        found[f"gradient of {name}"] = relative(a.grad.float(), b.grad)
+    return found
+
+
+def relative(found: torch.Tensor, reference: torch.Tensor) -> float:
+    return float(((found - reference).norm() / reference.norm()).detach())
+
+
+def profile(run: Run, rows: int = 25) -> str:
+    """Where a step's time goes on the GPU: kernels by total time."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as torch_profile
+
+    share = run.feed.share(0)
+    activities = [ProfilerActivity.CPU]
+    if run.ranks.device.type == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with torch_profile(activities=activities) as found:
+        train_step(run, share)
+        sync(run.ranks.device)
+    key = "self_device_time_total" if len(activities) > 1 else "self_cpu_time_total"
+    return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=70))
+
+
+def measure_trl(arguments: argparse.Namespace, batch: int, checkpointing: bool) -> dict[str, float]:
+    """TRL's RewardTrainer on the same pairs, model shape and length limit, in bf16."""
+    import datasets
+    from transformers import AutoTokenizer
+    from trl import RewardConfig, RewardTrainer
+
+    toy = arguments.toy
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    table = datasets.load_dataset(
+        "parquet",
+        data_files=str(Path(arguments.dataset) / "data" / "train-*.parquet"),
+        split="train",
+    ).select_columns(["prompt", "chosen", "rejected"])
+    table = table.select(range(min(len(table), arguments.pairs)))
+    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    model = make_hf(TOY if toy else BIG, device, tokenizer)
+    folder = tempfile.mkdtemp()
+    trainer = RewardTrainer(
+        model=model,
+        args=RewardConfig(
+            output_dir=folder,
+            per_device_train_batch_size=batch,
+            gradient_checkpointing=checkpointing,
+            bf16=device.type == "cuda",
+            use_cpu=device.type == "cpu",
+            max_length=512 if toy else 2048,
+            max_steps=2 if toy else arguments.trl_steps,
+            logging_steps=1000,
+            report_to=[],
+            save_strategy="no",
+            learning_rate=1e-6,
+        ),
+        train_dataset=table,
+        processing_class=tokenizer,
+    )
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    result = trainer.train()
+    shutil.rmtree(folder)
+    return {
+        "pairs_per_second": result.metrics["train_samples_per_second"],
+        "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True)
+    parser.add_argument("--tokenizer", required=True, help="folder of a fast tokenizer")
+    parser.add_argument("--variants", default=",".join(VARIANTS).replace(", ", "+"))
+    parser.add_argument("--pairs", type=int, default=512, help="pairs a step")
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--tokens", type=int, default=16_384, help="tokens of a micro-batch")
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--trl", action="store_true", help="also TRL, which must be installed")
+    parser.add_argument("--trl-steps", type=int, default=20)
+    parser.add_argument("--toy", action="store_true", help="a tiny model, to try the script")
+    parser.add_argument("--output", help="write the figures there as JSON")
+    arguments = parser.parse_args()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    figures: dict[str, Any] = {"device": device, "torch": torch.__version__}
+    print(device, torch.__version__, flush=True)
+    figures["attention"] = check_attention()
+    for name, error in figures["attention"].items():
+        print(f"attention, {name}: relative error {error:.1e}", flush=True)
+    print(f"{'':24}{'pairs/s':>9}{'tokens/s':>10}{'tok/pair':>9}{'padding':>9}{'MFU':>7}{'GB':>6}")
+    for name in [variant.replace("+", ", ") for variant in arguments.variants.split(",")]:
+        began = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                run = make_run(arguments, VARIANTS[name], Path(folder) / "run")
+                found = measure(run, arguments.seconds)
+                if arguments.profile and name == "shared":
+                    print(profile(run))
+                del run
+            except torch.OutOfMemoryError as error:
+                found = {}
+                print(f"{name:24}out of memory: {str(error)[:60]}")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        figures[name] = found
+        if found:
+            print(
+                f"{name:24}{found['pairs_per_second']:9.1f}{found['tokens_per_second']:10,.0f}"
+                f"{found['tokens_per_pair']:9.0f}{found['padding']:9.1%}{found['mfu']:7.1%}"
+                f"{found['memory_gb']:6.1f}   ({found['steps']} steps, "
+                f"{time.perf_counter() - began:.0f} s)",
+                flush=True,
+            )
+    if arguments.trl:
+        for batch, checkpointing in ((4, False), (16, True)):
+            name = f"TRL, {batch} pairs{', checkpointed' if checkpointing else ''}"
+            try:
+                found = measure_trl(arguments, batch, checkpointing)
+            except torch.OutOfMemoryError:
+                found = {}
+                print(f"{name:24}out of memory")
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            figures[name] = found
+            if found:
+                print(f"{name:24}{found['pairs_per_second']:9.1f}{'':35}{found['memory_gb']:6.1f}")
+    if arguments.output:
+        Path(arguments.output).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
