@@ -1,0 +1,130 @@
+"""Finished training runs, read from their folders."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+SUMMARY = "summary.json"
+"""Written last by a run: a folder with it is a finished run."""
+METRICS = "metrics.jsonl"
+
+
+class ScalingError(Exception):
+    """A scaling study that cannot be made as asked; the message is for the user."""
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """What a finished run says about size and loss."""
+
+    path: str
+    model: str
+    parameters: int
+    pairs: int
+    """Distinct training pairs seen."""
+    loss: float
+    """Validation loss after training (Bradley–Terry)."""
+    accuracy: float | None
+    manifest: str
+    """sha256 of the dataset's manifest."""
+    settings: dict[str, Any]
+    """'section.name' -> value of the configuration."""
+    curve: tuple[tuple[int, float], ...]
+    """(pairs seen, validation loss) while training."""
+
+
+class _Model(msgspec.Struct):
+    parameters: int
+    name: str
+
+
+class _Dataset(msgspec.Struct):
+    manifest_sha256: str = ""
+
+
+class _Validation(msgspec.Struct):
+    loss: float
+    accuracy: float | None = None
+
+
+class _Summary(msgspec.Struct):
+    model: _Model
+    pairs: int
+    validation: _Validation
+    dataset: _Dataset = msgspec.field(default_factory=_Dataset)
+    config: dict[str, Any] = {}
+
+
+def find_runs(paths: Sequence[str]) -> list[Run]:
+    """Read run folders, and all run folders anywhere below other folders, each once, by path.
+
+    Raises ScalingError for a folder without a finished run.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        folder = Path(path)
+        if not folder.is_dir():
+            raise ScalingError(f"{path}: no such folder; name run folders, or folders of them")
+        found = [folder] if (folder / SUMMARY).exists() else _below(folder)
+        if not found:
+            raise ScalingError(f"{path}: no finished run in it (none has a {SUMMARY})")
+        folders |= dict.fromkeys(found)
+    return [read_run(folder) for folder in folders]
+
+
+def read_run(folder: Path) -> Run:
+    """Read a finished run. Raises ScalingError that names the file and the field."""
+    path = folder / SUMMARY
+    try:
+        summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
+    except (OSError, msgspec.DecodeError) as error:
+        raise ScalingError(f"{path}: {error}; was it written by forumprefs train?") from None
+    sizes = {
+        "model.parameters": summary.model.parameters,
+        "pairs": summary.pairs,
+        "validation.loss": summary.validation.loss,
+    }
+    for name, value in sizes.items():
+        if not value > 0:
+            raise ScalingError(f"{path}: {name} is {value}, but a fit needs it above 0")
+    return Run(
+        path=str(folder),
+        model=summary.model.name,
+        parameters=summary.model.parameters,
+        pairs=summary.pairs,
+        loss=summary.validation.loss,
+        accuracy=summary.validation.accuracy,
+        manifest=summary.dataset.manifest_sha256,
+        settings=flatten(summary.config),
+        curve=_curve(folder / METRICS),
+    )
+
+
+def flatten(config: dict[str, Any]) -> dict[str, Any]:
+    """Turn {section: {name: value}} into {'section.name': value}."""
+    return {
+        f"{section}.{name}": value
+        for section, table in config.items()
+        if isinstance(table, dict)
+        for name, value in table.items()
+    }
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.rglob(SUMMARY))
+
+
+def _curve(path: Path) -> tuple[tuple[int, float], ...]:
+    """Validations while training; only drawn, so a missing file or a torn line is no error."""
+    points = []
+    if path.exists():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+                if entry["kind"] == "validation" and entry["pairs"] > 0:
+                    points.append((int(entry["pairs"]), float(entry["loss"])))
+            except (ValueError, KeyError, TypeError):
+                continue
+    return tuple(points)
