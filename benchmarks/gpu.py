@@ -44,11 +44,17 @@ TOY = BIG | {
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "padded": {"layout": "padded"},
-    "packed": {"layout": "packed"},
-    "shared": {"layout": "shared"},
+    "padded": {"layout": "padded", "compile": False},
+    "padded, compiled": {"layout": "padded", "compile": True},
+    "packed": {"layout": "packed", "compile": False},
+    "packed, compiled": {"layout": "packed", "compile": True},
+    "shared": {"layout": "shared", "compile": False},
     "shared, compiled": {"layout": "shared", "compile": True},
-    "shared, checkpointed": {"layout": "shared", "activation_checkpointing": True},
+    "shared, compiled, checkpointed": {
+        "layout": "shared",
+        "compile": True,
+        "activation_checkpointing": True,
+    },
 }
 
 

@@ -5,6 +5,7 @@ command line finds it.
 """
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ examples:
       --config train.toml --set optim.lr=1e-5 --set data.max_length=1024
   torchrun --nproc-per-node 8 -m training.train --dataset out/mix --model … --output runs/mix
   forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
-  forumprefs train … --output runs/beer --resume           # go on after a stop, exactly
+  forumprefs train --output runs/beer --resume             # go on after a stop, exactly
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
 metrics.jsonl, tensorboard/, config.json and, once it is finished, summary.json.
@@ -52,13 +53,11 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs train``."""
     parser.add_argument(
         "--dataset",
-        required=True,
         metavar="WHERE",
         help="dataset folder, its URL, or org/name@version on the Hub",
     )
     parser.add_argument(
         "--model",
-        required=True,
         metavar="PATH_OR_ID",
         help="backbone or reward model: a folder, or a name on the Hub",
     )
@@ -73,7 +72,10 @@ def add_train_arguments(parser: argparse.ArgumentParser) -> None:
     )
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
-        "--resume", action="store_true", help="go on from the newest checkpoint in --output"
+        "--resume",
+        action="store_true",
+        help="go on from the newest checkpoint in --output, with the run's own dataset, model and "
+        "settings where none are given",
     )
     existing.add_argument(
         "--overwrite", action="store_true", help="remove the run in --output and start anew"
@@ -104,8 +106,14 @@ def settings_help() -> str:
 
 
 def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
+    began = _begun_with(Path(namespace.output)) if namespace.resume else {}
+    dataset = namespace.dataset or began.pop("dataset", None)
+    model = namespace.model or began.pop("model_path", None)
+    if dataset is None or model is None:
+        return _refuse("--dataset and --model are needed")
+    base = {key: value for key, value in began.items() if isinstance(value, dict)}
     try:
-        config = load_config(namespace.config, namespace.set)
+        config = load_config(namespace.config, namespace.set, base)
     except ConfigError as error:
         return _refuse(error)
     try:
@@ -120,8 +128,8 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
     try:
         return train(
             TrainOptions(
-                dataset=namespace.dataset,
-                model=namespace.model,
+                dataset=dataset,
+                model=model,
                 output=Path(namespace.output),
                 config=config,
                 on_existing=on_existing,  # type: ignore[arg-type]
@@ -140,6 +148,15 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _begun_with(output: Path) -> dict[str, Any]:
+    """What a run that is to be resumed was begun with; empty where there is none."""
+    try:
+        begun: dict[str, Any] = json.loads((output / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return begun
 
 
 def _refuse(why: object) -> int:

@@ -99,7 +99,10 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
             "recompute activations in the backward pass: about a third more work, much less memory"
         ),
     ] = False
-    compile: Annotated[bool, doc("torch.compile of every block")] = False
+    compile: Annotated[
+        bool | None,
+        doc("torch.compile of every block; costs half a minute at the start; null: on a GPU"),
+    ] = None
     head_init_std: Annotated[
         float | None, doc("standard deviation of a new head's weights; null: 1 / (hidden size + 1)")
     ] = None
@@ -189,11 +192,14 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     run: RunConfig = RunConfig()
 
 
-def load_config(path: str | None, settings: Sequence[str] = ()) -> TrainConfig:
-    """Read a TOML or JSON file (None: defaults) and lay ``key=value`` settings over it.
+def load_config(
+    path: str | None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Read a TOML or JSON file (None: ``base``) and lay ``key=value`` settings over it.
 
-    Keys are dotted (``optim.lr=3e-6``); values are JSON, or else plain strings. Raises
-    ConfigError, which names the key and the nearest one that exists.
+    Keys are dotted (``optim.lr=3e-6``); values are JSON, or else plain strings. ``base``: tables
+    of settings that stand where the file says nothing. Raises ConfigError, which names the key
+    and the nearest one that exists.
     """
     values: dict[str, Any] = {}
     if path is not None:
@@ -202,6 +208,11 @@ def load_config(path: str | None, settings: Sequence[str] = ()) -> TrainConfig:
             values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
         except (OSError, ValueError) as error:
             raise ConfigError(f"--config {path}: {error}") from None
+        values = {
+            key: value for key, value in values.items() if key not in ("dataset", "model_path")
+        }
+    for section, table in (base or {}).items():
+        values[section] = {**table, **values.get(section, {})}
     for setting in settings:
         key, equals, value = setting.partition("=")
         section, dot, name = key.strip().partition(".")

@@ -86,7 +86,7 @@ class RewardModel(nn.Module):
         # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
         read = hidden.flatten(0, 1)[batch.last].float()
         rewards: Tensor = self.head(read)
-        return rewards[:, 0]
+        return rewards[:, 0].clone()  # FSDP wants no view here
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,10 @@ def load_model(
     Raises ConfigError or TemplateError when the model cannot be a reward model.
     """
     from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # its report of a missing head is not for our users
+    logging.disable_progress_bar()
     try:
         config = AutoConfig.from_pretrained(path)
         tokenizer = AutoTokenizer.from_pretrained(path)
@@ -185,6 +188,10 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
     config = hf.config
     text_config = config.get_text_config()
     config.pad_token_id = text_config.pad_token_id = tokens.pad_id
+    embedding = hf.get_input_embeddings()
+    if getattr(embedding, "padding_idx", None) is not None:
+        # It gets no gradient; where it was the end token, the reward token would have had none.
+        embedding.padding_idx = tokens.pad_id
     config.problem_type = "regression"
     config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
     config.architectures = [type(hf).__name__]

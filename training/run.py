@@ -141,7 +141,7 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
     model = loaded.model.to(ranks.device).train()
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
-    if config.model.compile:
+    if config.model.compile or (config.model.compile is None and ranks.device.type == "cuda"):
         for block in model.blocks:
             block.compile(dynamic=True)
     flops = FlopCount(model)  # before fsdp divides the weights
@@ -201,7 +201,7 @@ def _prepare_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
 def _description(options: TrainOptions) -> dict[str, Any]:
     return {
         "dataset": options.dataset,
-        "model": options.model,
+        "model_path": options.model,
         **msgspec.to_builtins(options.config),
     }
 

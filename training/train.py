@@ -61,7 +61,8 @@ def run_loop(run: Run, interrupt: "Interrupt") -> int:
         look()
         window = Window(run)
         for share in run.feed.shares(run.step, run.last_step):
-            window.add(train_step(run, share, stop=interrupt.signal != 0))
+            sums = train_step(run, share, stop=interrupt.signal != 0)
+            window.add(sums)
             last = run.step == run.last_step
             if run.step % config.run.log_every == 0 or last:
                 figures = window.figures()
@@ -69,8 +70,7 @@ def run_loop(run: Run, interrupt: "Interrupt") -> int:
                     log.write("train", run.step, figures)
                     log.progress(run.step, describe(figures))
                 window = Window(run)
-            stopped, window.stopped = window.stopped, False
-            if stopped:
+            if sums.stop:
                 break
             if config.run.eval_every and run.step % config.run.eval_every == 0 and not last:
                 with window.paused():
@@ -199,12 +199,10 @@ class Window:
         self._run = run
         self._began = time.perf_counter()
         self._steps: list[StepSums] = []
-        self.stopped = False
 
     def add(self, sums: StepSums) -> None:
         """Count a step."""
         self._steps.append(sums)
-        self.stopped = self.stopped or sums.stop > 0
 
     def paused(self) -> "_Pause":
         """Leave out the time of what runs inside."""

@@ -167,3 +167,4 @@ def _shard(model: RewardModel, dtype: torch.dtype) -> None:
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo cannot scale and sum at once

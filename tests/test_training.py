@@ -1,0 +1,390 @@
+"""Whole runs on a CPU: learning, resuming, several ranks, and what transformers reads back."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
+from training.commands import main
+from training.config import ConfigError, TrainConfig, convert
+from training.dataset import PairDataset
+from training.feed import Feed
+from training.model import load_model
+from training.plan import Plan
+from training.score import score_texts
+
+ROOT = Path(__file__).parents[1]
+SMALL = (
+    "data.batch_pairs=16",
+    "data.max_length=128",
+    "model.micro_batch_tokens=700",
+    "optim.lr=0.003",
+    "optim.eps=0.0001",  # else AdamW makes a whole step out of rounding where gradients vanish
+    "run.tensorboard=false",
+    "run.eval_pairs=60",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    make_model(folder / "model")
+    pairs = make_pairs(120, "train") + make_pairs(40, "validation")
+    write_dataset(folder / "data", pairs)
+    return folder
+
+
+def arguments(folder: Path, output: Path, *settings: str, flags: tuple[str, ...] = ()) -> list[str]:
+    found = ["train", "--dataset", str(folder / "data"), "--model", str(folder / "model")]
+    found += ["--output", str(output), "--quiet", "--device", "cpu", *flags]
+    for setting in (*SMALL, *settings):
+        found += ["--set", setting]
+    return found
+
+
+def run(folder: Path, output: Path, *settings: str, flags: tuple[str, ...] = ()) -> Path:
+    assert main(arguments(folder, output, *settings, flags=flags)) == 0
+    return output
+
+
+def lines(output: Path, kind: str) -> list[dict[str, Any]]:
+    text = (output / "metrics.jsonl").read_text(encoding="utf-8")
+    return [found for found in map(json.loads, text.splitlines()) if found["kind"] == kind]
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = load_file(output / "model" / "model.safetensors")
+    return state
+
+
+def largest_difference(a: Path, b: Path) -> float:
+    first, second = weights(a), weights(b)
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path) -> Path:
+    return run(folder, folder / "finished", "run.eval_every=4")
+
+
+def test_a_planted_preference_is_learned(finished: Path) -> None:
+    first, *_, last = lines(finished, "validation")
+    assert first["step"] == 0
+    assert 0.3 < first["accuracy"] < 0.7
+    assert last["accuracy"] > 0.9
+    assert last["loss"] < 0.4 < first["loss"]
+    assert last["baselines"]["longer"] < 0.7  # length does not give it away
+
+
+def test_a_run_folder_tells_everything(finished: Path) -> None:
+    summary = json.loads((finished / "summary.json").read_text(encoding="utf-8"))
+    dataset = PairDataset(str(finished.parent / "data"), "train")
+    assert summary["pairs"] == sum(dataset.rows)
+    assert summary["dataset"]["manifest_sha256"] == dataset.manifest_sha256
+    assert summary["steps"] == -(-sum(dataset.rows) // 16) == lines(finished, "train")[-1]["step"]
+    assert summary["validation"]["accuracy"] == lines(finished, "validation")[-1]["accuracy"]
+    for line in lines(finished, "train"):
+        assert line["loss"] > 0
+        assert line["gradient_norm"] > 0
+        assert line["tokens_per_second"] > 0
+    assert [line["step"] for line in lines(finished, "validation")][:2] == [0, 4]
+
+
+@pytest.mark.parametrize("stops", [(1,), (3, 4), (2, 5, 6)])
+def test_a_resumed_run_ends_in_the_same_bytes(
+    folder: Path, finished: Path, tmp_path: Path, stops: tuple[int, ...]
+) -> None:
+    for stop in stops:
+        flags = ("--resume",) if stop != stops[0] else ()
+        run(folder, tmp_path / "run", f"run.max_steps={stop}", flags=flags)
+    assert main(["train", "--output", str(tmp_path / "run"), "--resume", "--quiet", "--set",
+                 "run.max_steps=null"]) == 0  # fmt: skip
+    assert weights(tmp_path / "run").keys() == weights(finished).keys()
+    assert largest_difference(tmp_path / "run", finished) == 0
+    steps = [line["step"] for line in lines(tmp_path / "run", "train")]
+    assert steps == [line["step"] for line in lines(finished, "train")]
+
+
+def test_sigterm_saves_and_exits_0_and_the_run_goes_on(folder: Path, tmp_path: Path) -> None:
+    output, long = tmp_path / "run", "run.epochs=40"
+    command = [sys.executable, "-m", "training.train", *arguments(folder, output, long)[1:]]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and not (output / "metrics.jsonl").exists():
+        time.sleep(0.05)
+    while process.poll() is None and not lines(output, "train"):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert not (output / "summary.json").exists()
+    (checkpoint,) = (output / "checkpoints").iterdir()
+    step = int(checkpoint.name.removeprefix("step-"))
+    assert step == lines(output, "train")[-1]["step"] < 300
+    run(folder, output, long, f"run.max_steps={step + 2}", flags=("--resume",))
+    run(folder, tmp_path / "straight", long, f"run.max_steps={step + 2}")
+    assert largest_difference(output, tmp_path / "straight") == 0
+
+
+def test_checkpoints_are_kept_to_the_newest_and_partial_ones_are_ignored(
+    folder: Path, tmp_path: Path
+) -> None:
+    output = run(folder, tmp_path / "run", "run.save_every=2", "run.max_steps=6")
+    names = sorted(path.name for path in (output / "checkpoints").iterdir())
+    assert names == ["step-00000004", "step-00000006"]
+    (output / "checkpoints" / ".step-00000099.partial").mkdir()
+    run(folder, output, "run.max_steps=7", flags=("--resume",))
+    assert lines(output, "train")[-1]["step"] == 7
+
+
+def ranks(folder: Path, output: Path, count: int, *settings: str) -> Path:
+    """Run with torchrun, as users do."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", str(count), "-m", "training.train"]
+    found = subprocess.run(
+        [*command, *arguments(folder, output, *settings)[1:]],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert found.returncode == 0, found.stderr[-3000:]
+    return output
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_train_the_same_model(
+    folder: Path, finished: Path, tmp_path: Path, parallel: str
+) -> None:
+    output = ranks(folder, tmp_path / "run", 2, f"run.parallel={parallel}", "run.eval_every=4")
+    # AdamW divides by gradients near zero, so rounding shows at the scale of one lr.
+    assert largest_difference(output, finished) < 2e-3
+    for ours, theirs in zip(lines(output, "train"), lines(finished, "train"), strict=True):
+        assert ours["pairs"] == theirs["pairs"]
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=2e-3)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=2e-2)
+    ours, theirs = lines(output, "validation")[0], lines(finished, "validation")[0]
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+    assert ours["validation_pairs"] == theirs["validation_pairs"]
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(
+    folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    output = ranks(folder, tmp_path / "run", 2, "run.max_steps=4", "run.parallel=fsdp")
+    run(folder, output, "run.max_steps=null", flags=("--resume",))
+    assert largest_difference(output, finished) < 2e-3
+
+
+def feeds(folder: Path, count: int) -> list[Feed]:
+    config = convert({"data": {"batch_pairs": 16, "max_length": 128}})
+    loaded = load_model(str(folder / "model"), config.model, config.data, seed=0)
+    dataset = PairDataset(str(folder / "data"), "train")
+    plan = Plan(rows=dataset.rows, batch_rows=16, window=3, seed=0)
+    return [
+        Feed(dataset, plan, loaded.tokens, config, rank=rank, ranks=count) for rank in range(count)
+    ]
+
+
+def test_any_number_of_ranks_sees_the_same_global_batches(folder: Path) -> None:
+    """Byte by byte: prompts, responses, pairs and weights of a step, however it is dealt."""
+    (alone,) = feeds(folder, 1)
+    for count in (2, 3, 8):
+        parts = feeds(folder, count)
+        for step in (0, 5, 2):
+            whole = sorted(_bytes(group) for group in alone.groups(step).groups)
+            dealt = [[_bytes(group) for group in feed.groups(step).groups] for feed in parts]
+            assert sorted(one for rank in dealt for one in rank) == whole
+            assert sum(feed.share(step).pairs for feed in parts) == alone.share(step).pairs
+
+
+def _bytes(group: Any) -> bytes:
+    ids = b"|".join([group.prompt.tobytes(), *(r.tobytes() for r in group.responses)])
+    return ids + repr(group.pairs).encode()
+
+
+def test_shares_made_ahead_are_those_made_alone(folder: Path) -> None:
+    (feed,) = feeds(folder, 1)
+    for step, share in zip(range(3, 9), feed.shares(3, 9), strict=True):
+        (fresh,) = feeds(folder, 1)
+        again = fresh.share(step)
+        assert share.step == step
+        for a, b in zip(share.micro, again.micro, strict=True):
+            assert torch.equal(a.input_ids, b.input_ids)
+            assert torch.equal(a.labels.weight, b.labels.weight)
+
+
+READ_BACK = """
+import json, sys
+import torch
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
+folder, out = sys.argv[1:]
+model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+tokenizer = AutoTokenizer.from_pretrained(folder)
+texts = json.load(open(out))
+rendered = [tokenizer.apply_chat_template(
+    [{"role": "user", "content": p}, {"role": "assistant", "content": r}], tokenize=False)
+    for p, r in texts]
+found = {"labels": model.config.num_labels, "score": list(model.score.weight.shape)}
+with torch.no_grad():
+    found["single"] = [float(model(**tokenizer(t, add_special_tokens=False, return_tensors="pt"))
+                             .logits[0, 0]) for t in rendered]
+    for side in ("left", "right"):
+        tokenizer.padding_side = side
+        batch = tokenizer(rendered, add_special_tokens=False, padding=True, return_tensors="pt")
+        assert (batch["attention_mask"] == 0).any()
+        found[side] = model(**batch).logits[:, 0].tolist()
+json.dump(found, open(out, "w"))
+"""
+
+
+def test_transformers_in_a_fresh_process_gives_our_scores(finished: Path, tmp_path: Path) -> None:
+    config = TrainConfig()
+    loaded = load_model(
+        str(finished / "model"), config.model, convert({"data": {"max_length": 128}}).data, seed=9
+    )
+    assert not loaded.head_is_new
+    texts = [
+        ("Why slow bread?", "cold water thank"),
+        ("Why slow bread?", "rubbish"),
+        ("a", "b " * 30),
+    ]
+    grouped = score_texts(
+        loaded,
+        [prompt for prompt, _ in texts],
+        [[response] for _, response in texts],
+        device=torch.device("cpu"),
+    )
+    ours = [row[0] for row in grouped]
+    assert ours[0] > ours[1] + 0.5  # it has learned something, so equality says something
+    exchange = tmp_path / "texts.json"
+    exchange.write_text(json.dumps(texts))
+    (tmp_path / "read.py").write_text(READ_BACK)
+    subprocess.run(
+        [sys.executable, str(tmp_path / "read.py"), str(finished / "model"), str(exchange)],
+        check=True,
+        cwd=tmp_path,
+        timeout=120,
+    )
+    found = json.loads(exchange.read_text())
+    assert found["labels"] == 1
+    assert found["score"] == [1, 32]
+    for way in ("single", "left", "right"):
+        assert found[way] == pytest.approx(ours, abs=2e-5), way
+
+
+def test_equal_texts_are_scored_once_and_alike(folder: Path) -> None:
+    config = convert({"data": {"max_length": 128}})
+    loaded = load_model(str(folder / "model"), config.model, config.data, seed=0)
+    device = torch.device("cpu")
+    (one, two, again), empty = score_texts(
+        loaded, ["p", "q"], [["x", "y", "x "], []], device=device
+    )
+    assert one == again != two
+    assert empty == []
+
+
+def test_fine_tuning_starts_from_a_checkpoint_with_its_template(
+    folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "other", make_pairs(30, "train", seed=5, site="other.example"))
+    found = ["train", "--dataset", str(tmp_path / "other"), "--model", str(finished / "model")]
+    found += ["--output", str(tmp_path / "tuned"), "--quiet"]
+    for setting in (*SMALL, "data.template=plain", "optim.lr=1e-5"):
+        found += ["--set", setting]
+    assert main(found) == 0
+    ours = (tmp_path / "tuned" / "model" / "reward_template.json").read_text()
+    assert ours == (finished / "model" / "reward_template.json").read_text()
+    assert lines(tmp_path / "tuned", "train")[0]["accuracy"] > 0.9  # it knew the preference
+
+
+def test_pairs_that_become_identical_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    long = "bread " * 300
+    pairs = make_pairs(10, "train")
+    pairs.append(one_pair("f:t", "train", "f", "Same?", (0, long + "a"), (1, long + "b")))
+    write_dataset(tmp_path / "data", pairs)
+    (tmp_path / "model").symlink_to(folder / "model")
+    output = run(tmp_path, tmp_path / "run")
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["left_out"]["identical_when_cut"] == 1
+    assert summary["pairs"] == len(pairs) - 1
+
+
+def test_pairs_below_a_confidence_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    pairs = make_pairs(10, "train")
+    unsure = one_pair("f:t", "train", "f", "Why?", (0, "a"), (1, "b"), confidence=0.4)
+    write_dataset(tmp_path / "data", [*pairs, unsure])
+    (tmp_path / "model").symlink_to(folder / "model")
+    output = run(tmp_path, tmp_path / "run", "data.min_confidence=0.5")
+    summary = json.loads((output / "summary.json").read_text())
+    assert summary["left_out"]["below_min_confidence"] == 1
+
+
+def test_bf16_copies_learn_though_a_step_is_smaller_than_their_grid(
+    folder: Path, tmp_path: Path
+) -> None:
+    """lr 2e-5 moves no bf16 weight near 0.15, whose neighbours are 1e-3 apart: masters do."""
+    output = run(
+        folder, tmp_path / "run", "model.precision=bf16", "optim.lr=2e-5", "run.max_steps=4"
+    )
+    before = load_file(folder / "model" / "model.safetensors")["model.embed_tokens.weight"]
+    after = weights(output)["model.embed_tokens.weight"]
+    moved = (after - before).abs()
+    assert after.dtype == torch.float32
+    assert 0 < float(moved.max()) < 2e-4
+    assert float((moved > 0).float().mean()) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "flags", "message"),
+    [
+        (("optim.lr=0.5",), ("--resume",), "optim.lr=0.003"),
+        ((), (), "--resume goes on with it, --overwrite starts anew"),
+        (("optim.lrr=1",), (), "did you mean optim.lr?"),
+        (("data.max_length=4096",), ("--overwrite",), "reads at most 512 tokens"),
+    ],
+)
+def test_wrong_use_is_refused_with_the_way_out(
+    folder: Path,
+    finished: Path,
+    capsys: pytest.CaptureFixture[str],
+    settings: tuple[str, ...],
+    flags: tuple[str, ...],
+    message: str,
+) -> None:
+    output = finished if "--overwrite" not in flags else folder / "wrong"
+    assert main(arguments(folder, output, *settings, flags=flags)) == 2
+    assert message in capsys.readouterr().err
+    assert (finished / "summary.json").exists()
+
+
+def test_a_folder_that_is_no_run_is_never_overwritten(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+    assert main(arguments(folder, tmp_path, flags=("--overwrite",))) == 2
+    assert "no run folder" in capsys.readouterr().err
+    assert (tmp_path / "precious").exists()
+
+
+def test_settings_come_from_a_file_and_are_overridden(tmp_path: Path) -> None:
+    from training.config import load_config
+
+    (tmp_path / "c.toml").write_text("[optim]\nlr = 1e-5\nclip = 2.0\n[loss]\nname = 'soft'\n")
+    found = load_config(str(tmp_path / "c.toml"), ["optim.lr=3e-4"])
+    assert (found.optim.lr, found.optim.clip, found.loss.name) == (3e-4, 2.0, "soft")
+    (tmp_path / "bad.toml").write_text("[optim]\nlearning_rate = 1\n")
+    with pytest.raises(ConfigError, match=r"optim\.learning_rate"):
+        load_config(str(tmp_path / "bad.toml"))
+    with pytest.raises(ConfigError, match=r"section\.name=value"):
+        load_config(None, ["lr=1"])
