@@ -149,6 +149,27 @@ def test_a_narrow_range_is_said(tmp_path: Path) -> None:
     )
 
 
+def against_one_curve(tmp_path: Path, losses: dict[int, float]) -> str:
+    for pairs, loss in losses.items():
+        write_run(tmp_path / str(pairs), 10**6, pairs, loss)
+    return " ".join(study_of(tmp_path, hold_out="none").fits[0].against)
+
+
+def test_a_floor_that_cannot_be_told_from_none_is_said(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.004, 5)
+    losses = {
+        pairs: float(1.2 * pairs**-0.1 * np.exp(off))
+        for pairs, off in zip((1_000, 3_000, 10_000, 30_000, 100_000), noise, strict=True)
+    }
+    assert "to tell a floor of the loss from none" in against_one_curve(tmp_path, losses)
+
+
+def test_an_exponent_beyond_all_that_are_tried_is_said(tmp_path: Path) -> None:
+    losses = {pairs: 0.5 + 0.1 * (pairs / 1000) ** -9 for pairs in (1_000, 1_300, 4_000, 10_000)}
+    reasons = against_one_curve(tmp_path, losses)
+    assert "3.00, the largest value tried: the runs do not determine it" in reasons
+
+
 def test_a_run_that_breaks_the_law_is_outside_its_interval(tmp_path: Path) -> None:
     write_grid(tmp_path, data=DATA[:3])
     odd = write_run(tmp_path / "odd", 135_000_000, 30_000, 0.72)

@@ -154,3 +154,10 @@ def test_what_can_be_fitted(sizes: list[list[int]], enough: bool) -> None:
     if not enough:
         with pytest.raises(ValueError, match="too few"):
             fit_law(("parameters", "pairs")[: array.shape[1]], array, np.ones(len(array)))
+
+
+def test_the_typical_error_is_of_runs_that_the_fit_has_not_seen() -> None:
+    sizes, losses = runs(0.01, models=3, data=3)
+    law = fit_law(BOTH, sizes, losses, bootstraps=20)
+    seen = np.abs(np.log(law.predict(sizes) / losses)).mean()
+    assert law.typical_error > 1.5 * seen
