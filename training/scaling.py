@@ -262,7 +262,7 @@ def as_markdown(found: Study, pictures: Sequence[str]) -> str:
     """Return everything in scaling.md."""
     lines = ["# Scaling", ""]
     head, *reasons = verdict(found)
-    lines += [f"**{head}**", "", *(f"- {reason}" for reason in reasons)]
+    lines += [f"**{head}**", *([""] if reasons else []), *(f"- {reason}" for reason in reasons)]
     if "scaling.png" in pictures:
         lines += ["", "![loss against size, with fitted curves](scaling.png)"]
     for fit in found.fits:

@@ -33,7 +33,7 @@ SYMBOLS = {"parameters": ("A", "alpha"), "pairs": ("B", "beta")}
 
 _START_EXPONENTS = (0.1, 0.3, 0.7, 1.5)
 _START_FLOORS = (0.02, 0.4, 0.8, 0.95)
-_STEPS = 300
+_STEPS = 120
 
 
 class Estimate(msgspec.Struct, frozen=True):

@@ -1,5 +1,6 @@
 """The picture of a scaling study: loss against size, fitted curves with their bands."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from training.scaling_study import Fit, Study, formula, human
+from training.scaling_study import CHANCE, Fit, Study, formula, human
 
 LABELS = {"pairs": "training pairs", "parameters": "parameters of the model"}
 REACH = 3.0
@@ -29,7 +30,7 @@ STYLE: Any = {
 def plot(study: Study, folder: Path) -> list[Path]:
     """Write scaling.png and scaling.svg; returns their paths."""
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 5.4), layout="constrained")
+        figure = Figure(figsize=(9, 5.2), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         _draw(axes, study)
@@ -49,7 +50,7 @@ def _draw(axes: Axes, study: Study) -> None:
     across = "pairs" if along == "parameters" else "parameters"
     sizes = sorted({getattr(run, across) for run in study.runs})
     colours = {
-        size: mpl.colormaps["viridis"](0.85 * (1 - place / max(len(sizes) - 1, 1)))
+        size: mpl.colormaps["viridis"](0.85 - 0.85 * (place + 0.5) / len(sizes))
         for place, size in enumerate(sizes)
     }
     ends = [getattr(run, along) for run in study.runs]
@@ -67,7 +68,7 @@ def _draw(axes: Axes, study: Study) -> None:
                 getattr(run, along), run.loss, "o", color=colour, mec="white", ms=7.5, zorder=4
             )
     _held_out(axes, study, along, colours)
-    _frame(axes, study, along)
+    _frame(axes, study, along, (low, high))
     _legend(axes, sizes, across, colours, study)
 
 
@@ -110,20 +111,25 @@ def _held_out(axes: Axes, study: Study, along: str, colours: dict[int, Any]) -> 
     axes.plot(place, run.loss, "*", color=colour, mec="0.1", mew=0.9, ms=15, zorder=6)
 
 
-def _frame(axes: Axes, study: Study, along: str) -> None:
+def _frame(axes: Axes, study: Study, along: str, span: tuple[float, float]) -> None:
     losses = [run.loss for run in study.runs]
     if study.held_out is not None:
         losses += [study.held_out.predicted.low, study.held_out.predicted.high]
     margin = 0.12 * (max(losses) - min(losses)) or 0.02
     axes.set_ylim(min(losses) - 2 * margin, max(losses) + margin)
+    if axes.get_ylim()[0] < CHANCE < axes.get_ylim()[1]:
+        axes.axhline(CHANCE, color="0.55", lw=1, ls=":", zorder=1)
+        axes.text(span[1], CHANCE, "chance ", color="0.45", fontsize=9, ha="right", va="bottom")
     axes.set_xscale("log")
+    axes.set_xlim(*span)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color="0.92")
     axes.set_xlabel(LABELS[along])
     axes.set_ylabel("validation loss (Bradley–Terry)")
     if len(study.fits) == 1:
-        axes.set_title(formula(study.fits[0].law.coefficients), fontsize=10, loc="left")
+        law = re.sub(r"\^(-?[\d.e+-]+)", r"^{\1}", formula(study.fits[0].law.coefficients))
+        axes.set_title(f"${law.replace('·', ' ')}$", loc="left")
     if not study.supported:
         axes.text(
             0.01,
@@ -150,6 +156,6 @@ def _legend(
             Line2D([], [], color="0.7", marker="*", mec="0.1", mew=0.9, ms=14, ls="none")
         )
         labels.append("held out: measured")
-        handles.append(Line2D([], [], color="0.25", marker="_", ms=8, lw=1.4))
+        handles.append(Line2D([], [], color="0.25", marker="|", ms=15, mew=1.4, ls="none"))
         labels.append("held out: predicted, 95 %")
-    axes.legend(handles, labels, frameon=False, loc="upper right", fontsize=9.5)
+    axes.figure.legend(handles, labels, frameon=False, loc="outside right upper", fontsize=9.5)
