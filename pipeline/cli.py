@@ -53,6 +53,8 @@ def make_parser() -> argparse.ArgumentParser:
     from pipeline.inspect import add_inspect_arguments
     from pipeline.options import add_recipe_arguments, add_run_arguments
     from pipeline.prepare import add_prepare_arguments
+    from pipeline.publish import add_publish_arguments
+    from pipeline.pull import add_pull_arguments
     from pipeline.validate import add_validate_arguments
 
     parser = argparse.ArgumentParser(
@@ -107,6 +109,18 @@ def make_parser() -> argparse.ArgumentParser:
             add_diff_arguments,
             _diff,
             "say what is new, gone or changed between two versions of a dataset",
+        ),
+        (
+            "publish",
+            add_publish_arguments,
+            _publish,
+            "make a dataset folder a version at the Hugging Face Hub",
+        ),
+        (
+            "pull",
+            add_pull_arguments,
+            _pull,
+            "fetch a version from the Hugging Face Hub into a folder, and check it",
         ),
     ):
         added = commands.add_parser(
@@ -210,8 +224,21 @@ def _diff(namespace: argparse.Namespace, rest: list[str]) -> int:
     return _run(diff, namespace)
 
 
+def _publish(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.publish import publish
+
+    return _run(publish, namespace)
+
+
+def _pull(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.pull import pull
+
+    return _run(pull, namespace)
+
+
 def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:
     """Run a command that is given its parsed flags, and turn its errors into exit codes."""
+    from pipeline.hub import HubError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError
 
@@ -220,6 +247,8 @@ def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Names
         return command(namespace)
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
+    except HubError as error:
+        return _fail(errors, error, error.exit_code)
     except OSError as error:
         return _fail(errors, error, EXIT_FAILED)
     except (PipelineError, WorkerDiedError) as error:

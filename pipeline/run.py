@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,12 +23,11 @@ from pipeline.curate import CurateJob, build
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
-from pipeline.recipe import Recipe
+from pipeline.publishable import why_not_publishable
 from pipeline.report import make_report
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
-from transforms.forum_files import UNKNOWN_LICENSE, ForumFile
 from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
@@ -263,7 +262,8 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         size = (staging / shard.path).stat().st_size
         if size != shard.bytes:
             raise RuntimeError(f"{shard.path}: {size} bytes on disk, {shard.bytes} were written")
-    reasons = why_not_publishable(options.recipe, inputs.forum_files)
+    stats = total_stats(result)
+    reasons = why_not_publishable(stats, ids_only=options.recipe.ids_only)
     manifest = Manifest(
         pair_schema_version=PAIR_SCHEMA_VERSION,
         recipe=recipes.resolve(options.recipe),
@@ -275,7 +275,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         ids_only=options.recipe.ids_only,
         shards=shards,
     )
-    write_documents(staging, manifest, total_stats(result), name)
+    write_documents(staging, manifest, stats, name)
     return manifest
 
 
@@ -288,23 +288,6 @@ def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name:
     (folder / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
     (folder / MANIFEST_NAME).write_bytes(
         msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    )
-
-
-def why_not_publishable(recipe: Recipe, files: Sequence[ForumFile]) -> tuple[str, ...]:
-    """Say for each source without a licence that allows it why its texts may not be published."""
-    if recipe.ids_only:
-        return ()
-    rules = recipes.read_rules(recipe)
-    unlicensed = {
-        file.site or file.kind
-        for file in files
-        if not SOURCES[file.kind].publishable and rules.license_of(file) == UNKNOWN_LICENSE
-    }
-    return tuple(
-        f"{name}: its texts carry no licence that allows it; publish ids and labels "
-        f"(--ids-only), or state the licence that you have (--license {name}=SPDX)"
-        for name in sorted(unlicensed)
     )
 
 
