@@ -25,9 +25,11 @@ examples:
   forumprefs curate --input stackexchange=dumps/ai.stackexchange.com \\
       --input stackexchange='dumps/*.7z' --languages en,fr --votes common_window --output out/mix
   forumprefs curate --config out/beer/manifest.json --output out/again
+  forumprefs curate --config recipe.yaml --output out/beer --publish acme/beer --version v1.1.0
 
 Options of Beam (--direct_num_workers and so on) are passed on to it.
-exit codes: 0 finished, 1 failed, 2 wrong use, 4 finished but no pair came out, 130 interrupted
+exit codes: 0 finished, 1 failed, 2 wrong use, 3 publishing refused, 4 finished but no pair came
+out, 130 interrupted
 """
 
 
@@ -144,6 +146,7 @@ def _version() -> str:
 
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.accounting import AccountingError
+    from pipeline.hub import HubError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError, parse
     from pipeline.report import notes
@@ -158,6 +161,8 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         manifest = curate(options)
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
+    except HubError as error:
+        return _fail(errors, error, error.exit_code)
     except (AccountingError, OSError) as error:
         return _fail(errors, error, EXIT_FAILED)
     except PipelineError as error:
@@ -176,6 +181,10 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     if not sum(manifest.accounting.pairs.values()):
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
+    if options.publish is not None:
+        from pipeline.publish import publish_curated
+
+        return _run(lambda _: publish_curated(options), namespace)
     return 0
 
 

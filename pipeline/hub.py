@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.options import UsageError
+from pipeline.usage_error import UsageError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -186,11 +186,17 @@ def _explain_status(error: "HfHubHTTPError", what: str) -> HubError:
     if status in TRANSIENT:
         busy = f"{what}: the Hub answered {status}{said}"
         return Throttled(busy, told_wait(error))
+    if status == 400:
+        return BadRequestError(f"{what}: the Hub answered 400{said}")
     return HubError(f"{what}: the Hub answered {status}{said}")
 
 
 class MissingRepoError(HubError):
     """The repository does not exist, or may not be seen."""
+
+
+class BadRequestError(HubError):
+    """What was sent is not right, or did not arrive as it was sent."""
 
 
 class Throttled(HubError):  # noqa: N818
@@ -223,7 +229,7 @@ class Patience:
     """Bounded tries with growing waits; ``say`` hears of each, ``sleep`` does the waiting."""
 
     say: Callable[[str], None] = lambda _: None
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
     tries: int = TRIES
     failures: int = field(default=0, init=False)
 

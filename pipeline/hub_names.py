@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import total_ordering
 from urllib.parse import urlsplit
 
-from pipeline.options import UsageError
+from pipeline.usage_error import UsageError
 
 _REPO = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*")
 _VERSION = re.compile(

@@ -8,8 +8,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.dataset_folder import READ_BYTES, DatasetError, DatasetFolder
-from pipeline.hub import HubError, explain, in_words
+from pipeline.dataset_folder import READ_BYTES, DatasetError, Folder
+from pipeline.hub import BadRequestError, HubError, explain, in_words
 from pipeline.hub_state import DATASET, Changes
 from schemas.manifest import MANIFEST_NAME, Shard
 
@@ -51,7 +51,7 @@ def missing_shards(api: "HfApi", repo: str, shards: Sequence[Shard]) -> tuple[Sh
 
 
 def upload_shards(
-    api: "HfApi", repo: str, folder: DatasetFolder, shards: Sequence[Shard], sent: Sent
+    api: "HfApi", repo: str, folder: Folder, shards: Sequence[Shard], sent: Sent
 ) -> frozenset[str]:
     """Send shards in parallel; returns the paths that the Hub wants in the commit itself.
 
@@ -89,7 +89,7 @@ def groups(shards: Iterable[Shard]) -> Iterator[tuple[Shard, ...]]:
 
 
 def upload_group(
-    api: "HfApi", repo: str, folder: DatasetFolder, group: Sequence[Shard]
+    api: "HfApi", repo: str, folder: Folder, group: Sequence[Shard]
 ) -> tuple[str, ...]:
     """Send a few shards; returns the paths that the Hub wants in the commit itself."""
     from huggingface_hub import CommitOperationAdd
@@ -110,17 +110,20 @@ def upload_group(
                     raise
                 raise HubError(f"{repo}: the upload broke off: {error}", transient=True) from None
 
-        in_words(repo, send)
+        try:
+            in_words(repo, send)
+        except BadRequestError as error:  # the bytes were compared with their checksum there
+            raise HubError(f"{error}; a shard was altered on its way", transient=True) from None
         return tuple(a.path_in_repo for a in additions if a._upload_mode == "regular")
 
 
 @contextlib.contextmanager
-def local_copy(folder: DatasetFolder, shard: Shard) -> Iterator[Path]:
+def local_copy(folder: Folder, shard: Shard) -> Iterator[Path]:
     """Yield a shard as a file on this machine, copied for the time being if it is elsewhere.
 
     A copy is compared with the manifest; raises DatasetError where it is not the shard.
     """
-    if "://" not in folder.location:
+    if folder.is_local:
         yield Path(folder.location, shard.path)
         return
     with tempfile.TemporaryDirectory(prefix="forumprefs-upload-") as scratch:
@@ -136,7 +139,7 @@ def local_copy(folder: DatasetFolder, shard: Shard) -> Iterator[Path]:
         yield copy
 
 
-def commit_operations(changes: Changes, folder: DatasetFolder, inline: frozenset[str]) -> list[Any]:
+def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) -> list[Any]:
     """The operations of a commit: shards, documents, removals; made anew for every try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 

@@ -17,7 +17,7 @@ from pipeline.hub import (
 )
 from pipeline.hub_names import need_endpoint, need_repo, need_version
 from pipeline.hub_parts import SHRINK_LIMIT, Wish
-from pipeline.options import UsageError
+from pipeline.options import CurateOptions, UsageError
 from pipeline.release_notes import ReleaseNotes
 from pipeline.terminal import printable
 from pipeline.transfer_progress import TransferProgress, readable_size
@@ -117,6 +117,22 @@ def publish(arguments: argparse.Namespace) -> int:
         with_changes=not arguments.no_changelog,
         quiet=arguments.quiet,
     )
+    return 0
+
+
+def publish_curated(options: CurateOptions) -> int:
+    """Publish what ``forumprefs curate --publish`` has made; returns the exit code."""
+    target = options.publish
+    if target is None:
+        raise ValueError("nothing is to be published")
+    wish = Wish(
+        folder=DatasetFolder(options.output),
+        repo=target.repo,
+        version=target.version,
+        private=target.private,
+        allow_shrink=target.allow_shrink,
+    )
+    publish_folder(wish, target.endpoint, quiet=options.quiet)
     return 0
 
 

@@ -20,10 +20,12 @@ from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
 from pipeline.card import make_card
 from pipeline.curate import CurateJob, build
+from pipeline.hub import RefusedError
+from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
-from pipeline.publishable import why_not_publishable
+from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.report import make_report
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
@@ -68,13 +70,16 @@ def curate(options: CurateOptions) -> Manifest:
     """Make the dataset folder that ``options`` describe and return its manifest.
 
     The folder appears at the very end, complete, under its name; before that everything is in
-    ``.NAME.partial`` beside it. Raises UsageError for what the user can mend,
+    ``.NAME.partial`` beside it. Raises UsageError for what the user can mend, HubError before any
+    work is done where the result could not be published,
     pipeline.local.PipelineError and WorkerDiedError when the run fails, and
     pipeline.accounting.AccountingError when records were lost.
     """
     output = check_output(options)
     check_languages(options)
     recipe = options.recipe
+    if options.publish is not None:
+        check_target(options.publish, make_repo=not options.is_local)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -101,6 +106,7 @@ def curate(options: CurateOptions) -> Manifest:
                     takedown=takedown,
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
+                    publish=None if options.is_local else options.publish,
                 )
                 run_pipeline(job, options, inputs.bytes_to_read)
                 manifest = finish(staging, options, inputs, output.name)
@@ -173,6 +179,7 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     if not inputs.sites and not inputs.forum_files:
         reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
         raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    check_licenses(inputs, options)
     named = {name for file in inputs.forum_files for name in (file.site, file.kind)}
     for name in recipes.read_rules(options.recipe).licenses:
         # The sites of preference sets are known only when they are read.
@@ -194,6 +201,15 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
                 f"--votes common_window needs dated votes, which {', '.join(undated)} does not "
                 "have; choose another mode, or curate it apart"
             )
+
+
+def check_licenses(inputs: Inputs, options: CurateOptions) -> None:
+    """Refuse to curate for publishing what cannot be published."""
+    if options.publish is None or options.recipe.ids_only:
+        return
+    reasons = unlicensed_sources(inputs.forum_files, recipes.read_rules(options.recipe))
+    if reasons:
+        raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 
 
 def is_same(output: Path, options: CurateOptions, inputs: Inputs) -> bool:

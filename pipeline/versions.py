@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipeline.dataset_folder import DatasetError
 from pipeline.hub import HubError, Patience, RefusedError, in_words
+from pipeline.hub_access import check_visibility, make_repository
 from pipeline.hub_parts import FILES_PER_COMMIT, Wish, merge_proposal, open_proposal
 from pipeline.hub_state import (
     DATASET,
@@ -113,17 +114,12 @@ class Publication:
         if refs is None:
             if wish.create_pr:
                 raise HubError(f"{wish.repo}: there is no such dataset to open a pull request on")
-            in_words(
-                wish.repo,
-                lambda: api.create_repo(
-                    wish.repo, repo_type=DATASET, private=wish.private, exist_ok=True
-                ),
-            )
+            make_repository(api, wish.repo, private=wish.private)
             self.watcher.say(f"made the {'private' if wish.private else 'public'} {wish.repo}")
             refs = read_refs(api, wish.repo)
         if refs is None:
             raise HubError(f"{wish.repo}: is not visible yet", transient=True)
-        check_visibility(api, wish)
+        check_visibility(api, wish.repo, private=wish.private)
         return refs
 
     def _upload(self, changes: Changes) -> frozenset[str]:
@@ -201,7 +197,7 @@ class Publication:
         if refs is None:
             refs = Refs({}, {})
         else:
-            check_visibility(api, wish)
+            check_visibility(api, wish.repo, private=wish.private)
         done = None if new else find_tag(api, wish, refs)
         tree = read_tree(api, wish.repo, refs.head)
         changes = find_changes(tree, wish.folder, self.notes.documents(refs))
@@ -240,18 +236,6 @@ def find_tag(api: "HfApi", wish: Wish, refs: Refs) -> str | None:
             f"{wish.folder.location} says what differs)"
         )
     return commit
-
-
-def check_visibility(api: "HfApi", wish: Wish) -> None:
-    """Refuse to publish into a public repository what was asked to be private."""
-    if not wish.private:
-        return
-    found = in_words(wish.repo, lambda: api.dataset_info(wish.repo))
-    if not found.private:
-        raise RefusedError(
-            f"{wish.repo}: is public, and --private was given; make it private in its settings, "
-            "or leave --private out"
-        )
 
 
 def check_shrink(api: "HfApi", wish: Wish, head: str | None, changes: Changes) -> None:
