@@ -99,7 +99,8 @@ def front_matter(manifest: Manifest, report: dict[str, Any], name: str) -> dict[
         if any(shard.table == table for shard in manifest.shards)
     ]
     return {
-        "pretty_name": name,
+        # Without line ends: a line of hyphens would end the front matter.
+        "pretty_name": " ".join(name.split()),
         "license": "cc-by-sa-4.0" if _is_cc_by_sa(report) else "other",
         **({"language": languages} if languages else {}),
         "task_categories": ["text-ranking", "reinforcement-learning"],
