@@ -40,7 +40,7 @@ REQUIRES = [
 
 EXTRAS = {
     # Publishing to the Hugging Face Hub, and its check of card metadata.
-    "hub": ["huggingface_hub>=2,<3"],
+    "hub": ["huggingface_hub>=2.4,<3"],
     # Reward-model training; pinned so that a CPU build can be used where there is one.
     "train": ["torch==2.13.0"],
 }

@@ -76,10 +76,10 @@ def connect(endpoint: str | None = None) -> "HfApi":
 
 
 @contextlib.contextmanager
-def quiet_client() -> Iterator[None]:
-    """Keep the client's bars and warnings off the terminal.
+def quiet_client(*, verbose: bool = False) -> Iterator[None]:
+    """Keep the client's bars off the terminal and, unless ``verbose``, its warnings.
 
-    Its warnings name signed addresses, and each of its retries; we say what matters ourselves.
+    They name signed addresses and each of its own retries; we say what matters ourselves.
     """
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
@@ -92,8 +92,9 @@ def quiet_client() -> Iterator[None]:
     shown = not are_progress_bars_disabled()
     if shown:
         disable_progress_bars()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    if not verbose:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -123,9 +124,10 @@ def in_words(what: str, call: Callable[[], T]) -> T:
     """
     try:
         return call()
-    except (HubError, UsageError):
+    except HubError:
         raise
     except Exception as error:
+        # Also a UsageError, when it is about a file that could not be read from the Hub.
         found = explain(error, what)
         if found is None:
             raise
@@ -165,12 +167,18 @@ def _is_transport(error: BaseException) -> bool:
 
 
 def _explain_status(error: "HfHubHTTPError", what: str) -> HubError:
-    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
 
     status = error.response.status_code
     said = f" ({error.server_message})" if error.server_message else ""
     if status == 401 and not isinstance(error, RepositoryNotFoundError):
         return HubError(f"{what}: the Hub does not know the token (401); make a new one")
+    if isinstance(error, GatedRepoError):
+        return HubError(f"{what}: is gated; accept its conditions on its page at the Hub first")
     if status == 403:
         return HubError(
             f"{what}: the token may not do this (403){said}; use one with write access to it"
@@ -244,6 +252,10 @@ class Patience:
             except HubError as error:
                 failure = error
             self.wait_after(failure)
+
+    def has_progressed(self) -> None:
+        """Count failures from here on: a long upload may meet more of them than ``tries``."""
+        self.failures = 0
 
     def wait_after(self, error: HubError) -> None:
         """Wait before the next try, or raise the error if there should be none."""

@@ -4,13 +4,14 @@ import contextlib
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset_folder import READ_BYTES, DatasetError, Folder
 from pipeline.hub import BadRequestError, HubError, explain, in_words
 from pipeline.hub_state import DATASET, Changes
+from pipeline.parallel import in_parallel
 from schemas.manifest import MANIFEST_NAME, Shard
 
 if TYPE_CHECKING:
@@ -51,7 +52,13 @@ def missing_shards(api: "HfApi", repo: str, shards: Sequence[Shard]) -> tuple[Sh
 
 
 def upload_shards(
-    api: "HfApi", repo: str, folder: Folder, shards: Sequence[Shard], sent: Sent
+    api: "HfApi",
+    repo: str,
+    folder: Folder,
+    shards: Sequence[Shard],
+    sent: Sent,
+    *,
+    create_pr: bool = False,
 ) -> frozenset[str]:
     """Send shards in parallel; returns the paths that the Hub wants in the commit itself.
 
@@ -60,18 +67,10 @@ def upload_shards(
     inline: set[str] = set()
 
     def send(group: Sequence[Shard]) -> None:
-        inline.update(upload_group(api, repo, folder, group))
+        inline.update(upload_group(api, repo, folder, group, create_pr=create_pr))
         sent(sum(shard.bytes for shard in group), len(group))
 
-    with ThreadPoolExecutor(PARALLEL_UPLOADS) as pool:
-        futures = [pool.submit(send, group) for group in groups(shards)]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for future in futures:
-            if future.done() and not future.cancelled():
-                future.result()
+    in_parallel(PARALLEL_UPLOADS, [partial(send, group) for group in groups(shards)])
     return frozenset(inline)
 
 
@@ -89,9 +88,17 @@ def groups(shards: Iterable[Shard]) -> Iterator[tuple[Shard, ...]]:
 
 
 def upload_group(
-    api: "HfApi", repo: str, folder: Folder, group: Sequence[Shard]
+    api: "HfApi",
+    repo: str,
+    folder: Folder,
+    group: Sequence[Shard],
+    *,
+    create_pr: bool = False,
 ) -> tuple[str, ...]:
-    """Send a few shards; returns the paths that the Hub wants in the commit itself."""
+    """Send a few shards; returns the paths that the Hub wants in the commit itself.
+
+    With ``create_pr`` they are for a pull request, which asks for fewer rights.
+    """
     from huggingface_hub import CommitOperationAdd
 
     with contextlib.ExitStack() as files:
@@ -104,7 +111,13 @@ def upload_group(
 
         def send() -> None:
             try:
-                api.preupload_lfs_files(repo, additions=additions, repo_type=DATASET, num_threads=1)
+                api.preupload_lfs_files(
+                    repo,
+                    additions=additions,
+                    repo_type=DATASET,
+                    num_threads=1,
+                    create_pr=create_pr,
+                )
             except RuntimeError as error:  # of the Xet client, which has no kinds of errors
                 if explain(error, repo) is not None:
                     raise

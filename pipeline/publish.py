@@ -116,6 +116,7 @@ def publish(arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         with_changes=not arguments.no_changelog,
         quiet=arguments.quiet,
+        verbose=arguments.verbose,
     )
     return 0
 
@@ -132,7 +133,7 @@ def publish_curated(options: CurateOptions) -> int:
         private=target.private,
         allow_shrink=target.allow_shrink,
     )
-    publish_folder(wish, target.endpoint, quiet=options.quiet)
+    publish_folder(wish, target.endpoint, quiet=options.quiet, verbose=options.verbose)
     return 0
 
 
@@ -143,6 +144,7 @@ def publish_folder(
     dry_run: bool = False,
     with_changes: bool = True,
     quiet: bool = False,
+    verbose: bool = False,
 ) -> None:
     """Verify a folder, publish it, and say what came of it on stdout.
 
@@ -152,19 +154,19 @@ def publish_folder(
     check_publishable(wish.folder.manifest)
     api = connect(endpoint)
     need_token()
-    with quiet_client(), TransferProgress("upload", quiet=quiet) as progress:
+    with quiet_client(verbose=verbose), TransferProgress("upload", quiet=quiet) as progress:
         progress.say("checking the folder")
         wish.folder.verify()
         notes = ReleaseNotes(
             api, wish.folder, wish.repo, wish.version, progress.say, with_changes=with_changes
         )
-        publication = Publication(api, wish, notes, progress)
         patience = Patience(say=progress.say)
+        publication = Publication(api, wish, notes, progress, patience)
         if dry_run:
             forecast = patience.until_done(wish.name, publication.forecast)
             lines = describe_forecast(wish, forecast)
         else:
-            lines = describe_outcome(wish, publication.run(patience))
+            lines = describe_outcome(wish, publication.run())
     for line in [*lines, *filter(None, [notes.advice()])]:
         console.print(escape(printable(line)), soft_wrap=True)
 

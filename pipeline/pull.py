@@ -2,7 +2,7 @@
 
 import argparse
 import shutil
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from pipeline.hub import HubError, Patience, connect, in_words, quiet_client
 from pipeline.hub_names import need_endpoint, split_spec
 from pipeline.hub_state import DATASET, HubFolder, open_hub_folder
 from pipeline.options import UsageError
+from pipeline.parallel import in_parallel
 from pipeline.publish import add_endpoint_argument
 from pipeline.run import locked, recover, replace_folder
 from pipeline.transfer_progress import TransferProgress, readable_size
@@ -57,7 +58,10 @@ def pull(arguments: argparse.Namespace) -> int:
     repo, revision = found
     api = connect(need_endpoint(arguments.endpoint))
     console = Console(highlight=False, quiet=arguments.quiet)
-    with quiet_client(), TransferProgress("download", quiet=arguments.quiet) as progress:
+    with (
+        quiet_client(verbose=arguments.verbose),
+        TransferProgress("download", quiet=arguments.quiet) as progress,
+    ):
         fetched = pull_version(
             api, repo, revision, arguments.output, progress, overwrite=arguments.overwrite
         )
@@ -133,26 +137,21 @@ def _fetch(version: HubFolder, staging: Path, progress: TransferProgress) -> int
     progress.begin(sum(shard.bytes for shard in missing), len(missing))
     for name in (CARD_NAME, REPORT_NAME):
         _download(version, name, staging)
-    with ThreadPoolExecutor(PARALLEL_DOWNLOADS) as pool:
-        futures = [
-            pool.submit(_fetch_shard, version, shard, staging, progress) for shard in missing
-        ]
-        try:
-            wait(futures, return_when=FIRST_EXCEPTION)
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-        for future in futures:
-            if future.done() and not future.cancelled():
-                future.result()
+    in_parallel(
+        PARALLEL_DOWNLOADS,
+        [partial(_fetch_shard, version, shard, staging, progress) for shard in missing],
+    )
     (staging / MANIFEST_NAME).write_bytes(version.manifest_bytes)
     return sum(shard.bytes for shard in missing)
 
 
 def _remove_others(version: HubFolder, staging: Path) -> None:
-    """Remove what a pull of another version has left."""
+    """Remove what another version, or another command, has left; keep what can be gone on with."""
     known = {shard.path for shard in version.manifest.shards}
-    for path in staging.glob("*/*.parquet"):
-        if path.relative_to(staging).as_posix() not in known:
+    known |= {CARD_NAME, REPORT_NAME, MANIFEST_NAME}
+    for path in list(staging.rglob("*")):
+        name = path.relative_to(staging).as_posix()
+        if path.is_file() and name not in known and not name.startswith(".cache/"):
             path.unlink()
 
 

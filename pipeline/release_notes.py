@@ -9,6 +9,7 @@ from pipeline.changelog import changelog
 from pipeline.compare import compare
 from pipeline.dataset_folder import CARD_NAME, REPORT_NAME, DatasetError, DatasetFolder
 from pipeline.difference import Advice, Difference
+from pipeline.hub import explain
 from pipeline.hub_names import Version
 from pipeline.hub_state import HubFolder, Refs
 from schemas.manifest import MANIFEST_NAME
@@ -64,6 +65,8 @@ class ReleaseNotes:
                 before = HubFolder(self.api, self.repo, previous.tag, commit)
                 self.difference = compare(before, self.folder, limit=0)
             except DatasetError as error:
+                if explain(error, previous.tag) is not None:
+                    raise  # the network failed, not the version
                 self.say(f"no list of changes since {previous}: {error.problems[0]}")
         self._compared = commit
 

@@ -72,12 +72,13 @@ class Publication:
     wish: Wish
     notes: ReleaseNotes
     watcher: Watcher
+    patience: Patience
     bytes_sent: int = field(default=0, init=False)
     _has_changed: bool = field(default=False, init=False)
 
-    def run(self, patience: Patience) -> Outcome:
+    def run(self) -> Outcome:
         """Publish, however often it takes; raises HubError, RefusedError and DatasetError."""
-        return patience.until_done(self.wish.name, self.one_try)
+        return self.patience.until_done(self.wish.name, self.one_try)
 
     def one_try(self) -> Outcome:
         """Look at the repository and do all that is missing; raises HubError to be called again."""
@@ -131,9 +132,13 @@ class Publication:
 
         def sent(size: int, shards: int) -> None:
             self.bytes_sent += size
+            self.patience.has_progressed()
             self.watcher.advance(size, shards)
 
-        return upload_shards(self.api, self.wish.repo, self.wish.folder, missing, sent)
+        wish = self.wish
+        return upload_shards(
+            self.api, wish.repo, wish.folder, missing, sent, create_pr=wish.create_pr
+        )
 
     def _commit(self, head: str | None, changes: Changes, documents: dict[str, bytes]) -> str:
         """Upload, and move main once from ``head`` to the new files; returns the new commit."""
