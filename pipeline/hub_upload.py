@@ -23,8 +23,8 @@ GROUP_BYTES = 64 << 20
 GROUP_FILES = 32
 """Small shards are sent in groups: each call costs two requests of the Hub's limited number."""
 
-Sent = Callable[[int, int], None]
-"""Hears the bytes and the shards that have arrived."""
+Sent = Callable[[Sequence[Shard]], None]
+"""Hears which shards have arrived."""
 
 
 def missing_shards(api: "HfApi", repo: str, shards: Sequence[Shard]) -> tuple[Shard, ...]:
@@ -67,8 +67,9 @@ def upload_shards(
     inline: set[str] = set()
 
     def send(group: Sequence[Shard]) -> None:
-        inline.update(upload_group(api, repo, folder, group, create_pr=create_pr))
-        sent(sum(shard.bytes for shard in group), len(group))
+        kept = upload_group(api, repo, folder, group, create_pr=create_pr)
+        inline.update(kept)
+        sent([shard for shard in group if shard.path not in kept])
 
     in_parallel(PARALLEL_UPLOADS, [partial(send, group) for group in groups(shards)])
     return frozenset(inline)

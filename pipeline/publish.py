@@ -15,13 +15,15 @@ from pipeline.hub import (
     need_token,
     quiet_client,
 )
+from pipeline.hub_access import check_target
 from pipeline.hub_names import need_endpoint, need_repo, need_version
-from pipeline.hub_parts import SHRINK_LIMIT, Wish
 from pipeline.options import CurateOptions, UsageError
+from pipeline.publish_target import PublishTarget
 from pipeline.release_notes import ReleaseNotes
 from pipeline.terminal import printable
 from pipeline.transfer_progress import TransferProgress, readable_size
 from pipeline.versions import Forecast, Outcome, Publication
+from pipeline.wish import SHRINK_LIMIT, Wish
 from schemas.manifest import Manifest
 
 EPILOG = f"""\
@@ -155,6 +157,9 @@ def publish_folder(
     api = connect(endpoint)
     need_token()
     with quiet_client(verbose=verbose), TransferProgress("upload", quiet=quiet) as progress:
+        if not wish.create_pr:  # which others may do, too
+            target = PublishTarget(wish.repo, wish.version, endpoint, wish.private)
+            check_target(target, make_repo=False)
         progress.say("checking the folder")
         wish.folder.verify()
         notes = ReleaseNotes(

@@ -6,13 +6,14 @@ lands on the head that was looked at, check, tag). So a crash, a lost answer, a 
 a second publisher all end in the same place, and the bytes are sent once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipeline.dataset_folder import DatasetError
 from pipeline.hub import HubError, Patience, RefusedError, in_words
 from pipeline.hub_access import check_visibility, make_repository
-from pipeline.hub_parts import FILES_PER_COMMIT, Wish, merge_proposal, open_proposal
+from pipeline.hub_parts import FILES_PER_COMMIT, merge_proposal, open_proposal
 from pipeline.hub_state import (
     DATASET,
     Changes,
@@ -25,6 +26,8 @@ from pipeline.hub_state import (
 )
 from pipeline.hub_upload import commit_operations, missing_shards, upload_shards
 from pipeline.release_notes import ReleaseNotes
+from pipeline.wish import Wish
+from schemas.manifest import Shard
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -75,6 +78,7 @@ class Publication:
     patience: Patience
     bytes_sent: int = field(default=0, init=False)
     _has_changed: bool = field(default=False, init=False)
+    _arrived: set[str] = field(default_factory=set, init=False)
 
     def run(self) -> Outcome:
         """Publish, however often it takes; raises HubError, RefusedError and DatasetError."""
@@ -130,10 +134,14 @@ class Publication:
             return frozenset()
         self.watcher.begin(sum(shard.bytes for shard in missing), len(missing))
 
-        def sent(size: int, shards: int) -> None:
+        def sent(shards: Sequence[Shard]) -> None:
+            size = sum(shard.bytes for shard in shards)
             self.bytes_sent += size
-            self.patience.has_progressed()
-            self.watcher.advance(size, shards)
+            # Sent for the second time, nothing is gained, and patience must end somewhere.
+            if new := {shard.sha256 for shard in shards} - self._arrived:
+                self._arrived |= new
+                self.patience.has_progressed()
+            self.watcher.advance(size, len(shards))
 
         wish = self.wish
         return upload_shards(

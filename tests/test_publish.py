@@ -10,9 +10,10 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 
 from pipeline.card import is_generated
 from pipeline.dataset_folder import DatasetFolder
-from tests.hub import loopback_only
+from tests.hub import Fault, Status, loopback_only
 from tests.memory_files import MemoryFileSystem
 from tests.publishing import (
+    COMMIT,
     MANY_SCENARIOS,
     PART,
     REPO,
@@ -28,25 +29,6 @@ from tests.publishing import (
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return curated(tmp_path_factory.mktemp("out") / "sample", "--shard-bytes", "30000")
-
-
-@pytest.fixture(scope="module")
-def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("out") / "smaller"
-    return curated(output, "--shard-bytes", "50000", "--min-margin", "3")
-
-
-@pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    inputs = ("--input", f"stackexchange={SAMPLES}", "--input", f"threads={SAMPLES / 'threads'}")
-    output = curated(tmp_path_factory.mktemp("out") / "many", "--shard-bytes", "300", *inputs)
-    assert len(DatasetFolder(output).manifest.shards) > 100
-    return output
 
 
 @pytest.fixture
@@ -95,6 +77,7 @@ def test_faults(user: Publisher, sample: Path, scenario: Scenario) -> None:
 
 @pytest.mark.parametrize("scenario", MANY_SCENARIOS, ids=lambda scenario: scenario.name)
 def test_faults_of_a_version_of_many_files(user: Publisher, many: Path, scenario: Scenario) -> None:
+    assert len(DatasetFolder(many).manifest.shards) > 100
     check_scenario(user, many, scenario)
     assert user.is_whole(many, "main")
     # Readers of main saw nothing, or everything.
@@ -234,7 +217,7 @@ def test_a_damaged_folder_is_not_sent(
     assert user.publish(folder) == 2
     error = capsys.readouterr().err
     assert f"data/{path.name}" in error and says in error
-    assert not user.hub.requests
+    assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
 def test_a_card_with_bad_metadata_is_not_sent(
@@ -244,7 +227,7 @@ def test_a_card_with_bad_metadata_is_not_sent(
     (folder / "README.md").write_text("---\nconfigs: [\n---\n# Mine\n")
     assert user.publish(folder) == 2
     assert "README.md: its front matter is no YAML" in capsys.readouterr().err
-    assert not user.hub.requests
+    assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
 def test_what_may_not_be_published(
@@ -411,3 +394,13 @@ def test_progress_is_shown_and_stdout_is_for_results(
     assert "acme/prefs@v1.0.0 is published" in shown.out
     assert user.publish(sample, "v1.0.1", "--quiet") == 0
     assert capsys.readouterr() == ("", "")
+
+
+def test_patience_ends_also_where_shards_are_part_of_the_commit(
+    user: Publisher, sample: Path
+) -> None:
+    user.hub.create_repo(REPO)
+    user.hub.commit(REPO, {".gitattributes": b"*.bin filter=lfs\n"})
+    user.hub.faults.add(Fault("POST", COMMIT, 99, Status(503)))
+    assert user.publish(sample) == 1
+    assert user.waits == [1, 2, 4, 8, 16, 30]

@@ -24,7 +24,6 @@ from tests.publishing import (
     REPO,
     SAMPLES,
     Publisher,
-    curated,
     publisher,
     shard_bytes,
 )
@@ -34,11 +33,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 
 CLUSTER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 """To the launcher a runner like any other: not the one it starts and watches itself."""
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return curated(tmp_path_factory.mktemp("out") / "sample", "--shard-bytes", "30000")
 
 
 @pytest.fixture

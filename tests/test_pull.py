@@ -11,23 +11,12 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 
 from pipeline.dataset_folder import DatasetFolder
 from tests.hub import CorruptAnswer, CutAnswer, Fault, Hold, Status, loopback_only
-from tests.publishing import REPO, Publisher, curated, publisher
+from tests.publishing import REPO, Publisher, publisher
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 SHARD = r"^/acme/prefs/[0-9a-f]{64}"
 """Address of a shard's bytes, by their checksum."""
-
-
-@pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return curated(tmp_path_factory.mktemp("out") / "sample", "--shard-bytes", "30000")
-
-
-@pytest.fixture(scope="module")
-def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    output = tmp_path_factory.mktemp("out") / "smaller"
-    return curated(output, "--shard-bytes", "50000", "--min-margin", "3")
 
 
 @pytest.fixture
