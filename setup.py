@@ -40,7 +40,7 @@ REQUIRES = [
 
 EXTRAS = {
     # Publishing to the Hugging Face Hub, and its check of card metadata.
-    "hub": ["huggingface_hub>=2,<3"],
+    "hub": ["huggingface_hub>=2.4,<3"],
     "train": [
         # Tensors, gradients, FSDP2 and varlen attention; pinned so that a CPU build can be used
         # where there is one.
@@ -52,7 +52,7 @@ EXTRAS = {
         # The weights' file format.
         "safetensors>=0.6,<1",
         # Model files in transformers' sharding; names and versions on the Hub.
-        "huggingface_hub>=1.30,<3",
+        "huggingface_hub>=2.4,<3",
         # Event files that people already look at.
         "tensorboard>=2.18,<3",
         # Plots of scaling fits.

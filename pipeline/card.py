@@ -1,12 +1,13 @@
 """The dataset card: README.md generated from the manifest and the report, no figure typed."""
 
-import html
+import hashlib
 import re
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import yaml
 
-from pipeline.report import share
+from pipeline.card_figures import figures, markdown_text
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
 from schemas.pair import SPLITS, TEXT_COLUMNS, Message, Pair
@@ -23,23 +24,55 @@ SIZE_CATEGORIES = (
 LICENSE_NAMES = {"CC-BY-SA-2.5", "CC-BY-SA-3.0", "CC-BY-SA-4.0"}
 
 
-def make_card(manifest: Manifest, report: dict[str, Any], name: str) -> str:
-    """Return the card of a dataset folder called ``name``: YAML front matter and Markdown."""
+_MARK = "<!-- made by forumprefs; text {}: an edited card is published as it stands -->\n"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a card says of a published version beyond what is in the folder."""
+
+    repo: str
+    version: str
+    changes: str = ""
+    """Markdown section on the changes since the version before; '' where there is none."""
+
+
+def make_card(
+    manifest: Manifest, report: dict[str, Any], name: str, release: Release | None = None
+) -> str:
+    """Return the card of a dataset called ``name``: YAML front matter and Markdown.
+
+    The last line holds a hash of the others, by which :func:`is_generated` tells an edited card.
+    """
     front = yaml.safe_dump(
-        front_matter(manifest, report), sort_keys=False, allow_unicode=True, width=1000
+        front_matter(manifest, report, name), sort_keys=False, allow_unicode=True, width=1000
     )
     sections = (
-        _summary(manifest, report, name),
+        _summary(manifest, report, name, release),
+        *((release.changes,) if release is not None and release.changes else ()),
         _funnel(manifest),
-        _figures(report),
+        figures(manifest, report),
         _columns(ids_only=manifest.ids_only),
         _licence(manifest, report),
+        _citing(name, release),
+        _removal(release),
         _recipe(manifest),
     )
-    return f"---\n{front}---\n\n" + "\n".join(sections)
+    text = f"---\n{front}---\n\n" + "\n".join(sections) + "\n"
+    return text + _MARK.format(_hash(text))
 
 
-def front_matter(manifest: Manifest, report: dict[str, Any]) -> dict[str, Any]:
+def is_generated(card: str) -> bool:
+    """Whether a card is as some version of forumprefs made it, and no hand has changed it."""
+    text, mark, _ = card.rpartition(_MARK.partition("{}")[0])
+    return bool(mark) and card == text + _MARK.format(_hash(text))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
+
+
+def front_matter(manifest: Manifest, report: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the metadata that the Hub reads."""
     pairs = report["pairs"]["total"]
     size = next((label for limit, label in SIZE_CATEGORIES if pairs < limit), "100M<n<1B")
@@ -66,6 +99,8 @@ def front_matter(manifest: Manifest, report: dict[str, Any]) -> dict[str, Any]:
         if any(shard.table == table for shard in manifest.shards)
     ]
     return {
+        # Without line ends: a line of hyphens would end the front matter.
+        "pretty_name": " ".join(name.split()),
         "license": "cc-by-sa-4.0" if _is_cc_by_sa(report) else "other",
         **({"language": languages} if languages else {}),
         "task_categories": ["text-ranking", "reinforcement-learning"],
@@ -88,11 +123,11 @@ _LEAKS = {
 }
 
 
-def _summary(manifest: Manifest, report: dict[str, Any], name: str) -> str:
+def _summary(manifest: Manifest, report: dict[str, Any], name: str, release: Release | None) -> str:
     recipe, pairs = manifest.recipe, report["pairs"]
     splits = ", ".join(f"{split}: {pairs.get(split, 0):,}" for split in SPLITS)
-    sites = ", ".join(_text(site) for site in list(report["pairs_by_site"])[:20]) or "none"
-    return f"""# {_text(name)}
+    sites = ", ".join(markdown_text(site) for site in list(report["pairs_by_site"])[:20]) or "none"
+    return f"""# {markdown_text(name)}
 
 {pairs["total"]:,} preference pairs ({splits}) from {report["threads"]["total"]:,} threads.
 {_ROWS[manifest.ids_only]}; which of the two is
@@ -102,12 +137,23 @@ Sites: {sites}.
 ```python
 from datasets import load_dataset
 
-pairs = load_dataset("parquet", data_files={{"train": "data/train-*.parquet"}}, split="train")
+{_LOAD if release is None else _load_release(release, manifest)}
 ```
 
 {_USE[manifest.ids_only]}{_turns(report)}
 All pairs of one thread lie together in a shard. {_LEAKS[recipe["dedup"]]}
 """
+
+
+_LOAD = (
+    'pairs = load_dataset("parquet", data_files={"train": "data/train-*.parquet"}, split="train")'
+)
+
+
+def _load_release(release: Release, manifest: Manifest) -> str:
+    pairs = manifest.accounting.pairs
+    split = next((split for split in SPLITS if pairs.get(split)), SPLITS[0])
+    return f'pairs = load_dataset("{release.repo}", revision="{release.version}", split="{split}")'
 
 
 _ROWS = {
@@ -148,37 +194,6 @@ def _funnel(manifest: Manifest) -> str:
     return "\n".join([*lines, ""])
 
 
-def _figures(report: dict[str, Any]) -> str:
-    bias, window = report["bias"], report["window_votes"]
-    lines = [
-        "## Figures",
-        "",
-        "| figure | value |",
-        "|---|---|",
-        f"| the earlier response is chosen | {share(bias['earlier_wins'], bias['later_wins'])} |",
-        f"| the longer response is chosen | {share(bias['longer_wins'], bias['shorter_wins'])} |",
-        f"| votes cast after both existed agree / disagree / are tied | {window['agrees']:,} / "
-        f"{window['disagrees']:,} / {window['tied']:,} |",
-        "| mean characters of prompt / chosen / rejected | "
-        + " / ".join(str(report["mean_characters"][k]) for k in ("prompt", "chosen", "rejected"))
-        + " |",
-        "",
-    ]
-    for title, key in (
-        ("Pairs by site", "pairs_by_site"),
-        ("Pairs by language", "pairs_by_language"),
-        ("Pairs by margin", "margin"),
-        ("Pairs by confidence", "confidence"),
-    ):
-        rows = [(value, count) for value, count in report[key].items() if count]
-        lines += [f"### {title}", "", "| value | pairs |", "|---|---:|"]
-        lines += [f"| {_text(value)} | {count:,} |" for value, count in rows[:50]]
-        if len(rows) > 50:
-            lines.append(f"| {len(rows) - 50} more | {sum(count for _, count in rows[50:]):,} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
 def _columns(*, ids_only: bool) -> str:
     lines = ["## Columns", "", "| column | type | meaning |", "|---|---|---|"]
     for name, (annotation, meta) in field_docs(Pair).items():
@@ -197,7 +212,7 @@ def _type_name(base: Any) -> str:
 
 
 def _licence(manifest: Manifest, report: dict[str, Any]) -> str:
-    counts = ", ".join(f"{_text(k)}: {v:,}" for k, v in report["texts_by_license"].items())
+    counts = ", ".join(f"{markdown_text(k)}: {v:,}" for k, v in report["texts_by_license"].items())
     changes = "Changes: HTML was converted to Markdown, and posts were selected and paired."
     paragraphs = [
         "## Licence and attribution",
@@ -209,7 +224,7 @@ attribution.""",
     if manifest.not_publishable_because:
         paragraphs.append("**Not to be published:**")
         paragraphs.append(
-            "\n".join(f"- {_text(reason)}" for reason in manifest.not_publishable_because)
+            "\n".join(f"- {markdown_text(reason)}" for reason in manifest.not_publishable_because)
         )
     if manifest.ids_only:
         paragraphs.append(
@@ -223,18 +238,55 @@ attribution.""",
             "site, link the question, and name and link the authors. Share-alike applies to "
             "adaptations."
         )
-    paragraphs.append(
-        "To have a post removed, name its `*_id` or link to whoever publishes this dataset; the "
-        "pipeline's `--takedown` option leaves listed posts and authors out of the next version."
-    )
     return "\n\n".join(paragraphs) + "\n"
+
+
+def _citing(name: str, release: Release | None) -> str:
+    """How to cite; a year would need a clock, so the version stands for it."""
+    plain = re.sub(r"[^\w ./-]", " ", name).strip() or "dataset"
+    key = re.sub(r"[^a-z0-9]+", "-", f"{plain} {release.version if release else ''}".lower())
+    fields = [f"  title = {{{plain}: preference pairs from forum votes}},"]
+    if release is not None:
+        fields += [
+            f"  author = {{{release.repo.partition('/')[0]}}},",
+            f"  howpublished = {{Hugging Face Hub, dataset {release.repo}}},",
+            f"  version = {{{release.version}}},",
+        ]
+    lines = [f"@misc{{{key.strip('-')},", *fields, "}"]
+    return "\n".join(
+        [
+            "## How to cite",
+            "",
+            "Name the version: versions do not change. The texts are the work of the authors whom "
+            "the rows name.",
+            "",
+            "```bibtex",
+            *lines,
+            "```",
+            "",
+        ]
+    )
+
+
+def _removal(release: Release | None) -> str:
+    where = (
+        "whoever gave you this dataset"
+        if release is None
+        else f"the publisher, in the discussions of {release.repo}"
+    )
+    return f"""## How to have something removed
+
+Tell {where}, with the `*_id` or the link of the post, or with the `*_author_url` of the author.
+The next version is made without what is on the list (`--takedown`), and versions that hold it can
+be withdrawn.
+"""
 
 
 def _recipe(manifest: Manifest) -> str:
     recipe = yaml.safe_dump(manifest.recipe, sort_keys=False, allow_unicode=True)
     inputs = [
-        f"| {_text(item.site)} | {_text(item.name)} | {item.bytes:,} | `{item.sha256[:16]}` "
-        f"| {_text(item.note) or 'used'} |"
+        f"| {markdown_text(item.site)} | {markdown_text(item.name)} | {item.bytes:,} "
+        f"| `{item.sha256[:16]}` | {markdown_text(item.note) or 'used'} |"
         for item in manifest.inputs
     ]
     longest = max((len(run) for run in re.findall("`+", recipe)), default=0)
@@ -256,9 +308,3 @@ def _recipe(manifest: Manifest) -> str:
             "",
         ]
     )
-
-
-def _text(value: Any) -> str:
-    """Escape text from outside for a Markdown table cell."""
-    escaped = html.escape(str(value), quote=False).replace("\n", " ")
-    return re.sub(r"([\\`*_{}\[\]|])", r"\\\1", escaped)

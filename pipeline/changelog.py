@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from pipeline.card import _text
+from pipeline.card_figures import markdown_text as _text
 from pipeline.difference import (
     Difference,
     InputChange,

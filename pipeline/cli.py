@@ -25,9 +25,11 @@ examples:
   forumprefs curate --input stackexchange=dumps/ai.stackexchange.com \\
       --input stackexchange='dumps/*.7z' --languages en,fr --votes common_window --output out/mix
   forumprefs curate --config out/beer/manifest.json --output out/again
+  forumprefs curate --config recipe.yaml --output out/beer --publish acme/beer --version v1.1.0
 
 Options of Beam (--direct_num_workers and so on) are passed on to it.
-exit codes: 0 finished, 1 failed, 2 wrong use, 4 finished but no pair came out, 130 interrupted
+exit codes: 0 finished, 1 failed, 2 wrong use, 3 publishing refused, 4 finished but no pair came
+out, 130 interrupted
 """
 
 
@@ -53,6 +55,8 @@ def make_parser() -> argparse.ArgumentParser:
     from pipeline.inspect import add_inspect_arguments
     from pipeline.options import add_recipe_arguments, add_run_arguments
     from pipeline.prepare import add_prepare_arguments
+    from pipeline.publish import add_publish_arguments
+    from pipeline.pull import add_pull_arguments
     from pipeline.validate import add_validate_arguments
 
     parser = argparse.ArgumentParser(
@@ -108,6 +112,18 @@ def make_parser() -> argparse.ArgumentParser:
             _diff,
             "say what is new, gone or changed between two versions of a dataset",
         ),
+        (
+            "publish",
+            add_publish_arguments,
+            _publish,
+            "make a dataset folder a version at the Hugging Face Hub",
+        ),
+        (
+            "pull",
+            add_pull_arguments,
+            _pull,
+            "fetch a version from the Hugging Face Hub into a folder, and check it",
+        ),
     ):
         added = commands.add_parser(
             name,
@@ -132,6 +148,7 @@ def _version() -> str:
 
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.accounting import AccountingError
+    from pipeline.hub import HubError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError, parse
     from pipeline.report import notes
@@ -146,6 +163,8 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         manifest = curate(options)
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
+    except HubError as error:
+        return _fail(errors, error, error.exit_code)
     except (AccountingError, OSError) as error:
         return _fail(errors, error, EXIT_FAILED)
     except PipelineError as error:
@@ -164,6 +183,10 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     if not sum(manifest.accounting.pairs.values()):
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
+    if options.publish is not None:
+        from pipeline.publish import publish_curated
+
+        return _run(lambda _: publish_curated(options), namespace)
     return 0
 
 
@@ -212,8 +235,21 @@ def _diff(namespace: argparse.Namespace, rest: list[str]) -> int:
     return _run(diff, namespace)
 
 
+def _publish(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.publish import publish
+
+    return _run(publish, namespace)
+
+
+def _pull(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.pull import pull
+
+    return _run(pull, namespace)
+
+
 def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:
     """Run a command that is given its parsed flags, and turn its errors into exit codes."""
+    from pipeline.hub import HubError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError
 
@@ -222,6 +258,8 @@ def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Names
         return command(namespace)
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
+    except HubError as error:
+        return _fail(errors, error, error.exit_code)
     except OSError as error:
         return _fail(errors, error, EXIT_FAILED)
     except (PipelineError, WorkerDiedError) as error:

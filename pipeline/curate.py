@@ -7,6 +7,8 @@ from typing import Any
 import apache_beam as beam
 
 from pipeline import recipe as recipes
+from pipeline.preupload import PreuploadShards
+from pipeline.publish_target import PublishTarget
 from pipeline.recipe import Recipe
 from schemas.audit import Rejected, Stage
 from transforms.archives import Site
@@ -38,6 +40,8 @@ class CurateJob:
     takedown: frozenset[str]
     folder: str
     partitions: int
+    publish: PublishTarget | None = None
+    """Where workers send their shards as they are written; None: nowhere."""
 
 
 def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
@@ -91,6 +95,12 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         ids_only=recipe.ids_only,
         conversational=recipes.is_conversational(recipe),
     )
+
+    if job.publish is not None:
+        target = job.publish
+        _ = shards | "Send shards" >> PreuploadShards(
+            job.folder, target.repo, target.endpoint, recipe.ids_only
+        )
 
     left: list[tuple[Stage, Any]] = [
         (Stage.ASSEMBLE, assembled.threads),

@@ -59,7 +59,40 @@ class _Header(msgspec.Struct):
     manifest_version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.")]
 
 
-class DatasetFolder:
+class Folder:
+    """Files under a path or a URL such as ``gs://bucket/folder``, on any filesystem of Beam."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location).rstrip("/") or "/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on this machine."""
+        return "://" not in self.location
+
+    def path_of(self, name: str) -> str:
+        """Full path or URL of a file, given its path relative to the folder."""
+        if self.is_local:
+            return str(Path(self.location, name))
+        return str(FileSystems.join(self.location, *name.split("/")))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file of the folder for reading; raises FileNotFoundError when it is missing."""
+        path = self.path_of(name)
+        if self.is_local:
+            return Path(path).open("rb")
+        if not FileSystems.exists(path):
+            raise FileNotFoundError(path)
+        found: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return found
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return the content of a small file of the folder."""
+        with self.open(name) as file:
+            return file.read()
+
+
+class DatasetFolder(Folder):
     """What is in a dataset folder: its manifest, its report and the rows of its tables.
 
     ``location`` is a path or a URL such as ``gs://bucket/folder``. Opening reads the manifest
@@ -68,7 +101,7 @@ class DatasetFolder:
     """
 
     def __init__(self, location: str | Path) -> None:
-        self.location = str(location).rstrip("/") or "/"
+        super().__init__(location)
         self.manifest_bytes = self._read_manifest()
         self.manifest = decode_manifest(self.manifest_bytes, self.location)
 
@@ -95,27 +128,6 @@ class DatasetFolder:
             for shard in self.manifest.shards
             if shard.table == table and split in (None, shard.split)
         )
-
-    def path_of(self, name: str) -> str:
-        """Full path or URL of a file, given its path relative to the folder."""
-        if self._is_local:
-            return str(Path(self.location, name))
-        return str(FileSystems.join(self.location, *name.split("/")))
-
-    def open(self, name: str) -> BinaryIO:
-        """Open a file of the folder for reading; raises FileNotFoundError when it is missing."""
-        path = self.path_of(name)
-        if self._is_local:
-            return Path(path).open("rb")
-        if not FileSystems.exists(path):
-            raise FileNotFoundError(path)
-        found: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-        return found
-
-    def read_bytes(self, name: str) -> bytes:
-        """Return the content of a small file of the folder."""
-        with self.open(name) as file:
-            return file.read()
 
     def schema(self, table: str) -> pa.Schema | None:
         """Arrow schema of a table by its first shard; None for a table without rows."""
@@ -170,10 +182,6 @@ class DatasetFolder:
         if problems:
             raise DatasetError(self.location, problems, REMEDY)
 
-    @property
-    def _is_local(self) -> bool:
-        return "://" not in self.location
-
     def _error(self, problem: str) -> DatasetError:
         return DatasetError(self.location, [problem], REMEDY)
 
@@ -204,7 +212,7 @@ class DatasetFolder:
 
         Names that begin with a dot are left out: no reader of datasets takes them for data.
         """
-        if self._is_local:
+        if self.is_local:
             root = Path(self.location)
             files = [
                 (path.relative_to(root).as_posix(), path.stat().st_size)

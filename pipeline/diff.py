@@ -3,9 +3,9 @@
 import argparse
 import json
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import msgspec
 from rich.console import Console
@@ -24,6 +24,9 @@ from pipeline.difference import (
     value_text,
 )
 from pipeline.fates import FATE_DOCS
+from pipeline.hub import Patience, connect, in_words, quiet_client
+from pipeline.hub_names import need_endpoint, split_spec
+from pipeline.hub_state import HubFolder, open_hub_folder
 from pipeline.options import UsageError
 from pipeline.terminal import printable
 
@@ -32,9 +35,12 @@ EXIT_DIFFERENT = 1
 SHOWN_CHANGES = 12
 """Most options, inputs or packages that are listed; --json has all."""
 
-_HUB_VERSION = re.compile(r"[\w.-]+/[\w.-]+@[^/\s]+", re.ASCII)
-
 DIFF_EPILOG = """\
+examples:
+  forumprefs diff out/beer-old out/beer
+  forumprefs diff acme/beer-prefs@v1.0.0 out/beer
+  forumprefs diff acme/beer-prefs@v1.0.0 acme/beer-prefs@v1.1.0
+
 A pair is known by its thread and its two responses. `flipped`: chosen and rejected
 changed places. `other columns`: authors, licences, tags, language and the like.
 
@@ -46,8 +52,9 @@ exit codes: 0 the comparison worked (with --exit-code: and nothing differs),
 def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs diff``."""
     parser.epilog = DIFF_EPILOG
-    parser.add_argument("old", metavar="A", help="finished dataset folder, the older version")
-    parser.add_argument("new", metavar="B", help="finished dataset folder, the newer version")
+    what = "folder, its URL, or a version at the Hub as OWNER/NAME@V"
+    parser.add_argument("old", metavar="A", help=f"the older dataset: {what}")
+    parser.add_argument("new", metavar="B", help="the newer dataset, named likewise")
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
     parser.add_argument(
         "--limit",
@@ -59,14 +66,24 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exit-code", action="store_true", help="exit with 1 when the datasets differ"
     )
+    parser.add_argument(
+        "--endpoint", metavar="URL", help="another Hub than the client's own (HF_ENDPOINT)"
+    )
 
 
 def diff(arguments: argparse.Namespace) -> int:
     """Compare two datasets and print what differs; returns the exit code."""
     if arguments.limit < 0:
         raise UsageError(f"--limit {arguments.limit}: at least 0")
-    old, new = open_version(arguments.old), open_version(arguments.new)
-    difference = compare(old, new, arguments.limit)
+    endpoint = need_endpoint(arguments.endpoint)
+    old, new = (open_version(spec, endpoint) for spec in (arguments.old, arguments.new))
+    if any(isinstance(folder, HubFolder) for folder in (old, new)):
+        with quiet_client():
+            difference = in_words(
+                f"{old.location} and {new.location}", lambda: compare(old, new, arguments.limit)
+            )
+    else:
+        difference = compare(old, new, arguments.limit)
     try:
         if arguments.json:
             plain = msgspec.to_builtins(difference)
@@ -79,13 +96,20 @@ def diff(arguments: argparse.Namespace) -> int:
     return EXIT_DIFFERENT if arguments.exit_code and not difference.equal else 0
 
 
-def open_version(spec: str) -> DatasetFolder:
-    """Open what a user names as a version: a folder, local or remote."""
-    if _HUB_VERSION.fullmatch(spec) and not os.path.isdir(spec):  # noqa: PTH112
-        raise UsageError(
-            f"{spec}: versions on the Hub cannot be compared yet; fetch it into a folder first"
-        )
-    return DatasetFolder(spec)
+def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
+    """Open what a user names as a version: a folder, local or remote, or OWNER/NAME@VERSION.
+
+    Raises DatasetError for what is no dataset, and HubError.
+    """
+    found = None if Path(spec).is_dir() else split_spec(spec)
+    if found is None:
+        return DatasetFolder(spec)
+    api = connect(endpoint)
+    return Patience(say=_say).until_done(spec, lambda: open_hub_folder(api, *found))
+
+
+def _say(text: str) -> None:
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def print_difference(difference: Difference, console: Console) -> None:

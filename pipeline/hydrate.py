@@ -25,6 +25,7 @@ from pipeline.filled import NotFilledError, check_filled, filled_manifest, notes
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import run_local
 from pipeline.options import CurateOptions, UsageError
+from pipeline.publishable import why_not_publishable
 from pipeline.recipe import Recipe, RecipeError
 from pipeline.run import (
     NothingToReadError,
@@ -35,7 +36,6 @@ from pipeline.run import (
     read_manifest,
     recover,
     replace_folder,
-    why_not_publishable,
     write_documents,
 )
 from pipeline.terminal import printable
@@ -173,9 +173,9 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 if not options.allow_missing:
                     check_filled(filled, manifest, inputs)
                 reports += [report for result in filled for report in result.reports]
-                reasons = why_not_publishable(recipe, inputs.forum_files)
-                made = filled_manifest(manifest, reports, filled, reasons)
                 stats = total_stats(RunResult(tallies=(), shards=tuple(reports)))
+                reasons = why_not_publishable(stats, ids_only=False)
+                made = filled_manifest(manifest, reports, filled, reasons)
                 write_documents(staging, made, stats, output.name)
                 notes = notes_on(made, inputs, filled, package_versions())
                 notes += _load_problems(Path(work))

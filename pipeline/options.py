@@ -12,7 +12,9 @@ from typing import Any, Literal, get_args, get_origin
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import recipe as recipes
+from pipeline.publish_target import PublishTarget, add_target_arguments, target_of
 from pipeline.recipe import Recipe, RecipeError
+from pipeline.usage_error import UsageError as UsageError
 from schemas.fields import field_docs, unwrap_optional
 
 LOCAL_RUNNERS = ("local", "direct", "directrunner", "fnapirunner")
@@ -79,12 +81,13 @@ RUN_OPTIONS: dict[str, type] = {
     "overwrite": bool,
     "quiet": bool,
     "verbose": bool,
+    "publish": str,
+    "version": str,
+    "private": bool,
+    "endpoint": str,
+    "allow_shrink": bool,
 }
 """Options that a config file may also hold and that change no output byte."""
-
-
-class UsageError(Exception):
-    """A command line that cannot be run; the message is for the user."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,7 @@ class CurateOptions:
     quiet: bool
     verbose: bool
     beam_arguments: tuple[str, ...]
+    publish: PublishTarget | None = None
 
     @property
     def is_local(self) -> bool:
@@ -178,6 +182,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary")
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")
+    add_target_arguments(parser)
 
 
 def parse(
@@ -230,6 +235,7 @@ def parse(
         quiet=arguments.quiet,
         verbose=arguments.verbose,
         beam_arguments=beam_arguments,
+        publish=target_of(arguments),
     )
 
 

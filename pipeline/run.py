@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -20,15 +20,16 @@ from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
 from pipeline.card import make_card
 from pipeline.curate import CurateJob, build
+from pipeline.hub import RefusedError
+from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
-from pipeline.recipe import Recipe
+from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.report import make_report
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
-from transforms.forum_files import UNKNOWN_LICENSE, ForumFile
 from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
@@ -69,13 +70,16 @@ def curate(options: CurateOptions) -> Manifest:
     """Make the dataset folder that ``options`` describe and return its manifest.
 
     The folder appears at the very end, complete, under its name; before that everything is in
-    ``.NAME.partial`` beside it. Raises UsageError for what the user can mend,
+    ``.NAME.partial`` beside it. Raises UsageError for what the user can mend, HubError before any
+    work is done where the result could not be published,
     pipeline.local.PipelineError and WorkerDiedError when the run fails, and
     pipeline.accounting.AccountingError when records were lost.
     """
     output = check_output(options)
     check_languages(options)
     recipe = options.recipe
+    if options.publish is not None:
+        check_target(options.publish, make_repo=not options.is_local)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -102,6 +106,7 @@ def curate(options: CurateOptions) -> Manifest:
                     takedown=takedown,
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
+                    publish=None if options.is_local else options.publish,
                 )
                 run_pipeline(job, options, inputs.bytes_to_read)
                 manifest = finish(staging, options, inputs, output.name)
@@ -174,6 +179,7 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     if not inputs.sites and not inputs.forum_files:
         reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
         raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    check_licenses(inputs, options)
     named = {name for file in inputs.forum_files for name in (file.site, file.kind)}
     for name in recipes.read_rules(options.recipe).licenses:
         # The sites of preference sets are known only when they are read.
@@ -195,6 +201,15 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
                 f"--votes common_window needs dated votes, which {', '.join(undated)} does not "
                 "have; choose another mode, or curate it apart"
             )
+
+
+def check_licenses(inputs: Inputs, options: CurateOptions) -> None:
+    """Refuse to curate for publishing what cannot be published."""
+    if options.publish is None or options.recipe.ids_only:
+        return
+    reasons = unlicensed_sources(inputs.forum_files, recipes.read_rules(options.recipe))
+    if reasons:
+        raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 
 
 def is_same(output: Path, options: CurateOptions, inputs: Inputs) -> bool:
@@ -263,7 +278,8 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         size = (staging / shard.path).stat().st_size
         if size != shard.bytes:
             raise RuntimeError(f"{shard.path}: {size} bytes on disk, {shard.bytes} were written")
-    reasons = why_not_publishable(options.recipe, inputs.forum_files)
+    stats = total_stats(result)
+    reasons = why_not_publishable(stats, ids_only=options.recipe.ids_only)
     manifest = Manifest(
         pair_schema_version=PAIR_SCHEMA_VERSION,
         recipe=recipes.resolve(options.recipe),
@@ -275,7 +291,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         ids_only=options.recipe.ids_only,
         shards=shards,
     )
-    write_documents(staging, manifest, total_stats(result), name)
+    write_documents(staging, manifest, stats, name)
     return manifest
 
 
@@ -288,23 +304,6 @@ def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name:
     (folder / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
     (folder / MANIFEST_NAME).write_bytes(
         msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
-    )
-
-
-def why_not_publishable(recipe: Recipe, files: Sequence[ForumFile]) -> tuple[str, ...]:
-    """Say for each source without a licence that allows it why its texts may not be published."""
-    if recipe.ids_only:
-        return ()
-    rules = recipes.read_rules(recipe)
-    unlicensed = {
-        file.site or file.kind
-        for file in files
-        if not SOURCES[file.kind].publishable and rules.license_of(file) == UNKNOWN_LICENSE
-    }
-    return tuple(
-        f"{name}: its texts carry no licence that allows it; publish ids and labels "
-        f"(--ids-only), or state the licence that you have (--license {name}=SPDX)"
-        for name in sorted(unlicensed)
     )
 
 

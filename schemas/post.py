@@ -15,6 +15,10 @@ from schemas.fields import doc, timestamp
 DAY_MS = 86_400_000
 """Milliseconds per day: ``created_at // DAY_MS`` is the UTC day number of vote dates."""
 
+WITHOUT_LICENSE = ("NOASSERTION", "NONE", "LicenseRef-Reddit-User-Agreement")
+"""Values of ``license`` by which a text may not be published: SPDX's words for a licence that
+nobody has stated and for none at all, and an agreement between a forum and its users."""
+
 
 class ClosedAs(StrEnum):
     """Why a prompt was closed by its forum."""

@@ -1,7 +1,10 @@
 """Settings of all tests."""
 
+import fcntl
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
 
 # Tests run in several processes, whose threads would wait for each other; set before torch loads.
@@ -11,3 +14,37 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # counterexamples with `pytest --hypothesis-profile=default`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
+    """A dataset that all processes of a test run share; tests must not change it."""
+    from tests.publishing import curated  # Beam, which most tests do not need
+
+    base = factory.getbasetemp()
+    root = base.parent if base.name.startswith("popen-") else base
+    output = root / "shared" / name
+    output.parent.mkdir(exist_ok=True)
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return output if output.exists() else curated(output, *flags)
+
+
+@pytest.fixture(scope="session")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """79 pairs in 7 shards."""
+    return made_once(tmp_path_factory, "sample", "--shard-bytes", "30000")
+
+
+@pytest.fixture(scope="session")
+def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with 65 of the pairs, in shards of other names."""
+    flags = ("--shard-bytes", "50000", "--min-margin", "3")
+    return made_once(tmp_path_factory, "smaller", *flags)
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """133 shards."""
+    samples = Path(__file__).parents[1] / "samples"
+    inputs = ("--input", f"stackexchange={samples}", "--input", f"threads={samples / 'threads'}")
+    return made_once(tmp_path_factory, "many", "--shard-bytes", "300", *inputs)

@@ -3,7 +3,7 @@ from collections import Counter
 
 import yaml
 
-from pipeline.card import make_card
+from pipeline.card import Release, is_generated, make_card
 from pipeline.report import make_report
 from schemas.manifest import Accounting, InputFile, Manifest, StageCount
 
@@ -32,7 +32,7 @@ ACCOUNTING = Accounting(
 )
 
 
-def card(**changes: object) -> str:
+def card(release: Release | None = None, name: str = "x", **changes: object) -> str:
     values = {
         "pair_schema_version": "1.0.0",
         "recipe": {"votes": "net_votes", "pairing": "all", "dedup": "near"},
@@ -43,7 +43,7 @@ def card(**changes: object) -> str:
         "shards": (),
     }
     manifest = Manifest(**(values | changes))
-    return make_card(manifest, make_report(manifest, Counter(STATS)), "x")
+    return make_card(manifest, make_report(manifest, Counter(STATS)), name, release)
 
 
 def front(text: str) -> dict:
@@ -95,3 +95,45 @@ def test_other_licences_are_not_called_cc_by_sa() -> None:
         assert front(card())["license"] == "other"
     finally:
         del STATS["license:proprietary"]
+
+
+def test_a_published_card_says_how_to_read_cite_and_complain() -> None:
+    release = Release(repo="acme/prefs", version="v1.2.0", changes="## Changes from a to b\n")
+    text = card(release, "acme/prefs")
+    assert 'load_dataset("acme/prefs", revision="v1.2.0", split="train")' in text
+    assert "## Changes from a to b" in text
+    cited = re.search(r"```bibtex\n(.*?)```", text, re.DOTALL)
+    assert cited is not None
+    assert "@misc{acme-prefs-v1-2-0," in cited[1] and "version = {v1.2.0}" in cited[1]
+    assert "## How to have something removed" in text and "discussions of acme/prefs" in text
+    assert "## Licence and attribution" in text and "## How it was made" in text
+    plain = card()
+    assert "data_files" in plain and "revision=" not in plain and "## Changes" not in plain
+
+
+def test_figures_by_split_and_length() -> None:
+    STATS["prompt_chars:200"] = 3
+    try:
+        text = card()
+    finally:
+        del STATS["prompt_chars:200"]
+    assert "| train | 3 | 1 |" in text
+    assert "| 200–499 | 3 | 0 | 0 |" in text
+
+
+def test_the_name_of_a_folder_cannot_break_the_card() -> None:
+    text = card(name="a}, evil = {x\n---\n# [b](c) <i>")
+    assert front(text)["pretty_name"] == "a}, evil = {x --- # [b](c) <i>"
+    body = text.split("\n---\n", 1)[1]
+    assert "<i>" not in body and "[b](c)" not in body
+    cited = re.search(r"```bibtex\n(.*?)```", body, re.DOTALL)
+    assert cited is not None and cited[1].count("{") == cited[1].count("}") == 2
+
+
+def test_an_edited_card_is_told_from_one_that_was_made() -> None:
+    for text in (card(), card(Release(repo="a/b", version="v1"))):
+        assert is_generated(text)
+        assert not is_generated(text.replace("pairs", "Pairs", 1))
+        assert not is_generated(text + "\nMy note.\n")
+        assert not is_generated(text.rpartition("<!--")[0])
+    assert not is_generated("") and not is_generated("# A card of somebody\n")

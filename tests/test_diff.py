@@ -717,8 +717,8 @@ def test_wrong_use(tmp_path: Path, two: tuple[str, str], monkeypatch: pytest.Mon
         run(*two, "--limit", "-1")
     with pytest.raises(UsageError, match=r"no manifest\.json"):
         run(two[0], str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="on the Hub"):
-        open_version("org/name@v1.0.0")
+    with pytest.raises(UsageError, match="is no address"):
+        run(*two, "--endpoint", "hub")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(two[0], tmp_path / "org/name@v1")
     assert open_version("org/name@v1").manifest == DatasetFolder(two[0]).manifest

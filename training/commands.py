@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import ConfigError, load_config, options
+from training.scaling_arguments import add_scaling_arguments
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -47,6 +48,16 @@ def add_commands(commands: Any) -> None:
     )
     add_train_arguments(parser)
     parser.set_defaults(command=_train, name="train")
+    parser = commands.add_parser(
+        "scaling",
+        help="fit scaling laws to finished runs, or train a grid of them",
+        description="Fit loss = E + A·N^-α + B·D^-β to finished runs, with intervals, and say "
+        "whether the runs support it.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_scaling_arguments(parser)
+    parser.set_defaults(command=_scaling, name="scaling")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +159,12 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+
+
+def _scaling(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
+    from training.scaling import scaling
+
+    return scaling(namespace)
 
 
 def _begun_with(output: Path) -> dict[str, Any]:

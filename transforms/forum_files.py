@@ -93,7 +93,7 @@ class Source:
     help: str
     """One line for ``--help``: what PATH is."""
     publishable: bool = False
-    """Whether the texts may be published: a stated licence, or the user's word in the rows."""
+    """Whether its rows can carry a licence to publish their texts; else only the user's word."""
     has_sites: bool = False
     """Whether the name of the folder of a file is the host name of its forum."""
     dates_votes: bool = False

@@ -96,6 +96,7 @@ PAIRS = Source(
     suffixes=TABLE_SUFFIXES,
     help="preference sets: chosen/rejected rows (TRL, HH-RLHF), SHP, answer lists of "
     "stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",
+    publishable=True,
     refuse=_not_a_table,
 )
 """Existing preference sets. Most state no licence of their texts, so none is assumed."""

@@ -1,5 +1,6 @@
 """Counters over output rows that add up over shards: the material of report and card."""
 
+import functools
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.audit import Duplicate, Rejected
+from schemas.post import WITHOUT_LICENSE
 
 MARGIN_EDGES = (0, 1, 2, 3, 6, 11, 26, 101)
 """Lower edges of the margin histogram; the last bin is open."""
@@ -19,6 +21,9 @@ LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 
 SIMILARITY_EDGES = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0)
 """Lower edges of the histogram of duplicates' similarity."""
+
+UNLICENSED = "unlicensed"
+"""Figure that counts, by ``SOURCE SITE``, the pairs with a text that may not be published."""
 
 
 def pair_stats(table: pa.Table) -> Counter[str]:
@@ -33,6 +38,7 @@ def pair_stats(table: pa.Table) -> Counter[str]:
     for column in ("prompt_license", "chosen_license", "rejected_license"):
         stats.update(_value_counts(table[column], "license"))
     stats.update(_value_counts(pc.list_flatten(table["context_licenses"]), "license"))
+    stats.update(_unlicensed(table))
     turns = pc.list_value_length(table["context_ids"])
     stats["multi_turn"] = pc.sum(pc.greater(turns, 0)).as_py() or 0
     stats.update(_histogram(table["margin"].to_numpy(), MARGIN_EDGES, "margin"))
@@ -73,6 +79,23 @@ def duplicate_stats(rows: Iterable[Duplicate]) -> Counter[str]:
 def rejected_stats(rows: Iterable[Rejected]) -> Counter[str]:
     """Count rejects by kind of record, stage and reason."""
     return Counter(f"rejected:{row.record}:{row.stage.value}:{row.reason.value}" for row in rows)
+
+
+def _unlicensed(table: pa.Table) -> Counter[str]:
+    """Count the pairs with a text whose licence does not allow to publish it."""
+    without = pa.array(WITHOUT_LICENSE)
+    masks = [
+        pc.is_in(table[column], value_set=without)
+        for column in ("prompt_license", "chosen_license", "rejected_license")
+    ]
+    # A row is named once for each licence of its context, so that the lists need no loop.
+    contexts = table["context_licenses"].combine_chunks()
+    named = pc.list_parent_indices(contexts)
+    bad = pc.filter(named, pc.is_in(pc.list_flatten(contexts), value_set=without))
+    rows = pa.array(np.arange(table.num_rows, dtype=np.int64))
+    found = table.filter(functools.reduce(pc.or_, [*masks, pc.is_in(rows, value_set=bad)]))
+    names = zip(found["source"].to_pylist(), found["site"].to_pylist(), strict=True)
+    return Counter(f"{UNLICENSED}:{source} {site}" for source, site in names)
 
 
 def _value_counts(column: pa.ChunkedArray, figure: str) -> dict[str, int]:
