@@ -113,7 +113,7 @@ _GQA = (
 )
 
 
-@torch.compiler.disable  # a loop over thousands of spans is nothing to unroll
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # thousands of spans: no unrolling
 def loop_attention(
     query: Tensor,
     key: Tensor,
