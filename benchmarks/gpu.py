@@ -9,6 +9,7 @@ segments is compared with the loop in fp32, forward and backward.
 """
 
 import argparse
+import gc
 import json
 import shutil
 import tempfile
@@ -124,6 +125,13 @@ def measure(run: Run, seconds: float) -> dict[str, float]:
     }
 
 
+def free_memory() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch._dynamo.reset()
+        torch.cuda.empty_cache()
+
+
 def sync(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize()
@@ -198,7 +206,7 @@ def profile(run: Run, rows: int = 25) -> str:
         train_step(run, share)
         sync(run.ranks.device)
     key = "self_device_time_total" if len(activities) > 1 else "self_cpu_time_total"
-    return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=70))
+    return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=60))
 
 
 def measure_trl(arguments: argparse.Namespace, batch: int, checkpointing: bool) -> dict[str, float]:
@@ -257,7 +265,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=16_384, help="tokens of a micro-batch")
     parser.add_argument("--seconds", type=float, default=8.0)
-    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--profile", metavar="VARIANT", help="show where its time goes")
     parser.add_argument("--trl", action="store_true", help="also TRL, which must be installed")
     parser.add_argument("--trl-steps", type=int, default=20)
     parser.add_argument("--toy", action="store_true", help="a tiny model, to try the script")
@@ -269,25 +277,24 @@ def main() -> None:
     figures["attention"] = check_attention()
     for name, error in figures["attention"].items():
         print(f"attention, {name}: relative error {error:.1e}", flush=True)
-    print(f"{'':24}{'pairs/s':>9}{'tokens/s':>10}{'tok/pair':>9}{'padding':>9}{'MFU':>7}{'GB':>6}")
+    print(f"{'':32}{'pairs/s':>9}{'tokens/s':>10}{'tok/pair':>9}{'padding':>9}{'MFU':>7}{'GB':>6}")
     for name in [variant.replace("+", ", ") for variant in arguments.variants.split(",")]:
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
             try:
                 run = make_run(arguments, VARIANTS[name], Path(folder) / "run")
                 found = measure(run, arguments.seconds)
-                if arguments.profile and name == "shared":
+                if arguments.profile == name:
                     print(profile(run))
                 del run
             except torch.OutOfMemoryError as error:
                 found = {}
-                print(f"{name:24}out of memory: {str(error)[:60]}")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+                print(f"{name:32}out of memory: {str(error)[:60]}")
+        free_memory()
         figures[name] = found
         if found:
             print(
-                f"{name:24}{found['pairs_per_second']:9.1f}{found['tokens_per_second']:10,.0f}"
+                f"{name:32}{found['pairs_per_second']:9.1f}{found['tokens_per_second']:10,.0f}"
                 f"{found['tokens_per_pair']:9.0f}{found['padding']:9.1%}{found['mfu']:7.1%}"
                 f"{found['memory_gb']:6.1f}   ({found['steps']} steps, "
                 f"{time.perf_counter() - began:.0f} s)",
@@ -300,12 +307,11 @@ def main() -> None:
                 found = measure_trl(arguments, batch, checkpointing)
             except torch.OutOfMemoryError:
                 found = {}
-                print(f"{name:24}out of memory")
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
+                print(f"{name:32}out of memory")
+            free_memory()
             figures[name] = found
             if found:
-                print(f"{name:24}{found['pairs_per_second']:9.1f}{'':35}{found['memory_gb']:6.1f}")
+                print(f"{name:32}{found['pairs_per_second']:9.1f}{'':35}{found['memory_gb']:6.1f}")
     if arguments.output:
         Path(arguments.output).write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

@@ -128,6 +128,8 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
     except ConfigError as error:
         return _refuse(error)
     try:
+        from torch import OutOfMemoryError
+
         from training.dataset import DatasetError
         from training.optimizer import DivergedError
         from training.run import TrainOptions
@@ -152,6 +154,14 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
         return _refuse(error)
     except DivergedError as error:
         print(f"forumprefs train: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except OutOfMemoryError as error:
+        print(
+            f"forumprefs train: {str(error).splitlines()[0]}\nTry --set model.micro_batch_tokens="
+            f"{config.model.micro_batch_tokens // 2}, or --set "
+            "model.activation_checkpointing=true; the numbers stay the same.",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     except KeyboardInterrupt:
         print(

@@ -92,7 +92,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = "auto"
     micro_batch_tokens: Annotated[
         int, doc("tokens that go through the backbone at once on one device", ge=16)
-    ] = 32_768
+    ] = 16_384
     activation_checkpointing: Annotated[
         bool,
         doc(

@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +131,6 @@ class PairDataset:
             for group in range(footer.num_row_groups)
         )
         """Rows of each row group, in the order of the manifest."""
-        self.read = lru_cache(maxsize=64)(self._read_row_group)
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -201,7 +199,8 @@ class PairDataset:
             raise DatasetError(f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}")
         return footer
 
-    def _read_row_group(self, number: int) -> PairRows:
+    def read(self, number: int) -> PairRows:
+        """Read one row group."""
         shard, group = self._groups[number]
         with self._files.open(self._path(shard.path), "rb") as file:
             table = pq.ParquetFile(file, pre_buffer=True).read_row_group(
@@ -238,7 +237,7 @@ def _open_location(location: str) -> tuple[Any, str]:
         return fsspec.filesystem("file"), str(Path(location).resolve())
     hub = _HUB_VERSION.fullmatch(location)
     if hub is not None:
-        location = f"hf://datasets/{hub[1]}@{hub[2]}"
+        location = f"hf://datasets/{hub[1]}@{_commit(hub[1], hub[2])}"
     elif "://" not in location:
         hint = ""
         if re.fullmatch(r"[\w.-]+/[\w.-]+", location):
@@ -249,6 +248,20 @@ def _open_location(location: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as error:
         raise DatasetError(f"{location}: {error}") from None
     return files, str(root).rstrip("/")
+
+
+def _commit(repository: str, revision: str) -> str:
+    """The commit that a tag or branch points to now, so that a run reads one version only."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    try:
+        return str(HfApi().dataset_info(repository, revision=revision).sha)
+    except HfHubHTTPError as error:
+        why = str(error).strip().splitlines()[-1]
+    except Exception as error:  # the client's transport has had several names
+        why = f"the Hub cannot be reached: {error}"
+    raise DatasetError(f"{repository}@{revision}: {why}")
 
 
 def _protocols(files: Any) -> tuple[str, ...]:

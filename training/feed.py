@@ -9,7 +9,7 @@ import numpy as np
 from training.batches import MicroBatch, micro_batches
 from training.config import TrainConfig
 from training.dataset import PairDataset
-from training.groups import GroupedBatch, batch_rows, deal, group_pairs
+from training.groups import GroupedBatch, Windows, deal, group_pairs
 from training.plan import Plan
 from training.tokens import PairTokenizer
 
@@ -54,6 +54,7 @@ class Feed:
         ranks: int = 1,
     ) -> None:
         self._dataset = dataset
+        self._windows = Windows(dataset)
         self._plan = plan
         self._tokens = tokens
         self._config = config
@@ -63,7 +64,7 @@ class Feed:
 
     def groups(self, step: int) -> GroupedBatch:
         """Tokenised prompts of this rank's part of a step, before they are laid out."""
-        rows = batch_rows(self._dataset, self._plan, step)
+        rows = self._windows.batch(self._plan, step)
         return group_pairs(
             rows,
             deal(rows, self._ranks)[self._rank],

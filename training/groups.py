@@ -1,7 +1,9 @@
 """A batch of pairs as prompts with their distinct responses, each to be encoded once."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from training.dataset import PairDataset, PairRows, concatenate
@@ -55,14 +57,26 @@ class GroupedBatch:
     """Sequences of `max_length` or with a prompt of `max_prompt_length`: cut, or just so long."""
 
 
-def batch_rows(dataset: PairDataset, plan: Plan, step: int) -> PairRows:
-    """Read the rows of a step, in the plan's order."""
-    parts = []
-    for piece in plan.slices(step):
-        window = concatenate([dataset.read(number) for number in piece.row_groups])
-        order = window_order(window.prompts, piece.key)
-        parts.append(window.take(order[piece.begin : piece.end]))
-    return concatenate(parts)
+class Windows:
+    """The shuffled rows of windows; keeps the last two, since a step can lie in both."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self._dataset = dataset
+        self._rows = lru_cache(maxsize=2)(self._read)
+
+    def _read(self, row_groups: tuple[int, ...], key: str) -> PairRows:
+        with ThreadPoolExecutor(4) as pool:  # far away, reading is waiting
+            rows = concatenate(list(pool.map(self._dataset.read, row_groups)))
+        return rows.take(window_order(rows.prompts, key))
+
+    def batch(self, plan: Plan, step: int) -> PairRows:
+        """The rows of a step, in the plan's order."""
+        return concatenate(
+            [
+                self._rows(piece.row_groups, piece.key).take(range(piece.begin, piece.end))
+                for piece in plan.slices(step)
+            ]
+        )
 
 
 def prompt_runs(rows: PairRows) -> list[range]:

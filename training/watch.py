@@ -8,7 +8,7 @@ from training.baselines import Report, report
 from training.batches import micro_batches
 from training.config import TrainConfig
 from training.dataset import PairDataset, PairRows
-from training.groups import batch_rows, deal, group_pairs, prompt_runs
+from training.groups import Windows, deal, group_pairs, prompt_runs
 from training.metrics import ScoredPairs, join, scalars
 from training.model import Loaded
 from training.plan import Plan
@@ -100,7 +100,7 @@ def validation_rows(location: str, pairs: int) -> PairRows | None:
     if not dataset.rows or not pairs:
         return None
     plan = Plan(rows=dataset.rows, batch_rows=pairs, window=WINDOW, seed=0, max_rows=pairs)
-    rows = batch_rows(dataset, plan, 0)
+    rows = Windows(dataset).batch(plan, 0)
     whole = [
         row for run in prompt_runs(rows) if len(run) == rows.prompt_pairs[run.start] for row in run
     ]

@@ -1,0 +1,225 @@
+"""Reading the shards: from disk and from the Hub, checked against the manifest."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.hub import HubServer
+from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
+from training.dataset import DatasetError, PairDataset, PairRows
+from training.groups import Windows, deal, prompt_runs
+from training.plan import Plan
+from training.watch import validation_rows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reading")
+    pairs = make_pairs(60, "train", responses=5) + make_pairs(30, "validation", responses=5)
+    return write_dataset(folder / "data", pairs, row_group=25)
+
+
+def texts_of(rows: PairRows) -> list[tuple[str, str, str]]:
+    return list(zip(rows.prompt, rows.chosen, rows.rejected, strict=True))
+
+
+def test_rows_and_row_groups_are_those_of_the_shards(folder: Path) -> None:
+    dataset = PairDataset(str(folder), "train")
+    pairs = make_pairs(60, "train", responses=5)
+    assert sum(dataset.rows) == len(pairs)
+    assert len(dataset.rows) > 3
+    rows = [dataset.read(number) for number in range(len(dataset.rows))]
+    assert [len(part) for part in rows] == list(dataset.rows)
+    found = {texts for part in rows for texts in texts_of(part)}
+    assert found == {(pair.prompt, pair.chosen, pair.rejected) for pair in pairs}
+    dataset.verify()
+
+
+def test_the_pairs_of_a_prompt_are_counted(folder: Path) -> None:
+    dataset = PairDataset(str(folder), "train")
+    for number in range(len(dataset.rows)):
+        rows = dataset.read(number)
+        for run in prompt_runs(rows):
+            assert set(rows.prompt_pairs[run.start : run.stop]) == {len(run)}
+
+
+def test_conversations_of_one_thread_are_prompts_of_their_own(tmp_path: Path) -> None:
+    pairs = [
+        one_pair("f:1", "train", "f", "Q", (0, "a"), (1, "b")),
+        one_pair("f:1", "train", "f", "Q", (0, "a"), (2, "c")),
+        one_pair("f:1", "train", "f", "Q\n\n---\n\na\n\n---\n\nmore", (3, "d"), (4, "e")),
+    ]
+    rows = PairDataset(str(write_dataset(tmp_path / "d", pairs)), "train").read(0)
+    assert list(rows.prompt_pairs) == [2, 2, 1]
+
+
+def test_a_step_reads_the_same_rows_whatever_was_read_before(folder: Path) -> None:
+    dataset = PairDataset(str(folder), "train")
+    plan = Plan(rows=dataset.rows, batch_rows=17, window=2, seed=3, epochs=2)
+    windows = Windows(dataset)
+    straight = [windows.batch(plan, step) for step in range(plan.steps)]
+    for step in (plan.steps - 1, 0, 4):
+        again = Windows(dataset).batch(plan, step)
+        assert again.prompt == straight[step].prompt
+        assert again.chosen == straight[step].chosen
+        assert np.array_equal(again.margin, straight[step].margin)
+    seen = [texts for batch in straight[: plan.steps_per_epoch] for texts in texts_of(batch)]
+    assert len(seen) == len(set(seen)) == sum(dataset.rows)
+
+
+def test_ranks_get_about_the_same_amount_of_text(folder: Path) -> None:
+    dataset = PairDataset(str(folder), "train")
+    plan = Plan(rows=dataset.rows, batch_rows=1000, window=9, seed=0)
+    rows = Windows(dataset).batch(plan, 0)
+    shares = deal(rows, 3)
+    dealt = sorted(row for share in shares for run in share for row in run)
+    assert dealt == list(range(len(rows)))
+    sizes = [
+        sum(len(rows.prompt[row]) + len(rows.chosen[row]) for run in share for row in run)
+        for share in shares
+    ]
+    assert max(sizes) < 1.3 * min(sizes)
+    assert deal(rows, 200).count([]) > 0  # more ranks than prompts: some get none
+
+
+def test_validation_has_whole_prompts_and_the_same_ones_again(folder: Path) -> None:
+    rows = validation_rows(str(folder), 40)
+    assert rows is not None
+    assert 25 <= len(rows) <= 40
+    for run in prompt_runs(rows):
+        assert len(run) == rows.prompt_pairs[run.start]
+    again = validation_rows(str(folder), 40)
+    assert again is not None
+    assert again.chosen == rows.chosen
+    assert validation_rows(str(folder), 0) is None
+
+
+def damaged(folder: Path, tmp_path: Path, pattern: str, replacement: str) -> str:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    path = copy / "manifest.json"
+    text = path.read_text()
+    path.write_text(re.sub(pattern, replacement, text, count=1))
+    assert path.read_text() != text
+    return str(copy)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "message"),
+    [
+        (r'"pair_schema_version":"1', '"pair_schema_version":"7', "this release reads"),
+        (r'"ids_only":false', '"ids_only":true', "forumprefs hydrate"),
+        (r'("path":"data/train-00000[^}]*"rows":)(\d+)', r"\g<1>9\2", "the manifest says 9"),
+        (r'"path":"data/train-00000', '"path":"data/gone-00000', "gone-00000"),
+        (r"\A\{", "[", "manifest.json"),
+    ],
+)
+def test_a_dataset_that_does_not_fit_its_manifest_is_refused(
+    folder: Path, tmp_path: Path, pattern: str, replacement: str, message: str
+) -> None:
+    with pytest.raises(DatasetError, match=message):
+        PairDataset(damaged(folder, tmp_path, pattern, replacement), "train")
+
+
+def test_an_altered_shard_is_named(folder: Path, tmp_path: Path) -> None:
+    copy = damaged(folder, tmp_path, r'("path":"data/train-00001[^}]*"sha256":")..', r"\g<1>00")
+    dataset = PairDataset(copy, "train")
+    with pytest.raises(DatasetError, match="train-00001"):
+        dataset.verify()
+
+
+def test_rows_of_another_split_are_refused(tmp_path: Path) -> None:
+    stray = one_pair("f:1", "train", "f", "Q", (0, "a"), (1, "b"))
+    folder = write_dataset(tmp_path / "d", [stray], shards=1)
+    (folder / "data" / "train-00000-of-00001.parquet").rename(
+        folder / "data" / "validation-0.parquet"
+    )
+    manifest = folder / "manifest.json"
+    text = manifest.read_text().replace("train-00000-of-00001", "validation-0")
+    manifest.write_text(text.replace('"split":"train"', '"split":"validation"'))
+    with pytest.raises(DatasetError, match="split 'train'"):
+        PairDataset(str(folder), "validation").read(0)
+
+
+def test_places_that_are_no_dataset_are_refused_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="forumprefs curate made"):
+        PairDataset(str(tmp_path), "train")
+    with pytest.raises(DatasetError, match="no such folder"):
+        PairDataset(str(tmp_path / "nothing"), "train")
+    with pytest.raises(DatasetError, match=r"acme/prefs@v1\.0\.0"):
+        PairDataset("acme/prefs", "train")
+
+
+@pytest.fixture
+def server() -> object:
+    with HubServer() as hub:
+        yield hub
+
+
+def test_a_version_on_the_hub_is_streamed_and_checked(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    """The same rows as from disk, and a version that is not there is named."""
+    server.create_repo("acme/prefs")
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    server.commit("acme/prefs", files)
+    server.api().create_tag("acme/prefs", tag="v1.0.0", repo_type="dataset")
+    out = tmp_path / "rows.json"
+    server.python(
+        f"""
+        import json
+        from training.dataset import DatasetError, PairDataset
+        dataset = PairDataset("acme/prefs@v1.0.0", "train")
+        dataset.verify()
+        rows = [dataset.read(number).chosen for number in range(len(dataset.rows))]
+        try:
+            PairDataset("acme/prefs@v9.9.9", "train")
+        except DatasetError as error:
+            missing = str(error)
+        json.dump([rows, dataset.manifest_sha256, missing], open({str(out)!r}, "w"))
+        """
+    )
+    rows, manifest_sha256, missing = json.loads(out.read_text())
+    local = PairDataset(str(folder), "train")
+    assert rows == [local.read(number).chosen for number in range(len(local.rows))]
+    assert manifest_sha256 == local.manifest_sha256
+    assert "acme/prefs@v9.9.9" in missing
+
+
+def test_training_from_the_hub_is_training_from_disk(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    server.create_repo("acme/prefs")
+    files = {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    server.commit("acme/prefs", files)
+    server.api().create_tag("acme/prefs", tag="v1.0.0", repo_type="dataset")
+    make_model(tmp_path / "model")
+    for name, place in (("hub", "acme/prefs@v1.0.0"), ("disk", str(folder))):
+        server.python(
+            f"""
+            from training.commands import main
+            code = main(["train", "--dataset", {place!r}, "--model", {str(tmp_path / "model")!r},
+                "--output", {str(tmp_path / name)!r}, "--quiet", "--set", "data.batch_pairs=32",
+                "--set", "data.max_length=128", "--set", "run.max_steps=2",
+                "--set", "run.tensorboard=false"])
+            assert code == 0
+            """
+        )
+    saved = [
+        next((tmp_path / name).glob("checkpoints/step-00000002/model.safetensors")).read_bytes()
+        for name in ("hub", "disk")
+    ]
+    assert saved[0] == saved[1]
