@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from training import attention
-from training.batches import MicroBatch
+from training.batches import Layout, MicroBatch, micro_batches
 from training.config import ConfigError, DataConfig, ModelConfig
+from training.groups import PairOfGroup, PromptGroup
 from training.template import (
     Template,
     TemplateError,
@@ -26,6 +27,8 @@ from training.template import (
 from training.tokens import PairTokenizer
 
 MAX_FILE_SIZE = "5GB"
+LAYOUT_TOLERANCE = 1e-2
+"""Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
 
 
 class RewardModel(nn.Module):
@@ -39,13 +42,28 @@ class RewardModel(nn.Module):
         super().__init__()
         self.hf = hf
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
+        if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
+            raise ConfigError(f"{type(hf).__name__} has no head that is known here")
         if self.is_encoder and layout != "padded":
             raise ConfigError(
                 f"{type(hf).__name__} reads both directions, so responses cannot share a prompt; "
                 "set model.layout=padded"
             )
+        if self.is_encoder:
+            self.head.register_forward_pre_hook(_in_fp32)
+            return
         attention.register()
-        hf.set_attn_implementation("sdpa" if layout == "padded" else attention.NAME)
+        self.use_layout(layout)
+
+    def use_layout(self, layout: str) -> None:
+        """Have the backbone's attention follow a layout; raises ConfigError where it cannot."""
+        name = "sdpa" if layout == "padded" else attention.NAME
+        self.hf.set_attn_implementation(name)
+        if layout != "padded" and self.hf.config._attn_implementation != name:
+            raise ConfigError(
+                f"{type(self.hf).__name__} computes attention in a way of its own, so sequences "
+                "cannot be laid end to end; set model.layout=padded"
+            )
 
     @property
     def backbone(self) -> Any:
@@ -75,18 +93,25 @@ class RewardModel(nn.Module):
         if self.is_encoder:
             logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
             return logits[:, 0].float()
-        extra = {} if batch.segments is None else {"segments": batch.segments}
-        hidden = self.backbone(
+        # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
+        rewards: Tensor = self.head(self.read(batch).float())
+        return rewards[:, 0].clone()  # FSDP wants no view here
+
+    def read(self, batch: MicroBatch) -> Tensor:
+        """Return the hidden state of each sequence's reward token, [S, hidden size]."""
+        extra: dict[str, Any] = {} if batch.segments is None else {"segments": batch.segments}
+        hidden: Tensor = self.backbone(
             input_ids=batch.input_ids,
             position_ids=batch.position_ids,
             attention_mask=batch.attention_mask,
             use_cache=False,
             **extra,
         ).last_hidden_state
-        # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
-        read = hidden.flatten(0, 1)[batch.last].float()
-        rewards: Tensor = self.head(read)
-        return rewards[:, 0].clone()  # FSDP wants no view here
+        return hidden.flatten(0, 1)[batch.last]
+
+
+def _in_fp32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
 
 
 @dataclass(frozen=True)
@@ -201,6 +226,33 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
         raise TemplateError(
             f"pad token and reward token are both {template.pad_token!r}: transformers would read "
             "the token before it"
+        )
+
+
+@torch.no_grad()
+def check_layout(loaded: Loaded, layout: Layout, device: torch.device) -> None:
+    """Compare a layout with padded rows on a few tokens, in fp32, before a run relies on it.
+
+    Raises ConfigError for a backbone that mixes tokens outside its attention (a convolution, a
+    recurrent state), where sequences laid end to end would reach into each other.
+    """
+    model, tokens = loaded.model, loaded.tokens
+    if model.is_encoder or layout == "padded":
+        return
+    (prompt,) = tokens.prompts(["Which of the two?"])
+    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
+    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
+    group = PromptGroup(prompt, tuple(responses), (pair,))
+    found = []
+    for name in ("padded", layout):
+        model.use_layout(name)
+        (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={"": 0})
+        found.append(model.read(batch.to(device)).float())
+    difference = float((found[1] - found[0]).norm() / found[0].norm())
+    if not difference < LAYOUT_TOLERANCE:
+        raise ConfigError(
+            f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
+            f"rows (relative difference {difference:.1e}); set model.layout=padded"
         )
 
 

@@ -21,7 +21,7 @@ from training.config import ConfigError, TrainConfig
 from training.dataset import DatasetError, PairDataset
 from training.feed import Feed
 from training.losses import Objective, make_loss
-from training.model import Loaded, load_model, save_model
+from training.model import Loaded, check_layout, load_model, save_model
 from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
 from training.plan import Plan
 from training.ranks import Ranks
@@ -139,6 +139,7 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
             seed=config.run.seed,
         )
     model = loaded.model.to(ranks.device).train()
+    check_layout(loaded, config.model.layout, ranks.device)
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
     if config.model.compile or (config.model.compile is None and ranks.device.type == "cuda"):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from training.baselines import Report, report
-from training.batches import micro_batches
+from training.batches import MicroBatch, micro_batches
 from training.config import TrainConfig
 from training.dataset import PairDataset, PairRows
 from training.groups import Windows, deal, group_pairs, prompt_runs
@@ -25,7 +25,7 @@ class Watch:
     Args:
         location: the dataset; its `validation` split is read.
         loaded: the model that is being trained.
-        config: `run.eval_pairs`, limits on length and weights.
+        config: `run.eval_pairs`, layout and size of the micro-batches.
         ranks: each scores its share.
     """
 
@@ -36,28 +36,23 @@ class Watch:
         self._rows = rows
         if rows is None:
             return
-        groups = group_pairs(
-            rows,
-            deal(rows, ranks.count)[ranks.rank],
-            loaded.tokens,
-            prompt_weights=config.data.prompt_weights,
-            min_confidence=config.data.min_confidence,
-        ).groups
         sites = {site: number for number, site in enumerate(sorted(set(rows.site)))}
-        self._batches = micro_batches(
-            groups,
-            config.model.layout,
-            tokens=config.model.micro_batch_tokens,
-            pad_id=loaded.tokens.pad_id,
-            sites=sites,
-        )
+
+        def make(runs: list[range]) -> list[MicroBatch]:
+            return micro_batches(
+                group_pairs(rows, runs, loaded.tokens).groups,
+                config.model.layout,
+                tokens=config.model.micro_batch_tokens,
+                pad_id=loaded.tokens.pad_id,
+                sites=sites,
+            )
+
+        self._batches = make(deal(rows, ranks.count)[ranks.rank])
         # Without gradients a pass needs little memory, but FSDP needs as many on each rank.
         count = int(ranks.largest(len(self._batches)))
-        if config.run.parallel == "fsdp" and self._batches:
-            spare = self._batches[0]
-            self._spares = [spare] * (count - len(self._batches))
-        else:
-            self._spares = []
+        self._spares = []
+        if config.run.parallel == "fsdp" and len(self._batches) < count:
+            self._spares = make(prompt_runs(rows)[:1])[:1] * (count - len(self._batches))
 
     def look(self) -> Report | None:
         """Score the pairs; every rank must call. None without validation pairs."""
