@@ -153,20 +153,19 @@ def local_copy(folder: Folder, shard: Shard) -> Iterator[Path]:
         yield copy
 
 
-def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) -> list[Any]:
-    """The operations of a commit: shards, documents, removals; made anew for every try."""
+def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) -> Iterator[Any]:
+    """Yield the operations of a commit: shards, removals, documents; made anew for every try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    return [
-        *(
-            CommitOperationAdd(shard.path, folder.read_bytes(shard.path))
-            if shard.path in inline
-            else shard_pointer(shard)
-            for shard in changes.shards
-        ),
-        *(CommitOperationDelete(path) for path in changes.stale),
-        *(CommitOperationAdd(path, content) for path, content in changes.documents.items()),
-    ]
+    for shard in changes.shards:
+        if shard.path in inline:
+            yield CommitOperationAdd(shard.path, folder.read_bytes(shard.path))
+        else:
+            yield shard_pointer(shard)
+    for path in changes.stale:
+        yield CommitOperationDelete(path)
+    for path, content in changes.documents.items():
+        yield CommitOperationAdd(path, content)
 
 
 def shard_pointer(shard: Shard) -> "CommitOperationAdd":

@@ -79,13 +79,17 @@ def test_faults(user: Publisher, sample: Path, scenario: Scenario) -> None:
 def test_faults_of_a_version_of_many_files(user: Publisher, many: Path, scenario: Scenario) -> None:
     assert len(DatasetFolder(many).manifest.shards) > 100
     check_scenario(user, many, scenario)
-    assert user.is_whole(many, "main")
+    assert user.is_whole(many, "main") is scenario.tagged
     # Readers of main saw nothing, or everything.
     for commit in user.hub.commits(REPO):
         shards = [path for path in commit.files if path.endswith(".parquet")]
         whole = len(DatasetFolder(many).manifest.shards)
         assert len(shards) in (0, whole) or "data/train-00007-of-00009.parquet" in shards
     assert user.largest_commit() == 100
+    if not scenario.tagged:
+        # The shard of somebody else is not removed unasked.
+        assert user.publish(many, "v1.0.0", "--quiet", "--allow-shrink") == 0
+        assert user.is_whole(many, "v1.0.0")
 
 
 def test_the_command_repeated_asks_for_no_change(user: Publisher, sample: Path) -> None:
@@ -190,9 +194,58 @@ def test_files_of_others_are_not_removed_unasked(
     user.hub.create_repo(REPO)
     user.hub.commit(REPO, {"data/train-00000-of-00001.parquet": b"PAR1 theirs"})
     assert user.publish(sample) == 3
-    assert "no version of forumprefs accounts for" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not account for (data/train-00000-of-00001.parquet)" in said
     assert user.publish(sample, "v1.0.0", "--allow-shrink") == 0
     assert user.is_whole(sample, "main")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"data/by-hand.parquet": b"PAR1 theirs"},  # beside ours
+        {"data/more/by-hand.parquet": b"PAR1 theirs"},
+    ],
+)
+def test_files_of_others_beside_ours_are_not_removed_unasked(
+    user: Publisher, sample: Path, others: dict[str, bytes]
+) -> None:
+    assert user.publish(sample) == 0
+    user.hub.commit(REPO, others)
+    assert user.publish(sample, "v1.0.1") == 3
+    assert others.keys() <= user.hub.files(REPO).keys()
+    assert user.publish(sample, "v1.0.1", "--allow-shrink") == 0
+
+
+@pytest.mark.parametrize("which", ["a shard", "a newer manifest"])
+def test_files_of_others_are_not_replaced_unasked(
+    user: Publisher, sample: Path, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user.hub.create_repo(REPO)
+    path, content = {
+        "a shard": (DatasetFolder(sample).manifest.shards[0].path, b"PAR1 theirs"),
+        "a newer manifest": ("manifest.json", b'{"manifest_version": "99.0"}'),
+    }[which]
+    user.hub.commit(REPO, {path: content})
+    assert user.publish(sample) == 3
+    assert path in capsys.readouterr().err
+    assert user.hub.read(REPO, path) == content
+    assert user.publish(sample, "v1.0.0", "--allow-shrink") == 0
+
+
+def test_a_pull_request_of_somebody_else_is_not_taken_for_ours(user: Publisher, many: Path) -> None:
+    user.hub.create_repo(REPO)
+    assert user.publish(many, "v1.0.0", "--create-pr", "--quiet") == 0
+    with user.hub.store.lock:
+        theirs = user.hub.store.repositories[REPO].pulls[1]
+        theirs.author = "mallory"
+    user.hub.commit(REPO, {"loader.py": b"evil"}, revision="refs/pr/1")
+    assert user.publish(many, "v1.0.0", "--quiet") == 0
+    assert user.is_whole(many, "v1.0.0") and "loader.py" not in user.hub.files(REPO)
+    assert {number: p.status for number, p in user.hub.pulls(REPO).items()} == {
+        1: "open",
+        2: "merged",
+    }
 
 
 @pytest.mark.parametrize(
@@ -325,6 +378,14 @@ def test_dry_run_says_all_and_changes_nothing(
     assert user.publish(sample, "v1.0.0", "--dry-run") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert user.publish(smaller, "v1.1.0", "--dry-run") == 3
+
+
+def test_a_pull_request_needs_a_repository(
+    user: Publisher, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in ((), ("--dry-run",)):
+        assert user.publish(sample, "v1.0.0", "--create-pr", *flags) == 1
+        assert "no such dataset to open a pull request on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("which", ["sample", "many"])
