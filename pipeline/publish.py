@@ -159,7 +159,7 @@ def publish_folder(
     with quiet_client(verbose=verbose), TransferProgress("upload", quiet=quiet) as progress:
         if not wish.create_pr:  # which others may do, too
             target = PublishTarget(wish.repo, wish.version, endpoint, wish.private)
-            check_target(target, make_repo=False)
+            check_target(target, make_repo=False, say=progress.say)
         progress.say("checking the folder")
         wish.folder.verify()
         notes = ReleaseNotes(
