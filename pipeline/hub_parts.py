@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.hub import HubError, in_words
 from pipeline.hub_state import DATASET, find_changes, read_refs, read_tree
-from pipeline.hub_upload import commit_operations
+from pipeline.hub_upload import commit_operations, prepare_documents
 from pipeline.wish import Wish
 
 if TYPE_CHECKING:
@@ -55,6 +55,8 @@ def open_proposal(
 def _add_commit(
     api: "HfApi", wish: Wish, head: str, found: Proposal | None, operations: list[Any]
 ) -> Proposal:
+    revision = None if found is None else found.ref
+    prepare_documents(api, wish.repo, operations, revision=revision, create_pr=found is None)
     done = in_words(
         wish.name,
         lambda: api.create_commit(
@@ -62,7 +64,7 @@ def _add_commit(
             operations,
             commit_message=f"{wish.title} {wish.proposal_mark}",
             repo_type=DATASET,
-            revision=None if found is None else found.ref,
+            revision=revision,
             create_pr=found is None,
             parent_commit=head if found is None else found.commit,
         ),

@@ -130,7 +130,7 @@ def locked(output: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"--output {output}: another run is writing it") from None
+            raise UsageError(f"{output}: another run is writing it") from None
         try:
             yield
         finally:

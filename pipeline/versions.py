@@ -24,7 +24,7 @@ from pipeline.hub_state import (
     read_refs,
     read_tree,
 )
-from pipeline.hub_upload import commit_operations, missing_shards, upload_shards
+from pipeline.hub_upload import commit_operations, missing_shards, prepare_documents, upload_shards
 from pipeline.release_notes import ReleaseNotes
 from pipeline.wish import Wish
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
@@ -161,6 +161,7 @@ class Publication:
         if changes.files > FILES_PER_COMMIT and head is not None:
             return merge_proposal(api, wish, open_proposal(api, wish, head, documents, inline))
         operations = list(commit_operations(changes, wish.folder, inline))
+        prepare_documents(api, wish.repo, operations)
         done = in_words(
             wish.name,
             lambda: api.create_commit(

@@ -1,16 +1,23 @@
 """Publishing: whole or absent, and never twice, whatever goes wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 
+from huggingface_hub import constants
+from huggingface_hub.utils import _http
+
+from pipeline import hub_upload
 from pipeline.card import is_generated
 from pipeline.dataset_folder import DatasetFolder
 from tests.hub import Fault, Status, loopback_only
+from tests.hub.exchange import Request, Response
+from tests.hub.store import Store
 from tests.memory_files import MemoryFileSystem
 from tests.publishing import (
     COMMIT,
@@ -283,6 +290,86 @@ def test_a_card_with_bad_metadata_is_not_sent(
     assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
+def test_a_report_of_another_layout_is_named(
+    user: Publisher, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    report = json.loads((folder / "report.json").read_text())
+    del report["window_votes"]
+    (folder / "report.json").write_text(json.dumps(report))
+    assert user.publish(folder) == 2
+    assert "report.json: lacks what the card says ('window_votes')" in capsys.readouterr().err
+    assert user.hub.bytes_received == 0
+
+
+@dataclass(frozen=True)
+class Ignores:
+    """A .gitignore in the repository."""
+
+    ending: str
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        answer = json.loads(process(request).body)
+        for file in answer["files"]:
+            file["shouldIgnore"] = file["path"].endswith(self.ending)
+        return Response.json(answer)
+
+
+@pytest.mark.parametrize("ending", [".json", ".parquet"])
+def test_what_a_gitignore_would_leave_out(
+    user: Publisher, sample: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user.hub.create_repo(REPO)
+    user.hub.faults.add(Fault("POST", "/preupload/", 99, Ignores(ending)))
+    assert user.publish(sample) == 1
+    error = capsys.readouterr().err
+    assert "its .gitignore leaves out" in error and ending in error
+    assert user.main_moved() == 0 and not user.waits
+
+
+def test_an_unknown_client_is_refused(
+    user: Publisher,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(hub_upload, "MARKS", ("_renamed",))
+    assert user.publish(sample) == 1
+    assert "version of the Hub's client is not known" in capsys.readouterr().err
+    assert user.main_moved() == 0
+
+
+@dataclass(frozen=True)
+class SomeWebsite:
+    """What answers is no Hub."""
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        return Response(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+
+
+def test_where_no_hub_is(
+    user: Publisher,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    user.hub.faults.add(Fault("GET", ".", 99, SomeWebsite()))
+    assert user.publish(sample) == 1
+    assert "what answered is no Hub" in capsys.readouterr().err
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    _http.close_session()  # the client looks when it connects
+    try:
+        assert user.publish(sample) == 1
+    finally:
+        _http.close_session()
+    assert "unset HF_HUB_OFFLINE" in capsys.readouterr().err
+    assert not user.waits
+
+
 def test_what_may_not_be_published(
     user: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +416,8 @@ def test_who_may_publish(
         (("acme/prefs", "--version", "v01"), "is no version"),
         (("acme/prefs", "--version", "v1..2"), "is no version"),
         (("acme/prefs", "--version", "v1", "--message", " "), "--message: is empty"),
+        (("acme/prefs", "--version", "v1", "--message", "a\nb"), "more than one line"),
+        (("acme/prefs", "--version", "v1", "--message", "a" * 101), "at most 100"),
         (("acme/prefs", "--version", "v1", "--shrink-limit", "101"), "between 0 and 100"),
     ],
 )

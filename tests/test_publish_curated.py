@@ -231,6 +231,7 @@ def test_the_token_is_nowhere(
     assert "trying again" in shown.err and len(written) > 10
     assert not [content for content in written if token.encode() in content]
     assert any(row.authorized for row in user.hub.requests), "the token was used"
+    assert "HTTP Request" not in shown.err + caplog.text, "of signed addresses"
 
 
 def test_an_error_carries_no_token_into_another_process(user: Publisher, sample: Path) -> None:
@@ -255,7 +256,7 @@ def test_an_error_carries_no_token_into_another_process(user: Publisher, sample:
 
 
 def test_an_endpoint_with_a_secret_is_refused_and_not_repeated(
-    sample: Path, capsys: pytest.CaptureFixture[str]
+    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline import cli
 
@@ -264,6 +265,10 @@ def test_an_endpoint_with_a_secret_is_refused_and_not_repeated(
     assert cli.main(arguments) == 2
     said = capsys.readouterr()
     assert "HF_TOKEN" in said.err and "secret" not in said.err + said.out
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)  # as by HF_ENDPOINT
+    assert cli.main(arguments[:-2]) == 2
+    said = capsys.readouterr()
+    assert "HF_ENDPOINT: holds credentials" in said.err and "secret" not in said.err + said.out
 
 
 def test_without_the_client_the_command_says_how_to_get_it(
