@@ -236,7 +236,7 @@ class Throttled(HubError):  # noqa: N818
 
 def told_wait(error: "HfHubHTTPError") -> float | None:
     """Seconds that an answer asks to wait, in Retry-After or RateLimit."""
-    from huggingface_hub.utils import parse_ratelimit_headers
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     headers = error.response.headers
     after = headers.get("Retry-After", "")
