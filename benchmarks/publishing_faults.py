@@ -27,7 +27,7 @@ from tests.publishing import (
     shard_bytes,
 )
 
-OUTCOMES = {0: "published", 1: "failed; main as it was", 3: "refused: the version is taken"}
+OUTCOMES = {0: "published", 1: "failed; main as it was", 3: "refused"}
 
 
 def row(user: Publisher, folder: Path, fault: str, outcome: str) -> str:

@@ -69,5 +69,5 @@ def _lengths(report: dict[str, Any]) -> list[str]:
 
 def markdown_text(value: Any) -> str:
     """Escape text from outside for a Markdown table cell."""
-    escaped = html.escape(str(value), quote=False).replace("\n", " ")
+    escaped = html.escape(" ".join(str(value).splitlines()), quote=False)
     return re.sub(r"([\\`*_{}\[\]|])", r"\\\1", escaped)

@@ -105,7 +105,8 @@ def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
     if found is None:
         return DatasetFolder(spec)
     api = connect(endpoint)
-    return Patience(say=_say).until_done(spec, lambda: open_hub_folder(api, *found))
+    with quiet_client():
+        return Patience(say=_say).until_done(spec, lambda: open_hub_folder(api, *found))
 
 
 def _say(text: str) -> None:

@@ -5,6 +5,7 @@ request, so no option, log, manifest, exception or pickled object can carry it.
 """
 
 import contextlib
+import json
 import logging
 import os
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
+from pipeline.hub_names import need_endpoint
 from pipeline.usage_error import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +63,10 @@ class RefusedError(HubError):
 
 
 def connect(endpoint: str | None = None) -> "HfApi":
-    """Return the client for an endpoint; raises UsageError where it is not installed."""
+    """Return the client for an endpoint.
+
+    Raises UsageError where it is not installed, or HF_ENDPOINT is no address.
+    """
     # Without this the client also asks the public Hub, whatever the endpoint.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
@@ -72,14 +77,17 @@ def connect(endpoint: str | None = None) -> "HfApi":
         ours = version("forumprefs")
     except PackageNotFoundError:
         ours = "0"
-    return HfApi(endpoint=endpoint, library_name="forumprefs", library_version=ours)
+    api = HfApi(endpoint=endpoint, library_name="forumprefs", library_version=ours)
+    need_endpoint(api.endpoint, "HF_ENDPOINT" if endpoint is None else "--endpoint")
+    return api
 
 
 @contextlib.contextmanager
 def quiet_client(*, verbose: bool = False) -> Iterator[None]:
     """Keep the client's bars off the terminal and, unless ``verbose``, its warnings.
 
-    They name signed addresses and each of its own retries; we say what matters ourselves.
+    They name each of its own retries; we say what matters ourselves. The log of every request is
+    kept off in any case: it has addresses by which whoever reads it may read and write files.
     """
     from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
@@ -87,14 +95,14 @@ def quiet_client(*, verbose: bool = False) -> Iterator[None]:
         enable_progress_bars,
     )
 
-    loggers = [logging.getLogger(name) for name in ("huggingface_hub", "httpx", "httpx2")]
+    names = ["httpx", "httpx2"] if verbose else ["huggingface_hub", "httpx", "httpx2"]
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     shown = not are_progress_bars_disabled()
     if shown:
         disable_progress_bars()
-    if not verbose:
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -136,9 +144,17 @@ def in_words(what: str, call: Callable[[], T]) -> T:
 
 def explain(error: BaseException, what: str) -> HubError | None:
     """Say in words what an error of the client means; None for one that is not about the Hub."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
 
+    if isinstance(error, json.JSONDecodeError):  # not of a file: those have errors of their own
+        return HubError(f"{what}: what answered is no Hub; is the endpoint right?")
     causes = list(_causes(error))
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return HubError(f"{what}: the Hub's client is set to work offline; unset HF_HUB_OFFLINE")
     http = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), None)
     if http is not None:
         return _explain_status(http, what)
@@ -220,7 +236,7 @@ class Throttled(HubError):  # noqa: N818
 
 def told_wait(error: "HfHubHTTPError") -> float | None:
     """Seconds that an answer asks to wait, in Retry-After or RateLimit."""
-    from huggingface_hub.utils._http import parse_ratelimit_headers
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
 
     headers = error.response.headers
     after = headers.get("Retry-After", "")

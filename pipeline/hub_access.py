@@ -1,5 +1,7 @@
 """Whether a dataset can be published where it is to be, asked before hours are spent."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.hub import Patience, RefusedError, connect, in_words, need_token, quiet_client
@@ -10,10 +12,14 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 
-def check_target(target: PublishTarget, *, make_repo: bool) -> None:
+def check_target(
+    target: PublishTarget, *, make_repo: bool, say: Callable[[str], None] = lambda _: None
+) -> PublishTarget:
     """Raise UsageError or HubError where the token may not write; change nothing.
 
-    With ``make_repo`` a missing repository is made, because workers will send to it.
+    With ``make_repo`` a missing repository is made, because workers will send to it. Returns the
+    target with its endpoint spelled out: on another machine None may mean another Hub. ``say``
+    hears of waits.
     """
     api = connect(target.endpoint)
     need_token()
@@ -30,7 +36,8 @@ def check_target(target: PublishTarget, *, make_repo: bool) -> None:
         return refs
 
     with quiet_client():
-        Patience().until_done(target.repo, check)
+        Patience(say=say).until_done(target.repo, check)
+    return replace(target, endpoint=api.endpoint)
 
 
 def make_repository(api: "HfApi", repo: str, *, private: bool) -> None:

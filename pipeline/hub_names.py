@@ -84,16 +84,19 @@ def need_repo(name: str) -> str:
     return name
 
 
-def need_endpoint(endpoint: str | None) -> str | None:
-    """Check ``--endpoint``; None means the client's own (HF_ENDPOINT, else the public Hub)."""
+def need_endpoint(endpoint: str | None, name: str = "--endpoint") -> str | None:
+    """Check ``--endpoint``; None means the client's own (HF_ENDPOINT, else the public Hub).
+
+    ``name`` is what messages call it.
+    """
     if endpoint is None:
         return None
     parts = urlsplit(endpoint)
     if parts.username is not None or parts.password is not None:
         # The address is not repeated: what stands before the @ is a secret.
-        raise UsageError("--endpoint: holds credentials; give the token as HF_TOKEN instead")
+        raise UsageError(f"{name}: holds credentials; give the token as HF_TOKEN instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--endpoint {endpoint}: is no address like https://hub.example.org")
+        raise UsageError(f"{name} {endpoint}: is no address like https://hub.example.org")
     return endpoint.rstrip("/")
 
 

@@ -7,11 +7,12 @@ afterwards; the tag, which is what readers name, is set only then.
 """
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.hub import HubError, in_words
 from pipeline.hub_state import DATASET, find_changes, read_refs, read_tree
-from pipeline.hub_upload import commit_operations
+from pipeline.hub_upload import commit_operations, prepare_documents
 from pipeline.wish import Wish
 
 if TYPE_CHECKING:
@@ -47,13 +48,15 @@ def open_proposal(
         changes = find_changes(tree, wish.folder, documents)
         if found is not None and not changes.files:
             return found
-        operations = commit_operations(changes, wish.folder, inline)[:FILES_PER_COMMIT]
+        operations = list(islice(commit_operations(changes, wish.folder, inline), FILES_PER_COMMIT))
         found = _add_commit(api, wish, head, found, operations)
 
 
 def _add_commit(
     api: "HfApi", wish: Wish, head: str, found: Proposal | None, operations: list[Any]
 ) -> Proposal:
+    revision = None if found is None else found.ref
+    prepare_documents(api, wish.repo, operations, revision=revision, create_pr=found is None)
     done = in_words(
         wish.name,
         lambda: api.create_commit(
@@ -61,7 +64,7 @@ def _add_commit(
             operations,
             commit_message=f"{wish.title} {wish.proposal_mark}",
             repo_type=DATASET,
-            revision=None if found is None else found.ref,
+            revision=revision,
             create_pr=found is None,
             parent_commit=head if found is None else found.commit,
         ),
@@ -73,19 +76,27 @@ def _add_commit(
 
 
 def find_proposal(api: "HfApi", wish: Wish, head: str) -> Proposal | None:
-    """Find the open pull request of an earlier try; one that main has left behind is closed."""
+    """Find the open pull request of an earlier try; one that main has left behind is closed.
+
+    Only requests of this account count: anybody may open one under the same title, with files
+    of their own in it.
+    """
 
     def listed() -> list[int]:
-        return [
-            found.num
-            for found in api.get_repo_discussions(
+        found = [
+            request
+            for request in api.get_repo_discussions(
                 wish.repo,
                 repo_type=DATASET,
                 discussion_type="pull_request",
                 discussion_status="open",
             )
-            if found.title.endswith(wish.proposal_mark)
+            if request.title.endswith(wish.proposal_mark)
         ]
+        if not found:
+            return []
+        myself = api.whoami()["name"]
+        return [request.num for request in found if request.author == myself]
 
     for number in in_words(wish.name, listed):
         newest = _history(api, wish, number)

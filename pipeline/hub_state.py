@@ -157,7 +157,7 @@ def find_changes(
         documents={
             path: content
             for path, content in documents.items()
-            if path not in tree or not _is_content(tree[path], content)
+            if path not in tree or not is_content(tree[path], content)
         },
         stale=tuple(sorted(path for path in tree if is_table_file(path) and path not in wanted)),
     )
@@ -184,7 +184,8 @@ def _is_at(tree: dict[str, "RepoFile"], path: str, sha256: str, folder: DatasetF
     return entry.blob_id == git_id(folder.read_bytes(path))
 
 
-def _is_content(entry: "RepoFile", content: bytes) -> bool:
+def is_content(entry: "RepoFile", content: bytes) -> bool:
+    """Whether a file in a repository has this content, by the checksum it is listed with."""
     if entry.lfs is not None:
         return str(entry.lfs.sha256) == hashlib.sha256(content).hexdigest()
     return entry.blob_id == git_id(content)

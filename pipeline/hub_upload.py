@@ -126,6 +126,7 @@ def upload_group(
 
         try:
             in_words(repo, send)
+            refuse_ignored(repo, additions)
         except BadRequestError as error:  # the bytes were compared with their checksum there
             raise HubError(f"{error}; a shard was altered on its way", transient=True) from None
         return tuple(a.path_in_repo for a in additions if a._upload_mode == "regular")
@@ -153,30 +154,84 @@ def local_copy(folder: Folder, shard: Shard) -> Iterator[Path]:
         yield copy
 
 
-def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) -> list[Any]:
-    """The operations of a commit: shards, documents, removals; made anew for every try."""
+def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) -> Iterator[Any]:
+    """Yield the operations of a commit: shards, removals, documents; made anew for every try."""
     from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-    return [
-        *(
-            CommitOperationAdd(shard.path, folder.read_bytes(shard.path))
-            if shard.path in inline
-            else shard_pointer(shard)
-            for shard in changes.shards
-        ),
-        *(CommitOperationDelete(path) for path in changes.stale),
-        *(CommitOperationAdd(path, content) for path, content in changes.documents.items()),
+    for shard in changes.shards:
+        if shard.path in inline:
+            yield CommitOperationAdd(shard.path, folder.read_bytes(shard.path))
+        else:
+            yield shard_pointer(shard)
+    for path in changes.stale:
+        yield CommitOperationDelete(path)
+    for path, content in changes.documents.items():
+        yield CommitOperationAdd(path, content)
+
+
+def prepare_documents(
+    api: "HfApi",
+    repo: str,
+    operations: Iterable[Any],
+    *,
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> None:
+    """Ask how the Hub wants the files that are sent with a commit, as the client would do next.
+
+    Raises HubError for a file that the Hub would leave out of the commit without a word.
+    """
+    from huggingface_hub import CommitOperationAdd
+
+    additions = [
+        operation
+        for operation in operations
+        if isinstance(operation, CommitOperationAdd) and operation._upload_mode is None
     ]
+
+    def ask() -> None:
+        api.preupload_lfs_files(
+            repo,
+            additions=additions,
+            repo_type=DATASET,
+            revision=revision,
+            create_pr=create_pr,
+            free_memory=False,
+        )
+
+    in_words(repo, ask)
+    refuse_ignored(repo, additions)
+
+
+def refuse_ignored(repo: str, additions: Iterable["CommitOperationAdd"]) -> None:
+    """Raise HubError for files that a .gitignore in the repository keeps out of commits."""
+    ignored = [addition.path_in_repo for addition in additions if addition._should_ignore]
+    if ignored:
+        raise HubError(
+            f"{repo}: its .gitignore leaves out {ignored[0]}; remove the line that does so there"
+        )
+
+
+MARKS = ("_upload_mode", "_should_ignore", "_is_uploaded")
+"""Attributes of the client's additions that are not part of its documented interface."""
 
 
 def shard_pointer(shard: Shard) -> "CommitOperationAdd":
     """An addition of bytes that the Hub already has, which is made without reading them.
 
     The client knows such additions as those it has uploaded itself. They are marked the same way
-    here, because the bytes may have come from another machine, or from a run that died.
+    here, because the bytes may have come from another machine, or from a run that died. The
+    documented way would read every byte again. Raises HubError for a client that does not know
+    the marks: it would take the shard for an empty file.
     """
     from huggingface_hub import CommitOperationAdd
     from huggingface_hub.lfs import UploadInfo
+
+    if not CommitOperationAdd.__dataclass_fields__.keys() >= set(MARKS):
+        raise HubError(
+            "this version of the Hub's client is not known; install the one that was tried: pip "
+            "install 'huggingface_hub==2.4.*'"
+        )
 
     addition = CommitOperationAdd(path_in_repo=shard.path, path_or_fileobj=b"")
     addition.upload_info = UploadInfo(

@@ -25,10 +25,10 @@ class PreuploadShards(beam.PTransform):
     """ShardReport → paths of the shards that are at the Hub now; uploaded, not committed.
 
     Fields: ``folder`` the shards are in, on a filesystem that every worker reads; ``repo``, which
-    must exist; ``endpoint``, None for the client's own. Each worker takes the token from HF_TOKEN
-    or the Hub's login on its machine: it is not in the graph. Bytes the Hub has are not sent
-    again, so a bundle may be repeated. What cannot be sent is left to the launcher, and with a
-    text that may not be published nothing is.
+    must exist; ``endpoint``, None for the client's own on each worker. Each worker takes the token
+    from HF_TOKEN or the Hub's login on its machine: it is not in the graph. Bytes the Hub has are
+    not sent again, so a bundle may be repeated. What cannot be sent is left to the launcher, and
+    with a text that may not be published nothing is.
     """
 
     folder: str
@@ -79,9 +79,12 @@ class _Send(beam.DoFn):
         shards = sorted((report.shard for report in element[1]), key=_path_of)
         try:
             yield from send_shards(Folder(self._folder), self._repo, self._endpoint, shards)
+        # Hours of work hang on this run, and the launcher will try again.
         except (HubError, UsageError) as error:
-            # Hours of work hang on this run, and the launcher will try again.
             _log.warning("shards are left to the launcher: %s", error)
+        except Exception as error:
+            # Of the client or the filesystem; its text may hold an address that is a secret.
+            _log.warning("shards are left to the launcher: %s", type(error).__name__)
 
 
 def _path_of(shard: Shard) -> str:
@@ -106,4 +109,5 @@ def send_shards(
 
         with quiet_client():
             patience.until_done(repo, send)
+        patience.has_progressed()
         yield from (shard.path for shard in group)

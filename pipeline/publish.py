@@ -26,6 +26,10 @@ from pipeline.versions import Forecast, Outcome, Publication
 from pipeline.wish import SHRINK_LIMIT, Wish
 from schemas.manifest import Manifest
 
+LONGEST_MESSAGE = 100
+"""Characters of a commit's first line. Titles at the Hub are cut off somewhere above that, and the
+end of a pull request's title is what it is known by."""
+
 EPILOG = f"""\
 examples:
   forumprefs publish out/beer acme/beer-prefs --version v1.0.0
@@ -99,8 +103,7 @@ def publish(arguments: argparse.Namespace) -> int:
     endpoint = need_endpoint(arguments.endpoint)
     if not 0 <= arguments.shrink_limit <= 100:
         raise UsageError(f"--shrink-limit {arguments.shrink_limit:g}: between 0 and 100")
-    if arguments.message is not None and not arguments.message.strip():
-        raise UsageError("--message: is empty")
+    check_message(arguments.message)
     folder = DatasetFolder(arguments.folder)
     wish = Wish(
         folder=folder,
@@ -121,6 +124,18 @@ def publish(arguments: argparse.Namespace) -> int:
         verbose=arguments.verbose,
     )
     return 0
+
+
+def check_message(message: str | None) -> None:
+    """Refuse what is no first line; raises UsageError."""
+    if message is None:
+        return
+    if not message.strip():
+        raise UsageError("--message: is empty")
+    if not message.isprintable():
+        raise UsageError("--message: is more than one line, or holds control characters")
+    if len(message) > LONGEST_MESSAGE:
+        raise UsageError(f"--message: has {len(message)} characters, at most {LONGEST_MESSAGE}")
 
 
 def publish_curated(options: CurateOptions) -> int:
@@ -159,9 +174,8 @@ def publish_folder(
     with quiet_client(verbose=verbose), TransferProgress("upload", quiet=quiet) as progress:
         if not wish.create_pr:  # which others may do, too
             target = PublishTarget(wish.repo, wish.version, endpoint, wish.private)
-            check_target(target, make_repo=False)
-        progress.say("checking the folder")
-        wish.folder.verify()
+            check_target(target, make_repo=False, say=progress.say)
+        verify(wish.folder, quiet=quiet)
         notes = ReleaseNotes(
             api, wish.folder, wish.repo, wish.version, progress.say, with_changes=with_changes
         )
@@ -174,6 +188,13 @@ def publish_folder(
             lines = describe_outcome(wish, publication.run())
     for line in [*lines, *filter(None, [notes.advice()])]:
         console.print(escape(printable(line)), soft_wrap=True)
+
+
+def verify(folder: DatasetFolder, *, quiet: bool = False) -> None:
+    """Check a folder against its manifest, and show how far that is; raises DatasetError."""
+    with TransferProgress("check", quiet=quiet) as progress:
+        progress.begin(sum(shard.bytes for shard in folder.manifest.shards), 0)
+        folder.verify(lambda read: progress.advance(read, 0))
 
 
 def check_publishable(manifest: Manifest) -> None:

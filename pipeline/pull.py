@@ -2,6 +2,7 @@
 
 import argparse
 import shutil
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from rich.markup import escape
 from pipeline.dataset_folder import CARD_NAME, REPORT_NAME, DatasetError, DatasetFolder
 from pipeline.hub import HubError, Patience, connect, in_words, quiet_client
 from pipeline.hub_names import need_endpoint, split_spec
-from pipeline.hub_state import DATASET, HubFolder, open_hub_folder
+from pipeline.hub_state import DATASET, HubFolder, is_content, open_hub_folder
 from pipeline.options import UsageError
 from pipeline.parallel import in_parallel
 from pipeline.publish import add_endpoint_argument
@@ -102,7 +103,8 @@ def pull_version(
             return None
         staging = output.with_name(f".{output.name}.partial")
         staging.mkdir(exist_ok=True)
-        fetched = patience.until_done(version.location, lambda: _fetch(version, staging, progress))
+        download = Download(version, staging, progress, patience)
+        fetched = patience.until_done(version.location, download.one_try)
         shutil.rmtree(staging / ".cache", ignore_errors=True)
         DatasetFolder(staging).verify()
         replace_folder(staging, output)
@@ -130,19 +132,60 @@ def _is_there(output: Path, version: HubFolder, overwrite: bool) -> bool:
     return False
 
 
-def _fetch(version: HubFolder, staging: Path, progress: TransferProgress) -> int:
-    """Fetch what is missing or wrong in ``staging``; returns the bytes that came."""
-    _remove_others(version, staging)
-    missing = [shard for shard in version.manifest.shards if not _is_whole(staging, shard)]
-    progress.begin(sum(shard.bytes for shard in missing), len(missing))
-    for name in (CARD_NAME, REPORT_NAME):
-        _download(version, name, staging)
-    in_parallel(
-        PARALLEL_DOWNLOADS,
-        [partial(_fetch_shard, version, shard, staging, progress) for shard in missing],
-    )
-    (staging / MANIFEST_NAME).write_bytes(version.manifest_bytes)
-    return sum(shard.bytes for shard in missing)
+@dataclass
+class Download:
+    """A version on its way into ``staging``."""
+
+    version: HubFolder
+    staging: Path
+    progress: TransferProgress
+    patience: Patience
+    fetched: int = field(default=0, init=False)
+    """Bytes of the shards that came."""
+    _whole: set[str] = field(default_factory=set, init=False)
+    """Paths of the shards that need not be read again."""
+
+    def one_try(self) -> int:
+        """Fetch what is missing or wrong; returns the bytes that all tries have fetched."""
+        version, staging = self.version, self.staging
+        _remove_others(version, staging)
+        for name in (CARD_NAME, REPORT_NAME):
+            self._fetch_document(name)
+        shards = [shard for shard in version.manifest.shards if shard.path not in self._whole]
+        self._whole |= {shard.path for shard in shards if _is_whole(staging, shard)}
+        missing = [shard for shard in shards if shard.path not in self._whole]
+        self.progress.begin(sum(shard.bytes for shard in missing), len(missing))
+        in_parallel(PARALLEL_DOWNLOADS, [partial(self._fetch_shard, shard) for shard in missing])
+        (staging / MANIFEST_NAME).write_bytes(version.manifest_bytes)
+        return self.fetched
+
+    def _fetch_document(self, name: str) -> None:
+        """Fetch a file that the manifest has no checksum of; Git's own stands for it."""
+        _download(self.version, name, self.staging)
+        entry = self.version.tree.get(name)
+        if entry is not None and not is_content(entry, (self.staging / name).read_bytes()):
+            (self.staging / name).unlink()
+            raise HubError(f"{self.version.location}: {name} came altered", transient=True)
+
+    def _fetch_shard(self, shard: Shard) -> None:
+        """Fetch a shard and compare its checksum; the client compares none."""
+        version, path = self.version, self.staging / shard.path
+        if shard.path not in version.tree:
+            raise HubError(f"{version.location}: {shard.path} is missing there; tell its publisher")
+        # What an earlier try has left, and is not whole, the client would take for finished.
+        path.unlink(missing_ok=True)
+        _download(version, shard.path, self.staging)
+        if not _is_whole(self.staging, shard):
+            path.unlink(missing_ok=True)
+            raise HubError(
+                f"{version.location}: {shard.path} came with another checksum than "
+                f"{MANIFEST_NAME} says",
+                transient=True,
+            )
+        self._whole.add(shard.path)
+        self.fetched += shard.bytes
+        self.patience.has_progressed()
+        self.progress.advance(shard.bytes, 1)
 
 
 def _remove_others(version: HubFolder, staging: Path) -> None:
@@ -158,25 +201,6 @@ def _remove_others(version: HubFolder, staging: Path) -> None:
 def _is_whole(staging: Path, shard: Shard) -> bool:
     path = staging / shard.path
     return path.is_file() and path.stat().st_size == shard.bytes and sha256_of(path) == shard.sha256
-
-
-def _fetch_shard(
-    version: HubFolder, shard: Shard, staging: Path, progress: TransferProgress
-) -> None:
-    """Fetch a shard and compare its checksum; the client compares none."""
-    if shard.path not in version.tree:
-        raise HubError(f"{version.location}: {shard.path} is missing there; tell its publisher")
-    # What an earlier try has left, and is not whole, the client would take for finished.
-    (staging / shard.path).unlink(missing_ok=True)
-    _download(version, shard.path, staging)
-    if not _is_whole(staging, shard):
-        (staging / shard.path).unlink(missing_ok=True)
-        raise HubError(
-            f"{version.location}: {shard.path} came with another checksum than {MANIFEST_NAME} "
-            "says",
-            transient=True,
-        )
-    progress.advance(shard.bytes, 1)
 
 
 def _download(version: HubFolder, name: str, staging: Path) -> None:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 from pipeline.card import Release, is_generated, make_card
 from pipeline.changelog import changelog
 from pipeline.compare import compare
-from pipeline.dataset_folder import CARD_NAME, REPORT_NAME, DatasetError, DatasetFolder
+from pipeline.dataset_folder import (
+    CARD_NAME,
+    REMEDY,
+    REPORT_NAME,
+    DatasetError,
+    DatasetFolder,
+)
 from pipeline.difference import Advice, Difference
 from pipeline.hub import explain
 from pipeline.hub_names import Version
@@ -50,7 +56,12 @@ class ReleaseNotes:
         if self.difference is not None and self.previous is not None:
             changes = changelog(self.difference, self.previous.tag, self.version.tag)
         release = Release(repo=self.repo, version=self.version.tag, changes=changes)
-        card = make_card(self.folder.manifest, self.folder.report, self.repo, release)
+        try:
+            card = make_card(self.folder.manifest, self.folder.report, self.repo, release)
+        except (KeyError, TypeError, AttributeError) as error:
+            # Of an older or a newer forumprefs, or written by hand.
+            problem = f"{REPORT_NAME}: lacks what the card says ({error})"
+            raise DatasetError(self.folder.location, [problem], REMEDY) from None
         return card.encode("utf-8")
 
     def _compare(self, refs: Refs) -> None:

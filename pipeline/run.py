@@ -78,8 +78,9 @@ def curate(options: CurateOptions) -> Manifest:
     output = check_output(options)
     check_languages(options)
     recipe = options.recipe
-    if options.publish is not None:
-        check_target(options.publish, make_repo=not options.is_local)
+    publish = options.publish
+    if publish is not None:
+        publish = check_target(publish, make_repo=not options.is_local, say=_say)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -106,7 +107,7 @@ def curate(options: CurateOptions) -> Manifest:
                     takedown=takedown,
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
-                    publish=None if options.is_local else options.publish,
+                    publish=None if options.is_local else publish,
                 )
                 run_pipeline(job, options, inputs.bytes_to_read)
                 manifest = finish(staging, options, inputs, output.name)
@@ -117,6 +118,10 @@ def curate(options: CurateOptions) -> Manifest:
     return manifest
 
 
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
 @contextlib.contextmanager
 def locked(output: Path) -> Iterator[None]:
     """Keep a second run off the same output; raises UsageError where one is at work."""
@@ -125,7 +130,7 @@ def locked(output: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"--output {output}: another run is writing it") from None
+            raise UsageError(f"{output}: another run is writing it") from None
         try:
             yield
         finally:

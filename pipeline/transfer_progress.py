@@ -24,9 +24,9 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class TransferProgress(AbstractContextManager["TransferProgress"]):
-    """Shows bytes, shards and the time that is left; may be called from several threads.
+    """Shows bytes, shards and the time that is left, or nothing if ``quiet``.
 
-    ``quiet`` shows nothing but what :meth:`say` is told to repeat in any case.
+    May be called from several threads.
     """
 
     def __init__(self, what: str, *, quiet: bool = False, stream: TextIO | None = None) -> None:
@@ -65,7 +65,7 @@ class TransferProgress(AbstractContextManager["TransferProgress"]):
             print(printable(text), file=self._stream, flush=True)
 
     def begin(self, total_bytes: int, shards: int) -> None:
-        """Begin to count from nothing."""
+        """Begin to count from nothing; with ``shards`` 0 only bytes are counted."""
         self._stop()
         self._total_bytes, self._total_shards = total_bytes, shards
         self._bytes = self._shards = 0
@@ -82,7 +82,8 @@ class TransferProgress(AbstractContextManager["TransferProgress"]):
             self._task = self._bar.add_task(self._describe(), total=max(total_bytes, 1))
             self._bar.start()
         else:
-            self.say(f"{self._what}: {readable_size(total_bytes)} in {shards:,} shards")
+            where = f" in {shards:,} shards" if shards else ""
+            self.say(f"{self._what}: {readable_size(total_bytes)}{where}")
 
     def advance(self, moved_bytes: int, shards: int) -> None:
         """Count bytes, and shards that are complete."""
@@ -104,6 +105,8 @@ class TransferProgress(AbstractContextManager["TransferProgress"]):
             )
 
     def _describe(self) -> str:
+        if not self._total_shards:
+            return self._what
         return f"{self._what} {self._shards:,} of {self._total_shards:,} shards"
 
 

@@ -6,12 +6,12 @@ lands on the head that was looked at, check, tag). So a crash, a lost answer, a 
 a second publisher all end in the same place, and the bytes are sent once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from pipeline.dataset_folder import DatasetError
-from pipeline.hub import HubError, Patience, RefusedError, in_words
+from pipeline.hub import HubError, Patience, RefusedError, explain, in_words
 from pipeline.hub_access import check_visibility, make_repository
 from pipeline.hub_parts import FILES_PER_COMMIT, merge_proposal, open_proposal
 from pipeline.hub_state import (
@@ -24,13 +24,14 @@ from pipeline.hub_state import (
     read_refs,
     read_tree,
 )
-from pipeline.hub_upload import commit_operations, missing_shards, upload_shards
+from pipeline.hub_upload import commit_operations, missing_shards, prepare_documents, upload_shards
 from pipeline.release_notes import ReleaseNotes
 from pipeline.wish import Wish
-from schemas.manifest import Shard
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
 
 class Watcher(Protocol):
@@ -95,10 +96,10 @@ class Publication:
         documents = self.notes.documents(refs)
         changes = find_changes(tree, wish.folder, documents)
         if wish.create_pr:
-            return self._propose(refs.head, changes, documents)
+            return self._propose(refs.head, tree, changes, documents)
         commit = refs.head
         if changes.files or commit is None:
-            check_shrink(api, wish, refs.head, changes)
+            check_losses(api, wish, refs.head, tree, changes)
             commit = self._commit(refs.head, changes, documents)
         self._check(commit, documents)
         self._tag(commit)
@@ -117,8 +118,7 @@ class Publication:
         wish, api = self.wish, self.api
         refs = read_refs(api, wish.repo)
         if refs is None:
-            if wish.create_pr:
-                raise HubError(f"{wish.repo}: there is no such dataset to open a pull request on")
+            self.need_target_of_request()
             make_repository(api, wish.repo, private=wish.private)
             self.watcher.say(f"made the {'private' if wish.private else 'public'} {wish.repo}")
             refs = read_refs(api, wish.repo)
@@ -126,6 +126,11 @@ class Publication:
             raise HubError(f"{wish.repo}: is not visible yet", transient=True)
         check_visibility(api, wish.repo, private=wish.private)
         return refs
+
+    def need_target_of_request(self) -> None:
+        """Raise HubError for a pull request on a repository that is not there."""
+        if self.wish.create_pr:
+            raise HubError(f"{self.wish.repo}: there is no such dataset to open a pull request on")
 
     def _upload(self, changes: Changes) -> frozenset[str]:
         """Send what the Hub does not have of the shards."""
@@ -155,7 +160,8 @@ class Publication:
         self._has_changed = True
         if changes.files > FILES_PER_COMMIT and head is not None:
             return merge_proposal(api, wish, open_proposal(api, wish, head, documents, inline))
-        operations = commit_operations(changes, wish.folder, inline)
+        operations = list(commit_operations(changes, wish.folder, inline))
+        prepare_documents(api, wish.repo, operations)
         done = in_words(
             wish.name,
             lambda: api.create_commit(
@@ -168,12 +174,20 @@ class Publication:
         )
         return str(done.oid)
 
-    def _propose(self, head: str | None, changes: Changes, documents: dict[str, bytes]) -> Outcome:
+    def _propose(
+        self,
+        head: str | None,
+        tree: "Mapping[str, RepoFile]",
+        changes: Changes,
+        documents: dict[str, bytes],
+    ) -> Outcome:
         """Open a pull request, or find the one that an earlier try has opened."""
         wish, api = self.wish, self.api
-        if not changes.files or head is None:
-            return Outcome("merged", head or "")
-        check_shrink(api, wish, head, changes)
+        if head is None:
+            raise HubError(f"{wish.repo}: has no commit yet to open a pull request on")
+        if not changes.files:
+            return Outcome("merged", head)
+        check_losses(api, wish, head, tree, changes)
         inline = self._upload(changes)
         found = open_proposal(api, wish, head, documents, inline)
         url = f"{api.endpoint}/datasets/{wish.repo}/discussions/{found.number}"
@@ -208,6 +222,7 @@ class Publication:
         refs = read_refs(api, wish.repo)
         new = refs is None
         if refs is None:
+            self.need_target_of_request()
             refs = Refs({}, {})
         else:
             check_visibility(api, wish.repo, private=wish.private)
@@ -215,7 +230,7 @@ class Publication:
         tree = read_tree(api, wish.repo, refs.head)
         changes = find_changes(tree, wish.folder, self.notes.documents(refs))
         if done is None:
-            check_shrink(api, wish, refs.head, changes)
+            check_losses(api, wish, refs.head, tree, changes)
         missing = changes.shards if new else missing_shards(api, wish.repo, changes.shards)
         return Forecast(
             published=done,
@@ -251,22 +266,25 @@ def find_tag(api: "HfApi", wish: Wish, refs: Refs) -> str | None:
     return commit
 
 
-def check_shrink(api: "HfApi", wish: Wish, head: str | None, changes: Changes) -> None:
-    """Refuse a version with far fewer pairs than main holds, or that removes others' files."""
+def check_losses(
+    api: "HfApi", wish: Wish, head: str | None, tree: "Mapping[str, RepoFile]", changes: Changes
+) -> None:
+    """Refuse to take others' files off main, or to publish far fewer pairs than it holds."""
     if head is None or wish.allow_shrink:
         return
     remedy = "; if that is right, give --allow-shrink"
-    try:
-        there = HubFolder(api, wish.repo, "main", head)
-    except DatasetError as error:
-        if not changes.stale:
-            return
-        # There is Parquet, and no manifest that says how much.
+    there = _manifest_at(api, wish, head, remedy) if MANIFEST_NAME in tree else None
+    ours = {shard.path for shard in there.shards} if there is not None else set()
+    replaced = [shard.path for shard in changes.shards if shard.path in tree]
+    lost = [path for path in (*changes.stale, *replaced) if path not in ours]
+    if lost:
         raise RefusedError(
-            f"{wish.name}: would remove {len(changes.stale):,} files that no version of "
-            f"forumprefs accounts for ({changes.stale[0]}; {error.problems[0]}){remedy}"
-        ) from None
-    before, after = there.manifest.accounting.pairs, wish.folder.manifest.accounting.pairs
+            f"{wish.name}: would remove or replace {len(lost):,} files of main that its "
+            f"{MANIFEST_NAME} does not account for ({', '.join(lost[:3])}){remedy}"
+        )
+    if there is None:
+        return
+    before, after = there.accounting.pairs, wish.folder.manifest.accounting.pairs
     old, new = sum(before.values()), sum(after.values())
     if new < old * (1 - wish.shrink_limit / 100):
         raise RefusedError(
@@ -276,3 +294,14 @@ def check_shrink(api: "HfApi", wish: Wish, head: str | None, changes: Changes) -
     gone = [split for split, pairs in before.items() if pairs and not after.get(split)]
     if gone:
         raise RefusedError(f"{wish.name}: has no split {', '.join(gone)}, which main has{remedy}")
+
+
+def _manifest_at(api: "HfApi", wish: Wish, head: str, remedy: str) -> Manifest:
+    try:
+        return HubFolder(api, wish.repo, "main", head).manifest
+    except DatasetError as error:
+        if explain(error, wish.repo) is not None:
+            raise  # the network failed, not the file
+        raise RefusedError(
+            f"{wish.name}: would replace what cannot be compared: {error.problems[0]}{remedy}"
+        ) from None

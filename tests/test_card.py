@@ -1,9 +1,11 @@
 import re
 from collections import Counter
 
+import pytest
 import yaml
 
 from pipeline.card import Release, is_generated, make_card
+from pipeline.card_figures import markdown_text
 from pipeline.report import make_report
 from schemas.manifest import Accounting, InputFile, Manifest, StageCount
 
@@ -128,6 +130,12 @@ def test_the_name_of_a_folder_cannot_break_the_card() -> None:
     assert "<i>" not in body and "[b](c)" not in body
     cited = re.search(r"```bibtex\n(.*?)```", body, re.DOTALL)
     assert cited is not None and cited[1].count("{") == cited[1].count("}") == 2
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\n", "\u2028", "\x0b"])
+def test_no_end_of_line_leaves_its_cell(end: str) -> None:
+    assert markdown_text(f"a{end}# b") == "a # b"
+    assert f"a{end}" not in card(name=f"a{end}# b").split("\n---\n", 1)[1]
 
 
 def test_an_edited_card_is_told_from_one_that_was_made() -> None:

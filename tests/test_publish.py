@@ -1,16 +1,23 @@
 """Publishing: whole or absent, and never twice, whatever goes wrong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 
+from huggingface_hub import constants
+from huggingface_hub.utils import _http
+
+from pipeline import hub_upload
 from pipeline.card import is_generated
 from pipeline.dataset_folder import DatasetFolder
 from tests.hub import Fault, Status, loopback_only
+from tests.hub.exchange import Request, Response
+from tests.hub.store import Store
 from tests.memory_files import MemoryFileSystem
 from tests.publishing import (
     COMMIT,
@@ -79,13 +86,17 @@ def test_faults(user: Publisher, sample: Path, scenario: Scenario) -> None:
 def test_faults_of_a_version_of_many_files(user: Publisher, many: Path, scenario: Scenario) -> None:
     assert len(DatasetFolder(many).manifest.shards) > 100
     check_scenario(user, many, scenario)
-    assert user.is_whole(many, "main")
+    assert user.is_whole(many, "main") is scenario.tagged
     # Readers of main saw nothing, or everything.
     for commit in user.hub.commits(REPO):
         shards = [path for path in commit.files if path.endswith(".parquet")]
         whole = len(DatasetFolder(many).manifest.shards)
         assert len(shards) in (0, whole) or "data/train-00007-of-00009.parquet" in shards
     assert user.largest_commit() == 100
+    if not scenario.tagged:
+        # The shard of somebody else is not removed unasked.
+        assert user.publish(many, "v1.0.0", "--quiet", "--allow-shrink") == 0
+        assert user.is_whole(many, "v1.0.0")
 
 
 def test_the_command_repeated_asks_for_no_change(user: Publisher, sample: Path) -> None:
@@ -190,9 +201,58 @@ def test_files_of_others_are_not_removed_unasked(
     user.hub.create_repo(REPO)
     user.hub.commit(REPO, {"data/train-00000-of-00001.parquet": b"PAR1 theirs"})
     assert user.publish(sample) == 3
-    assert "no version of forumprefs accounts for" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not account for (data/train-00000-of-00001.parquet)" in said
     assert user.publish(sample, "v1.0.0", "--allow-shrink") == 0
     assert user.is_whole(sample, "main")
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {"data/by-hand.parquet": b"PAR1 theirs"},  # beside ours
+        {"data/more/by-hand.parquet": b"PAR1 theirs"},
+    ],
+)
+def test_files_of_others_beside_ours_are_not_removed_unasked(
+    user: Publisher, sample: Path, others: dict[str, bytes]
+) -> None:
+    assert user.publish(sample) == 0
+    user.hub.commit(REPO, others)
+    assert user.publish(sample, "v1.0.1") == 3
+    assert others.keys() <= user.hub.files(REPO).keys()
+    assert user.publish(sample, "v1.0.1", "--allow-shrink") == 0
+
+
+@pytest.mark.parametrize("which", ["a shard", "a newer manifest"])
+def test_files_of_others_are_not_replaced_unasked(
+    user: Publisher, sample: Path, which: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user.hub.create_repo(REPO)
+    path, content = {
+        "a shard": (DatasetFolder(sample).manifest.shards[0].path, b"PAR1 theirs"),
+        "a newer manifest": ("manifest.json", b'{"manifest_version": "99.0"}'),
+    }[which]
+    user.hub.commit(REPO, {path: content})
+    assert user.publish(sample) == 3
+    assert path in capsys.readouterr().err
+    assert user.hub.read(REPO, path) == content
+    assert user.publish(sample, "v1.0.0", "--allow-shrink") == 0
+
+
+def test_a_pull_request_of_somebody_else_is_not_taken_for_ours(user: Publisher, many: Path) -> None:
+    user.hub.create_repo(REPO)
+    assert user.publish(many, "v1.0.0", "--create-pr", "--quiet") == 0
+    with user.hub.store.lock:
+        theirs = user.hub.store.repositories[REPO].pulls[1]
+        theirs.author = "mallory"
+    user.hub.commit(REPO, {"loader.py": b"evil"}, revision="refs/pr/1")
+    assert user.publish(many, "v1.0.0", "--quiet") == 0
+    assert user.is_whole(many, "v1.0.0") and "loader.py" not in user.hub.files(REPO)
+    assert {number: p.status for number, p in user.hub.pulls(REPO).items()} == {
+        1: "open",
+        2: "merged",
+    }
 
 
 @pytest.mark.parametrize(
@@ -228,6 +288,86 @@ def test_a_card_with_bad_metadata_is_not_sent(
     assert user.publish(folder) == 2
     assert "README.md: its front matter is no YAML" in capsys.readouterr().err
     assert {row.method for row in user.hub.requests} <= {"GET"}
+
+
+def test_a_report_of_another_layout_is_named(
+    user: Publisher, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    report = json.loads((folder / "report.json").read_text())
+    del report["window_votes"]
+    (folder / "report.json").write_text(json.dumps(report))
+    assert user.publish(folder) == 2
+    assert "report.json: lacks what the card says ('window_votes')" in capsys.readouterr().err
+    assert user.hub.bytes_received == 0
+
+
+@dataclass(frozen=True)
+class Ignores:
+    """A .gitignore in the repository."""
+
+    ending: str
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        answer = json.loads(process(request).body)
+        for file in answer["files"]:
+            file["shouldIgnore"] = file["path"].endswith(self.ending)
+        return Response.json(answer)
+
+
+@pytest.mark.parametrize("ending", [".json", ".parquet"])
+def test_what_a_gitignore_would_leave_out(
+    user: Publisher, sample: Path, ending: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    user.hub.create_repo(REPO)
+    user.hub.faults.add(Fault("POST", "/preupload/", 99, Ignores(ending)))
+    assert user.publish(sample) == 1
+    error = capsys.readouterr().err
+    assert "its .gitignore leaves out" in error and ending in error
+    assert user.main_moved() == 0 and not user.waits
+
+
+def test_an_unknown_client_is_refused(
+    user: Publisher,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(hub_upload, "MARKS", ("_renamed",))
+    assert user.publish(sample) == 1
+    assert "version of the Hub's client is not known" in capsys.readouterr().err
+    assert user.main_moved() == 0
+
+
+@dataclass(frozen=True)
+class SomeWebsite:
+    """What answers is no Hub."""
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        return Response(200, b"<html>Welcome</html>", {"Content-Type": "text/html"})
+
+
+def test_where_no_hub_is(
+    user: Publisher,
+    sample: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    user.hub.faults.add(Fault("GET", ".", 99, SomeWebsite()))
+    assert user.publish(sample) == 1
+    assert "what answered is no Hub" in capsys.readouterr().err
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    _http.close_session()  # the client looks when it connects
+    try:
+        assert user.publish(sample) == 1
+    finally:
+        _http.close_session()
+    assert "unset HF_HUB_OFFLINE" in capsys.readouterr().err
+    assert not user.waits
 
 
 def test_what_may_not_be_published(
@@ -276,6 +416,8 @@ def test_who_may_publish(
         (("acme/prefs", "--version", "v01"), "is no version"),
         (("acme/prefs", "--version", "v1..2"), "is no version"),
         (("acme/prefs", "--version", "v1", "--message", " "), "--message: is empty"),
+        (("acme/prefs", "--version", "v1", "--message", "a\nb"), "more than one line"),
+        (("acme/prefs", "--version", "v1", "--message", "a" * 101), "at most 100"),
         (("acme/prefs", "--version", "v1", "--shrink-limit", "101"), "between 0 and 100"),
     ],
 )
@@ -325,6 +467,14 @@ def test_dry_run_says_all_and_changes_nothing(
     assert user.publish(sample, "v1.0.0", "--dry-run") == 0
     assert "nothing to do" in capsys.readouterr().out
     assert user.publish(smaller, "v1.1.0", "--dry-run") == 3
+
+
+def test_a_pull_request_needs_a_repository(
+    user: Publisher, sample: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flags in ((), ("--dry-run",)):
+        assert user.publish(sample, "v1.0.0", "--create-pr", *flags) == 1
+        assert "no such dataset to open a pull request on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("which", ["sample", "many"])

@@ -4,7 +4,8 @@ import json
 import logging
 import pickle
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import apache_beam as beam
@@ -13,12 +14,20 @@ from apache_beam.internal import pickler
 
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 
+from huggingface_hub import constants
+
+from pipeline import hub_upload
 from pipeline.dataset_folder import DatasetFolder, Folder
-from pipeline.hub import HubError, connect, in_words
+from pipeline.hub import TRIES, HubError, connect, in_words
+from pipeline.hub_access import check_target
+from pipeline.hub_names import need_version
 from pipeline.local import run_local
 from pipeline.preupload import PreuploadShards, send_shards
+from pipeline.publish_target import PublishTarget
 from schemas.manifest import Shard
 from tests.hub import Fault, LostAnswer, Status, loopback_only
+from tests.hub.exchange import Refusal, Request, Response
+from tests.hub.store import Store
 from tests.publishing import (
     COMMIT,
     REPO,
@@ -116,6 +125,49 @@ def test_workers_that_cannot_send_leave_it_to_the_launcher(
     assert user.publish(sample) == 0 and user.is_whole(sample, "v1.0.0")
 
 
+def test_workers_survive_any_error(
+    user: Publisher, sample: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    user.hub.create_repo(REPO)
+    with caplog.at_level(logging.WARNING, "pipeline.preupload"):
+        preupload(user, tmp_path / "not-mounted-here", reports_of(sample))
+    assert "left to the launcher: ValueError" in caplog.text, "the client's for a missing file"
+    assert user.hub.bytes_received == 0
+
+
+@dataclass
+class EveryOther:
+    """Refuse every other request, from the first."""
+
+    asked: int = 0
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        self.asked += 1
+        return Refusal(409, "busy").response() if self.asked % 2 else process(request)
+
+
+def test_failures_of_a_worker_are_counted_from_its_last_success(
+    user: Publisher, sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_upload, "GROUP_FILES", 1)
+    user.hub.create_repo(REPO)
+    shards = DatasetFolder(sample).manifest.shards
+    user.hub.faults.add(Fault("POST", "/preupload/", 99, EveryOther()))
+    sent = list(send_shards(Folder(sample), REPO, user.hub.endpoint, shards))
+    assert len(sent) == len(shards) == TRIES
+    assert user.waits == [1] * TRIES
+
+
+def test_workers_send_to_the_endpoint_of_the_launcher(
+    user: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", user.hub.endpoint)  # as by HF_ENDPOINT
+    target = PublishTarget(REPO, need_version("v1"))
+    assert check_target(target, make_repo=True).endpoint == user.hub.endpoint
+
+
 def test_workers_send_no_text_that_may_not_be_published(user: Publisher, sample: Path) -> None:
     user.hub.create_repo(REPO)
     first, *others = reports_of(sample)
@@ -179,6 +231,7 @@ def test_the_token_is_nowhere(
     assert "trying again" in shown.err and len(written) > 10
     assert not [content for content in written if token.encode() in content]
     assert any(row.authorized for row in user.hub.requests), "the token was used"
+    assert "HTTP Request" not in shown.err + caplog.text, "of signed addresses"
 
 
 def test_an_error_carries_no_token_into_another_process(user: Publisher, sample: Path) -> None:
@@ -203,7 +256,7 @@ def test_an_error_carries_no_token_into_another_process(user: Publisher, sample:
 
 
 def test_an_endpoint_with_a_secret_is_refused_and_not_repeated(
-    sample: Path, capsys: pytest.CaptureFixture[str]
+    sample: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from pipeline import cli
 
@@ -212,6 +265,10 @@ def test_an_endpoint_with_a_secret_is_refused_and_not_repeated(
     assert cli.main(arguments) == 2
     said = capsys.readouterr()
     assert "HF_TOKEN" in said.err and "secret" not in said.err + said.out
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)  # as by HF_ENDPOINT
+    assert cli.main(arguments[:-2]) == 2
+    said = capsys.readouterr()
+    assert "HF_ENDPOINT: holds credentials" in said.err and "secret" not in said.err + said.out
 
 
 def test_without_the_client_the_command_says_how_to_get_it(

@@ -2,15 +2,21 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 
+from pipeline import pull as pull_module
 from pipeline.dataset_folder import DatasetFolder
-from tests.hub import CorruptAnswer, CutAnswer, Fault, Hold, Status, loopback_only
+from pipeline.hub import Patience
+from tests.hub import CorruptAnswer, CutAnswer, Delay, Fault, Hold, Status, loopback_only
+from tests.hub.exchange import Request, Response
+from tests.hub.store import Store
 from tests.publishing import REPO, Publisher, publisher
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -71,6 +77,42 @@ def test_what_comes_damaged_is_fetched_again(
     user.hub.faults.add(fault)
     assert pull(user, tmp_path / "copy", f"{REPO}@v1.0.0", "--quiet") == 0
     assert fault.used == 1
+    assert shards_of(tmp_path / "copy") == shards_of(sample)
+
+
+@pytest.mark.parametrize("name", ["README.md", "report.json"])
+def test_documents_that_come_altered_are_fetched_again(
+    user: Publisher, tmp_path: Path, name: str
+) -> None:
+    fault = Fault("GET", rf"/resolve/[0-9a-f]+/{name}$", 1, CorruptAnswer(300))
+    user.hub.faults.add(fault)
+    output = tmp_path / "copy"
+    assert pull(user, output, f"{REPO}@v1.0.0", "--quiet") == 0
+    assert (output / name).read_bytes() == user.hub.read(REPO, name, "v1.0.0")
+
+
+@dataclass
+class DamagedAtFirst:
+    """Damage the first answer of each address."""
+
+    seen: set[str] = field(default_factory=set)
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response | None:
+        action = Delay(0) if request.path in self.seen else CorruptAnswer(50)
+        self.seen.add(request.path)
+        return action.answer(store, request, process)
+
+
+def test_a_long_download_outlasts_many_failures(
+    user: Publisher, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pull_module, "PARALLEL_DOWNLOADS", 1)
+    monkeypatch.setattr(pull_module, "Patience", partial(Patience, tries=3))
+    user.hub.faults.add(Fault("GET", SHARD, 99, DamagedAtFirst()))
+    assert pull(user, tmp_path / "copy", f"{REPO}@v1.0.0", "--quiet") == 0
+    assert len(user.waits) >= 3
     assert shards_of(tmp_path / "copy") == shards_of(sample)
 
 

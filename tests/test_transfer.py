@@ -45,6 +45,14 @@ def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_bytes_alone() -> None:
+    stream = Terminal()
+    with TransferProgress("check", stream=stream) as progress:
+        progress.begin(2_000_000, 0)
+        progress.advance(2_000_000, 0)
+    assert "2.0/2.0 MB" in stream.getvalue() and "shards" not in stream.getvalue()
+
+
 def test_quiet_is_quiet() -> None:
     stream = Terminal()
     with TransferProgress("upload", quiet=True, stream=stream) as progress:
