@@ -64,7 +64,7 @@ def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
 
     torch.manual_seed(0)
     config = Qwen2Config(**shape, num_labels=1, pad_token_id=0, eos_token_id=0)
-    assert len(tokenizer) <= shape["vocab_size"]
+    assert len(tokenizer) <= shape["vocab_size"], "a smaller tokenizer is needed"
     with device:
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
@@ -103,6 +103,8 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
 def measure(run: Run, seconds: float) -> dict[str, float]:
     """Train for about ``seconds`` after one step of warm-up; figures per second."""
     device = run.ranks.device
+    if run.plan.steps < 2:
+        raise SystemExit(f"{run.plan.rows_per_epoch} pairs are one step; lower --pairs")
     shares = [run.feed.share(step) for step in range(min(run.plan.steps, 3))]
     train_step(run, shares[0])
     sync(device)
@@ -212,6 +214,8 @@ def profile(run: Run, rows: int = 25) -> str:
     return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=60))
 
 
+TRL_STEP_PAIRS = 96
+"""Pairs of an optimizer step there; two steps are timed."""
 TRL_VARIANTS = {
     "TRL, 4 pairs": (4, False, False),
     "TRL, 16 pairs, checkpointed": (16, True, False),
@@ -248,10 +252,11 @@ def measure_trl(
             output_dir=folder,
             per_device_train_batch_size=batch,
             gradient_checkpointing=checkpointing,
+            gradient_accumulation_steps=2 if toy else TRL_STEP_PAIRS // batch,
             bf16=device.type == "cuda",
             use_cpu=device.type == "cpu",
             max_length=512 if toy else 2048,
-            max_steps=2 if toy else arguments.trl_steps,
+            max_steps=2,
             logging_steps=1000,
             report_to=[],
             disable_tqdm=True,
@@ -284,7 +289,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--profile", metavar="VARIANT", help="show where its time goes")
     parser.add_argument("--trl", action="store_true", help="also TRL, which must be installed")
-    parser.add_argument("--trl-steps", type=int, default=15)
     parser.add_argument("--toy", action="store_true", help="a tiny model, to try the script")
     parser.add_argument("--output", help="write the figures there as JSON")
     arguments = parser.parse_args()

@@ -54,7 +54,7 @@ def decoder(kind: str) -> Any:
     }
     if kind == "GPT2":
         return transformers.GPT2Config(n_embd=32, n_layer=2, n_head=4, n_positions=256, **small)
-    if kind in ("Qwen3", "Gemma3Text"):
+    if kind in ("Qwen3", "Gemma2", "Gemma3Text"):
         small["head_dim"] = 16  # not hidden_size / heads
     return getattr(transformers, f"{kind}Config")(**small)
 
@@ -67,11 +67,31 @@ def test_layouts_agree_on_other_backbones(tmp_path: Path, kind: str) -> None:
         loaded = load(folder, layout)
         loaded.model.eval()
         check_layout(loaded, layout, CPU)  # type: ignore[arg-type]
-        scores = score_texts(loaded, *TEXTS, device=CPU, layout=layout)
+        scores = score_texts(loaded, *TEXTS, device=CPU)
         found.append(torch.tensor([score for row in scores for score in row]))
     assert found[0].std() > 0.05
     torch.testing.assert_close(found[1], found[0], rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(found[2], found[0], rtol=1e-3, atol=1e-4)
+
+
+def test_attention_with_soft_caps_is_refused_and_padded_works(tmp_path: Path) -> None:
+    folder = make(tmp_path / "gemma2", decoder("Gemma2"))
+    with pytest.raises(ConfigError, match=r"layout=padded"):
+        check_layout(load(folder), "shared", CPU)
+    assert len(score_texts(load(folder, "padded"), *TEXTS, device=CPU)[0]) == 3
+
+
+def test_dropout_is_off_under_any_name(tmp_path: Path) -> None:
+    import transformers
+
+    config = transformers.GPT2Config(
+        n_embd=32, n_layer=1, n_head=2, n_positions=128, vocab_size=len(make_tokenizer()),
+        num_labels=1, attn_pdrop=0.5, resid_pdrop=0.5, embd_pdrop=0.5,
+    )  # fmt: skip
+    loaded = load(make(tmp_path / "gpt2", config), "padded")
+    loaded.model.train()
+    first, again = (score_texts(loaded, *TEXTS, device=CPU) for _ in range(2))
+    assert first == again
 
 
 def test_attention_that_is_not_handed_over_is_refused(tmp_path: Path) -> None:
@@ -83,7 +103,7 @@ def test_attention_that_is_not_handed_over_is_refused(tmp_path: Path) -> None:
     folder = make(tmp_path / "bloom", config)
     with pytest.raises(ConfigError, match=r"layout=padded"):
         load(folder)
-    assert len(score_texts(load(folder, "padded"), *TEXTS, device=CPU, layout="padded")[0]) == 3
+    assert len(score_texts(load(folder, "padded"), *TEXTS, device=CPU)[0]) == 3
 
 
 def test_a_backbone_that_mixes_tokens_elsewhere_is_refused(tmp_path: Path) -> None:
@@ -139,11 +159,11 @@ def test_an_encoder_is_padded_trained_and_read_back(tmp_path: Path) -> None:
     saved = tmp_path / "run" / "model"
     loaded = load(saved, "padded")
     loaded.model.eval()
-    ((ours,),) = score_texts(loaded, ["a b?"], [["c d e"]], device=CPU, layout="padded")
+    ((ours,),) = score_texts(loaded, ["a b?"], [["c d e"]], device=CPU)
     model = AutoModelForSequenceClassification.from_pretrained(saved).eval()
     tokenizer = AutoTokenizer.from_pretrained(saved)
     ids = tokenizer("[CLS] a b ? [SEP] c d e [SEP]", add_special_tokens=False, return_tensors="pt")
-    ids.pop("token_type_ids", None)
+    assert "token_type_ids" not in ids
     with torch.no_grad():
         assert float(model(**ids).logits[0, 0]) == pytest.approx(ours, abs=1e-5)
 

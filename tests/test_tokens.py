@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
 
 from tests.preference_data import make_tokenizer
 from training.template import (
@@ -72,11 +73,13 @@ def test_two_bos_tokens_are_refused() -> None:
 
 
 def test_chatml_is_refused_without_its_marks() -> None:
-    tokenizer = make_tokenizer(chatml=False)
-    tokenizer.backend_tokenizer.add_tokens([])
-    if "<|im_start|>" not in tokenizer.get_added_vocab():
-        with pytest.raises(TemplateError, match="plain"):
-            choose_template(tokenizer, "chatml", encoder=False)
+    from transformers import PreTrainedTokenizerFast
+
+    backend = Tokenizer(models.WordLevel({"a": 0, "</s>": 1}, unk_token="a"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="</s>")
+    with pytest.raises(TemplateError, match="plain"):
+        choose_template(tokenizer, "chatml", encoder=False)
+    assert choose_template(tokenizer, "auto", encoder=False).name == "plain"
 
 
 def test_text_that_looks_like_a_special_token_is_text() -> None:
@@ -142,6 +145,22 @@ def test_the_saved_chat_template_gives_the_trained_ids(texts: list[str]) -> None
     )
     if "\n" not in prompt and "\n" not in response:
         assert found == list(pair_tokenizer(max_length=512).sequence(prompt, response))
+
+
+@pytest.mark.parametrize("name", ["chatml", "plain"])
+def test_rendered_ids_are_those_that_were_trained(name: Any) -> None:
+    tokenizer = make_tokenizer()
+    template = choose_template(tokenizer, name, encoder=False)
+    tokenizer.chat_template = chat_template(template)
+    tokens = PairTokenizer(tokenizer, template, max_length=512)
+    for prompt, response in (("flour", "water"), ("Why?\n\nSlow bread", "- a\n- b"), ("é", "1")):
+        messages = [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": response},
+        ]
+        text = tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        assert ids == tokens.sequence(prompt, response).tolist()
 
 
 def test_a_conversation_is_rendered_as_the_prompt_column_has_it() -> None:

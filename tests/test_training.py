@@ -115,6 +115,39 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     assert steps == [line["step"] for line in lines(finished, "train")]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("loss.name=lcpo", "loss.lcpo_decay=0.5"),
+        ("optim.spike_factor=0.9", "run.epochs=3"),
+        ("optim.schedule=cosine", "optim.warmup=0.3", "optim.clip=0.1"),
+    ],
+    ids=["loss", "guard and epochs", "schedule"],
+)
+def test_all_state_is_resumed(folder: Path, tmp_path: Path, settings: tuple[str, ...]) -> None:
+    straight = run(folder, tmp_path / "straight", *settings)
+    stop = 20 if "run.epochs=3" in settings else 5  # the guard judges from the 16th on
+    run(folder, tmp_path / "run", *settings, f"run.max_steps={stop}")
+    run(folder, tmp_path / "run", *settings, "run.max_steps=null", flags=("--resume",))
+    assert largest_difference(tmp_path / "run", straight) == 0
+    again, before = lines(tmp_path / "run", "train"), lines(straight, "train")
+    for name in ("step", "loss", "lr", "gradient_norm", "skipped_steps"):
+        assert [line[name] for line in again] == [line[name] for line in before]
+    steps = [line["step"] for line in lines(tmp_path / "run", "validation")]
+    assert len(steps) == len(set(steps))
+    if "optim.spike_factor=0.9" in settings:
+        assert before[-1]["skipped_steps"] > 0
+
+
+def test_an_epoch_is_counted_once(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "run", "run.epochs=3")
+    summary = json.loads((found / "summary.json").read_text(encoding="utf-8"))
+    assert summary["pairs_seen"] == 3 * summary["pairs"]
+    found = run(folder, tmp_path / "part", "run.epochs=3", "run.max_steps=4")
+    summary = json.loads((found / "summary.json").read_text(encoding="utf-8"))
+    assert summary["pairs_seen"] == summary["pairs"]
+
+
 def test_sigterm_saves_and_exits_0_and_the_run_goes_on(folder: Path, tmp_path: Path) -> None:
     output, long = tmp_path / "run", "run.epochs=40"
     command = [sys.executable, "-m", "training.train", *arguments(folder, output, long)[1:]]
@@ -368,13 +401,28 @@ def test_wrong_use_is_refused_with_the_way_out(
     assert (finished / "summary.json").exists()
 
 
-def test_a_folder_that_is_no_run_is_never_overwritten(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_only_a_run_is_ever_overwritten(
+    folder: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "precious").write_text("mine")
+    (tmp_path / "config.json").write_text("a model of transformers, say")
     assert main(arguments(folder, tmp_path, flags=("--overwrite",))) == 2
     assert "no run folder" in capsys.readouterr().err
-    assert (tmp_path / "precious").exists()
+    assert (tmp_path / "config.json").exists()
+    for inside in (folder, folder / "model", folder / "model" / "run"):
+        assert main(arguments(folder, inside, flags=("--overwrite",))) == 2
+        assert "lie in each other" in capsys.readouterr().err
+    wrong = [*arguments(folder, finished, flags=("--overwrite",)), "--dataset", str(tmp_path / "x")]
+    assert main(wrong) == 2
+    assert (finished / "summary.json").exists()  # a slip elsewhere costs no run
+
+
+def test_what_a_run_was_begun_with_stays(
+    folder: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = arguments(folder, finished, flags=("--resume",))
+    given[given.index("--model") + 1] = str(tmp_path)
+    assert main(given) == 2
+    assert "begun with --model" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_and_are_overridden(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ def segment_attention(
     does not compute.
     """
     if segments is None:
-        raise ValueError(f"{NAME} needs the keyword argument segments")
+        raise ValueError("its layers do not pass the segments on; use model.layout=padded")
     if dropout or others.get("softcap") is not None or others.get("s_aux") is not None:
         raise ValueError(
             "this backbone's attention has dropout, soft capping or sinks, which packed layouts do "

@@ -88,7 +88,7 @@ def micro_batches(
     """Lay groups out in micro-batches of at most ``tokens`` tokens (padding counts).
 
     A single group over the limit is cut into ones that fit; a single pair over it gets a
-    micro-batch of its own. Deterministic. ``sites`` numbers the forums.
+    micro-batch of its own. Deterministic. ``sites`` numbers the forums; others are 0.
     """
     if layout == "padded":
         return [_padded(chunk, pad_id, sites) for chunk in _padded_chunks(groups, tokens)]
@@ -248,7 +248,7 @@ def _pair_tensors(pairs: Sequence[_OnePair], sites: Mapping[str, int]) -> dict[s
             weight=torch.tensor([pair.weight for _, pair in pairs], dtype=torch.float32),
             confidence=torch.tensor([pair.confidence for _, pair in pairs], dtype=torch.float32),
             margin=torch.tensor([pair.margin for _, pair in pairs], dtype=torch.float32),
-            site=torch.tensor([sites[pair.site] for _, pair in pairs]),
+            site=torch.tensor([sites.get(pair.site, 0) for _, pair in pairs]),
         ),
         "rows": torch.tensor([pair.row for _, pair in pairs]),
         "chosen_length": torch.tensor([len(g.responses[p.chosen]) for g, p in pairs]),

@@ -61,12 +61,15 @@ def save_checkpoint(
     (partial / TRAINER_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
     for path in partial.iterdir():
         _sync(path)
+    _sync(partial)
     if target.exists():
         shutil.rmtree(target)
     partial.replace(target)
     _sync(folder)
     for old in checkpoints(folder)[:-keep]:
-        shutil.rmtree(old)
+        doomed = old.with_name(f".{old.name}.partial")  # half removed, it must not count
+        old.replace(doomed)
+        shutil.rmtree(doomed)
     return target
 
 

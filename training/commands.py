@@ -27,7 +27,7 @@ examples:
   forumprefs train --output runs/beer --resume             # go on after a stop, exactly
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
-metrics.jsonl, tensorboard/, config.json and, once it is finished, summary.json.
+metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
 SIGTERM saves a checkpoint and exits 0.
 exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 wrong use, 130 interrupted
 
@@ -118,8 +118,10 @@ def settings_help() -> str:
 
 def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
     began = _begun_with(Path(namespace.output)) if namespace.resume else {}
-    dataset = namespace.dataset or began.pop("dataset", None)
-    model = namespace.model or began.pop("model_path", None)
+    dataset = namespace.dataset or began.get("dataset")
+    model = namespace.model or began.get("model_path")
+    if began and model != began.get("model_path"):
+        return _refuse(f"{namespace.output} was begun with --model {began.get('model_path')}")
     if dataset is None or model is None:
         return _refuse("--dataset and --model are needed")
     base = {key: value for key, value in began.items() if isinstance(value, dict)}
@@ -180,7 +182,7 @@ def _scaling(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
 def _begun_with(output: Path) -> dict[str, Any]:
     """What a run that is to be resumed was begun with; empty where there is none."""
     try:
-        begun: dict[str, Any] = json.loads((output / "config.json").read_text(encoding="utf-8"))
+        begun: dict[str, Any] = json.loads((output / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return begun

@@ -172,7 +172,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     eval_pairs: Annotated[
         int, doc("validation pairs that are scored, whole prompts, the same each time", ge=0)
     ] = 2000
-    save_every: Annotated[int, doc("steps between checkpoints; 0: at the end only", ge=0)] = 0
+    save_every: Annotated[int, doc("steps between checkpoints; 0: at the end only", ge=0)] = 100
     keep_checkpoints: Annotated[int, doc("newest checkpoints that are kept", ge=1)] = 2
     log_every: Annotated[int, doc("steps between lines of metrics.jsonl", ge=1)] = 1
     parallel: Annotated[
@@ -208,9 +208,11 @@ def load_config(
             values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
         except (OSError, ValueError) as error:
             raise ConfigError(f"--config {path}: {error}") from None
-        values = {
-            key: value for key, value in values.items() if key not in ("dataset", "model_path")
-        }
+        for told_elsewhere in ("dataset", "model_path"):  # in the run.json of a run
+            values.pop(told_elsewhere, None)
+    for section, table in values.items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"--config {path}: {section} is no table of settings")
     for section, table in (base or {}).items():
         values[section] = {**table, **values.get(section, {})}
     for setting in settings:
@@ -221,10 +223,7 @@ def load_config(
                 f"--set {setting}: write it as section.name=value, e.g. optim.lr=3e-6"
             )
         _check_key(section, name)
-        table = values.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--config {path}: [{section}] is no table")
-        table[name] = _value(value.strip())
+        values.setdefault(section, {})[name] = _value(value.strip())
     return convert(values)
 
 

@@ -6,6 +6,7 @@ below of the row groups that a step needs.
 
 import hashlib
 import re
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ COLUMNS = (
 
 _HUB_VERSION = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+)@([\w./-]+)", re.ASCII)
 _READ_BYTES = 1 << 22
+RETRY_AFTER_S = (1, 4, 15, 60)
+"""Waits between attempts to read from afar: a passing fault must not end a run of days."""
 
 
 class DatasetError(Exception):
@@ -132,10 +135,14 @@ class PairDataset:
         )
         """Rows of each row group, in the order of the manifest."""
 
-    @property
     def sites(self) -> tuple[str, ...]:
-        """Forums of the whole dataset, from its manifest, ordered."""
-        return tuple(sorted({entry.site for entry in self.manifest.inputs if entry.site}))
+        """Forums in the split, ordered; reads one small column of every row group."""
+
+        def of_group(number: int) -> set[str]:
+            return set(self._table(number, ["site"])["site"].unique().to_pylist())
+
+        with ThreadPoolExecutor(4) as pool:
+            return tuple(sorted(set().union(*pool.map(of_group, range(len(self.rows))))))
 
     def verify(self) -> None:
         """Compare each shard of the split with the manifest; raises DatasetError naming it.
@@ -174,7 +181,7 @@ class PairDataset:
     def _read(self, name: str) -> bytes:
         try:
             content: bytes = self._files.cat_file(self._path(name))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise DatasetError(
                 f"{self.location}: no {name} in it; name a folder that forumprefs curate made, or "
                 "org/name@version on the Hub"
@@ -199,13 +206,30 @@ class PairDataset:
             raise DatasetError(f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}")
         return footer
 
-    def read(self, number: int) -> PairRows:
-        """Read one row group."""
+    def _table(self, number: int, columns: Sequence[str]) -> pa.Table:
         shard, group = self._groups[number]
-        with self._files.open(self._path(shard.path), "rb") as file:
-            table = pq.ParquetFile(file, pre_buffer=True).read_row_group(
-                group, columns=list(COLUMNS)
-            )
+        for wait in (*RETRY_AFTER_S, None):
+            try:
+                with self._files.open(self._path(shard.path), "rb") as file:
+                    return pq.ParquetFile(file, pre_buffer=True).read_row_group(
+                        group, columns=list(columns)
+                    )
+            except pa.ArrowInvalid as error:
+                raise DatasetError(f"{self.location}: {shard.path}: {error}") from None
+            except Exception:  # what a network throws has many names
+                if wait is None or "file" in _protocols(self._files):
+                    raise
+                time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def read(self, number: int) -> PairRows:
+        """Read one row group; pairs of a prompt are made neighbours.
+
+        The pipeline orders the pairs of a thread by their ids, which mixes the conversations of
+        a thread with replies.
+        """
+        shard, group = self._groups[number]
+        table = self._table(number, COLUMNS)
         strays = set(table["split"].unique().to_pylist()) - {self.split}
         if strays:
             raise DatasetError(
@@ -225,11 +249,12 @@ class PairDataset:
         }
         # A thread is never divided between row groups, so its pairs can be counted here.
         prompts = list(zip(columns["thread_id"], columns["prompt"], strict=True))
-        counts: dict[tuple[str, str], int] = {}
-        for key in prompts:
-            counts[key] = counts.get(key, 0) + 1
-        pairs = np.array([counts[key] for key in prompts], dtype=np.int64)
-        return PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
+        rows_of: dict[tuple[str, str], list[int]] = {}
+        for row, key in enumerate(prompts):
+            rows_of.setdefault(key, []).append(row)
+        pairs = np.array([len(rows_of[key]) for key in prompts], dtype=np.int64)
+        rows = PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
+        return rows.take([row for members in rows_of.values() for row in members])
 
 
 def _open_location(location: str) -> tuple[Any, str]:

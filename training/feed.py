@@ -1,6 +1,6 @@
 """Makes the micro-batches of coming steps while the model computes."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -40,6 +40,7 @@ class Feed:
         dataset, plan: what is trained on, in which order.
         tokens: makes ids.
         config: layout, sizes and weights.
+        sites: forums that the loss tells apart, if it does.
         rank, ranks: this process among all.
     """
 
@@ -50,6 +51,7 @@ class Feed:
         tokens: PairTokenizer,
         config: TrainConfig,
         *,
+        sites: Sequence[str] = (),
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -60,7 +62,7 @@ class Feed:
         self._config = config
         self._rank = rank
         self._ranks = ranks
-        self._sites = {site: number for number, site in enumerate(dataset.sites)}
+        self._sites = {site: number for number, site in enumerate(sites)}
 
     def groups(self, step: int) -> GroupedBatch:
         """Tokenised prompts of this rank's part of a step, before they are laid out."""
@@ -97,12 +99,16 @@ class Feed:
 
     def any_micro_batch(self) -> MicroBatch:
         """A small micro-batch, for a rank that got no prompt in a step."""
-        first = Feed(self._dataset, self._plan, self._tokens, self._config)
-        return min(first.share(0).micro, key=lambda part: part.input_ids.numel())
+        for step in range(self._plan.steps):
+            micro = Feed(self._dataset, self._plan, self._tokens, self._config).share(step).micro
+            if micro:
+                return min(micro, key=lambda part: part.input_ids.numel())
+        raise ValueError("no step has a pair")
 
     def shares(self, first: int, after: int) -> Iterator[Share]:
         """Shares of steps ``first`` to ``after`` − 1, made by a thread in advance."""
-        with ThreadPoolExecutor(1, "feed") as thread:
+        thread = ThreadPoolExecutor(1, "feed")
+        try:
             waiting: list[Future[Share]] = []
             for step in range(first, after):
                 waiting.append(thread.submit(self.share, step))
@@ -110,3 +116,5 @@ class Feed:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
+        finally:  # whoever stops early does not wait for shares that nobody wants
+            thread.shutdown(wait=False, cancel_futures=True)

@@ -5,6 +5,7 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +28,14 @@ from training.template import (
 from training.tokens import PairTokenizer
 
 MAX_FILE_SIZE = "5GB"
+PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
+"""Texts on which a chat template is tried before it is saved."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
+
+
+_HEAD = re.compile(r"(^|\.)(score|classifier|pre_classifier|pooler)\.")
+"""Names of weights that a model without a trained head lacks."""
 
 
 class RewardModel(nn.Module):
@@ -38,9 +45,11 @@ class RewardModel(nn.Module):
     reward token by indices that we keep ourselves; an encoder computes its own single logit.
     """
 
-    def __init__(self, hf: Any, layout: str) -> None:
+    def __init__(self, hf: Any, layout: Layout) -> None:
         super().__init__()
         self.hf = hf
+        self.layout = layout
+        self._own_attention = hf.config._attn_implementation
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
         if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
             raise ConfigError(f"{type(hf).__name__} has no head that is known here")
@@ -55,11 +64,13 @@ class RewardModel(nn.Module):
         attention.register()
         self.use_layout(layout)
 
-    def use_layout(self, layout: str) -> None:
+    def use_layout(self, layout: Layout) -> None:
         """Have the backbone's attention follow a layout; raises ConfigError where it cannot."""
-        name = "sdpa" if layout == "padded" else attention.NAME
-        self.hf.set_attn_implementation(name)
-        if layout != "padded" and self.hf.config._attn_implementation != name:
+        self.layout = layout
+        name = self._own_attention if layout == "padded" else attention.NAME
+        if self.hf.config._attn_implementation != name:
+            self.hf.set_attn_implementation(name)
+        if self.hf.config._attn_implementation != name:
             raise ConfigError(
                 f"{type(self.hf).__name__} computes attention in a way of its own, so sequences "
                 "cannot be laid end to end; set model.layout=padded"
@@ -84,9 +95,11 @@ class RewardModel(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks: the longest list of modules in the backbone."""
-        lists = [module for module in self.backbone.modules() if isinstance(module, nn.ModuleList)]
-        return max(lists, key=len)
+        """The transformer blocks: the first list of modules in the backbone, seen from outside."""
+        for module in self.backbone.modules():  # outer modules come first
+            if isinstance(module, nn.ModuleList):
+                return module
+        raise ConfigError(f"{type(self.hf).__name__} has no list of blocks")
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """Return the reward of each sequence, float32 [S]."""
@@ -142,19 +155,19 @@ def load_model(
 
     logging.set_verbosity_error()  # its report of a missing head is not for our users
     logging.disable_progress_bar()
+    torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
     try:
         config = AutoConfig.from_pretrained(path)
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
-    if getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(f"--model {path}: encoder-decoder models are not supported")
-    hf, info = AutoModelForSequenceClassification.from_pretrained(
-        path, num_labels=1, dtype=torch.float32, output_loading_info=True
-    )
+        if getattr(config, "is_encoder_decoder", False):
+            raise ConfigError(f"--model {path}: encoder-decoder models are not supported")
+        hf, info = AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=1, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--model {path}: {str(error).strip().splitlines()[0]}") from None
     missing = set(info["missing_keys"])
-    lost = {name for name in missing if not name.startswith(("score.", "classifier."))}
-    if lost := {name for name in lost if "pooler" not in name}:
+    if lost := {name for name in missing if not _HEAD.search(name)}:
         raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
     return wrap_model(
         hf,
@@ -244,10 +257,14 @@ def check_layout(loaded: Loaded, layout: Layout, device: torch.device) -> None:
     pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
     group = PromptGroup(prompt, tuple(responses), (pair,))
     found = []
-    for name in ("padded", layout):
+    both: tuple[Layout, Layout] = ("padded", layout)
+    for name in both:
         model.use_layout(name)
-        (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={"": 0})
-        found.append(model.read(batch.to(device)).float())
+        (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={})
+        try:
+            found.append(model.read(batch.to(device)).float())
+        except ValueError as error:  # attention that ours does not compute, or never hears of
+            raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
     difference = float((found[1] - found[0]).norm() / found[0].norm())
     if not difference < LAYOUT_TOLERANCE:
         raise ConfigError(
@@ -277,8 +294,8 @@ def _no_dropout(hf: nn.Module) -> None:
     for module in hf.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        for name in ("attention_dropout", "attn_dropout", "dropout_prob"):
-            if isinstance(getattr(module, name, None), float):
+        for name, value in list(vars(module).items()):  # the rate, under whatever name
+            if isinstance(value, float) and "drop" in name:
                 setattr(module, name, 0.0)
 
 
@@ -287,22 +304,42 @@ def save_model(folder: Path, loaded: Loaded, state: Mapping[str, Tensor] | None 
 
     ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
     """
-    from huggingface_hub import save_torch_state_dict
-
     hf = loaded.model.hf
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
         for name, tensor in (state if state is not None else hf.state_dict()).items()
     }
-    save_torch_state_dict(weights, folder, max_shard_size=MAX_FILE_SIZE)
+    # transformers writes the weights under the names that other programs know.
+    hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
+    hf.config.dtype = "float32"  # it noted that of the copies that compute
     hf.config.save_pretrained(folder)
     _check_config(folder, loaded)
-    loaded.tokenizer.pad_token = loaded.template.pad_token
-    if loaded.template.reward_token:
-        loaded.tokenizer.chat_template = chat_template(loaded.template)
-    loaded.tokenizer.save_pretrained(folder)
+    tokenizer = loaded.tokenizer
+    tokenizer.pad_token = loaded.template.pad_token
+    if loaded.model.is_encoder:
+        # Trained without segment ids, so transformers' tokenizer must not make any either.
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        tokenizer.chat_template = chat_template(loaded.template)
+        if not _renders_our_ids(loaded):
+            tokenizer.chat_template = None  # better none than one that gives other tokens
+    tokenizer.save_pretrained(folder)
     loaded.template.save(folder)
+
+
+def _renders_our_ids(loaded: Loaded) -> bool:
+    """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
+    for prompt, response in PROBES:
+        messages = [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": response},
+        ]
+        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids != loaded.tokens.sequence(prompt, response).tolist():
+            return False
+    return True
 
 
 def _check_config(folder: Path, loaded: Loaded) -> None:

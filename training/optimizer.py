@@ -108,12 +108,19 @@ class StepGuard:
         self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer, weights: Weights) -> dict[str, Tensor]:
-    """AdamW's state by parameter name, whole and on the CPU: of use to any number of ranks."""
-    found = {}
+def optimizer_state(
+    optimizer: torch.optim.Optimizer, weights: Weights, *, keep: bool
+) -> dict[str, Tensor]:
+    """AdamW's state by parameter name, whole and on the CPU: of use to any number of ranks.
+
+    Every rank must call; without ``keep`` it gets an empty dict.
+    """
+    found: dict[str, Tensor] = {}
     for name, master in weights.masters.items():
         for key, value in optimizer.state.get(master, {}).items():
-            found[f"{key}.{name}"] = whole(torch.as_tensor(value))
+            gathered = whole(torch.as_tensor(value), keep=keep)
+            if gathered is not None:
+                found[f"{key}.{name}"] = gathered
     return found
 
 

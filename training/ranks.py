@@ -32,6 +32,10 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
+    def wait(self) -> None:
+        """Go on when all ranks are here."""
+        self.sum([0.0])
+
     def largest(self, value: float) -> float:
         """Largest value of all ranks."""
         if self.count == 1:

@@ -28,7 +28,7 @@ from training.ranks import Ranks
 from training.speed import FlopCount
 from training.weights import Weights
 
-CONFIG_NAME = "config.json"
+RUN_NAME = "run.json"
 SUMMARY_NAME = "summary.json"
 MODEL_NAME = "model"
 CHECKPOINTS_NAME = "checkpoints"
@@ -116,12 +116,13 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
     Raises ConfigError, TemplateError or DatasetError for what the user can mend.
     """
     config = options.config
-    checkpoint = _prepare_folder(options, ranks)
+    checkpoint = _look_at_folder(options, ranks)
     dataset = PairDataset(options.dataset, "train")
     if not dataset.rows:
         raise DatasetError(f"{options.dataset}: has no training pairs")
     if config.data.verify and ranks.is_first:
         dataset.verify()
+    sites = dataset.sites() if config.loss.name == "lcpo" else ()  # the one loss that asks for them
     plan = Plan(
         rows=dataset.rows,
         batch_rows=config.data.batch_pairs,
@@ -142,13 +143,15 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
     check_layout(loaded, config.model.layout, ranks.device)
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
-    if config.model.compile or (config.model.compile is None and ranks.device.type == "cuda"):
+    dtype = compute_dtype(config.model.precision, ranks.device)
+    # Elsewhere attention is a loop over spans, which compiled code would be made anew for.
+    fast = ranks.device.type == "cuda" and dtype == torch.bfloat16
+    if config.model.compile or (config.model.compile is None and fast):
         for block in model.blocks:
             block.compile(dynamic=True)
     flops = FlopCount(model)  # before fsdp divides the weights
     head = {id(parameter) for parameter in model.head.parameters()}
     head_names = {name for name, p in model.hf.named_parameters() if id(p) in head}
-    dtype = compute_dtype(config.model.precision, ranks.device)
     weights = Weights(model, dtype, config.run.parallel)
     run = Run(
         options=options,
@@ -159,15 +162,21 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
         dtype=dtype,
         weights=weights,
         optimizer=make_optimizer(weights, config.optim, head_names),
-        objective=make_loss(config.loss, max(len(dataset.sites), 1)).to(ranks.device),
+        objective=make_loss(config.loss, max(len(sites), 1)).to(ranks.device),
         guard=StepGuard(config.optim.spike_factor),
-        feed=Feed(dataset, plan, loaded.tokens, config, rank=ranks.rank, ranks=ranks.count),
+        feed=Feed(
+            dataset, plan, loaded.tokens, config, sites=sites, rank=ranks.rank, ranks=ranks.count
+        ),
         flops=flops,
     )
     if checkpoint:
         _go_back(run, checkpoint)
     if ranks.is_first:
-        _write_json(options.output / CONFIG_NAME, _description(options))
+        if not checkpoint and options.on_existing == "overwrite":
+            shutil.rmtree(options.output, ignore_errors=True)  # now that the new run can begin
+        options.output.mkdir(parents=True, exist_ok=True)
+        _write_json(options.output / RUN_NAME, _description(options))
+    ranks.wait()
     return run
 
 
@@ -178,24 +187,36 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def _prepare_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
-    """Return the checkpoint to go on from; None for a new run."""
+def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
+    """Return the checkpoint to go on from; None for a new run.
+
+    Raises ConfigError where something stands that must not be written over.
+    """
     output = options.output
-    found = checkpoints(output / CHECKPOINTS_NAME)
-    ranks.sum([0.0])  # all have looked before anything is removed
+    for name, given in (("--dataset", options.dataset), ("--model", options.model)):
+        place = Path(given)
+        if options.on_existing != "resume" and place.exists():
+            inside = output.resolve(), place.resolve()
+            if inside[0] in (inside[1], *inside[1].parents) or inside[1] in inside[0].parents:
+                raise ConfigError(f"--output {output} and {name} {given} lie in each other")
+    if output.exists() and not output.is_dir():
+        raise ConfigError(f"--output {output} is a file")
     if options.on_existing == "resume":
+        found = checkpoints(output / CHECKPOINTS_NAME)
+        steps = ranks.gather(found[-1].name if found else "")
+        if len(set(steps)) > 1:
+            raise ConfigError(
+                f"{output}: the processes see different checkpoints; it must lie on a disk that "
+                "all of them share"
+            )
         return found[-1] if found else None
-    if output.exists() and any(output.iterdir()) and options.on_existing == "refuse":
-        raise ConfigError(
-            f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
-        )
-    if ranks.is_first:
-        if (output / CONFIG_NAME).exists():
-            shutil.rmtree(output)
-        elif output.exists() and any(output.iterdir()):
-            raise ConfigError(f"{output} is no run folder; it is not overwritten")
-        output.mkdir(parents=True, exist_ok=True)
-    ranks.sum([0.0])
+    if output.exists() and any(output.iterdir()):
+        if not (output / RUN_NAME).is_file():
+            raise ConfigError(f"{output} is no run folder; nothing in it is touched")
+        if options.on_existing == "refuse":
+            raise ConfigError(
+                f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
+            )
     return None
 
 
@@ -242,9 +263,10 @@ def _go_back(run: Run, checkpoint: Path) -> None:
 
 def save(run: Run) -> None:
     """Write a checkpoint; every rank must call."""
-    weights = {**run.weights.state(), **run.weights.buffers()}
-    states = optimizer_state(run.optimizer, run.weights)
-    if run.ranks.is_first:
+    first = run.ranks.is_first
+    weights = run.weights.state(keep=first)
+    states = optimizer_state(run.optimizer, run.weights, keep=first)
+    if first:
         save_checkpoint(
             run.options.output / CHECKPOINTS_NAME,
             run.loaded,
@@ -263,12 +285,12 @@ def save(run: Run) -> None:
             keep=run.config.run.keep_checkpoints,
         )
     run.saved_step = run.step
-    run.ranks.sum([0.0])  # no rank goes on, or away, before it is written
+    run.ranks.wait()  # no rank goes on, or away, before it is written
 
 
 def finish(run: Run, validation: dict[str, Any]) -> Path:
     """Write the model folder and ``summary.json``; every rank must call."""
-    weights = {**run.weights.state(), **run.weights.buffers()}
+    weights = run.weights.state(keep=run.ranks.is_first)
     target = run.options.output / MODEL_NAME
     if run.ranks.is_first:
         partial = target.with_name(f".{MODEL_NAME}.partial")
@@ -288,7 +310,7 @@ def finish(run: Run, validation: dict[str, Any]) -> Path:
                     "location": run.options.dataset,
                     "manifest_sha256": run.dataset.manifest_sha256,
                 },
-                "pairs": run.totals.pairs // run.config.run.epochs,
+                "pairs": _distinct_pairs(run),
                 "pairs_seen": run.totals.pairs,
                 "tokens": run.totals.tokens,
                 "steps": run.step,
@@ -298,5 +320,11 @@ def finish(run: Run, validation: dict[str, Any]) -> Path:
                 "config": msgspec.to_builtins(run.config),
             },
         )
-    run.ranks.sum([0.0])
+    run.ranks.wait()
     return target
+
+
+def _distinct_pairs(run: Run) -> int:
+    """Pairs that were seen at least once; later epochs see the same ones again."""
+    epoch = run.plan.steps_per_epoch
+    return run.totals.pairs if run.step <= epoch else round(run.totals.pairs * epoch / run.step)

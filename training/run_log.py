@@ -116,17 +116,23 @@ def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
 
 
 def _keep_until(path: Path, step: int) -> None:
-    """Drop lines after a step, which an interrupted attempt wrote and this one writes again."""
+    """Drop lines that an interrupted attempt wrote and this one writes again.
+
+    Those after the step, and the validation at the step itself, with which a resumed run begins.
+    """
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            found = json.loads(line)
+            if found["step"] < step or (found["step"] == step and found["kind"] == "train"):
                 kept.append(line + "\n")
         except (ValueError, KeyError):
             continue  # the line that a kill cut off
-    path.write_text("".join(kept), encoding="utf-8")
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text("".join(kept), encoding="utf-8")
+    partial.replace(path)
 
 
 def _minutes(seconds: float) -> str:

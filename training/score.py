@@ -41,7 +41,6 @@ def score_texts(
     responses: Sequence[Sequence[str]],
     *,
     device: torch.device,
-    layout: str = "shared",
     micro_batch_tokens: int = 16_384,
 ) -> list[list[float]]:
     """Return the reward of each response to each prompt; equal texts get equal rewards.
@@ -68,10 +67,10 @@ def score_texts(
         groups.append(PromptGroup(prompt, tuple(ids), pairs))
     batches = micro_batches(
         [group for group in groups if group.pairs],
-        layout,  # type: ignore[arg-type]
+        loaded.model.layout,
         tokens=micro_batch_tokens,
         pad_id=loaded.tokens.pad_id,
-        sites={"": 0},
+        sites={},
     )
     rewards: dict[int, float] = {}
     for batch in batches:

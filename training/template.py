@@ -44,8 +44,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_template(folder: str | Path) -> Template | None:
     """Read a checkpoint's template; None where there is none (a model of someone else)."""
-    path = Path(folder) / TEMPLATE_NAME
-    if not path.is_file():
+    path = _find(str(folder))
+    if path is None:
         return None
     try:
         found = msgspec.json.decode(path.read_bytes(), type=Template)
@@ -56,6 +56,25 @@ def load_template(folder: str | Path) -> Template | None:
             f"{path}: version {found.version}, but this release reads {TEMPLATE_VERSION}"
         )
     return found
+
+
+def _find(model: str) -> Path | None:
+    """The template's file in a folder or in a model on the Hub; None where there is none."""
+    from transformers.utils import cached_file
+
+    if Path(model).exists():
+        path = Path(model) / TEMPLATE_NAME
+        return path if path.is_file() else None
+    try:
+        found = cached_file(
+            model,
+            TEMPLATE_NAME,
+            _raise_exceptions_for_missing_entries=False,
+            _raise_exceptions_for_connection_errors=False,
+        )
+    except OSError:  # no such model, which loading it will say better
+        return None
+    return Path(found) if found else None
 
 
 def choose_template(
@@ -106,8 +125,9 @@ def choose_template(
     else:
         template = Template(
             name="plain",
-            before=first + "User: ",
-            between="\n\nAssistant: ",
+            # At ends of lines, where tokenizers cut: texts are tokenised apart from all this.
+            before=first + "User:\n",
+            between="\n\nAssistant:\n",
             after="",
             reward_token=reward,
             pad_token="",

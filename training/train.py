@@ -33,12 +33,13 @@ def train(options: TrainOptions) -> int:
     0, or 130 after SIGINT. Raises ConfigError, TemplateError or DatasetError for what the user
     can mend and DivergedError when training blows up.
     """
-    with Interrupt() as interrupt:
-        ranks = start_ranks(options.device)
-        try:
-            return run_loop(set_up(options, ranks), interrupt)
-        finally:
-            stop_ranks()
+    ranks = start_ranks(options.device)
+    try:
+        run = set_up(options, ranks)
+        with Interrupt() as interrupt:
+            return run_loop(run, interrupt)
+    finally:
+        stop_ranks()
 
 
 def run_loop(run: Run, interrupt: "Interrupt") -> int:
@@ -167,7 +168,7 @@ def train_step(run: Run, share: Share, *, stop: bool = False) -> StepSums:
         for group in run.optimizer.param_groups:
             group["lr"] = sums.lr * group["scale"]
         run.optimizer.step()
-        weights.publish()
+        weights.refresh_copies()
         run.objective.end_step(ranks.sum_in_place)
     else:
         run.objective.drop_step()
@@ -263,6 +264,7 @@ class Interrupt:
         if self.signal:  # whoever says it twice wants it at once
             raise KeyboardInterrupt
         self.signal = number
+        print("finishing the step and saving; once more stops at once", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():

@@ -36,7 +36,6 @@ class Watch:
         self._rows = rows
         if rows is None:
             return
-        sites = {site: number for number, site in enumerate(sorted(set(rows.site)))}
 
         def make(runs: list[range]) -> list[MicroBatch]:
             return micro_batches(
@@ -44,7 +43,7 @@ class Watch:
                 config.model.layout,
                 tokens=config.model.micro_batch_tokens,
                 pad_id=loaded.tokens.pad_id,
-                sites=sites,
+                sites={},
             )
 
         self._batches = make(deal(rows, ranks.count)[ranks.rank])
@@ -73,9 +72,11 @@ class Watch:
         score_pairs(self._loaded, self._spares, self._ranks.device)
         index = found["row"].astype(np.int64)
         weight = 1.0 / rows.prompt_pairs[index]
-        keys = [f"{rows.thread_id[row]}\0{rows.prompt[row]}" for row in index]
+        prompt = np.zeros(len(rows), dtype=np.int64)
+        for number, run in enumerate(prompt_runs(rows)):
+            prompt[run.start : run.stop] = number
         return ScoredPairs(
-            prompt=np.array(keys, dtype=str),
+            prompt=prompt[index],
             site=np.array([rows.site[row] for row in index], dtype=str),
             chosen=found["chosen"],
             rejected=found["rejected"],

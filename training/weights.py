@@ -87,36 +87,37 @@ class Weights:
                 master.grad = None
 
     @torch.no_grad()
-    def publish(self) -> None:
+    def refresh_copies(self) -> None:
         """Copy the masters into the bf16 weights after a step."""
         if self._copies:
             torch._foreach_copy_(
                 [parameter for parameter, _ in self._copies], [master for _, master in self._copies]
             )
 
-    def state(self) -> dict[str, Tensor]:
-        """The fp32 weights, whole, on the CPU; every rank must call."""
-        return {name: whole(master) for name, master in self.masters.items()}
+    def state(self, *, keep: bool) -> dict[str, Tensor]:
+        """The fp32 weights and the buffers, whole, on the CPU; every rank must call.
 
-    def buffers(self) -> dict[str, Tensor]:
-        """Persistent buffers of the model, which are no parameters."""
-        names = set(self.masters)
-        return {
-            name: whole(t) for name, t in self.model.hf.state_dict().items() if name not in names
-        }
+        ``keep``: on the rank that writes them; the others get an empty dict and no copies.
+        """
+        found: dict[str, Tensor] = {}
+        for name, tensor in (self.model.hf.state_dict() | self.masters).items():
+            gathered = whole(tensor, keep=keep)
+            if gathered is not None:
+                found[name] = gathered
+        return found
 
     @torch.no_grad()
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over fp32 weights."""
         for name, master in self.masters.items():
             fill(master, state[name])
-        self.publish()
+        self.refresh_copies()
 
 
-def whole(tensor: Any) -> Tensor:
-    """A tensor on the CPU, gathered from all ranks where it is divided."""
+def whole(tensor: Any, *, keep: bool = True) -> Tensor | None:
+    """A tensor on the CPU, gathered from all ranks where it is divided; None without ``keep``."""
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full.detach().to("cpu", copy=True)
+    return full.detach().to("cpu", copy=True) if keep else None
 
 
 @torch.no_grad()
