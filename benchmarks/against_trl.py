@@ -1,0 +1,322 @@
+"""Our trainer against TRL's RewardTrainer on a CPU: the same model, pairs, tokens and order.
+
+    make bench-trl DATASET=out/mix        # makes TRL's environment and a small model, then runs
+    python -m benchmarks.against_trl --dataset out/mix --model DIR --trl-python .venv-trl/bin/python
+
+Both get a sequence classifier whose head has been drawn, the pairs in the same order, in the
+same batches, cut to the same token ids (TRL from its columns chosen_ids and rejected_ids, so it
+does not tokenise; we do), the same AdamW, clipping and constant learning rate, Bradley–Terry and
+a weight of 1 for each pair. Every run is a process of its own; rounds alternate, so that a busy
+machine hits all alike, and ratios are taken within a round. Time and processor time are those of
+the training steps, without imports and loading.
+
+The losses of all runs that keep order and batches are laid over each other (--plot).
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks._job_files import Job
+from benchmarks._pairs_per_prompt import write_subset
+
+ROOT = Path(__file__).parents[1]
+
+AT_ONCE = "per_device_train_batch_size"
+# The trainer drops the column with the lengths before its sampler asks for it, unless told not to.
+GROUPED = {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train: a row of the table."""
+
+    name: str
+    is_ours: bool
+    settings: dict[str, Any]
+    same_order: bool = True
+
+
+VARIANTS = {
+    "padded": Variant("ours, padded", True, {"layout": "padded"}),
+    "packed": Variant("ours, packed", True, {"layout": "packed"}),
+    "shared": Variant("ours, shared", True, {"layout": "shared"}),
+    "batch": Variant("TRL, the batch at once", False, {}),
+    "eight": Variant("TRL, 8 pairs at once", False, {AT_ONCE: 8}),
+    "default": Variant(
+        "TRL, 8 at once, checkpointed (its defaults)",
+        False,
+        {AT_ONCE: 8, "gradient_checkpointing": True},
+    ),
+    "grouped": Variant(
+        "TRL, 8 at once, grouped by length",
+        False,
+        {AT_ONCE: 8, **GROUPED},
+        same_order=False,
+    ),
+    "single": Variant("TRL, 1 pair at once", False, {AT_ONCE: 1}),
+    "bf16": Variant("TRL, 8 at once, bf16", False, {AT_ONCE: 8, "bf16": True}),
+    "shared-bf16": Variant("ours, shared, bf16", True, {"layout": "shared", "precision": "bf16"}),
+}
+REFERENCE = "shared"
+USUAL = "shared,packed,padded,batch,eight,default,grouped,single"
+
+Figures = dict[str, Any]
+
+
+def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
+    """Write the pairs, the model with its head, and the token ids; return the job for both."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+    from training.dataset import PairDataset
+    from training.feed import Feed
+    from training.model import load_model, save_model
+    from training.plan import Plan
+
+    dataset = work / "dataset"
+    found = write_subset(Path(arguments.dataset), dataset, per_prompt)
+    steps = min(arguments.pairs, found) // arguments.batch_pairs
+    if not steps:
+        sys.exit(f"{found} pairs with at most {per_prompt} of a prompt: not one batch")
+    config = TrainConfig(
+        data=DataConfig(
+            batch_pairs=arguments.batch_pairs,
+            max_length=arguments.max_length,
+            max_prompt_length=arguments.max_length // 2,
+            max_pairs=steps * arguments.batch_pairs,
+            prompt_weights="pair",
+        ),
+        run=RunConfig(seed=arguments.seed),
+    )
+    loaded = load_model(
+        arguments.model, ModelConfig(layout="padded"), config.data, seed=arguments.seed
+    )
+    save_model(work / "model", loaded)
+    pairs = PairDataset(str(dataset), "train")
+    plan = Plan(
+        rows=pairs.rows,
+        batch_rows=config.data.batch_pairs,
+        window=config.data.shuffle_row_groups,
+        seed=config.run.seed,
+        max_rows=config.data.max_pairs,
+    )
+    feed = Feed(pairs, plan, loaded.tokens, config)
+    rows: list[dict[str, Any]] = []
+    for step in range(steps):
+        batch = feed.groups(step)
+        laid = sorted(
+            ((pair.row, group, pair) for group in batch.groups for pair in group.pairs),
+            key=lambda entry: entry[0],
+        )
+        if len(laid) != arguments.batch_pairs:
+            sys.exit("pairs became identical when they were cut: set another --max-length")
+        for _, group, pair in laid:
+            chosen, rejected = (
+                [*group.prompt.tolist(), *group.responses[side].tolist()]
+                for side in (pair.chosen, pair.rejected)
+            )
+            longest = max(len(chosen), len(rejected))
+            rows.append({"chosen_ids": chosen, "rejected_ids": rejected, "length": longest})
+    pq.write_table(pa.Table.from_pylist(rows), work / "ids.parquet")
+    return Job(
+        model=str(work / "model"),
+        dataset=str(dataset),
+        ids=str(work / "ids.parquet"),
+        batch_pairs=arguments.batch_pairs,
+        steps=steps,
+        seed=arguments.seed,
+        max_length=arguments.max_length,
+        max_prompt_length=arguments.max_length // 2,
+        lr=arguments.lr,
+        weight_decay=0.1,
+        beta1=0.9,
+        beta2=0.95,
+        eps=1e-8,
+        clip=1.0,
+    )
+
+
+def run(job: Job, variant: Variant, arguments: argparse.Namespace, work: Path) -> Figures:
+    """Train once in a process of its own."""
+    settings = dict(variant.settings)
+    if variant.is_ours:
+        settings["micro_batch_tokens"] = arguments.micro_batch_tokens
+        command = [sys.executable, "-m", "benchmarks._our_job"]
+    else:
+        command = [arguments.trl_python, "-P", str(ROOT / "benchmarks" / "_trl_job.py")]
+    path = work / "job.json"
+    replace(job, variant=settings).write(path)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(arguments.threads),
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    done = subprocess.run(
+        [*command, str(path)], cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        sys.exit(f"{variant.name} failed:\n{done.stderr[-3000:]}")
+    figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def table(names: list[str], rounds: list[dict[str, Figures]], real: float) -> str:
+    """Medians over the rounds; ratios are medians of the ratios within a round."""
+    lines = [
+        "| | pairs/s | ours, shared is faster by | by processor time | peak memory, MB | above the "
+        "loaded model, MB | tokens computed per pair | to real tokens |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name in names:
+        own = [one[name] for one in rounds]
+
+        def ratio(key: str, name: str = name) -> str:
+            return (
+                f"{statistics.median(one[name][key] / one[REFERENCE][key] for one in rounds):.2f}"
+            )
+
+        def middle(key: str, own: list[Figures] = own) -> float:
+            return statistics.median(one[key] for one in own)
+
+        speed = statistics.median(one["pairs"] / one["seconds"] for one in own)
+        tokens = own[0]["computed_tokens"] / own[0]["pairs"]
+        lines.append(
+            f"| {VARIANTS[name].name} | {speed:.2f} | {ratio('seconds')} | {ratio('cpu_seconds')} "
+            f"| {middle('peak_mb'):,.0f} | {middle('peak_above_model_mb'):,.0f} "
+            f"| {tokens:,.0f} | {tokens / real:.2f} |"
+        )
+    return "\n".join(lines)
+
+
+def curves(names: list[str], found: dict[str, Figures]) -> str:
+    """Largest difference between the losses of two runs of the same batches."""
+    base = next((name for name in ("batch", "eight", "single") if name in names), None)
+    if base is None:
+        return ""
+    losses = found[base]["losses"]
+    lines = [
+        f"losses of {len(losses)} steps, from {losses[0]:.6f} to {losses[-1]:.6f} "
+        f"({VARIANTS[base].name}); largest difference to them:"
+    ]
+    for name in names:
+        if name != base and VARIANTS[name].same_order:
+            differences = [abs(a - b) for a, b in zip(losses, found[name]["losses"], strict=True)]
+            lines.append(
+                f"  {VARIANTS[name].name:45} {max(differences):.1e} "
+                f"(first step {differences[0]:.1e})"
+            )
+    return "\n".join(lines)
+
+
+def plot(path: Path, names: list[str], found: dict[str, Figures]) -> None:
+    """Loss curves over each other, and their differences below."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    base = next(name for name in ("batch", "eight", "single") if name in names)
+    shown = [name for name in names if VARIANTS[name].same_order and VARIANTS[name].is_ours]
+    figure, (above, below) = plt.subplots(
+        2, 1, sharex=True, figsize=(6, 4.2), height_ratios=(2, 1), layout="constrained"
+    )
+    losses = found[base]["losses"]
+    steps = range(1, len(losses) + 1)
+    above.plot(steps, losses, color="0.75", linewidth=6, label=VARIANTS[base].name)
+    for name, style in zip(shown, ("-", "--", ":"), strict=False):
+        own = found[name]["losses"]
+        (line,) = above.plot(steps, own, style, linewidth=1.6, label=VARIANTS[name].name)
+        differences = [max(abs(a - b), 1e-9) for a, b in zip(losses, own, strict=True)]
+        below.semilogy(steps, differences, style, linewidth=1.2, color=line.get_color())
+    above.set_ylabel("loss of the step")
+    above.legend(frameon=False, fontsize=8)
+    below.set_ylabel("difference")
+    below.set_xlabel("optimizer step")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def real_tokens(job: Job) -> float:
+    """Tokens of both sequences of a pair, padding and sharing left out; mean."""
+    import pyarrow.parquet as pq
+
+    ids = pq.read_table(job.ids, columns=["chosen_ids", "rejected_ids"])
+    lengths = [len(row) for column in ids.columns for row in column.to_pylist()]
+    return sum(lengths) / ids.num_rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--dataset", required=True, help="dataset folder")
+    parser.add_argument("--model", required=True, help="folder of a causal language model")
+    parser.add_argument("--trl-python", default=".venv-trl/bin/python")
+    parser.add_argument("--variants", default=USUAL, help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument("--per-prompt", default="10", help="pairs kept of each prompt, e.g. 1,3,10")
+    parser.add_argument("--pairs", type=int, default=192, help="pairs of a run")
+    parser.add_argument("--batch-pairs", type=int, default=32, help="pairs of an optimizer step")
+    parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="ours: tokens at once")
+    parser.add_argument("--max-length", type=int, default=1024)
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--threads", type=int, default=1, help="more than one waits for others on a busy machine"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--plot", type=Path, help="write the loss curves there as PNG")
+    parser.add_argument("--output", type=Path, help="write all figures there as JSON")
+    arguments = parser.parse_args()
+    names = arguments.variants.split(",")
+    unknown = set(names) - VARIANTS.keys()
+    if unknown or REFERENCE not in names:
+        parser.error(f"--variants: {', '.join(unknown) or REFERENCE + ' is missing'}")
+    if not Path(arguments.trl_python).exists():
+        parser.error(f"no {arguments.trl_python}: make bench-trl makes it")
+    everything: dict[str, Any] = {}
+    for per_prompt in map(int, arguments.per_prompt.split(",")):
+        with tempfile.TemporaryDirectory() as folder:
+            work = Path(folder)
+            job = prepare(arguments, per_prompt, work)
+            rounds: list[dict[str, Figures]] = []
+            for number in range(arguments.rounds):
+                turn = number % len(names)
+                found = {}
+                for name in [*names[turn:], *names[:turn]]:
+                    found[name] = run(job, VARIANTS[name], arguments, work)
+                    print(
+                        f"round {number + 1}, {VARIANTS[name].name}: "
+                        f"{found[name]['seconds']:.1f} s, {found[name]['cpu_seconds']:.1f} s of "
+                        "processor time",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                rounds.append(found)
+            versions = {k: v for one in rounds[0].values() for k, v in one["versions"].items()}
+            print(
+                f"\nat most {per_prompt} pairs of a prompt; {job.steps} steps of "
+                f"{job.batch_pairs} pairs, {arguments.rounds} rounds, {arguments.threads} threads; "
+                + ", ".join(f"{name} {number}" for name, number in versions.items())
+                + "\n"
+            )
+            print(table(names, rounds, real_tokens(job)))
+            print("\n" + curves(names, rounds[0]), flush=True)
+            if arguments.plot:
+                plot(arguments.plot, names, rounds[0])
+            everything[str(per_prompt)] = rounds
+    if arguments.output:
+        arguments.output.write_text(json.dumps(everything, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
