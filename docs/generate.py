@@ -1,4 +1,4 @@
-"""Write docs/schema.md and docs/recipe.md from the code: ``python -m docs.generate``."""
+"""Write the pages that follow from the code: ``python -m docs.generate``."""
 
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -19,6 +19,7 @@ from schemas.fields import arrow_schema, field_docs, unwrap_optional
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
 from schemas.pair import PAIR_SCHEMA_VERSION, Pair
 from schemas.post import Post, Thread
+from training.config import options
 
 DOCS = Path(__file__).parent
 NOTE = "<!-- Written by `python -m docs.generate`; edit the code, not this file. -->\n\n"
@@ -154,7 +155,29 @@ def default_text(default: Any, *, from_preset: bool) -> str:
     return f"`{default}`"
 
 
-PAGES = {"schema.md": schema_page, "recipe.md": recipe_page, "threads.md": threads_page}
+def training_settings_page() -> str:
+    """Every setting of ``forumprefs train``."""
+    parts = [
+        NOTE,
+        "# Settings of training\n\nGive them as `--set section.name=value`, or in a table of a "
+        "TOML or JSON file with `--config`. See [training](training.md).\n",
+    ]
+    section = ""
+    for group, name, default, text in options():
+        if group != section:
+            parts.append(f"\n## {group}\n\n| setting | default | meaning |\n|---|---|---|\n")
+            section = group
+        shown = "null" if default is None else str(default).lower()
+        parts.append(f"| `{name}` | `{shown}` | {text.replace('|', '&#124;')} |\n")
+    return "".join(parts)
+
+
+PAGES = {
+    "schema.md": schema_page,
+    "recipe.md": recipe_page,
+    "threads.md": threads_page,
+    "training_settings.md": training_settings_page,
+}
 
 
 def main() -> None:
