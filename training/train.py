@@ -27,6 +27,10 @@ from training.watch import Watch, as_line
 from training.watch_lines import line, summary
 
 
+FEW_STEPS = 20
+"""Below this a run says that its batches are too large."""
+
+
 def train(options: TrainOptions) -> int:
     """Train to the end, to ``run.max_steps``, or until a signal; return the exit code.
 
@@ -298,13 +302,19 @@ def _introduction(run: Run) -> str:
     plan, tokens = run.plan, run.loaded.tokens
     head = "a new head" if run.loaded.head_is_new else "its head"
     begin = f", from step {run.step:,}" if run.step else ""
+    few = ""
+    if plan.steps < FEW_STEPS:
+        few = (
+            f"\nOnly {plan.steps} steps: the warm-up and AdamW want more. Lower data.batch_pairs "
+            f"(now {plan.batch_rows:,}), or train on more pairs."
+        )
     return (
         f"{run.options.model} ({run.flops.block_parameters / 1e6:,.1f}M weights in its blocks, "
         f"{head}), template {run.loaded.template.name}, reward token "
         f"{run.loaded.template.reward_token or 'none'}, at most {tokens.max_length:,} tokens\n"
         f"{plan.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
         f"{plan.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
-        f"{str(run.dtype).removeprefix('torch.')} on {run.ranks.count} × {run.ranks.device.type}"
+        f"{str(run.dtype).removeprefix('torch.')} on {run.ranks.count} × {run.ranks.device.type}{few}"
     )
 
 
