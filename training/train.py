@@ -26,7 +26,6 @@ from training.speed import peak_flops
 from training.watch import Watch, as_line
 from training.watch_lines import line, summary
 
-
 FEW_STEPS = 20
 """Below this a run says that its batches are too large."""
 
@@ -314,7 +313,8 @@ def _introduction(run: Run) -> str:
         f"{run.loaded.template.reward_token or 'none'}, at most {tokens.max_length:,} tokens\n"
         f"{plan.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
         f"{plan.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
-        f"{str(run.dtype).removeprefix('torch.')} on {run.ranks.count} × {run.ranks.device.type}{few}"
+        f"{str(run.dtype).removeprefix('torch.')} on {run.ranks.count} × "
+        f"{run.ranks.device.type}{few}"
     )
 
 
