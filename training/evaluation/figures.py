@@ -72,9 +72,12 @@ def count(node: Node) -> int:
     return sum(count(part) for _, part in node.parts)
 
 
-def draw(units: int, n: int, seed: int) -> Floats:
-    """[n, units]: how often each prompt comes in each of n resamplings."""
-    rng = np.random.default_rng(seed)
+def draw(units: int, n: int, seed: int, stream: int = 0) -> Floats:
+    """[n, units]: how often each prompt comes in each of n resamplings.
+
+    The streams of a seed are independent of each other.
+    """
+    rng = np.random.default_rng([seed, stream])
     times = np.empty((n, units), dtype=np.float64)
     for row in times:
         row[:] = np.bincount(rng.integers(units, size=units), minlength=units)

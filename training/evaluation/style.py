@@ -190,8 +190,7 @@ def analyse(
 def _least_squares(style: Floats, d: Floats, weight: Floats) -> Floats:
     total = weight.sum() or 1.0
     inner = (style * weight[:, None]).T @ style / total + RIDGE * np.eye(style.shape[1])
-    found: Floats = np.linalg.solve(inner, style.T @ (weight * d) / total)
-    return found
+    return np.asarray(np.linalg.solve(inner, style.T @ (weight * d) / total), dtype=np.float64)
 
 
 def _phi(longer: Floats, table: Comparisons, differ: Mask, times: Floats) -> Estimate:

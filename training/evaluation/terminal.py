@@ -1,0 +1,62 @@
+"""The table on the terminal."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from training.evaluation.markdown import percent
+from training.evaluation.results import Results
+
+SHOWN_FIGURES = 12
+"""Of each suite; results.md has all."""
+
+
+def summary(results: Results) -> Group:
+    """Return groups, suites with their priors, other models, and warnings."""
+    result = results.result
+    groups = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("group", "model", "95 %", "longer", "style", "chance"):
+        groups.add_column(name, justify="left" if name == "group" else "right")
+    for group in result.groups:
+        priors = (percent(group.priors[name].value) for name in ("longer", "style", "chance"))
+        span = f"[{percent(group.low)}, {percent(group.high)}]"
+        groups.add_row(Text(group.group), percent(group.value), Text(span), *priors)
+    parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
+    for suite in result.suites:
+        priors = tuple(suite.headline.priors)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(Text(suite.title))
+        for name in ("n", "model", "95 %", *priors, *(c.result.model for c in results.compared)):
+            table.add_column(Text(name), justify="right")
+        for figure in suite.figures[:SHOWN_FIGURES]:
+            others = []
+            for comparison in results.compared:
+                there = next(s for s in comparison.result.suites if s.name == suite.name)
+                same = next((f for f in there.figures if f.name == figure.name), None)
+                others.append("–" if same is None else percent(same.value))
+            table.add_row(
+                Text(figure.name),
+                f"{figure.count:,}",
+                percent(figure.value),
+                Text(f"[{percent(figure.low)}, {percent(figure.high)}]"),
+                *(percent(figure.priors[name].value) for name in priors),
+                *others,
+            )
+        parts += [Text(), table]
+        if len(suite.figures) > SHOWN_FIGURES:
+            parts.append(
+                Text(f"and {len(suite.figures) - SHOWN_FIGURES} more in results.md", style="dim")
+            )
+        if suite.style is not None:
+            style = suite.style
+            parts.append(
+                Text(
+                    f"under style control {percent(style.controlled.value)}, without style "
+                    f"{percent(style.without_style.value)}; φ(predicted, longer) "
+                    f"{style.model_phi.value:+.2f}, φ(preferred, longer) "
+                    f"{style.label_phi.value:+.2f}",
+                    style="dim",
+                )
+            )
+    parts += [Text(f"\nwarning: {one}", style="yellow") for one in results.warnings]
+    return Group(*parts)
