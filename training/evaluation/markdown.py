@@ -21,7 +21,7 @@ def as_markdown(results: Results) -> str:
         f"{results.bootstrap:,} resamplings of the prompts. Priors read no text; chance and all "
         "priors have ties at one half.",
         "",
-        *(f"> **Warning.** {_escape(one)}" for one in results.warnings),
+        *(f"- **Warning.** {_escape(one)}" for one in results.warnings),
         "",
         "## By group",
         "",
@@ -105,8 +105,8 @@ def _style(suite: SuiteResult) -> list[str]:
         f"Accuracy over comparisons {_span(style.accuracy)}; under style control "
         f"{_span(style.controlled)}; with style taken out of the model's scores "
         f"{_span(style.without_style)}; style alone {_span(style.style_only)}. φ(predicted, "
-        f"longer) {style.model_phi.value:+.2f} against φ(preferred, longer) "
-        f"{style.label_phi.value:+.2f}. Calibration error {_plain(suite.calibration.ece)}.",
+        f"longer) {signed(style.model_phi)} against φ(preferred, longer) "
+        f"{signed(style.label_phi)}. Calibration error {_plain(suite.calibration.ece)}.",
         "",
         "Style weights (log odds per standard unit):",
         "",
@@ -175,6 +175,11 @@ def _weight(found: Estimate) -> str:
 def percent(value: float) -> str:
     """A fraction in percent, one digit."""
     return f"{value * 100:.1f}"
+
+
+def signed(found: Estimate | None) -> str:
+    """A value with its sign, two digits."""
+    return "–" if found is None else f"{found.value:+.2f}"
 
 
 def _plain(value: float | None) -> str:

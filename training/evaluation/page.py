@@ -5,7 +5,7 @@ from html import escape
 
 from training.evaluation import plots
 from training.evaluation.figures import Estimate
-from training.evaluation.markdown import percent
+from training.evaluation.markdown import percent, signed
 from training.evaluation.results import ModelResult, Results, SuiteResult
 
 _CSS = """
@@ -96,8 +96,8 @@ def _suite(suite: SuiteResult) -> str:
             f"<p>Accuracy {_span(style.accuracy)}, under style control "
             f"{_span(style.controlled)}, with style taken out of the model's scores "
             f"{_span(style.without_style)}, style alone {_span(style.style_only)}. "
-            f"φ(predicted, longer) {style.model_phi.value:+.2f}, φ(preferred, longer) "
-            f"{style.label_phi.value:+.2f}.</p>",
+            f"φ(predicted, longer) {signed(style.model_phi)}, φ(preferred, longer) "
+            f"{signed(style.label_phi)}.</p>",
             _picture(plots.style_weights(suite), "style weights of labels and model"),
         ]
     found = suite.calibration

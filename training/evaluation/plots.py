@@ -32,6 +32,7 @@ OTHERS = ("#bf616a", "#4c8c4a", "#7b5ea7", "#b8860b", "#008b8b")
 SHOWN_FIGURES = 24
 
 
+@mpl.rc_context(STYLE)
 def headlines(results: Results) -> str:
     """The headline of each suite, models and priors side by side."""
     suites = results.result.suites
@@ -47,6 +48,7 @@ def headlines(results: Results) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def subsets(suite: SuiteResult) -> str:
     """Every figure of a suite with its interval and its priors."""
     shown = suite.figures[:SHOWN_FIGURES]
@@ -62,6 +64,7 @@ def subsets(suite: SuiteResult) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def style_weights(suite: SuiteResult) -> str:
     """γ of the model beside γ of the labels."""
     style = suite.style
@@ -85,6 +88,7 @@ def style_weights(suite: SuiteResult) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def calibration(suite: SuiteResult) -> str:
     """How often the model is right when it is so sure."""
     figure, axes = _new(4.2, 3.2)
@@ -106,6 +110,7 @@ def calibration(suite: SuiteResult) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def best_of_k(suite: SuiteResult) -> str:
     """Expected worth of the best of k."""
     curve = suite.curve
@@ -127,6 +132,7 @@ def best_of_k(suite: SuiteResult) -> str:
     return _svg(figure)
 
 
+@mpl.rc_context(STYLE)
 def over_training(points: tuple[CheckpointPoint, ...]) -> str:
     """Headlines over the checkpoints of a run."""
     figure, axes = _new(7.6, 3.4)
@@ -182,14 +188,12 @@ def _prior_legend(axes: Axes, results: Results) -> None:
 
 
 def _new(width: float, height: float) -> tuple[Figure, Axes]:
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        return figure, figure.add_subplot()
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.add_subplot()
 
 
 def _svg(figure: Figure) -> str:
     written = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(written, format="svg", metadata={"Date": None, "Creator": None})
     return written.getvalue()

@@ -67,9 +67,9 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """γ of the model: the same regression of whom it prefers."""
     left_weights: Weights
     """γ in α·d + γ·z: the labels' taste in style that the model does not share."""
-    label_phi: Estimate
-    """φ(preferred, longer) over pairs of different lengths."""
-    model_phi: Estimate
+    label_phi: Estimate | None
+    """φ(preferred, longer) over pairs of different lengths; None: all are of one length."""
+    model_phi: Estimate | None
     """φ(predicted, longer)."""
     few: bool
     """Fewer than 50 prompts: the intervals are too narrow to be taken at their word."""
@@ -193,7 +193,9 @@ def _least_squares(style: Floats, d: Floats, weight: Floats) -> Floats:
     return np.asarray(np.linalg.solve(inner, style.T @ (weight * d) / total), dtype=np.float64)
 
 
-def _phi(longer: Floats, table: Comparisons, differ: Mask, times: Floats) -> Estimate:
+def _phi(longer: Floats, table: Comparisons, differ: Mask, times: Floats) -> Estimate | None:
+    if not differ.any():
+        return None
     found = estimate(Leaf("", longer, table.weight[differ], table.unit[differ]), times)
     return Estimate(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1)
 

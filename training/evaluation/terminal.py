@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation.markdown import percent
+from training.evaluation.markdown import percent, signed
 from training.evaluation.results import Results
 
 SHOWN_FIGURES = 12
@@ -18,9 +18,9 @@ def summary(results: Results) -> Group:
     for name in ("group", "model", "95 %", "longer", "style", "chance"):
         groups.add_column(name, justify="left" if name == "group" else "right")
     for group in result.groups:
-        priors = (percent(group.priors[name].value) for name in ("longer", "style", "chance"))
+        values = [percent(group.priors[name].value) for name in ("longer", "style", "chance")]
         span = f"[{percent(group.low)}, {percent(group.high)}]"
-        groups.add_row(Text(group.group), percent(group.value), Text(span), *priors)
+        groups.add_row(Text(group.group), percent(group.value), Text(span), *values)
     parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
     for suite in result.suites:
         priors = tuple(suite.headline.priors)
@@ -53,8 +53,8 @@ def summary(results: Results) -> Group:
                 Text(
                     f"under style control {percent(style.controlled.value)}, without style "
                     f"{percent(style.without_style.value)}; φ(predicted, longer) "
-                    f"{style.model_phi.value:+.2f}, φ(preferred, longer) "
-                    f"{style.label_phi.value:+.2f}",
+                    f"{signed(style.model_phi)}, φ(preferred, longer) "
+                    f"{signed(style.label_phi)}",
                     style="dim",
                 )
             )
