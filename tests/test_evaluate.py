@@ -205,6 +205,9 @@ def test_models_are_compared_by_pairs_of_the_same_prompts(run: Path, tmp_path: P
     same, other = results.compared
     for difference in same.differences:
         assert (difference.difference.value, difference.difference.low) == (0, 0)
+    # The last checkpoint is the model of the run, so it is not scored again.
+    last = open_scorer(find_model(str(first.with_name("step-00000003"))), device=CPU)
+    assert last.fingerprint == results.result.fingerprint
     own, theirs = results.result.suites[0].headline, other.result.suites[0].headline
     found = other.differences[0].difference
     assert found.value == pytest.approx(theirs.value - own.value)

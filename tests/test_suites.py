@@ -69,6 +69,16 @@ def test_every_suite_is_in_the_help_and_has_a_file_here() -> None:
         assert name in EVALUATE_EPILOG.split()
 
 
+def test_every_suite_is_in_the_docs_with_its_source() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    for suite in SUITES:
+        assert suite.title in rows[suite.name] or not suite.citation.startswith("arXiv")
+        if suite.citation.startswith("arXiv"):
+            assert suite.citation in rows[suite.name]
+        assert suite.hub in rows[suite.name]
+
+
 def test_labels_say_which_response_is_better(tmp_path: Path) -> None:
     first, second, *_ = read("judgebench", tmp_path)
     assert (first.worth, second.worth) == ((0.0, 1.0), (1.0, 0.0))

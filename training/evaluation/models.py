@@ -22,8 +22,8 @@ LONGEST = 4096
 """Tokens of a sequence where neither the run nor the model says fewer."""
 
 _HASHED = (
-    "*.safetensors",
-    "*.bin",
+    "model*.safetensors",
+    "pytorch_model*.bin",
     "config.json",
     "tokenizer.json",
     "chat_template.jinja",

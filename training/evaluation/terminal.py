@@ -9,6 +9,7 @@ from training.evaluation.results import Results
 
 SHOWN_FIGURES = 12
 """Of each suite; results.md has all."""
+LONGEST_NAME = 16
 
 
 def summary(results: Results) -> Group:
@@ -27,7 +28,7 @@ def summary(results: Results) -> Group:
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(Text(suite.title))
         for name in ("n", "model", "95 %", *priors, *(c.result.model for c in results.compared)):
-            table.add_column(Text(name), justify="right")
+            table.add_column(Text(_short(name)), justify="right", no_wrap=True)
         for figure in suite.figures[:SHOWN_FIGURES]:
             others = []
             for comparison in results.compared:
@@ -60,3 +61,8 @@ def summary(results: Results) -> Group:
             )
     parts += [Text(f"\nwarning: {one}", style="yellow") for one in results.warnings]
     return Group(*parts)
+
+
+def _short(name: str) -> str:
+    """The end of a path, which tells models apart."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
