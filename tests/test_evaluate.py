@@ -16,6 +16,7 @@ from training.evaluation.models import find_model, open_scorer
 from training.evaluation.results import CheckpointPoint, Results
 from training.evaluation.score_cache import ScoreCache
 from training.evaluation.stability import stability
+from training.evaluation.suite_results import prepare, suite_result
 from training.evaluation.suites.registry import load_suite
 
 CPU = torch.device("cpu")
@@ -71,6 +72,7 @@ def test_a_run_is_scored_on_suites_and_its_own_split(run: Path, tmp_path: Path) 
     assert "whole thread in order" in {figure.name for figure in own.figures}
     assert own.headline.low <= own.headline.value <= own.headline.high
     assert own.breakdown["margin 3–5"].pairs == own.comparisons
+    assert own.breakdown["label confidence 0.9+"].pairs == own.comparisons
     assert rm_bench.headline.name == "overall"
     assert ppe.curve is not None
     assert ppe.curve.k == (1, 2, 4)
@@ -261,6 +263,19 @@ def test_texts_of_others_cannot_become_markup(run: Path, tmp_path: Path) -> None
     for text in (page, rendered):
         assert "<script" not in text
         assert "&lt;script&gt;" in text
+
+
+def test_a_model_that_diverged_is_reported_as_such(tmp_path: Path) -> None:
+    loaded = load_suite("rm-bench", str(FILES["rm-bench"](tmp_path)))
+    suite = prepare(loaded, n=40, seed=0)
+    found = suite_result(suite, [np.full(6, np.nan) for _ in suite.items])
+    assert found.non_finite == 6 * len(suite.items)
+    assert (found.headline.value, found.headline.half) == (0, 0)
+    assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+    constant = suite_result(suite, [np.zeros(6) for _ in suite.items])
+    assert constant.ties == constant.comparisons
+    assert (constant.headline.value, constant.headline.half) == (0, 0.5)
+    assert constant.calibration.ece == 0
 
 
 @pytest.mark.parametrize(

@@ -90,9 +90,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
     written.append(PAGE_NAME)
     if arguments.json:
         sys.stdout.write(content.decode())
-    else:
-        console.print(summary(results))
-        console.print(f"\nwritten: {', '.join(written)} in {output}", markup=False)
+    elif not arguments.quiet:
+        screen = Console(highlight=False)
+        screen.print(summary(results))
+        screen.print(f"\nwritten: {', '.join(written)} in {output}", markup=False, soft_wrap=True)
     return 0
 
 
@@ -103,7 +104,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
     for name in ("limit", "max_length"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
-    found = find_model(arguments.model)
+    found, *others_found = map(find_model, (arguments.model, *arguments.compare))
     output = Path(arguments.output)
     output.mkdir(parents=True, exist_ok=True)
     suites = []
@@ -117,8 +118,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
     main = _score(arguments.model, found, suites, arguments, console)
     compared = []
-    for name in arguments.compare:
-        other = _score(name, find_model(name), suites, arguments, console)
+    for name, place in zip(arguments.compare, others_found, strict=True):
+        other = _score(name, place, suites, arguments, console)
         compared.append(
             Comparison(
                 result=_model_result(other, suites),

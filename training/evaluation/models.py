@@ -129,6 +129,7 @@ class _OwnScorer:
         half: bool,
         batch_tokens: int,
     ) -> None:
+        half = half and not loaded.model.is_encoder  # whose head has layers of its own
         if half:
             loaded.model.backbone.to(torch.bfloat16)  # the head stays fp32
         loaded.model.to(device).eval()
@@ -179,6 +180,9 @@ class _ChatScorer:
             raise ConfigError(
                 f"--model {path} has {hf.config.num_labels} labels; a reward model has one"
             )
+        if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
+            # In bf16 the head would round rewards near 10 to multiples of 1/16: ties.
+            hf.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
         self._model = hf.to(device).eval()
         self._device, self._length, self._batch_tokens = device, length, batch_tokens
         pad = hf.config.get_text_config().pad_token_id

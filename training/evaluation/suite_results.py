@@ -37,6 +37,13 @@ from training.evaluation.suites.rows import SuiteError
 from training.logistic import FOLDS, cross_fitted, folds
 from training.metrics import Figure, Floats, Mask, ScoredPairs, figures, hits, tally
 
+CONFIDENCES = (
+    ("<0.6", 0.0, 0.6),
+    ("0.6–0.75", 0.6, 0.75),
+    ("0.75–0.9", 0.75, 0.9),
+    ("0.9+", 0.9, np.inf),
+)
+"""Buckets of the votes' own confidence: (name, low, high), low ≤ confidence < high."""
 GROUP_PRIORS = ("longer", "style", CHANCE)
 
 
@@ -185,16 +192,22 @@ def _breakdown(suite: Prepared, pairs: ScoredPairs, d: Floats) -> dict[str, Figu
     }
     if len(found.by_site) > 1:
         rows |= {f"site {name}": one for name, one in found.by_site.items()}
+    if (suite.table.confidence < 1).any():
+        for name, low, high in CONFIDENCES:
+            where = (suite.table.confidence >= low) & (suite.table.confidence < high)
+            rows[f"label confidence {name}"] = _accuracy(d, suite.table.weight, where)
     languages = np.array([suite.items[place].language for place in suite.table.item], dtype=str)
     names = sorted({str(name) for name in languages if name})
     if len(names) > 1:
-        hit = hits(d)
         for name in names:
-            where = languages == name
-            weight = suite.table.weight[where]
-            figure = Figure(float(hit[where] @ weight / weight.sum()), int(where.sum()))
-            rows[f"language {name}"] = figure
+            rows[f"language {name}"] = _accuracy(d, suite.table.weight, languages == name)
     return {name: figure for name, figure in rows.items() if figure.pairs}
+
+
+def _accuracy(d: Floats, weight: Floats, where: Mask) -> Figure:
+    whole = float(weight[where].sum())
+    right = float(hits(d)[where] @ weight[where])
+    return Figure(right / whole if whole else None, int(where.sum()))
 
 
 def _calibration(suite: Prepared, pairs: ScoredPairs, d: Floats) -> Calibration:
