@@ -12,6 +12,7 @@ from markdown_it import MarkdownIt
 from tests.preference_data import make_model, make_pairs, write_dataset
 from tests.suite_files import FILES, trl, write_lines
 from training.commands import main
+from training.evaluation.items import Message
 from training.evaluation.models import find_model, open_scorer
 from training.evaluation.results import CheckpointPoint, Results
 from training.evaluation.score_cache import ScoreCache
@@ -319,3 +320,35 @@ def test_json_is_printed_for_programs(
     assert printed == json.loads((tmp_path / "results.json").read_text())
     assert printed["limit"] == 4
     assert any("first 4 items" in one for one in printed["warnings"])
+
+
+def test_an_encoder_reads_prompt_and_response_as_a_pair(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b", "c"]
+    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+    ).save_pretrained(tmp_path)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(
+        vocab_size=7, num_hidden_layers=1, num_labels=1, max_position_embeddings=64, **sizes
+    )
+    model = BertForSequenceClassification(config).eval()
+    with torch.no_grad():
+        model.classifier.weight.mul_(50)
+    model.save_pretrained(tmp_path)
+    scorer = open_scorer(find_model(str(tmp_path)), device=CPU)
+    ((short, long),) = scorer.score([(Message("user", "a b"),)], [["c", "b c"]])
+    with torch.no_grad():
+        assert short == pytest.approx(model(torch.tensor([[2, 4, 5, 3, 6, 3]])).logits.item(), 1e-4)
+        logits = model(torch.tensor([[2, 4, 5, 3, 5, 6, 3]])).logits
+    assert long == pytest.approx(logits.item(), 1e-4)
+    assert abs(short - long) > 1e-4
