@@ -86,7 +86,15 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=["schemas", "transforms", "pipeline", "dags", "training"],
+    packages=[
+        "schemas",
+        "transforms",
+        "pipeline",
+        "dags",
+        "training",
+        "training.evaluation",
+        "training.evaluation.suites",
+    ],
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

@@ -13,6 +13,7 @@ from pipeline.recipe import Recipe
 from schemas.audit import Rejected, Stage
 from transforms.archives import Site
 from transforms.assemble import AssembleThreads
+from transforms.decontaminate import BenchmarkGrams, Decontaminate
 from transforms.dedup import FindDuplicates, Verdict
 from transforms.filter import FilterThreads
 from transforms.forum_files import ForumFile
@@ -40,6 +41,8 @@ class CurateJob:
     takedown: frozenset[str]
     folder: str
     partitions: int
+    benchmarks: Sequence[BenchmarkGrams] = ()
+    """Threads that share text with them are left out."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
 
@@ -54,7 +57,11 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     )
     markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
-    labelled = filtered.threads | "Label languages" >> LabelLanguages(
+    kept, contaminated = filtered.threads, {}
+    if job.benchmarks:
+        clean = kept | "Decontaminate" >> Decontaminate(job.benchmarks)
+        kept, contaminated = clean.threads, {"decontaminate": clean.rejected}
+    labelled = kept | "Label languages" >> LabelLanguages(
         recipes.language_rules(recipe), recipe.language_model
     )
     blocks = labelled.threads | "Pack threads" >> PackThreads(job.partitions)
@@ -79,6 +86,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         "read": read.rejected,
         "assemble": assembled.rejected,
         "filter": filtered.rejected,
+        **contaminated,
         "language": labelled.rejected,
         "dedup": resolved.rejected,
         "pair": paired.rejected,
@@ -104,7 +112,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
 
     left: list[tuple[Stage, Any]] = [
         (Stage.ASSEMBLE, assembled.threads),
-        (Stage.FILTER, filtered.threads),
+        (Stage.FILTER, kept),
         (Stage.LANGUAGE, labelled.threads),
         (Stage.DEDUP, resolved.threads),
         (Stage.PAIR, paired.pairs),

@@ -9,7 +9,7 @@ import msgspec
 from pipeline.fates import Explanation
 from schemas.fields import doc
 
-INPUT_OPTIONS = ("input", "takedown")
+INPUT_OPTIONS = ("input", "takedown", "decontaminate")
 """Options that name files: what counts is what is in these, which the manifest's inputs say."""
 
 LAYOUT_OPTIONS = ("shard_bytes",)

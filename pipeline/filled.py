@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from pipeline.inputs import Inputs
+from pipeline.inputs import DECONTAMINATE, Inputs
 from schemas.manifest import Accounting, Manifest, Shard, StageCount
 from transforms.fill_texts import EXAMPLES, HYDRATE, TEXT_MISSING, FilledShard
 from transforms.write import ShardReport
@@ -59,7 +59,8 @@ def _absent_inputs(manifest: Manifest, inputs: Inputs) -> str:
     names = [
         f"{item.site}/{item.name}" if item.site else item.name
         for item in manifest.inputs
-        if item.used and item.kind and item.sha256 and (item.name, item.sha256) not in given
+        if item.used and item.kind not in ("", DECONTAMINATE) and item.sha256
+        if (item.name, item.sha256) not in given
     ]
     return _first(names, len(names)) if names else ""
 

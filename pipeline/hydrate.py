@@ -222,7 +222,7 @@ def _check_dataset(manifest: Manifest, folder: Path) -> None:
 
 def _reading_recipe(manifest: Manifest, given: Sequence[str]) -> Recipe:
     """The dataset's recipe, with the inputs that are to be read now."""
-    values = manifest.recipe | {"ids_only": False, "takedown": None}
+    values = manifest.recipe | {"ids_only": False, "takedown": None, "decontaminate": []}
     try:
         return recipes.make(values | {"input": list(given)} if given else values)
     except RecipeError as error:

@@ -5,6 +5,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.benchmark_files import find_benchmark_files
 from pipeline.options import UsageError
 from pipeline.recipe import STACKEXCHANGE, Recipe
 from schemas.audit import Rejected, Stage
@@ -21,6 +22,10 @@ META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
 COMPRESSED = (".zst", ".bz2", ".xz", ".gz", ".parquet")
 COMPRESSION = 7
 """Uncompressed bytes per byte of a compressed dump of Reddit, roughly."""
+
+
+DECONTAMINATE = "decontaminate"
+"""``kind`` of benchmark files in the manifest."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +87,10 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
         problems += trouble
     files += [_forum_file(file) for file in forum_files]
     if recipe.takedown is not None:
-        files.append(_takedown_file(Path(recipe.takedown)))
+        files.append(_list_file(Path(recipe.takedown)))
+    files += [
+        _list_file(path, DECONTAMINATE) for path in find_benchmark_files(recipe.decontaminate)
+    ]
     files += [
         InputFile(
             site="",
@@ -130,10 +138,11 @@ def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
     )
 
 
-def _takedown_file(path: Path) -> InputFile:
+def _list_file(path: Path, kind: str = "") -> InputFile:
+    """A file that says what to leave out."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
-    return InputFile(site="", name=path.name, bytes=len(content), sha256=digest)
+    return InputFile(site="", kind=kind, name=path.name, bytes=len(content), sha256=digest)
 
 
 def _order(file: InputFile) -> tuple[str, str, str, str, str]:

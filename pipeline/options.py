@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "input",
         "include_meta",
         "takedown",
+        "decontaminate",
         "reply_depth",
         "licenses",
         "pairs_columns",

@@ -52,6 +52,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str | None,
         doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to leave out"),
     ] = None
+    decontaminate: Annotated[
+        tuple[str, ...],
+        doc(
+            "benchmark files, folders or globs (JSON, JSON Lines, Parquet, text); threads that "
+            "share 13 words in a row with any text in them are left out"
+        ),
+    ] = ()
     reply_depth: Annotated[
         int,
         doc(
@@ -374,6 +381,7 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
         values["created_before"] = before.date().isoformat()
     values["conversational"] = is_conversational(recipe)
     values["input"] = sorted(recipe.input)
+    values["decontaminate"] = sorted(set(recipe.decontaminate))
     values["licenses"] = sorted(set(recipe.licenses))
     values["pairs_columns"] = sorted(set(recipe.pairs_columns))
     values["languages"] = sorted(set(recipe.languages))

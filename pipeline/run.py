@@ -18,6 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
+from pipeline.benchmark_files import read_benchmarks
 from pipeline.card import make_card
 from pipeline.curate import CurateJob, build
 from pipeline.hub import RefusedError
@@ -82,6 +83,7 @@ def curate(options: CurateOptions) -> Manifest:
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
+    benchmarks = read_benchmarks(recipe.decontaminate)
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output)
@@ -105,6 +107,7 @@ def curate(options: CurateOptions) -> Manifest:
                     forum_files=inputs.forum_files,
                     problems=inputs.problems,
                     takedown=takedown,
+                    benchmarks=benchmarks,
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,

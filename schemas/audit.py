@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.fields import arrow_schema, doc
 
-AUDIT_SCHEMA_VERSION = "1.1.0"
+AUDIT_SCHEMA_VERSION = "1.2.0"
 
 
 class Stage(StrEnum):
@@ -54,6 +54,7 @@ class Reason(StrEnum):
     BOT = "bot"
     SCORE_HIDDEN = "score_hidden"
     SCORE_IMMATURE = "score_immature"
+    CONTAMINATED = "contaminated"
     PROMPT_REJECTED = "prompt_rejected"
     # language
     LANGUAGE = "language"
@@ -113,6 +114,7 @@ REASON_DOCS: dict[Reason, str] = {
     Reason(
         "score_immature"
     ): "its score was read sooner than `min_score_age_hours` after it was posted",
+    Reason("contaminated"): "13 words in a row are in a benchmark that `decontaminate` names",
     Reason(
         "prompt_rejected"
     ): "its prompt, or the response it replies to, was rejected in this step",

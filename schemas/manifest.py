@@ -25,7 +25,13 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
     """One input file as the user gave it."""
 
     site: Annotated[str, doc("forum it belongs to; '' when it could not be told")]
-    kind: Annotated[str, doc("kind of forum, e.g. 'stackexchange'; '' for a takedown list")] = ""
+    kind: Annotated[
+        str,
+        doc(
+            "kind of forum, e.g. 'stackexchange'; '' for a takedown list, 'decontaminate' for "
+            "a benchmark"
+        ),
+    ] = ""
     name: Annotated[str, doc("file name without its folder, so manifests of two machines agree")]
     bytes: Annotated[int, doc("size in bytes")]
     sha256: Annotated[str, doc("hex digest; '' when the file could not be read")]

@@ -6,8 +6,8 @@ On forum votes the longer and the earlier response win so often that a bare accu
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
 
+from training.logistic import FOLDS, cross_fitted, folds
 from training.metrics import (
     Figure,
     Figures,
@@ -21,10 +21,6 @@ from training.metrics import (
     tally,
 )
 
-FOLDS = 5
-RIDGE = 1e-3
-"""Penalty on the squared coefficients per pair weight: keeps them finite where length decides
-every pair."""
 FEW_PROMPTS = 50
 """Below this, bootstrap intervals are too narrow to be taken at their word."""
 
@@ -115,12 +111,12 @@ def longer_and_earlier(pairs: ScoredPairs, *, seed: int = 0) -> Floats:
     prompt nothing can be fitted: all scores are 0.
     """
     features = np.stack([longer(pairs), earlier(pairs)], axis=1)
-    fold = _folds(pairs.prompt, seed)
+    fold = folds(pairs.prompt, seed)
+    coefficients = cross_fitted(features, pairs.weight, pairs.prompt, seed)
     scores = np.zeros(len(features))
     for held_out in range(FOLDS):
         there = fold == held_out
-        if there.any() and not there.all():
-            scores[there] = features[there] @ _logistic(features[~there], pairs.weight[~there])
+        scores[there] = features[there] @ coefficients[held_out]
     return scores
 
 
@@ -157,26 +153,3 @@ def _interval(draws: Floats) -> Interval:
 
 def _by_group(summed: Tally) -> dict[str, Figure]:
     return {name: figure(summed, name) for name in summed}
-
-
-def _folds(prompt: npt.NDArray[np.generic], seed: int) -> npt.NDArray[np.int64]:
-    """Deal the sorted prompts into folds, so that the order of the pairs does not matter."""
-    names, place = np.unique(prompt, return_inverse=True)
-    dealt = np.random.default_rng(seed).permutation(len(names)) % FOLDS
-    found: npt.NDArray[np.int64] = dealt[place]
-    return found
-
-
-def _logistic(features: Floats, weight: Floats) -> Floats:
-    """Coefficients [F] that minimise Σ weight·(softplus(−x·β) + RIDGE/2·|β|²)."""
-    weight = weight / weight.sum()
-
-    def loss(beta: Floats) -> tuple[float, Floats]:
-        score = features @ beta
-        value = weight @ np.logaddexp(0, -score) + RIDGE / 2 * beta @ beta
-        wrong = weight / (1 + np.exp(np.clip(score, -500, 500)))
-        return float(value), RIDGE * beta - features.T @ wrong
-
-    found = minimize(loss, np.zeros(features.shape[1]), jac=True, method="L-BFGS-B")
-    coefficients: Floats = found.x
-    return coefficients

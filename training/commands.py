@@ -1,4 +1,4 @@
-"""The commands ``forumprefs train`` and ``forumprefs scaling``; torch is loaded when one runs.
+"""The commands ``train``, ``scaling`` and ``evaluate``; torch is loaded when one runs.
 
 setup.py names :func:`add_commands` under the entry points ``forumprefs.commands``, by which the
 command line finds it.
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from training.config import ConfigError, load_config, options
+from training.evaluation.arguments import add_evaluate_arguments
 from training.scaling_arguments import add_scaling_arguments
 
 EXIT_FAILED = 1
@@ -58,6 +59,16 @@ def add_commands(commands: Any) -> None:
     )
     add_scaling_arguments(parser)
     parser.set_defaults(command=_scaling, name="scaling")
+    parser = commands.add_parser(
+        "evaluate",
+        help="score reward models on public suites and held-out votes",
+        description="Score reward models on the suites that WorldPM uses and on held-out votes, "
+        "beside priors that read no text, with style taken apart.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add_evaluate_arguments(parser)
+    parser.set_defaults(command=_evaluate, name="evaluate")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -177,6 +188,18 @@ def _scaling(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
     from training.scaling import scaling
 
     return scaling(namespace)
+
+
+def _evaluate(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
+    try:
+        from training.evaluation.evaluate import evaluate
+    except ModuleNotFoundError as error:
+        print(
+            f"forumprefs evaluate: {error.name} is not installed; pip install 'forumprefs[train]'",
+            file=sys.stderr,
+        )
+        return EXIT_USAGE
+    return evaluate(namespace)
 
 
 def _begun_with(output: Path) -> dict[str, Any]:

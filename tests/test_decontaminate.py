@@ -1,0 +1,137 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.benchmark_files import find_benchmark_files, read_benchmarks, texts_of
+from pipeline.options import UsageError
+from schemas.audit import Reason, Stage
+from schemas.manifest import MANIFEST_NAME
+from tests.make import prompt, response, thread
+from tests.publishing import curated
+from training.evaluation.contamination import contamination_warnings
+from training.evaluation.suites.registry import load_suite
+from transforms.decontaminate import (
+    GRAM_WORDS,
+    benchmark_grams,
+    decontaminate_thread,
+    gram_hashes,
+    shared_run,
+    words_of,
+)
+
+RUN = "one two three four five six seven eight nine ten eleven twelve thirteen"
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=40), st.lists(st.sampled_from("abcd"), max_size=40)
+)
+def test_a_hash_is_equal_exactly_where_the_words_are(one: list[str], other: list[str]) -> None:
+    def runs(words: list[str]) -> list[tuple[str, ...]]:
+        return [
+            tuple(words[place : place + GRAM_WORDS]) for place in range(len(words) - GRAM_WORDS + 1)
+        ]
+
+    first, second = runs(one), runs(other)
+    hashes, others = gram_hashes(one), gram_hashes(other)
+    assert (len(hashes), len(others)) == (len(first), len(second))
+    expected = [[a == b for b in second] for a in first]
+    if first and second:
+        assert (hashes[:, None] == others[None, :]).tolist() == expected
+
+
+def test_thirteen_words_are_needed_in_any_case_and_punctuation() -> None:
+    benchmark = benchmark_grams("b.json", [f"Before. {RUN} after", "too short"])
+    assert shared_run(f"x {RUN.upper().replace(' ', ', ')}! y", [benchmark]) == f"b.json: {RUN}"
+    assert shared_run(RUN.rpartition(" ")[0], [benchmark]) is None
+    assert shared_run(RUN.replace("seven", "7"), [benchmark]) is None
+    assert shared_run("", [benchmark]) is None
+    assert shared_run(RUN, [benchmark_grams("empty", [])]) is None
+    assert np.array_equal(benchmark.hashes, np.unique(benchmark.hashes))
+    assert words_of("Don't stop") == ["don", "t", "stop"]
+
+
+def test_a_whole_thread_goes_and_every_post_of_it_is_told() -> None:
+    benchmarks = [benchmark_grams("b.json", [RUN])]
+    clean = thread(1)
+    assert decontaminate_thread(clean, benchmarks).thread is clean
+    answers = (response(2, text=f"He said: {RUN}."), response(3), response(4))
+    outcome = decontaminate_thread(thread(1, *answers), benchmarks)
+    assert outcome.thread is None
+    assert {reject.id: reject.reason for reject in outcome.rejected} == {
+        prompt(1).id: Reason.CONTAMINATED,
+        answers[0].id: Reason.CONTAMINATED,
+        answers[1].id: Reason.PROMPT_REJECTED,
+        answers[2].id: Reason.PROMPT_REJECTED,
+    }
+    assert all(reject.stage is Stage.FILTER for reject in outcome.rejected)
+    # The title and the text of a prompt are compared as one.
+    asked = thread(1, title="one two three four five six", text=RUN.partition("six ")[2])
+    (first, *_) = decontaminate_thread(asked, benchmarks).rejected
+    assert (first.id, first.reason) == (asked.prompt.id, Reason.CONTAMINATED)
+    assert first.detail.startswith("b.json: one two")
+
+
+def test_every_text_in_a_file_counts(tmp_path: Path) -> None:
+    rows = [{"prompt": "a", "chosen": [{"content": "b"}], "n": 3, "none": None}]
+    (tmp_path / "one.json").write_text(json.dumps({"key": rows}))
+    (tmp_path / "two.jsonl.gz").write_bytes(gzip.compress(json.dumps(rows[0]).encode() + b"\n\n"))
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "three.parquet")
+    (tmp_path / "four.txt").write_text("a b")
+    (tmp_path / "left.bin").write_bytes(b"\xff")
+    files = find_benchmark_files((str(tmp_path), f"{tmp_path}/*.txt"))
+    assert [file.name for file in files] == [
+        "four.txt",
+        "one.json",
+        "three.parquet",
+        "two.jsonl.gz",
+    ]
+    assert [sorted(texts_of(file)) for file in files] == [["a b"], *[["a", "b"]] * 3]
+
+
+def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"--decontaminate nowhere/\*: no file there ends in"):
+        find_benchmark_files(("nowhere/*",))
+    (tmp_path / "cut.json").write_text("[")
+    with pytest.raises(UsageError, match=r"cut\.json"):
+        read_benchmarks((str(tmp_path),))
+
+
+def test_a_dataset_is_made_without_what_a_benchmark_holds(tmp_path: Path, sample: Path) -> None:
+    rows = pq.read_table(sorted((sample / "data").glob("train-*"))[0]).to_pylist()
+    row = next(row for row in rows if len(words_of(row["chosen"])) > GRAM_WORDS)
+    suite = tmp_path / "suite.jsonl"
+    held = {"prompt": "Which?", "chosen": row["chosen"], "rejected": "None of them."}
+    suite.write_text(json.dumps(held) + "\n")
+    output = curated(tmp_path / "out", "--decontaminate", str(suite))
+    threads = {
+        entry["thread_id"]
+        for path in (output / "data").glob("*.parquet")
+        for entry in pq.read_table(path).to_pylist()
+    }
+    assert row["thread_id"] not in threads
+    rejects = pq.read_table(output / "rejected").to_pylist()
+    told = {entry["id"]: entry for entry in rejects if entry["reason"] == "contaminated"}
+    assert row["chosen_id"] in told
+    assert told[row["chosen_id"]]["detail"].startswith("suite.jsonl: ")
+    manifest = json.loads((output / MANIFEST_NAME).read_text())
+    assert manifest["recipe"]["decontaminate"] == [str(suite)]
+    accounting = manifest["accounting"]
+    assert accounting["posts_read"] == (
+        accounting["posts_kept"] + accounting["duplicates"] + accounting["rejected"]
+    )
+    # An evaluation warns of the dataset that was not cleaned, and not of this one.
+    loaded = [load_suite("pairs", str(suite))]
+    assert contamination_warnings(str(output), loaded) == {}
+    assert list(contamination_warnings(str(sample), loaded)) == ["pairs"]
+    suite.write_text(suite.read_text() * 2)  # another file of the same name
+    again = [load_suite("pairs", str(suite))]
+    assert list(contamination_warnings(str(output), again)) == ["pairs"]
+    assert "cannot be read" in contamination_warnings("./nowhere", again)["pairs"]
+    assert contamination_warnings(None, again) == {}

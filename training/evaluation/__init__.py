@@ -1,0 +1,1 @@
+"""Scores reward models on public suites and on held-out votes, and says what the numbers mean."""

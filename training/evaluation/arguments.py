@@ -1,0 +1,105 @@
+"""The command line of ``forumprefs evaluate``, apart from what it loads."""
+
+import argparse
+
+EVALUATE_EPILOG = """\
+Writes results.json, results.md (for a model card) and index.html into --output, and keeps every
+score under scores/: after a stop, or with another suite, the same command goes on where it was.
+docs/evaluation.md tells what each suite is and how to read the figures.
+
+benchmarks, as NAME=PATH with a file, a folder, a pattern in quotes, or owner/name[@revision] on
+the Hub; NAME alone takes the suite's own dataset there:
+  rm-bench rewardbench rewardbench2 rmb judgebench llmbar evalbiasbench ppe-human
+  ppe-correctness hh-rlhf helpsteer2 pandalm rag-rewardbench
+  pairs        chosen and rejected in one of TRL's forms
+  held-out     the test split of a dataset of forumprefs
+  validation   its validation split, which training watched
+
+examples:
+  forumprefs evaluate --model runs/beer --benchmark held-out=out/beer --output eval/beer
+  forumprefs evaluate --model runs/beer --benchmark rm-bench=data/rm-bench \\
+      --benchmark llmbar=data/llmbar --benchmark rewardbench2 --output eval/beer
+  forumprefs evaluate --model runs/beer --compare runs/small Skywork/Skywork-Reward-V2-Qwen3-0.6B \\
+      --benchmark rm-bench=data/rm-bench --output eval/compared
+  forumprefs evaluate --model runs/beer --checkpoints --last 5 --benchmark held-out=out/beer \\
+      --output eval/beer
+
+exit codes: 0 finished, 1 failed, 2 wrong use, 130 interrupted (run it again to go on)
+"""
+
+
+def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``forumprefs evaluate``."""
+    parser.epilog = EVALUATE_EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--model",
+        required=True,
+        metavar="RUN",
+        help="run folder of forumprefs train, a model folder, or a name on the Hub: any "
+        "AutoModelForSequenceClassification with one label",
+    )
+    parser.add_argument(
+        "--benchmark",
+        action="append",
+        required=True,
+        metavar="NAME[=PATH]",
+        help="suite to score; may be repeated",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the results go")
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help="models to put beside it, with paired differences",
+    )
+    parser.add_argument(
+        "--checkpoints",
+        action="store_true",
+        help="score every checkpoint in the run folder, too: curves, and noise of the last",
+    )
+    parser.add_argument(
+        "--last",
+        type=int,
+        default=5,
+        metavar="K",
+        help="checkpoints to average and to take the noise from (default: 5)",
+    )
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help="the first N items of each suite only, for a trial; not comparable to anything",
+    )
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="TOKENS",
+        help="of prompt and response together (default: as the run was trained, else what the "
+        "model can read, at most 4,096)",
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=int,
+        default=16_384,
+        metavar="N",
+        help="tokens that go through the model at once (default: 16384)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="auto: bf16 on a GPU, fp32 on a CPU",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="resamples of the prompts behind each interval (default: 1000)",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of resamples and folds (default: 0)")
+    parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
+    parser.add_argument("--json", action="store_true", help="print results.json, for programs")

@@ -1,0 +1,53 @@
+"""Says whether the data a model was trained on were cleaned of the suites that it is scored on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+
+from schemas.manifest import MANIFEST_NAME
+from training.evaluation.suites.registry import Loaded
+
+KIND = "decontaminate"
+"""``kind`` of a manifest's inputs that ``forumprefs curate --decontaminate`` read."""
+
+
+def contamination_warnings(dataset: str | None, suites: list[Loaded]) -> dict[str, str]:
+    """A sentence for each public suite against which the dataset was not decontaminated.
+
+    ``dataset``: as the run names it; None where the model names none, of which nothing is said.
+    """
+    public = [loaded for loaded in suites if loaded.sha256]
+    if dataset is None or not public:
+        return {}
+    manifest = _manifest(dataset)
+    if manifest is None:
+        return {
+            loaded.suite.name: f"the manifest of {dataset} cannot be read, so nothing says whether "
+            f"it holds texts of {loaded.suite.title}"
+            for loaded in public
+        }
+    cleaned = {
+        entry.get("sha256") for entry in manifest.get("inputs", []) if entry.get("kind") == KIND
+    }
+    return {
+        loaded.suite.name: f"{dataset} was not decontaminated against {loaded.suite.title}; "
+        f"make it with forumprefs curate --decontaminate {loaded.location}"
+        for loaded in public
+        if not set(loaded.sha256.values()) <= cleaned
+    }
+
+
+def _manifest(dataset: str) -> dict[str, Any] | None:
+    path = Path(dataset)
+    try:
+        if path.exists():
+            return dict(json.loads((path / MANIFEST_NAME).read_bytes()))
+        if "@" in dataset or "://" in dataset:
+            where = dataset if "://" in dataset else f"hf://datasets/{dataset}"
+            with fsspec.open(f"{where.rstrip('/')}/{MANIFEST_NAME}", "rb") as file:
+                return dict(json.loads(file.read()))
+    except Exception:  # each store has errors of its own; the caller says what follows
+        return None
+    return None

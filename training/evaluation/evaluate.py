@@ -1,0 +1,247 @@
+"""``forumprefs evaluate``: scores models on suites and writes what the scores mean."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from training.checkpoint import checkpoints, load_trainer_state
+from training.config import ConfigError
+from training.evaluation.contamination import contamination_warnings
+from training.evaluation.items import Scores
+from training.evaluation.markdown import as_markdown
+from training.evaluation.models import Found, find_model, open_scorer
+from training.evaluation.progress import ScoreProgress
+from training.evaluation.results import (
+    RESULTS_NAME,
+    CheckpointPoint,
+    Comparison,
+    ModelResult,
+    Results,
+)
+from training.evaluation.score_cache import ScoreCache, score_items
+from training.evaluation.stability import stability
+from training.evaluation.suite_results import (
+    Prepared,
+    group_results,
+    paired_differences,
+    prepare,
+    suite_result,
+)
+from training.evaluation.suites.registry import load_suite
+from training.evaluation.suites.rows import SuiteError
+from training.evaluation.terminal import summary
+from training.run import CHECKPOINTS_NAME
+from training.template import TemplateError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+MARKDOWN_NAME = "results.md"
+PAGE_NAME = "index.html"
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """A model's scores on every suite."""
+
+    name: str
+    found: Found
+    fingerprint: str
+    reads: str
+    scores: list[Scores]
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Score what is asked for, write and print the results; returns the exit code."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, quiet=arguments.quiet)
+    try:
+        results = _evaluate(arguments, console)
+    except (ConfigError, SuiteError, TemplateError) as error:
+        errors.print(Text(f"forumprefs evaluate: {error}"))
+        return EXIT_USAGE
+    except torch.OutOfMemoryError as error:
+        errors.print(
+            Text(
+                f"forumprefs evaluate: {str(error).splitlines()[0]}\nTry --batch-tokens "
+                f"{arguments.batch_tokens // 2}; the figures stay the same."
+            )
+        )
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        errors.print(Text("forumprefs evaluate: interrupted; the same command goes on from here"))
+        return EXIT_INTERRUPTED
+    output = Path(arguments.output)
+    content = msgspec.json.format(msgspec.json.encode(results)) + b"\n"
+    (output / RESULTS_NAME).write_bytes(content)
+    (output / MARKDOWN_NAME).write_text(as_markdown(results), encoding="utf-8")
+    written = [RESULTS_NAME, MARKDOWN_NAME]
+    from training.evaluation.page import as_page  # matplotlib, which the rest does not need
+
+    (output / PAGE_NAME).write_text(as_page(results), encoding="utf-8")
+    written.append(PAGE_NAME)
+    if arguments.json:
+        sys.stdout.write(content.decode())
+    elif not arguments.quiet:
+        screen = Console(highlight=False)
+        screen.print(summary(results))
+        screen.print(f"\nwritten: {', '.join(written)} in {output}", markup=False, soft_wrap=True)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
+    for name, least in (("bootstrap", 20), ("seed", 0), ("last", 2), ("batch_tokens", 16)):
+        if getattr(arguments, name) < least:
+            raise ConfigError(f"--{name.replace('_', '-')}: at least {least}")
+    for name in ("limit", "max_length"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
+    found, *others_found = map(find_model, (arguments.model, *arguments.compare))
+    output = Path(arguments.output)
+    output.mkdir(parents=True, exist_ok=True)
+    suites = []
+    for entry in arguments.benchmark:
+        name, _, location = entry.partition("=")
+        with console.status(f"reading {name}"):
+            loaded = load_suite(name, location, arguments.limit)
+            suites.append(prepare(loaded, n=arguments.bootstrap, seed=arguments.seed))
+    names = [suite.name for suite in suites]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
+    main = _score(arguments.model, found, suites, arguments, console)
+    compared = []
+    for name, place in zip(arguments.compare, others_found, strict=True):
+        other = _score(name, place, suites, arguments, console)
+        compared.append(
+            Comparison(
+                result=_model_result(other, suites),
+                differences=tuple(
+                    difference
+                    for suite, mine, theirs in zip(suites, main.scores, other.scores, strict=True)
+                    for difference in paired_differences(suite, mine, theirs)
+                ),
+            )
+        )
+    result = _model_result(main, suites)
+    points = _checkpoint_points(found, suites, arguments, console)
+    others = {
+        suite.name: [
+            one.headline.value
+            for comparison in compared
+            for one in comparison.result.suites
+            if one.name == suite.name
+        ]
+        for suite in suites
+    }
+    return Results(
+        seed=arguments.seed,
+        bootstrap=arguments.bootstrap,
+        limit=arguments.limit,
+        result=result,
+        compared=tuple(compared),
+        checkpoints=points,
+        stability=stability(points, arguments.last, others),
+        warnings=_warnings(arguments.limit, result),
+    )
+
+
+def _score(
+    name: str,
+    found: Found,
+    suites: Sequence[Prepared],
+    arguments: argparse.Namespace,
+    console: Console,
+) -> _Scored:
+    device = _device(arguments.device)
+    with console.status(f"loading {name}"):
+        scorer = open_scorer(
+            found,
+            device=device,
+            max_length=arguments.max_length,
+            precision=arguments.precision,
+            batch_tokens=arguments.batch_tokens,
+        )
+    scores = []
+    with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
+        for suite in suites:
+            progress = ScoreProgress(console, f"{name} on {suite.name}")
+            try:
+                scores.append(score_items(scorer, suite.items, cache, progress))
+            finally:
+                progress.end()
+    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores)
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU")
+    return torch.device(name)
+
+
+def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
+    warnings = contamination_warnings(scored.found.dataset, [suite.loaded for suite in suites])
+    return ModelResult(
+        model=scored.name,
+        fingerprint=scored.fingerprint,
+        reads=scored.reads,
+        trained_on=scored.found.dataset,
+        groups=group_results(suites, scored.scores),
+        suites=tuple(
+            suite_result(suite, scores, [warnings[suite.name]] if suite.name in warnings else [])
+            for suite, scores in zip(suites, scored.scores, strict=True)
+        ),
+    )
+
+
+def _checkpoint_points(
+    found: Found, suites: Sequence[Prepared], arguments: argparse.Namespace, console: Console
+) -> tuple[CheckpointPoint, ...]:
+    if not arguments.checkpoints:
+        return ()
+    saved = checkpoints(found.run / CHECKPOINTS_NAME) if found.run is not None else []
+    if not saved:
+        raise ConfigError(f"--checkpoints: {arguments.model} is no run folder with checkpoints")
+    points = []
+    for folder in saved:
+        state = load_trainer_state(folder)
+        scored = _score(str(folder), find_model(str(folder)), suites, arguments, console)
+        values = {}
+        for suite, scores in zip(suites, scored.scores, strict=True):
+            values[suite.name] = suite.headline(scores)
+        points.append(CheckpointPoint(step=state.step, pairs=state.pairs, values=values))
+    return tuple(points)
+
+
+def _warnings(limit: int | None, result: ModelResult) -> tuple[str, ...]:
+    found = []
+    if limit is not None:
+        found.append(
+            f"only the first {limit:,} items of each suite were scored: compare with nothing"
+        )
+    for suite in result.suites:
+        found += suite.warnings
+        if suite.non_finite:
+            found.append(
+                f"{suite.title}: {suite.non_finite:,} rewards are not finite numbers; they lose"
+            )
+        if suite.ties * 20 > suite.comparisons:
+            found.append(
+                f"{suite.title}: {suite.ties / suite.comparisons:.0%} of the comparisons are "
+                "ties; published rules count them as wrong (bf16 heads make ties)"
+            )
+        if suite.prompts < 50:
+            found.append(
+                f"{suite.title}: only {suite.prompts:,} prompts; intervals over so few are too "
+                "narrow"
+            )
+    return tuple(found)

@@ -1,0 +1,205 @@
+"""``results.md``: tables fit for a model card."""
+
+from training.evaluation.figures import Estimate
+from training.evaluation.results import (
+    Comparison,
+    FigureResult,
+    ModelResult,
+    Results,
+    SuiteResult,
+)
+from training.evaluation.style import FEATURES
+
+
+def as_markdown(results: Results) -> str:
+    """Return the whole file."""
+    result = results.result
+    parts = [
+        "# Evaluation",
+        "",
+        f"`{_code(result.model)}`, read with {result.reads}. Percentages with 95 % intervals over "
+        f"{results.bootstrap:,} resamplings of the prompts. Priors read no text; chance and all "
+        "priors have ties at one half.",
+        "",
+        *(f"- **Warning.** {_escape(one)}" for one in results.warnings),
+        "",
+        "## By group",
+        "",
+        "Mean over suites of their accuracy over comparisons, ties one half.",
+        "",
+        *_groups(result),
+        "",
+        "## By suite",
+        "",
+    ]
+    for suite in result.suites:
+        parts += [*_suite(suite), ""]
+    for comparison in results.compared:
+        parts += [*_comparison(result, comparison), ""]
+    if results.stability:
+        parts += ["## Over checkpoints", "", *_stability(results), ""]
+    return "\n".join(parts)
+
+
+def _groups(result: ModelResult) -> list[str]:
+    rows = [["group", "suites", "model", "longer", "style", "chance"]]
+    for group in result.groups:
+        own = _span(Estimate(group.value, group.low, group.high))
+        others = (percent(group.priors[name].value) for name in ("longer", "style", "chance"))
+        rows.append([group.group, ", ".join(group.suites), own, *others])
+    return _table(rows)
+
+
+def _suite(suite: SuiteResult) -> list[str]:
+    priors = list(suite.figures[0].priors)
+    heads = ["", "n", "as published", "ties ½", *priors]
+    rows = [heads]
+    for figure in suite.figures:
+        values = (percent(figure.priors[name].value) for name in priors)
+        rows.append([figure.name, f"{figure.count:,}", _own(figure), percent(figure.half), *values])
+    lines = [
+        f"### {suite.title} ({suite.citation})",
+        "",
+        f"{suite.comparisons:,} comparisons, {suite.prompts:,} prompts.",
+        "",
+        *_table(rows),
+        "",
+    ]
+    lines += [*stand(suite), ""]
+    if suite.human is not None:
+        lines += [
+            f"A person agrees with two others in {percent(suite.human.agreement)} % of "
+            f"{suite.human.votes:,} votes.",
+            "",
+        ]
+    return lines + _style(suite)
+
+
+def stand(suite: SuiteResult) -> list[str]:
+    """A sentence for each prior: whether the headline beats it."""
+    found = []
+    for name, prior in suite.headline.priors.items():
+        ahead = prior.ahead
+        verdict = (
+            "beats" if ahead.low > 0 else "is worse than" if ahead.high < 0 else "does not beat"
+        )
+        found.append(
+            f"- The model {verdict} “{name}”: difference "
+            f"{ahead.value * 100:+.1f} [{ahead.low * 100:+.1f}, {ahead.high * 100:+.1f}] points."
+        )
+    return found
+
+
+def _style(suite: SuiteResult) -> list[str]:
+    style = suite.style
+    if style is None:
+        return []
+    weights = [["", *FEATURES]]
+    for name, row in (
+        ("labels", style.label_weights),
+        ("model", style.model_weights),
+        ("labels beyond the model", style.left_weights),
+    ):
+        weights.append([name, *(_weight(getattr(row, feature)) for feature in FEATURES)])
+    return [
+        f"Accuracy over comparisons {_span(style.accuracy)}; under style control "
+        f"{_span(style.controlled)}; with style taken out of the model's scores "
+        f"{_span(style.without_style)}; style alone {_span(style.style_only)}. φ(predicted, "
+        f"longer) {signed(style.model_phi)} against φ(preferred, longer) "
+        f"{signed(style.label_phi)}. Calibration error {_plain(suite.calibration.ece)}.",
+        "",
+        "Style weights (log odds per standard unit):",
+        "",
+        *_table(weights),
+    ]
+
+
+def _comparison(first: ModelResult, comparison: Comparison) -> list[str]:
+    values = {
+        (suite.name, figure.name): figure
+        for suite in comparison.result.suites
+        for figure in suite.figures
+    }
+    own = {(suite.name, figure.name): figure for suite in first.suites for figure in suite.figures}
+    rows = [["suite", "figure", first.model, comparison.result.model, "difference"]]
+    for entry in comparison.differences:
+        key = (entry.suite, entry.figure)
+        if key in own and key in values:
+            rows.append(
+                [
+                    entry.suite,
+                    entry.figure,
+                    percent(own[key].value),
+                    percent(values[key].value),
+                    _span(entry.difference, sign=True),
+                ]
+            )
+    return [
+        f"## {_escape(comparison.result.model)} beside it",
+        "",
+        f"Read with {comparison.result.reads}. Differences are paired by prompt.",
+        "",
+        *_table(rows),
+    ]
+
+
+def _stability(results: Results) -> list[str]:
+    rows = [["suite", "last", "mean of the last", "noise", "signal / noise"]]
+    for one in results.stability:
+        rows.append(
+            [
+                one.suite,
+                percent(one.last),
+                percent(one.mean),
+                f"{one.noise * 100:.2f} %",
+                "–" if one.ratio is None else f"{one.ratio:.1f}",
+            ]
+        )
+    return _table(rows)
+
+
+def _own(figure: FigureResult) -> str:
+    return _span(Estimate(figure.value, figure.low, figure.high))
+
+
+def _span(found: Estimate, *, sign: bool = False) -> str:
+    form = "+.1f" if sign else ".1f"
+    value, low, high = (100 * one for one in (found.value, found.low, found.high))
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+
+
+def _weight(found: Estimate) -> str:
+    return f"{found.value:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def percent(value: float) -> str:
+    """A fraction in percent, one digit."""
+    return f"{value * 100:.1f}"
+
+
+def signed(found: Estimate | None) -> str:
+    """A value with its sign, two digits."""
+    return "–" if found is None else f"{found.value:+.2f}"
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    head, *body = rows
+    lines = [head, ["---"] + ["---:"] * (len(head) - 1), *body]
+    return [f"| {' | '.join(_escape(cell) for cell in line)} |" for line in lines]
+
+
+def _escape(text: str) -> str:
+    """Keep names of files and subsets from being read as Markdown or HTML."""
+    for mark in "\\|<>*_`[]":
+        if mark in "[]" or text in ("---", "---:"):
+            continue
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())
+
+
+def _code(text: str) -> str:
+    return " ".join(text.replace("`", "'").split())

@@ -1,0 +1,285 @@
+"""Reward models that score items: ours, and any sequence classifier of transformers."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+
+from schemas.post import TURN_BREAK
+from training.checkpoint import checkpoints
+from training.config import ConfigError, DataConfig, ModelConfig
+from training.evaluation.items import Message
+from training.model import Loaded, load_model
+from training.run import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
+from training.score import score_texts
+from training.template import load_template
+
+LONGEST = 4096
+"""Tokens of a sequence where neither the run nor the model says fewer."""
+
+_HASHED = (
+    "model*.safetensors",
+    "pytorch_model*.bin",
+    "config.json",
+    "tokenizer.json",
+    "chat_template.jinja",
+    "reward_template.json",
+)
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+class Scorer(Protocol):
+    """A model that can score."""
+
+    fingerprint: str
+    """Changes with the weights, the tokenizer, and how texts are read."""
+    reads: str
+    """In words: with which text around prompt and response, and up to how many tokens."""
+
+    def score(
+        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Return the reward of each response to each prompt."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """Where a model lies."""
+
+    path: str
+    """Folder of transformers, or a name on the Hub."""
+    run: Path | None
+    """The run folder that it belongs to."""
+    max_length: int | None
+    """As it was trained."""
+    dataset: str | None
+    """What it was trained on."""
+
+
+def find_model(name: str) -> Found:
+    """Look for a model: a run folder, a checkpoint or model folder in one, any other, or a name.
+
+    Raises ConfigError for a folder without a model.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        return Found(name, None, None, None)
+    inside = folder
+    if not (folder / "tokenizer_config.json").is_file():
+        inside = folder / MODEL_NAME
+        if not inside.is_dir():
+            saved = checkpoints(folder / CHECKPOINTS_NAME)
+            if not saved:
+                raise ConfigError(
+                    f"--model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "
+                    f"{CHECKPOINTS_NAME}/"
+                )
+            inside = saved[-1]
+    for run in (folder, folder.parent, folder.parent.parent):
+        try:
+            begun = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
+            return Found(str(inside), run, int(begun["data"]["max_length"]), begun.get("dataset"))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return Found(str(inside), None, None, None)
+
+
+def open_scorer(
+    found: Found,
+    *,
+    device: torch.device,
+    max_length: int | None = None,
+    precision: Precision = "auto",
+    batch_tokens: int = 16_384,
+) -> Scorer:
+    """Load a model for scoring.
+
+    A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
+    chat template, or, where it has none, with "Human: … Assistant: …" (encoders: prompt and
+    response as a pair of sequences). Raises ConfigError or TemplateError.
+    """
+    half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
+    length = max_length or found.max_length or _longest(found.path)
+    if load_template(found.path) is None and _has_chat_template(found.path):
+        return _ChatScorer(found.path, device, length, half, batch_tokens)
+    data = DataConfig(max_length=length, template="auto")
+    loaded = load_model(found.path, ModelConfig(layout=_layout(found.path)), data, seed=0)
+    if loaded.head_is_new:
+        raise ConfigError(
+            f"--model {found.path} has no trained reward head; name a reward model, e.g. the "
+            "folder of a run of forumprefs train"
+        )
+    return _OwnScorer(loaded, found.path, device, length, half, batch_tokens)
+
+
+class _OwnScorer:
+    """A model that is read with four frozen strings; prompts are encoded once."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        path: str,
+        device: torch.device,
+        length: int,
+        half: bool,
+        batch_tokens: int,
+    ) -> None:
+        half = half and not loaded.model.is_encoder  # whose head has layers of its own
+        if half:
+            loaded.model.backbone.to(torch.bfloat16)  # the head stays fp32
+        loaded.model.to(device).eval()
+        self._loaded, self._device, self._batch_tokens = loaded, device, batch_tokens
+        name = loaded.template.name
+        frozen = load_template(path) is not None
+        self.reads = (
+            f"{'its own frozen' if frozen else 'no template of its own: the'} {name} template, "
+            f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
+        )
+        self.fingerprint = _fingerprint(path, loaded.model.hf, self.reads)
+
+    def score(
+        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        return score_texts(
+            self._loaded,
+            [TURN_BREAK.join(message.content for message in prompt) for prompt in prompts],
+            responses,
+            device=self._device,
+            micro_batch_tokens=self._batch_tokens,
+        )
+
+
+class _ChatScorer:
+    """Any classifier with one label, read as transformers itself reads it."""
+
+    def __init__(
+        self, path: str, device: torch.device, length: int, half: bool, batch_tokens: int
+    ) -> None:
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.set_verbosity_error()
+        logging.disable_progress_bar()
+        try:
+            self._tokenizer = AutoTokenizer.from_pretrained(path)
+            hf, info = AutoModelForSequenceClassification.from_pretrained(
+                path, dtype=torch.bfloat16 if half else torch.float32, output_loading_info=True
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+        if info["missing_keys"]:
+            missing = ", ".join(sorted(info["missing_keys"])[:3])
+            raise ConfigError(f"--model {path} has no trained reward head: it lacks {missing}")
+        if hf.config.num_labels != 1:
+            raise ConfigError(
+                f"--model {path} has {hf.config.num_labels} labels; a reward model has one"
+            )
+        if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
+            # In bf16 the head would round rewards near 10 to multiples of 1/16: ties.
+            hf.score.float().register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+        self._model = hf.to(device).eval()
+        self._device, self._length, self._batch_tokens = device, length, batch_tokens
+        pad = hf.config.get_text_config().pad_token_id
+        self._pad = pad if pad is not None else self._tokenizer.pad_token_id
+        self._alone = pad is None  # transformers refuses to batch such a model
+        note = ""
+        ids = self._ids((Message("user", "a"),), "b")
+        if pad is not None and ids[-1] == pad:
+            note = "; it ends with its pad token, so transformers scores the token before that"
+        self.reads = (
+            f"its tokenizer's chat template, up to {length:,} tokens (longer ones lose their "
+            f"beginning), {'bf16' if half else 'fp32'}{note}"
+        )
+        self.fingerprint = _fingerprint(path, hf, self.reads)
+
+    def _ids(self, prompt: tuple[Message, ...], response: str) -> list[int]:
+        from jinja2 import TemplateError as JinjaError
+
+        turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
+        turns.append({"role": "assistant", "content": response})
+        try:
+            text = self._tokenizer.apply_chat_template(turns, tokenize=False)
+        except JinjaError:  # many templates know no system turn, or want turns to alternate
+            whole = TURN_BREAK.join(turn.content for turn in prompt)
+            text = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": whole}, turns[-1]], tokenize=False
+            )
+        ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids[-self._length :]
+
+    @torch.no_grad()
+    def score(
+        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        rows = [
+            self._ids(prompt, text)
+            for prompt, texts in zip(prompts, responses, strict=True)
+            for text in texts
+        ]
+        rewards = [0.0] * len(rows)
+        order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
+        while order:
+            longest = len(rows[order[0]])
+            size = 1 if self._alone else max(1, self._batch_tokens // longest)
+            batch, order = order[:size], order[size:]
+            ids = torch.full((len(batch), longest), self._pad or 0)
+            mask = torch.zeros_like(ids)
+            for line, place in enumerate(batch):
+                ids[line, : len(rows[place])] = torch.tensor(rows[place])
+                mask[line, : len(rows[place])] = 1
+            logits = self._model(
+                input_ids=ids.to(self._device), attention_mask=mask.to(self._device)
+            ).logits
+            for place, reward in zip(batch, logits[:, 0].double().tolist(), strict=True):
+                rewards[place] = reward
+        left = iter(rewards)
+        return [[next(left) for _ in texts] for texts in responses]
+
+
+def _layout(path: str) -> Literal["shared", "padded"]:
+    """Prompts are shared where the template says that the model is causal; encoders cannot."""
+    template = load_template(path)
+    return "shared" if template is not None and template.name != "encoder" else "padded"
+
+
+def _longest(path: str) -> int:
+    config = _config(path).get_text_config()
+    return min(int(getattr(config, "max_position_embeddings", LONGEST) or LONGEST), LONGEST)
+
+
+def _config(path: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+
+
+def _has_chat_template(path: str) -> bool:
+    from transformers import AutoTokenizer
+
+    try:
+        return bool(AutoTokenizer.from_pretrained(path).chat_template)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+
+
+def _fingerprint(path: str, hf: Any, reads: str) -> str:
+    """32 hex digits of the files (on the Hub: of the commit) and of how texts are read."""
+    digest = hashlib.sha256(reads.encode())
+    folder = Path(path)
+    if folder.is_dir():
+        for pattern in _HASHED:
+            for file in sorted(folder.glob(pattern)):
+                with file.open("rb") as opened:
+                    inner = hashlib.file_digest(opened, "sha256").hexdigest()
+                digest.update(f"{file.name} {inner}\n".encode())
+    else:
+        digest.update(f"{path}@{getattr(hf.config, '_commit_hash', None)}".encode())
+    return digest.hexdigest()[:32]

@@ -1,0 +1,162 @@
+"""``index.html``: the results as one file that needs no network."""
+
+import base64
+from html import escape
+
+from training.evaluation import plots
+from training.evaluation.figures import Estimate
+from training.evaluation.markdown import percent, signed
+from training.evaluation.results import ModelResult, Results, SuiteResult
+
+_CSS = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
+table{border-collapse:collapse;font-size:.88rem;margin:.6rem 0}
+td,th{padding:.16rem .6rem;text-align:right;border-bottom:1px solid #eee;white-space:nowrap}
+td:first-child,th:first-child{text-align:left}img{max-width:100%}
+.warning{background:#fff4d6;border-left:4px solid #e0a800;padding:.4rem .8rem;margin:.4rem 0}
+.note{color:#666;font-size:.88rem}.wide{overflow-x:auto}
+"""
+
+
+def as_page(results: Results) -> str:
+    """Return the whole page; every text in it is escaped."""
+    result = results.result
+    parts = [
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>",
+        "<meta name='viewport' content='width=device-width'>",
+        "<meta http-equiv='Content-Security-Policy' "
+        "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\">",
+        f"<title>Evaluation of {escape(result.model)}</title><style>{_CSS}</style></head><body>",
+        f"<h1>Evaluation of {escape(result.model)}</h1>",
+        f"<p class='note'>Read with {escape(result.reads)}. Intervals: 95 % over "
+        f"{results.bootstrap:,} resamplings of the prompts. Priors read no text.</p>",
+        *(f"<p class='warning'>{escape(one)}</p>" for one in results.warnings),
+        "<h2>Groups</h2>",
+        _groups(result),
+        "<h2>Suites</h2>",
+        _picture(plots.headlines(results), "headline of each suite with priors"),
+        *(_suite(suite) for suite in result.suites),
+        *(_compared(results) if results.compared else ()),
+        *(_checkpoints(results) if len(results.checkpoints) > 1 else ()),
+        "</body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _groups(result: ModelResult) -> str:
+    rows = [["group", "suites", "model", "longer", "style", "chance"]]
+    for group in result.groups:
+        rows.append(
+            [
+                group.group,
+                ", ".join(group.suites),
+                _span(Estimate(group.value, group.low, group.high)),
+                *(percent(group.priors[name].value) for name in ("longer", "style", "chance")),
+            ]
+        )
+    return _table(rows)
+
+
+def _suite(suite: SuiteResult) -> str:
+    priors = list(suite.headline.priors)
+    rows = [["", "n", "as published", "ties ½", *priors]]
+    for one in suite.figures:
+        rows.append(
+            [
+                one.name,
+                f"{one.count:,}",
+                _span(Estimate(one.value, one.low, one.high)),
+                percent(one.half),
+                *(percent(one.priors[name].value) for name in priors),
+            ]
+        )
+    parts = [
+        f"<h2>{escape(suite.title)}</h2><p class='note'>{escape(suite.citation)} · "
+        f"{suite.comparisons:,} comparisons · {suite.prompts:,} prompts · "
+        f"{escape(suite.source)}</p>",
+        _picture(plots.subsets(suite), f"figures of {suite.title}"),
+        _table(rows),
+    ]
+    if suite.human is not None:
+        parts.append(
+            f"<p>A person agrees with two others in {percent(suite.human.agreement)} % of "
+            f"{suite.human.votes:,} votes.</p>"
+        )
+    breakdown = [["accuracy, ties ½", "n", "%"]]
+    for name, figure in suite.breakdown.items():
+        if figure.value is not None:
+            breakdown.append([name, f"{figure.pairs:,}", percent(figure.value)])
+    if len(breakdown) > 1:
+        parts.append(_table(breakdown))
+    if suite.style is not None:
+        style = suite.style
+        parts += [
+            "<h3>Style</h3>",
+            f"<p>Accuracy {_span(style.accuracy)}, under style control "
+            f"{_span(style.controlled)}, with style taken out of the model's scores "
+            f"{_span(style.without_style)}, style alone {_span(style.style_only)}. "
+            f"φ(predicted, longer) {signed(style.model_phi)}, φ(preferred, longer) "
+            f"{signed(style.label_phi)}.</p>",
+            _picture(plots.style_weights(suite), "style weights of labels and model"),
+        ]
+    found = suite.calibration
+    shown = "–" if found.ece is None else f"{found.ece:.3f}"
+    after = (
+        ""
+        if found.ece_with_temperature is None
+        else (f", {found.ece_with_temperature:.3f} with a temperature fitted on other prompts")
+    )
+    parts += [
+        f"<h3>Calibration</h3><p>Expected calibration error {shown}{after}.</p>",
+        _picture(plots.calibration(suite), "reliability"),
+    ]
+    if suite.curve is not None:
+        parts += ["<h3>Best of k</h3>", _picture(plots.best_of_k(suite), "best of k")]
+    return "\n".join(parts)
+
+
+def _compared(results: Results) -> list[str]:
+    parts = ["<h2>Beside other models</h2>"]
+    for comparison in results.compared:
+        rows = [["suite", "figure", "difference"]]
+        for one in comparison.differences:
+            rows.append([one.suite, one.figure, _span(one.difference, sign=True)])
+        parts += [
+            f"<h3>{escape(comparison.result.model)} − {escape(results.result.model)}</h3>",
+            f"<p class='note'>Read with {escape(comparison.result.reads)}. Paired by prompt.</p>",
+            _table(rows),
+        ]
+    return parts
+
+
+def _checkpoints(results: Results) -> list[str]:
+    rows = [["suite", "last", "mean of the last", "noise", "signal / noise"]]
+    for one in results.stability:
+        ratio = "–" if one.ratio is None else f"{one.ratio:.1f}"
+        rows.append(
+            [one.suite, percent(one.last), percent(one.mean), f"{one.noise * 100:.2f} %", ratio]
+        )
+    return [
+        "<h2>Over training</h2>",
+        _picture(plots.over_training(results.checkpoints), "headlines over checkpoints"),
+        _table(rows),
+    ]
+
+
+def _picture(svg: str, alt: str) -> str:
+    data = base64.b64encode(svg.encode()).decode()
+    return f"<img alt='{escape(alt, quote=True)}' src='data:image/svg+xml;base64,{data}'>"
+
+
+def _table(rows: list[list[str]]) -> str:
+    head, *body = rows
+    lines = ["".join(f"<th>{escape(cell)}</th>" for cell in head)]
+    lines += ["".join(f"<td>{escape(cell)}</td>" for cell in row) for row in body]
+    return f"<div class='wide'><table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table></div>"
+
+
+def _span(found: Estimate, *, sign: bool = False) -> str:
+    form = "+.1f" if sign else ".1f"
+    value, low, high = (100 * one for one in (found.value, found.low, found.high))
+    return f"{value:{form}} [{low:{form}}, {high:{form}}]"

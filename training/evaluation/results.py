@@ -1,0 +1,166 @@
+"""What an evaluation finds, as it stands in ``results.json``."""
+
+from typing import Annotated
+
+import msgspec
+
+from schemas.fields import doc
+from training.evaluation.figures import Estimate
+from training.evaluation.style import Style
+from training.metrics import Bin, Figure
+
+RESULTS_VERSION = "1.0.0"
+"""Semantic version of the layout of ``results.json``."""
+RESULTS_NAME = "results.json"
+
+
+class PriorFigure(msgspec.Struct, frozen=True, kw_only=True):
+    """What a scorer that reads no text gets."""
+
+    value: Annotated[float, doc("the figure, ties one half")]
+    low: Annotated[float, doc("95 % interval over prompts")]
+    high: float
+    ahead: Annotated[Estimate, doc("model − prior, on the same resampled prompts, ties one half")]
+
+
+class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure of a suite."""
+
+    name: str
+    about: Annotated[str, doc("how it is made; ''")]
+    count: Annotated[int, doc("hits behind it")]
+    value: Annotated[float, doc("as published, ties included")]
+    low: Annotated[float, doc("95 % bootstrap interval over prompts")]
+    high: float
+    half: Annotated[float, doc("the same with ties at one half")]
+    priors: Annotated[dict[str, PriorFigure], doc("by name")]
+
+
+class Human(msgspec.Struct, frozen=True, kw_only=True):
+    """How well a person predicts the others."""
+
+    agreement: float
+    votes: int
+
+
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
+    """Expected worth of the best of k responses."""
+
+    k: tuple[int, ...]
+    model: tuple[float, ...]
+    longer: tuple[float, ...]
+    best: Annotated[tuple[float, ...], doc("of a perfect scorer")]
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether sigmoid(difference) is a probability."""
+
+    ece: float | None
+    ece_with_temperature: Annotated[
+        float | None, doc("after one cross-fitted factor on all differences")
+    ]
+    temperature: Annotated[float | None, doc("its mean inverse over the folds; above 1: too sure")]
+    bins: Annotated[tuple[Bin, ...], doc("accuracy by how sure the model is")]
+
+
+class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on a suite."""
+
+    name: str
+    title: str
+    citation: str
+    source: Annotated[str, doc("path or name on the Hub, as given")]
+    sha256: Annotated[dict[str, str], doc("of the files, by name")]
+    items: int
+    prompts: int
+    comparisons: int
+    ties: Annotated[int, doc("comparisons that the model scores equal")]
+    non_finite: Annotated[int, doc("responses whose reward is no finite number; they lose")]
+    figures: Annotated[tuple[FigureResult, ...], doc("the headline first")]
+    breakdown: Annotated[
+        dict[str, Figure], doc("accuracy, ties one half, by length, margin, site, language")
+    ]
+    style: Style | None
+    calibration: Calibration
+    human: Human | None = None
+    curve: Curve | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def headline(self) -> FigureResult:
+        """The figure that stands for the suite."""
+        return self.figures[0]
+
+
+class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
+    """Mean over suites of their accuracy over comparisons in a group, ties one half."""
+
+    group: str
+    suites: tuple[str, ...]
+    comparisons: int
+    value: float
+    low: float
+    high: float
+    priors: Annotated[dict[str, Estimate], doc("longer, style and chance")]
+
+
+class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A model on all suites."""
+
+    model: Annotated[str, doc("as given")]
+    fingerprint: Annotated[str, doc("of the weights and of how texts are read")]
+    reads: Annotated[str, doc("the text around prompt and response")]
+    trained_on: Annotated[str | None, doc("dataset of its run")]
+    groups: tuple[GroupResult, ...]
+    suites: tuple[SuiteResult, ...]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """Another model minus the first, on the same resampled prompts."""
+
+    suite: str
+    figure: str
+    difference: Estimate
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """Another model beside the first."""
+
+    result: ModelResult
+    differences: tuple[Difference, ...]
+
+
+class CheckpointPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """The headlines at a step of the run."""
+
+    step: int
+    pairs: int
+    values: Annotated[dict[str, float], doc("by suite")]
+
+
+class Stability(msgspec.Struct, frozen=True, kw_only=True):
+    """Noise of a suite over the last k checkpoints, after Signal and Noise (arXiv 2508.13144)."""
+
+    suite: str
+    last: float
+    mean: Annotated[float, doc("of the last k headlines")]
+    noise: Annotated[float, doc("their standard deviation over their mean")]
+    signal: Annotated[
+        float | None,
+        doc("spread of the compared models over their mean; null: one model, or one run"),
+    ]
+    ratio: Annotated[float | None, doc("signal / noise; null: not defined")]
+
+
+class Results(msgspec.Struct, frozen=True, kw_only=True):
+    """``results.json``; fractions are between 0 and 1, but for RewardBench 2's Ties (≤ 1.01)."""
+
+    version: Annotated[str, doc("of this layout")] = RESULTS_VERSION
+    seed: int
+    bootstrap: Annotated[int, doc("resamples behind each interval")]
+    limit: Annotated[int | None, doc("items of each suite; null: all")]
+    result: ModelResult
+    compared: tuple[Comparison, ...] = ()
+    checkpoints: tuple[CheckpointPoint, ...] = ()
+    stability: tuple[Stability, ...] = ()
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,326 @@
+"""From scores to what is reported of a suite; priors are worked out once for all models."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from training.evaluation.comparisons import Comparisons, comparisons, differences, sides, units_of
+from training.evaluation.figures import (
+    Estimate,
+    Leaf,
+    Node,
+    Units,
+    count,
+    draw,
+    interval,
+    resampled,
+    value,
+)
+from training.evaluation.items import GROUPS, Item, Scores
+from training.evaluation.prior_scorers import CHANCE, prior_scorers
+from training.evaluation.results import (
+    Calibration,
+    Curve,
+    Difference,
+    FigureResult,
+    GroupResult,
+    Human,
+    PriorFigure,
+    SuiteResult,
+)
+from training.evaluation.scoring_rules import expected_best, human_agreement, rule_of, sizes
+from training.evaluation.style import analyse, counted
+from training.evaluation.suites.registry import BY_NAME, Loaded
+from training.evaluation.suites.rows import SuiteError
+from training.logistic import FOLDS, cross_fitted, folds
+from training.metrics import Figure, Floats, Mask, ScoredPairs, figures, hits, tally
+
+CONFIDENCES = (
+    ("<0.6", 0.0, 0.6),
+    ("0.6–0.75", 0.6, 0.75),
+    ("0.75–0.9", 0.75, 0.9),
+    ("0.9+", 0.9, np.inf),
+)
+"""Buckets of the votes' own confidence: (name, low, high), low ≤ confidence < high."""
+GROUP_PRIORS = ("longer", "style", CHANCE)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A suite with all that does not depend on a model."""
+
+    loaded: Loaded
+    units: Units
+    table: Comparisons
+    counts: list[Floats]
+    times: Floats
+    """[n, prompts]: the bootstrap's draws."""
+    priors: dict[str, Scores]
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of the suite."""
+        return self.loaded.suite.name
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """Of the suite."""
+        return self.loaded.items
+
+    @cached_property
+    def prior_nodes(self) -> dict[str, dict[str, Node]]:
+        """Figures of each prior by name, ties one half."""
+        rule = rule_of(self.name)
+        return {
+            prior: {node.name: node for node in rule(self.items, scores, self.units, True)}
+            for prior, scores in self.priors.items()
+        }
+
+    def headline(self, scores: Scores) -> float:
+        """The figure that stands for the suite, as published."""
+        return value(rule_of(self.name)(self.items, scores, self.units, False)[0])
+
+
+def prepare(loaded: Loaded, *, n: int, seed: int) -> Prepared:
+    """Work out priors and draws. Raises SuiteError where no item has a preference."""
+    items = loaded.items
+    units = units_of(items)
+    table = comparisons(items, units)
+    if not len(table.item):
+        raise SuiteError(f"{loaded.suite.name}={loaded.location}: no row has a preference")
+    counts = counted(items)
+    return Prepared(
+        loaded=loaded,
+        units=units,
+        table=table,
+        counts=counts,
+        # Suites have other prompts, so their draws must not be those of another one.
+        times=draw(int(units.max()) + 1, n, seed, stream=list(BY_NAME).index(loaded.suite.name)),
+        priors=prior_scorers(items, table, counts, seed=seed),
+        seed=seed,
+    )
+
+
+def suite_result(suite: Prepared, scores: Scores, warnings: Sequence[str] = ()) -> SuiteResult:
+    """Everything about a model's scores on a suite."""
+    table, times = suite.table, suite.times
+    d = differences(table, scores)
+    nodes = rule_of(suite.name)(suite.items, scores, suite.units, False)
+    halves = rule_of(suite.name)(suite.items, scores, suite.units, True)
+    found = tuple(
+        _figure(suite, node, half) for node, half in zip(nodes, halves, strict=True) if count(node)
+    )
+    human = human_agreement(suite.items)
+    pairs = _scored_pairs(suite, scores, d)
+    return SuiteResult(
+        name=suite.name,
+        title=suite.loaded.suite.title,
+        citation=suite.loaded.suite.citation,
+        source=suite.loaded.location,
+        sha256=suite.loaded.sha256,
+        items=len(suite.items),
+        prompts=times.shape[1],
+        comparisons=len(d),
+        ties=int((d == 0).sum()),
+        non_finite=int(sum((~np.isfinite(one)).sum() for one in scores)),
+        figures=found,
+        breakdown=_breakdown(suite, pairs, d),
+        style=analyse(suite.items, table, d, times, seed=suite.seed, counts=suite.counts),
+        calibration=_calibration(suite, pairs, d),
+        human=Human(agreement=human[0], votes=human[1]) if human else None,
+        curve=_curve(suite, scores),
+        warnings=tuple(warnings),
+    )
+
+
+def _figure(suite: Prepared, node: Node, half: Node) -> FigureResult:
+    draws, half_draws = resampled(node, suite.times), resampled(half, suite.times)
+    span = interval(draws)
+    priors = {}
+    for name, given in suite.prior_nodes.items():
+        prior = given[node.name]
+        other = resampled(prior, suite.times)
+        theirs, ahead = interval(other), interval(half_draws - other)
+        priors[name] = PriorFigure(
+            value=value(prior),
+            low=theirs.low,
+            high=theirs.high,
+            ahead=Estimate(value(half) - value(prior), ahead.low, ahead.high),
+        )
+    return FigureResult(
+        name=node.name,
+        about=node.about,
+        count=count(node),
+        value=value(node),
+        low=span.low,
+        high=span.high,
+        half=value(half),
+        priors=priors,
+    )
+
+
+def _scored_pairs(suite: Prepared, scores: Scores, d: Floats) -> ScoredPairs:
+    table = suite.table
+    better, worse = sides(table, [one[:, 0] for one in suite.counts])
+    high, low = sides(table, scores)
+    nothing = np.zeros(len(d), dtype=np.int64)
+    return ScoredPairs(
+        prompt=table.unit,
+        site=np.array([suite.items[place].site for place in table.item], dtype=str),
+        chosen=high,
+        rejected=low,
+        weight=table.weight,
+        confidence=table.confidence,
+        margin=table.margin,
+        chosen_length=better.astype(np.int64),
+        rejected_length=worse.astype(np.int64),
+        chosen_created_at=nothing,
+        rejected_created_at=nothing,
+    )
+
+
+def _breakdown(suite: Prepared, pairs: ScoredPairs, d: Floats) -> dict[str, Figure]:
+    found = figures(tally(pairs))
+    rows = {
+        "chosen longer": found.chosen_longer,
+        "chosen shorter": found.chosen_shorter,
+        "same length": found.same_length,
+        **{f"margin {name}": one for name, one in found.by_margin.items()},
+    }
+    if len(found.by_site) > 1:
+        rows |= {f"site {name}": one for name, one in found.by_site.items()}
+    if (suite.table.confidence < 1).any():
+        for name, low, high in CONFIDENCES:
+            where = (suite.table.confidence >= low) & (suite.table.confidence < high)
+            rows[f"label confidence {name}"] = _accuracy(d, suite.table.weight, where)
+    languages = np.array([suite.items[place].language for place in suite.table.item], dtype=str)
+    names = sorted({str(name) for name in languages if name})
+    if len(names) > 1:
+        for name in names:
+            rows[f"language {name}"] = _accuracy(d, suite.table.weight, languages == name)
+    return {name: figure for name, figure in rows.items() if figure.pairs}
+
+
+def _accuracy(d: Floats, weight: Floats, where: Mask) -> Figure:
+    whole = float(weight[where].sum())
+    right = float(hits(d)[where] @ weight[where])
+    return Figure(right / whole if whole else None, int(where.sum()))
+
+
+def _calibration(suite: Prepared, pairs: ScoredPairs, d: Floats) -> Calibration:
+    found = figures(tally(pairs))
+    table = suite.table
+    if suite.times.shape[1] < 2 or not np.isfinite(d).all():
+        return Calibration(
+            ece=found.ece, ece_with_temperature=None, temperature=None, bins=found.reliability
+        )
+    spread = float(np.sqrt(np.mean(d**2))) or 1.0
+    factors = [
+        float(one[0]) / spread
+        for one in cross_fitted(d[:, None] / spread, table.weight, table.unit, suite.seed)
+    ]
+    scaled = d * np.array(factors)[folds(table.unit, suite.seed)]
+    shifted = pairs._replace(chosen=scaled, rejected=np.zeros(len(d)))
+    middle = float(np.mean(factors[: min(FOLDS, suite.times.shape[1])]))
+    return Calibration(
+        ece=found.ece,
+        ece_with_temperature=figures(tally(shifted)).ece,
+        temperature=1 / middle if middle > 0 else None,
+        bins=found.reliability,
+    )
+
+
+def _curve(suite: Prepared, scores: Scores) -> Curve | None:
+    """Best-of-k where items are lists of right and wrong responses."""
+    where = [place for place, item in enumerate(suite.items) if item.kind in ("samples", "best")]
+    if not where:
+        return None
+    largest = min(len(suite.items[place].responses) for place in where)
+    ks = sizes(largest)
+
+    def along(of: Scores) -> tuple[float, ...]:
+        every = [
+            expected_best(np.array(suite.items[place].worth), of[place])[:largest]
+            for place in where
+        ]
+        average = np.mean(every, axis=0)
+        return tuple(float(average[k - 1]) for k in ks)
+
+    perfect = [np.array(item.worth) for item in suite.items]
+    return Curve(
+        k=tuple(ks),
+        model=along(scores),
+        longer=along(suite.priors["longer"]),
+        best=along(perfect),
+    )
+
+
+def group_results(suites: Sequence[Prepared], scores: Sequence[Scores]) -> tuple[GroupResult, ...]:
+    """Means over suites of their accuracy over comparisons in each group."""
+    found = []
+    for group in GROUPS:
+        there = [
+            (place, suite, mask)
+            for place, suite in enumerate(suites)
+            if (mask := _in_group(suite, group)).any()
+        ]
+        if not there:
+            continue
+
+        def along(of: Sequence[Scores], chosen: Sequence[tuple[int, Prepared, Mask]]) -> Estimate:
+            values, draws = [], []
+            for place, suite, mask in chosen:
+                table = suite.table
+                hit = hits(differences(table, of[place]))
+                leaf = Leaf("", hit[mask], table.weight[mask], table.unit[mask])
+                values.append(value(leaf))
+                draws.append(resampled(leaf, suite.times))
+            span = interval(np.mean(draws, axis=0))
+            return Estimate(float(np.mean(values)), span.low, span.high)
+
+        mine = along(scores, there)
+        found.append(
+            GroupResult(
+                group=group,
+                suites=tuple(suite.name for _, suite, _ in there),
+                comparisons=int(sum(mask.sum() for _, _, mask in there)),
+                value=mine.value,
+                low=mine.low,
+                high=mine.high,
+                priors={
+                    name: along([suite.priors[name] for suite in suites], there)
+                    for name in GROUP_PRIORS
+                },
+            )
+        )
+    return tuple(found)
+
+
+def _in_group(suite: Prepared, group: str) -> Mask:
+    return np.array([suite.items[place].group == group for place in suite.table.item], dtype=bool)
+
+
+def paired_differences(suite: Prepared, first: Scores, other: Scores) -> tuple[Difference, ...]:
+    """Other minus first for every figure of a suite, on the same resampled prompts."""
+    rule = rule_of(suite.name)
+    pairs = zip(
+        rule(suite.items, first, suite.units, False),
+        rule(suite.items, other, suite.units, False),
+        strict=True,
+    )
+    found = []
+    for mine, theirs in pairs:
+        if not count(mine):
+            continue
+        span = interval(resampled(theirs, suite.times) - resampled(mine, suite.times))
+        found.append(
+            Difference(
+                suite=suite.name,
+                figure=mine.name,
+                difference=Estimate(value(theirs) - value(mine), span.low, span.high),
+            )
+        )
+    return tuple(found)

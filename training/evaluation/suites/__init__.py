@@ -1,0 +1,1 @@
+"""Readers of the public preference suites, one module a family."""

@@ -1,0 +1,139 @@
+"""Plain pairs: HH-RLHF, HelpSteer2-Preference, RAG-RewardBench, and TRL's preference formats."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from training.evaluation.items import Group, Item, Message, conversation
+from training.evaluation.suites.rows import Row
+
+
+def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
+    """HH-RLHF (Bai et al. 2022, arXiv 2204.05862): chosen and rejected are whole transcripts.
+
+    The prompt is what they have in common. In a few rows one of them has a turn more (5 of the
+    2,312 of harmless-base); there the response is all that follows, with the names of the roles.
+    """
+    for row in rows:
+        row.expect("chosen", "rejected")
+        name = next((part for part in ("harmless", "helpful") if part in str(row.path)), "all")
+        better, worse = row.messages("chosen"), row.messages("rejected")
+        common = 0
+        least = min(len(better), len(worse)) - 1
+        while common < least and better[common] == worse[common]:
+            common += 1
+        if not common:
+            raise row.fail(
+                "chosen and rejected begin differently, expected transcripts of one talk"
+            )
+        yield Item(
+            suite="hh-rlhf",
+            id=f"{name}/{row.place}",
+            subset=name,
+            group="safety" if name == "harmless" else "subjective",
+            kind="pair",
+            messages=better[:common],
+            responses=(_rest(better[common:]), _rest(worse[common:])),
+            worth=(1.0, 0.0),
+        )
+
+
+def _rest(turns: tuple[Message, ...]) -> str:
+    first, *others = turns
+    names = {"user": "Human", "assistant": "Assistant"}
+    more = [f"{names.get(turn.role, turn.role)}: {turn.content}" for turn in others]
+    return "\n\n".join([first.content, *more])
+
+
+def read_trl(rows: Iterable[Row]) -> Iterator[Item]:
+    """TRL's preference formats: chosen and rejected with a prompt or with it inside, as text,
+    transcript or messages."""
+    for row in rows:
+        row.expect("chosen", "rejected")
+        yield _pair(row, "pairs", str(row.get("subset", row.path.parent.name)), "held-out")
+
+
+def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
+    """HelpSteer2-Preference (Wang et al. 2024, arXiv 2410.01257).
+
+    ``preference_strength`` runs from -3 (response 1 is much better) to 3 (response 2 is); 0 is a
+    tie. Rows of ``split`` train are left out.
+    """
+    for row in rows:
+        row.expect("prompt", "response_1", "response_2", "preference_strength")
+        if row.get("split") == "train":
+            continue
+        strength = row.number("preference_strength")
+        yield Item(
+            suite="helpsteer2",
+            id=str(row.place),
+            subset="all",
+            group="subjective",
+            kind="pair",
+            messages=conversation(row.text("prompt")),
+            responses=(row.text("response_1"), row.text("response_2")),
+            worth=(-strength, strength),
+            order_is_free=True,
+        )
+
+
+RAG_SUBSETS: dict[str, Group] = {
+    "helpful": "subjective",
+    "reason": "objective",
+    "citation": "objective",
+    "harmless": "safety",
+    "abstain": "objective",
+    "conflict": "objective",
+}
+
+
+def read_rag(rows: Iterable[Row]) -> Iterator[Item]:
+    """RAG-RewardBench (Jin et al. 2024, arXiv 2412.13746): one file a subset."""
+    for row in rows:
+        row.expect("prompt", "chosen", "rejected")
+        subset = str(row.get("subset", row.path.name.partition(".")[0])).lower()
+        group = next((group for name, group in RAG_SUBSETS.items() if name in subset), None)
+        if group is None:
+            raise row.fail(f"no known subset {subset!r}; expected {' or '.join(RAG_SUBSETS)}")
+        yield _pair(row, "rag-rewardbench", subset, group)
+
+
+def _pair(row: Row, suite: str, subset: str, group: Group) -> Item:
+    before, better = _side(row, "chosen")
+    before_worse, worse = _side(row, "rejected")
+    if before != before_worse:
+        raise row.fail("chosen and rejected answer different prompts")
+    if not before:
+        row.expect("prompt", "chosen", "rejected")
+        before = row.messages("prompt")
+    elif "prompt" in row.values and isinstance(row.values["prompt"], list):
+        stated = row.messages("prompt")
+        before = before if before[: len(stated)] == stated else stated + before
+    return Item(
+        suite=suite,
+        id=str(row.get("id", row.place)),
+        subset=subset,
+        group=group,
+        kind="pair",
+        messages=before,
+        responses=(better, worse),
+        worth=(1.0, 0.0),
+    )
+
+
+def _side(row: Row, name: str) -> tuple[tuple[Message, ...], str]:
+    value = row.values[name]
+    if isinstance(value, Mapping):  # an answer with the name of who gave it
+        return (), _named_answer(row, value, name)
+    if isinstance(value, str) and "prompt" in row.values:
+        return (), value
+    return row.dialogue(name)
+
+
+def _named_answer(row: Row, value: Mapping[str, Any], name: str) -> str:
+    for key in ("answer", "response", "content", "text"):
+        if isinstance(value.get(key), str):
+            return str(value[key])
+    raise row.fail(f"{name} has no answer, response, content or text; it has {', '.join(value)}")
+
+
+Reader = Callable[[Iterable[Row]], Iterator[Item]]

@@ -1,0 +1,62 @@
+"""PPE, Preference Proxy Evaluations (Frick et al. 2024, arXiv 2410.14872)."""
+
+import re
+from collections.abc import Iterable, Iterator
+
+from training.evaluation.items import Item
+from training.evaluation.suites.rows import Row
+
+_RESPONSE = re.compile(r"response_(\d+)")
+_SETS = ("MMLU-Pro", "MATH", "GPQA", "IFEval", "MBPP-Plus")
+
+
+def read_human(rows: Iterable[Row]) -> Iterator[Item]:
+    """Votes of Chatbot Arena: columns question_id, winner, prompt, response_1, response_2."""
+    meaning = {
+        "model_a": (1.0, 0.0),
+        "model_b": (0.0, 1.0),
+        "tie": (0.5, 0.5),
+        "tie (bothbad)": (0.5, 0.5),
+    }
+    for row in rows:
+        row.expect("question_id", "winner", "prompt", "response_1", "response_2")
+        yield Item(
+            suite="ppe-human",
+            id=str(row.values["question_id"]),
+            subset="all",
+            group="subjective",
+            kind="pair",
+            messages=row.messages("prompt"),
+            responses=(row.text("response_1"), row.text("response_2")),
+            worth=row.choice("winner", meaning),
+            order_is_free=True,
+            language=str(row.get("language", "")),
+        )
+
+
+def read_best_of_k(rows: Iterable[Row]) -> Iterator[Item]:
+    """Answers of one model and which are right: question_id, prompt, response_1…K, scores."""
+    for row in rows:
+        row.expect("question_id", "prompt", "scores", "response_1")
+        names = sorted(
+            (name for name in row.values if _RESPONSE.fullmatch(name)),
+            key=lambda name: int(name.partition("_")[2]),
+        )
+        scores = row.values["scores"]
+        if not isinstance(scores, list) or len(scores) != len(names):
+            raise row.fail(f"scores is not a list of {len(names)}, one per response")
+        if not all(isinstance(score, bool | int | float) for score in scores):
+            raise row.fail("scores holds something else than true, false and numbers")
+        model = str(row.get("model_name", ""))
+        path = str(row.path).lower().replace("_", "-")
+        subset = str(row.get("benchmark", next((s for s in _SETS if s.lower() in path), "all")))
+        yield Item(
+            suite="ppe-correctness",
+            id=f"{row.values['question_id']} {model}".strip(),
+            subset=subset,
+            group="objective",
+            kind="samples",
+            messages=row.messages("prompt"),
+            responses=tuple(row.text(name) for name in names),
+            worth=tuple(map(float, scores)),
+        )

@@ -1,0 +1,194 @@
+"""Rows of JSON, JSON Lines (also gzipped) and Parquet files; errors name file, row and column."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from training.evaluation.items import Message
+
+SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
+
+_TURN = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):[ \t]?")
+_SHOWN = 12
+
+
+class SuiteError(Exception):
+    """A benchmark file that cannot be read; the message names file, row, and what was expected."""
+
+
+class Row:
+    """One row of a file.
+
+    Args:
+        values: by column.
+        path: of the file.
+        place: number of the row, from 1, or its key.
+    """
+
+    def __init__(self, values: Mapping[str, Any], path: Path, place: int | str) -> None:
+        self.values = values
+        self.path = path
+        self.place = place
+
+    def fail(self, why: str) -> SuiteError:
+        """An error that names this row."""
+        return SuiteError(f"{self.path}: row {self.place}: {why}")
+
+    def expect(self, *names: str) -> None:
+        """Raise SuiteError unless the row has all these columns."""
+        missing = [name for name in names if name not in self.values]
+        if missing:
+            found = ", ".join(sorted(map(str, self.values))[:_SHOWN]) or "none"
+            raise self.fail(
+                f"no column {', '.join(missing)}; expected {', '.join(names)}, found {found}"
+            )
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """A column as it is; ``default`` where it is missing or null."""
+        value = self.values.get(name)
+        return default if value is None else value
+
+    def text(self, name: str) -> str:
+        """A column of text."""
+        self.expect(name)
+        value = self.values[name]
+        if not isinstance(value, str):
+            raise self.fail(f"{name} is {_shown(value)}, expected text")
+        return value
+
+    def texts(self, name: str, count: int | None = None) -> list[str]:
+        """A column of a list of texts, ``count`` of them."""
+        self.expect(name)
+        value = self.values[name]
+        if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
+            raise self.fail(f"{name} is {_shown(value)}, expected a list of texts")
+        if count is not None and len(value) != count:
+            raise self.fail(f"{name} has {len(value)} texts, expected {count}")
+        return value
+
+    def number(self, name: str) -> float:
+        """A column of a number, also one written as text."""
+        self.expect(name)
+        value = self.values[name]
+        try:
+            if isinstance(value, bool) or not isinstance(value, int | float | str):
+                raise ValueError
+            return float(value)
+        except ValueError:
+            raise self.fail(f"{name} is {_shown(value)}, expected a number") from None
+
+    def choice(self, name: str, meaning: Mapping[str, Any]) -> Any:
+        """What a column's value means, by a table of all values that it may have."""
+        self.expect(name)
+        value = self.values[name]
+        found = str(value)
+        if found not in meaning:
+            raise self.fail(f"{name} is {_shown(value)}, expected {' or '.join(meaning)}")
+        return meaning[found]
+
+    def messages(self, name: str) -> tuple[Message, ...]:
+        """A column of text, of a transcript, or of messages with role and content."""
+        self.expect(name)
+        return self.as_messages(self.values[name], name)
+
+    def as_messages(self, value: Any, name: str) -> tuple[Message, ...]:
+        """Turns of a text, of a transcript with ``Human:``, or of a list of messages."""
+        if isinstance(value, str):
+            return _transcript(value) if _TURN.match(value) else (Message("user", value),)
+        if not isinstance(value, list) or not value:
+            raise self.fail(f"{name} is {_shown(value)}, expected text or a list of messages")
+        found = []
+        for turn in value:
+            role = turn.get("role") if isinstance(turn, Mapping) else None
+            content = turn.get("content") if isinstance(turn, Mapping) else None
+            if not isinstance(role, str) or not isinstance(content, str):
+                raise self.fail(
+                    f"{name} holds {_shown(turn)}, expected a message with role and content"
+                )
+            found.append(Message(role, content))
+        return tuple(found)
+
+    def dialogue(self, name: str) -> tuple[tuple[Message, ...], str]:
+        """Turns before the last one, and the text of the last one, which is the assistant's."""
+        turns = self.messages(name)
+        if len(turns) > 1 and turns[-1].role == "user":
+            raise self.fail(f"{name} ends with a turn of the user, expected the assistant's")
+        return turns[:-1], turns[-1].content
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Rows of a file by its suffix.
+
+    A JSON file may hold a list of rows, or an object of such lists (their key becomes the
+    column ``_key``). Raises SuiteError.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet(path)
+        else:
+            yield from _json(path)
+    except (OSError, EOFError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+        raise SuiteError(f"{path}: {error}") from None
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    place = 0
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(256):
+            for values in batch.to_pylist():
+                place += 1
+                yield Row(values, path, place)
+
+
+def _json(path: Path) -> Iterator[Row]:
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "rt", encoding="utf-8") as file:
+        if path.name.removesuffix(".gz").endswith(".jsonl"):
+            for place, line in enumerate(file, start=1):
+                if line.strip():
+                    yield _object(_decode(line, path, place), path, place)
+            return
+        content = _decode(file.read(), path, 1)
+    if isinstance(content, Mapping) and all(isinstance(rows, list) for rows in content.values()):
+        for key, rows in content.items():
+            for place, values in enumerate(rows, start=1):
+                row = _object(values, path, f"{key}[{place}]")
+                yield Row({"_key": key, **row.values}, path, row.place)
+        return
+    if not isinstance(content, list):
+        raise SuiteError(f"{path}: {_shown(content)}, expected a list of rows")
+    for place, values in enumerate(content, start=1):
+        yield _object(values, path, place)
+
+
+def _decode(text: str, path: Path, place: int) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise SuiteError(f"{path}: row {place}: not JSON: {error}") from None
+
+
+def _object(values: Any, path: Path, place: int | str) -> Row:
+    if not isinstance(values, Mapping):
+        raise SuiteError(f"{path}: row {place}: {_shown(values)}, expected an object")
+    return Row(values, path, place)
+
+
+def _transcript(text: str) -> tuple[Message, ...]:
+    parts: Sequence[str] = _TURN.split(text)[1:]
+    roles = {"Human": "user", "Assistant": "assistant"}
+    return tuple(
+        Message(roles[role], said.strip())
+        for role, said in zip(parts[::2], parts[1::2], strict=True)
+    )
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:59]}…"

@@ -1,0 +1,68 @@
+"""The table on the terminal."""
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from training.evaluation.markdown import percent, signed
+from training.evaluation.results import Results
+
+SHOWN_FIGURES = 12
+"""Of each suite; results.md has all."""
+LONGEST_NAME = 16
+
+
+def summary(results: Results) -> Group:
+    """Return groups, suites with their priors, other models, and warnings."""
+    result = results.result
+    groups = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("group", "model", "95 %", "longer", "style", "chance"):
+        groups.add_column(name, justify="left" if name == "group" else "right")
+    for group in result.groups:
+        values = [percent(group.priors[name].value) for name in ("longer", "style", "chance")]
+        span = f"[{percent(group.low)}, {percent(group.high)}]"
+        groups.add_row(Text(group.group), percent(group.value), Text(span), *values)
+    parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
+    for suite in result.suites:
+        priors = tuple(suite.headline.priors)
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(Text(suite.title))
+        for name in ("n", "model", "95 %", *priors, *(c.result.model for c in results.compared)):
+            table.add_column(Text(_short(name)), justify="right", no_wrap=True)
+        for figure in suite.figures[:SHOWN_FIGURES]:
+            others = []
+            for comparison in results.compared:
+                there = next(s for s in comparison.result.suites if s.name == suite.name)
+                same = next((f for f in there.figures if f.name == figure.name), None)
+                others.append("–" if same is None else percent(same.value))
+            table.add_row(
+                Text(figure.name),
+                f"{figure.count:,}",
+                percent(figure.value),
+                Text(f"[{percent(figure.low)}, {percent(figure.high)}]"),
+                *(percent(figure.priors[name].value) for name in priors),
+                *others,
+            )
+        parts += [Text(), table]
+        if len(suite.figures) > SHOWN_FIGURES:
+            parts.append(
+                Text(f"and {len(suite.figures) - SHOWN_FIGURES} more in results.md", style="dim")
+            )
+        if suite.style is not None:
+            style = suite.style
+            parts.append(
+                Text(
+                    f"under style control {percent(style.controlled.value)}, without style "
+                    f"{percent(style.without_style.value)}; φ(predicted, longer) "
+                    f"{signed(style.model_phi)}, φ(preferred, longer) "
+                    f"{signed(style.label_phi)}",
+                    style="dim",
+                )
+            )
+    parts += [Text(f"\nwarning: {one}", style="yellow") for one in results.warnings]
+    return Group(*parts)
+
+
+def _short(name: str) -> str:
+    """The end of a path, which tells models apart."""
+    return name if len(name) <= LONGEST_NAME else f"…{name[1 - LONGEST_NAME :]}"
