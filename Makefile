@@ -28,8 +28,9 @@ out/demo/manifest.json:
 demo-train: $(VENV)/models.stamp out/demo/manifest.json
 	$(BIN)/python -m benchmarks.small_models --minilm out/models/minilm
 	$(BIN)/forumprefs train --dataset out/demo --model out/models/minilm --output out/demo-train \
-		--overwrite --device cpu --set model.layout=padded --set data.max_length=256 \
-		--set data.batch_pairs=16 --set run.epochs=3 --set optim.lr=2e-5 --set run.eval_every=10
+		--overwrite --device cpu --set model.layout=padded --set model.micro_batch_tokens=2048 \
+		--set data.max_length=192 --set data.batch_pairs=16 --set run.epochs=2 \
+		--set optim.lr=2e-5 --set run.eval_every=11
 	@echo
 	@echo "The run is in out/demo-train: model/ (a folder of transformers), metrics.jsonl,"
 	@echo "tensorboard/, summary.json, checkpoints/. What the files hold: docs/training.md"
@@ -40,7 +41,7 @@ DATASET ?= out/demo
 bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.small_models --random out/models/qwen2 --dataset $(DATASET)
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
-		--pairs 96 $(BENCH_ARGS)
+		$(BENCH_ARGS)
 
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -6,9 +6,10 @@
 Both get a sequence classifier whose head has been drawn, the pairs in the same order, in the
 same batches, cut to the same token ids (TRL from its columns chosen_ids and rejected_ids, so it
 does not tokenise; we do), the same AdamW, clipping and constant learning rate, Bradley–Terry and
-a weight of 1 for each pair. Every run is a process of its own; rounds alternate, so that a busy
-machine hits all alike, and ratios are taken within a round. Time and processor time are those of
-the training steps, without imports and loading.
+a weight of 1 for each pair. Every run is a process of its own with one thread. All of them are
+started, and one at a time is let run for a moment (SIGSTOP, SIGCONT), the slower ones for longer,
+so that a busy machine hits all alike. Time is processor time of the training steps, without
+imports and loading.
 
 The losses of all runs that keep order and batches are laid over each other (--plot).
 """
@@ -16,7 +17,7 @@ The losses of all runs that keep order and batches are laid over each other (--p
 import argparse
 import json
 import os
-import statistics
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,32 +42,35 @@ class Variant:
     name: str
     is_ours: bool
     settings: dict[str, Any]
+    cost: float
+    """About how long it takes, in times of "shared"; its turns are so much longer."""
     same_order: bool = True
 
 
 VARIANTS = {
-    "padded": Variant("ours, padded", True, {"layout": "padded"}),
-    "packed": Variant("ours, packed", True, {"layout": "packed"}),
-    "shared": Variant("ours, shared", True, {"layout": "shared"}),
-    "batch": Variant("TRL, the batch at once", False, {}),
-    "eight": Variant("TRL, 8 pairs at once", False, {AT_ONCE: 8}),
+    "shared": Variant("ours, shared", True, {"layout": "shared"}, 1),
+    "packed": Variant("ours, packed", True, {"layout": "packed"}, 1.4),
+    "padded": Variant("ours, padded", True, {"layout": "padded"}, 3.5),
+    "batch": Variant("TRL, the batch at once", False, {}, 7),
+    "eight": Variant("TRL, 8 pairs at once", False, {AT_ONCE: 8}, 5.5),
     "default": Variant(
         "TRL, 8 at once, checkpointed (its defaults)",
         False,
         {AT_ONCE: 8, "gradient_checkpointing": True},
+        7,
     ),
     "grouped": Variant(
         "TRL, 8 at once, grouped by length",
         False,
         {AT_ONCE: 8, **GROUPED},
+        4.5,
         same_order=False,
     ),
-    "single": Variant("TRL, 1 pair at once", False, {AT_ONCE: 1}),
-    "bf16": Variant("TRL, 8 at once, bf16", False, {AT_ONCE: 8, "bf16": True}),
-    "shared-bf16": Variant("ours, shared, bf16", True, {"layout": "shared", "precision": "bf16"}),
+    "single": Variant("TRL, 1 pair at once", False, {AT_ONCE: 1}, 3.5),
 }
 REFERENCE = "shared"
-USUAL = "shared,packed,padded,batch,eight,default,grouped,single"
+TURN_S = 0.5
+"""Seconds that "shared" runs before it is another one's turn."""
 
 Figures = dict[str, Any]
 
@@ -145,62 +149,84 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     )
 
 
-def run(job: Job, variant: Variant, arguments: argparse.Namespace, work: Path) -> Figures:
-    """Train once in a process of its own."""
+def start(job: Job, name: str, arguments: argparse.Namespace, work: Path) -> subprocess.Popen[str]:
+    """Start to train in a process of its own; its answer goes to a file."""
+    variant = VARIANTS[name]
     settings = dict(variant.settings)
     if variant.is_ours:
         settings["micro_batch_tokens"] = arguments.micro_batch_tokens
         command = [sys.executable, "-m", "benchmarks._our_job"]
     else:
         command = [arguments.trl_python, "-P", str(ROOT / "benchmarks" / "_trl_job.py")]
-    path = work / "job.json"
+    path = work / f"{name}.json"
     replace(job, variant=settings).write(path)
     environment = os.environ | {
-        "OMP_NUM_THREADS": str(arguments.threads),
+        "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    done = subprocess.run(
-        [*command, str(path)], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    if done.returncode:
-        sys.exit(f"{variant.name} failed:\n{done.stderr[-3000:]}")
-    figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
-    return figures
+    with (work / f"{name}.out").open("w") as out, (work / f"{name}.err").open("w") as err:
+        return subprocess.Popen(
+            [*command, str(path)], cwd=ROOT, env=environment, stdout=out, stderr=err, text=True
+        )
 
 
-def table(names: list[str], rounds: list[dict[str, Figures]], real: float) -> str:
-    """Medians over the rounds; ratios are medians of the ratios within a round."""
+def run_all(
+    job: Job, names: list[str], arguments: argparse.Namespace, work: Path
+) -> dict[str, Figures]:
+    """Run all variants by turns; figures of each."""
+    children = {}
+    try:
+        for name in names:
+            children[name] = start(job, name, arguments, work)
+            children[name].send_signal(signal.SIGSTOP)
+        waiting = list(names)
+        while waiting:
+            for name in list(waiting):
+                child = children[name]
+                child.send_signal(signal.SIGCONT)
+                try:
+                    child.wait(TURN_S * VARIANTS[name].cost)
+                except subprocess.TimeoutExpired:
+                    child.send_signal(signal.SIGSTOP)
+                    continue
+                waiting.remove(name)
+                if child.returncode:
+                    sys.exit(f"{name} failed:\n{(work / f'{name}.err').read_text()[-3000:]}")
+                print(f"{VARIANTS[name].name}: done", file=sys.stderr, flush=True)
+    finally:
+        for child in children.values():
+            if child.poll() is None:
+                child.kill()
+                child.wait()
+    return {
+        name: json.loads((work / f"{name}.out").read_text().strip().splitlines()[-1])
+        for name in names
+    }
+
+
+def table(found: dict[str, Figures], real: float) -> str:
+    """A row for each variant."""
     lines = [
-        "| | pairs/s | ours, shared is faster by | by processor time | peak memory, MB | above the "
-        "loaded model, MB | tokens computed per pair | to real tokens |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| | pairs per second of processor time | ours, shared is faster by | peak memory, MB "
+        "| above the loaded model, MB | tokens computed per pair | to real tokens |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for name in names:
-        own = [one[name] for one in rounds]
-
-        def ratio(key: str, name: str = name) -> str:
-            return (
-                f"{statistics.median(one[name][key] / one[REFERENCE][key] for one in rounds):.2f}"
-            )
-
-        def middle(key: str, own: list[Figures] = own) -> float:
-            return statistics.median(one[key] for one in own)
-
-        speed = statistics.median(one["pairs"] / one["seconds"] for one in own)
-        tokens = own[0]["computed_tokens"] / own[0]["pairs"]
+    best = found[REFERENCE]["cpu_seconds"]
+    for name, own in found.items():
+        tokens = own["computed_tokens"] / own["pairs"]
         lines.append(
-            f"| {VARIANTS[name].name} | {speed:.2f} | {ratio('seconds')} | {ratio('cpu_seconds')} "
-            f"| {middle('peak_mb'):,.0f} | {middle('peak_above_model_mb'):,.0f} "
-            f"| {tokens:,.0f} | {tokens / real:.2f} |"
+            f"| {VARIANTS[name].name} | {own['pairs'] / own['cpu_seconds']:.2f} "
+            f"| {own['cpu_seconds'] / best:.2f} | {own['peak_mb']:,.0f} "
+            f"| {own['peak_above_model_mb']:,.0f} | {tokens:,.0f} | {tokens / real:.2f} |"
         )
     return "\n".join(lines)
 
 
-def curves(names: list[str], found: dict[str, Figures]) -> str:
+def curves(found: dict[str, Figures]) -> str:
     """Largest difference between the losses of two runs of the same batches."""
-    base = next((name for name in ("batch", "eight", "single") if name in names), None)
+    base = next((name for name in ("batch", "eight", "single") if name in found), None)
     if base is None:
         return ""
     losses = found[base]["losses"]
@@ -208,7 +234,7 @@ def curves(names: list[str], found: dict[str, Figures]) -> str:
         f"losses of {len(losses)} steps, from {losses[0]:.6f} to {losses[-1]:.6f} "
         f"({VARIANTS[base].name}); largest difference to them:"
     ]
-    for name in names:
+    for name in found:
         if name != base and VARIANTS[name].same_order:
             differences = [abs(a - b) for a, b in zip(losses, found[name]["losses"], strict=True)]
             lines.append(
@@ -218,15 +244,15 @@ def curves(names: list[str], found: dict[str, Figures]) -> str:
     return "\n".join(lines)
 
 
-def plot(path: Path, names: list[str], found: dict[str, Figures]) -> None:
+def plot(path: Path, found: dict[str, Figures]) -> None:
     """Loss curves over each other, and their differences below."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    base = next(name for name in ("batch", "eight", "single") if name in names)
-    shown = [name for name in names if VARIANTS[name].same_order and VARIANTS[name].is_ours]
+    base = next(name for name in ("batch", "eight", "single") if name in found)
+    shown = [name for name in found if VARIANTS[name].same_order and VARIANTS[name].is_ours]
     figure, (above, below) = plt.subplots(
         2, 1, sharex=True, figsize=(6, 4.2), height_ratios=(2, 1), layout="constrained"
     )
@@ -262,17 +288,13 @@ def main() -> None:
     parser.add_argument("--dataset", required=True, help="dataset folder")
     parser.add_argument("--model", required=True, help="folder of a causal language model")
     parser.add_argument("--trl-python", default=".venv-trl/bin/python")
-    parser.add_argument("--variants", default=USUAL, help=f"of {', '.join(VARIANTS)}")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help=f"of {', '.join(VARIANTS)}")
     parser.add_argument("--per-prompt", default="10", help="pairs kept of each prompt, e.g. 1,3,10")
-    parser.add_argument("--pairs", type=int, default=192, help="pairs of a run")
-    parser.add_argument("--batch-pairs", type=int, default=32, help="pairs of an optimizer step")
+    parser.add_argument("--pairs", type=int, default=96, help="pairs of a run")
+    parser.add_argument("--batch-pairs", type=int, default=16, help="pairs of an optimizer step")
     parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="ours: tokens at once")
     parser.add_argument("--max-length", type=int, default=1024)
     parser.add_argument("--lr", type=float, default=1e-4)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--threads", type=int, default=1, help="more than one waits for others on a busy machine"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the loss curves there as PNG")
     parser.add_argument("--output", type=Path, help="write all figures there as JSON")
@@ -288,32 +310,19 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             job = prepare(arguments, per_prompt, work)
-            rounds: list[dict[str, Figures]] = []
-            for number in range(arguments.rounds):
-                turn = number % len(names)
-                found = {}
-                for name in [*names[turn:], *names[:turn]]:
-                    found[name] = run(job, VARIANTS[name], arguments, work)
-                    print(
-                        f"round {number + 1}, {VARIANTS[name].name}: "
-                        f"{found[name]['seconds']:.1f} s, {found[name]['cpu_seconds']:.1f} s of "
-                        "processor time",
-                        file=sys.stderr,
-                        flush=True,
-                    )
-                rounds.append(found)
-            versions = {k: v for one in rounds[0].values() for k, v in one["versions"].items()}
+            found = run_all(job, names, arguments, work)
+            versions = {k: v for one in found.values() for k, v in one["versions"].items()}
             print(
                 f"\nat most {per_prompt} pairs of a prompt; {job.steps} steps of "
-                f"{job.batch_pairs} pairs, {arguments.rounds} rounds, {arguments.threads} threads; "
+                f"{job.batch_pairs} pairs; "
                 + ", ".join(f"{name} {number}" for name, number in versions.items())
                 + "\n"
             )
-            print(table(names, rounds, real_tokens(job)))
-            print("\n" + curves(names, rounds[0]), flush=True)
+            print(table(found, real_tokens(job)))
+            print("\n" + curves(found), flush=True)
             if arguments.plot:
-                plot(arguments.plot, names, rounds[0])
-            everything[str(per_prompt)] = rounds
+                plot(arguments.plot, found)
+            everything[str(per_prompt)] = found
     if arguments.output:
         arguments.output.write_text(json.dumps(everything, indent=1), encoding="utf-8")
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.card import is_generated
+from pipeline.dataset_folder import CARD_NAME, DatasetFolder
 from pipeline.hub import (
     EXIT_REFUSED,
     Patience,
@@ -186,7 +187,10 @@ def publish_folder(
             lines = describe_forecast(wish, forecast)
         else:
             lines = describe_outcome(wish, publication.run())
-    for line in [*lines, *filter(None, [notes.advice()])]:
+    edited = None
+    if not is_generated(wish.folder.read_bytes(CARD_NAME).decode("utf-8")):
+        edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
+    for line in [*lines, *filter(None, [edited, notes.advice()])]:
         console.print(escape(printable(line)), soft_wrap=True)
 
 

@@ -514,7 +514,7 @@ def test_a_folder_on_another_filesystem(user: Publisher, sample: Path) -> None:
 
 
 def test_a_card_edited_by_hand_is_published_as_it_stands(
-    user: Publisher, sample: Path, tmp_path: Path
+    user: Publisher, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = copied(sample, tmp_path / "x")
     card = (folder / "README.md").read_text()
@@ -524,6 +524,7 @@ def test_a_card_edited_by_hand_is_published_as_it_stands(
     assert not is_generated(edited)
     assert user.publish(folder) == 0
     assert user.hub.read(REPO, "README.md").decode() == edited
+    assert "README.md was edited by hand" in capsys.readouterr().out
 
 
 def test_a_repository_that_keeps_small_files_in_git(user: Publisher, sample: Path) -> None:
