@@ -1,7 +1,7 @@
 """Speed of training on a GPU: layouts against each other, against TRL, and where the time goes.
 
     python -m benchmarks.gpu --dataset out/mix --tokenizer DIR          # about 5 minutes on an H100
-    python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # the same on a CPU
+    python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # a tiny one, on a CPU
 
 A Qwen2-shaped model of about 1.5B parameters with random weights (speed does not depend on
 them) trains on the pairs of a dataset through the trainer's own step. First the attention over
@@ -14,6 +14,7 @@ import json
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ def measure_trl(
     }
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -291,7 +292,9 @@ def main() -> None:
     parser.add_argument("--trl", action="store_true", help="also TRL, which must be installed")
     parser.add_argument("--toy", action="store_true", help="a tiny model, to try the script")
     parser.add_argument("--output", help="write the figures there as JSON")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(given)
+    if arguments.toy:
+        arguments.pairs = min(arguments.pairs, 32)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     figures: dict[str, Any] = {"device": device, "torch": torch.__version__}
     print(device, torch.__version__, flush=True)

@@ -161,10 +161,8 @@ def server() -> object:
         yield hub
 
 
-def test_a_version_on_the_hub_is_streamed_and_checked(
-    server: HubServer, folder: Path, tmp_path: Path
-) -> None:
-    """The same rows as from disk, and a version that is not there is named."""
+def put(server: HubServer, folder: Path) -> None:
+    """Make a dataset folder the version acme/prefs@v1.0.0."""
     server.create_repo("acme/prefs")
     files = {
         path.relative_to(folder).as_posix(): path.read_bytes()
@@ -173,6 +171,13 @@ def test_a_version_on_the_hub_is_streamed_and_checked(
     }
     server.commit("acme/prefs", files)
     server.api().create_tag("acme/prefs", tag="v1.0.0", repo_type="dataset")
+
+
+def test_a_version_on_the_hub_is_streamed_and_checked(
+    server: HubServer, folder: Path, tmp_path: Path
+) -> None:
+    """The same rows as from disk, and a version that is not there is named."""
+    put(server, folder)
     out = tmp_path / "rows.json"
     server.python(
         f"""
@@ -198,14 +203,7 @@ def test_a_version_on_the_hub_is_streamed_and_checked(
 def test_training_from_the_hub_is_training_from_disk(
     server: HubServer, folder: Path, tmp_path: Path
 ) -> None:
-    server.create_repo("acme/prefs")
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
-    server.commit("acme/prefs", files)
-    server.api().create_tag("acme/prefs", tag="v1.0.0", repo_type="dataset")
+    put(server, folder)
     make_model(tmp_path / "model")
     for name, place in (("hub", "acme/prefs@v1.0.0"), ("disk", str(folder))):
         server.python(

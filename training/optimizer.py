@@ -23,18 +23,15 @@ class DivergedError(Exception):
     """Training that cannot go on; the message says what to try."""
 
 
-def make_optimizer(weights: Weights, config: OptimConfig, head: set[str]) -> torch.optim.AdamW:
-    """AdamW over the masters: decay on matrices, none on norms and biases; the head's own lr.
-
-    ``head``: names of the head's parameters.
-    """
+def make_optimizer(weights: Weights, config: OptimConfig) -> torch.optim.AdamW:
+    """AdamW over the masters: decay on matrices, none on norms and biases; the head's own lr."""
     groups: list[dict[str, Any]] = []
     for is_head in (False, True):
         for decays in (True, False):
             members = [
                 master
                 for name, master in weights.masters.items()
-                if (name in head) == is_head and (master.dim() >= 2) == decays
+                if (name in weights.head) == is_head and (master.dim() >= 2) == decays
             ]
             if members:
                 groups.append(

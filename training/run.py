@@ -150,8 +150,6 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
         for block in model.blocks:
             block.compile(dynamic=True)
     flops = FlopCount(model)  # before fsdp divides the weights
-    head = {id(parameter) for parameter in model.head.parameters()}
-    head_names = {name for name, p in model.hf.named_parameters() if id(p) in head}
     weights = Weights(model, dtype, config.run.parallel)
     run = Run(
         options=options,
@@ -161,7 +159,7 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
         loaded=loaded,
         dtype=dtype,
         weights=weights,
-        optimizer=make_optimizer(weights, config.optim, head_names),
+        optimizer=make_optimizer(weights, config.optim),
         objective=make_loss(config.loss, max(len(sites), 1)).to(ranks.device),
         guard=StepGuard(config.optim.spike_factor),
         feed=Feed(
@@ -201,6 +199,8 @@ def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
                 raise ConfigError(f"--output {output} and {name} {given} lie in each other")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file")
+    if output.exists() and any(output.iterdir()) and not (output / RUN_NAME).is_file():
+        raise ConfigError(f"{output} is no run folder; nothing in it is touched")
     if options.on_existing == "resume":
         found = checkpoints(output / CHECKPOINTS_NAME)
         steps = ranks.gather(found[-1].name if found else "")
@@ -210,13 +210,10 @@ def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
                 "all of them share"
             )
         return found[-1] if found else None
-    if output.exists() and any(output.iterdir()):
-        if not (output / RUN_NAME).is_file():
-            raise ConfigError(f"{output} is no run folder; nothing in it is touched")
-        if options.on_existing == "refuse":
-            raise ConfigError(
-                f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
-            )
+    if (output / RUN_NAME).is_file() and options.on_existing == "refuse":
+        raise ConfigError(
+            f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
+        )
     return None
 
 

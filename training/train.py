@@ -301,6 +301,8 @@ def _introduction(run: Run) -> str:
     plan, tokens = run.plan, run.loaded.tokens
     head = "a new head" if run.loaded.head_is_new else "its head"
     begin = f", from step {run.step:,}" if run.step else ""
+    if run.options.on_existing == "resume" and not run.step:
+        begin = ", from the beginning: there is no checkpoint to resume from"
     few = ""
     if plan.steps < FEW_STEPS:
         few = (

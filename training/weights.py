@@ -37,9 +37,11 @@ class Weights:
         self.masters: dict[str, nn.Parameter] = {}
         """fp32, by the names of ``model.hf``."""
         self._copies: list[tuple[nn.Parameter, nn.Parameter]] = []
-        head = {id(parameter) for parameter in model.head.parameters()}
+        of_head = {id(parameter) for parameter in model.head.parameters()}
+        self.head = {n for n, p in model.hf.named_parameters() if id(p) in of_head}
+        """Names of the head's parameters."""
         for name, parameter in model.hf.named_parameters():
-            if self.is_sharded or dtype == torch.float32 or id(parameter) in head:
+            if self.is_sharded or dtype == torch.float32 or name in self.head:
                 self.masters[name] = parameter
                 continue
             master = nn.Parameter(parameter.detach().clone())
