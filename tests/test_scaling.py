@@ -418,3 +418,10 @@ def test_a_misspelt_setting_is_refused_before_training(tmp_path: Path, capsys: A
 def test_a_launcher_that_does_not_exist_is_named(tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path, "small", "1000", "--launch", "no-such-program") == 2
     assert "no-such-program: No such file or directory; see --launch" in capsys.readouterr().err
+
+
+def test_a_law_is_set_without_an_e_that_reads_as_a_number() -> None:
+    from training.scaling_plot import in_mathtext
+
+    assert in_mathtext("L = 0.619 + 4.26e+04·D^-3") == r"$L = 0.619 + 4.26\times 10^{4} D^{-3}$"
+    assert in_mathtext("L = 1 + 2e-05·N^-0.25") == r"$L = 1 + 2\times 10^{-5} N^{-0.25}$"

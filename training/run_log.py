@@ -1,14 +1,14 @@
 """What a run tells: metrics.jsonl, TensorBoard, and a line on the terminal."""
 
 import json
-import sys
 import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from training.consoles import make_console
 
 METRICS_NAME = "metrics.jsonl"
 PLAIN_INTERVAL_S = 10.0
@@ -43,9 +43,7 @@ class RunLog:
             from torch.utils.tensorboard import SummaryWriter
 
             self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
-        self.console = Console(file=stream or sys.stderr, highlight=False, quiet=quiet)
-        if not self.console.is_terminal:
-            self.console.width = 110  # a file has no width; the tables need this much
+        self.console = make_console(stream, quiet=quiet)
         self._steps = steps
         self._first = first_step
         self._last_plain = 0.0

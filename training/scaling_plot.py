@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from training.scaling_study import CHANCE, Fit, Study, formula, human
 
@@ -122,14 +122,14 @@ def _frame(axes: Axes, study: Study, along: str, span: tuple[float, float]) -> N
         axes.text(span[1], CHANCE, "chance ", color="0.45", fontsize=9, ha="right", va="bottom")
     axes.set_xscale("log")
     axes.set_xlim(*span)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value)))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color="0.92")
     axes.set_xlabel(LABELS[along])
     axes.set_ylabel("validation loss (Bradley–Terry)")
     if len(study.fits) == 1:
-        law = re.sub(r"\^(-?[\d.e+-]+)", r"^{\1}", formula(study.fits[0].law.coefficients))
-        axes.set_title(f"${law.replace('·', ' ')}$", loc="left")
+        axes.set_title(in_mathtext(formula(study.fits[0].law.coefficients)), loc="left")
     if not study.supported:
         axes.text(
             0.01,
@@ -141,6 +141,13 @@ def _frame(axes: Axes, study: Study, along: str, span: tuple[float, float]) -> N
             bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 2},
             zorder=7,
         )
+
+
+def in_mathtext(law: str) -> str:
+    """Set a law as matplotlib's mathtext: 4.26e+04·D^-3 as 4.26×10⁴ D⁻³."""
+    law = re.sub(r"\^(-?[\d.e+-]+)", r"^{\1}", law)
+    law = re.sub(r"e([+-]\d+)", lambda found: rf"\times 10^{{{int(found[1])}}}", law)
+    return f"${law.replace('·', ' ')}$"
 
 
 def _legend(

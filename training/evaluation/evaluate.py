@@ -13,6 +13,7 @@ from rich.text import Text
 
 from training.checkpoint import checkpoints, load_trainer_state
 from training.config import ConfigError
+from training.consoles import make_console
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
@@ -62,7 +63,7 @@ class _Scored:
 def evaluate(arguments: argparse.Namespace) -> int:
     """Score what is asked for, write and print the results; returns the exit code."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    console = Console(stderr=True, highlight=False, quiet=arguments.quiet)
+    console = make_console(quiet=arguments.quiet)
     try:
         results = _evaluate(arguments, console)
     except (ConfigError, SuiteError, TemplateError) as error:
@@ -91,7 +92,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.json:
         sys.stdout.write(content.decode())
     elif not arguments.quiet:
-        screen = Console(highlight=False)
+        screen = make_console(sys.stdout)
         screen.print(summary(results))
         screen.print(f"\nwritten: {', '.join(written)} in {output}", markup=False, soft_wrap=True)
     return 0
