@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.options import UsageError
-from transforms.decontaminate import BenchmarkGrams, benchmark_grams
+from transforms.decontaminate import Benchmark, read_texts
+from transforms.minhash import MinHashRules
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".txt", ".md")
 
@@ -39,10 +40,10 @@ def find_benchmark_files(places: tuple[str, ...]) -> list[Path]:
     return sorted(set(found))
 
 
-def read_benchmarks(places: tuple[str, ...]) -> tuple[BenchmarkGrams, ...]:
+def read_benchmarks(places: tuple[str, ...], rules: MinHashRules) -> tuple[Benchmark, ...]:
     """Read every text in the files at some places. Raises UsageError naming the file."""
     return tuple(
-        benchmark_grams(path.name, texts_of(path)) for path in find_benchmark_files(places)
+        read_texts(path.name, texts_of(path), rules) for path in find_benchmark_files(places)
     )
 
 

@@ -13,7 +13,7 @@ from pipeline.recipe import Recipe
 from schemas.audit import Rejected, Stage
 from transforms.archives import Site
 from transforms.assemble import AssembleThreads
-from transforms.decontaminate import BenchmarkGrams, Decontaminate
+from transforms.decontaminate import Benchmark, Decontaminate
 from transforms.dedup import FindDuplicates, Verdict
 from transforms.filter import FilterThreads
 from transforms.forum_files import ForumFile
@@ -41,7 +41,7 @@ class CurateJob:
     takedown: frozenset[str]
     folder: str
     partitions: int
-    benchmarks: Sequence[BenchmarkGrams] = ()
+    benchmarks: Sequence[Benchmark] = ()
     """Threads that share text with them are left out."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
@@ -59,7 +59,9 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     kept, contaminated = filtered.threads, {}
     if job.benchmarks:
-        clean = kept | "Decontaminate" >> Decontaminate(job.benchmarks)
+        clean = kept | "Decontaminate" >> Decontaminate(
+            job.benchmarks, recipes.contamination_rules(recipe)
+        )
         kept, contaminated = clean.threads, {"decontaminate": clean.rejected}
     labelled = kept | "Label languages" >> LabelLanguages(
         recipes.language_rules(recipe), recipe.language_model

@@ -83,7 +83,7 @@ def curate(options: CurateOptions) -> Manifest:
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
-    benchmarks = read_benchmarks(recipe.decontaminate)
+    benchmarks = read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe))
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output)

@@ -19,13 +19,16 @@ from training.evaluation.contamination import contamination_warnings
 from training.evaluation.suites.registry import load_suite
 from transforms.decontaminate import (
     GRAM_WORDS,
-    benchmark_grams,
     decontaminate_thread,
     gram_hashes,
+    near_duplicates,
+    read_texts,
     shared_run,
     words_of,
 )
+from transforms.minhash import MinHashRules
 
+RULES = MinHashRules()
 RUN = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
 
@@ -47,22 +50,64 @@ def test_a_hash_is_equal_exactly_where_the_words_are(one: list[str], other: list
 
 
 def test_thirteen_words_are_needed_in_any_case_and_punctuation() -> None:
-    benchmark = benchmark_grams("b.json", [f"Before. {RUN} after", "too short"])
+    benchmark = read_texts("b.json", [f"Before. {RUN} after", "too short"], RULES)
     assert shared_run(f"x {RUN.upper().replace(' ', ', ')}! y", [benchmark]) == f"b.json: {RUN}"
     assert shared_run(RUN.rpartition(" ")[0], [benchmark]) is None
     assert shared_run(RUN.replace("seven", "7"), [benchmark]) is None
     assert shared_run("", [benchmark]) is None
-    assert shared_run(RUN, [benchmark_grams("empty", [])]) is None
-    assert np.array_equal(benchmark.hashes, np.unique(benchmark.hashes))
+    assert shared_run(RUN, [read_texts("empty", [], RULES)]) is None
+    assert np.array_equal(benchmark.grams, np.unique(benchmark.grams))
     assert words_of("Don't stop") == ["don", "t", "stop"]
 
 
+def test_short_texts_count_when_they_are_equal_as_a_whole() -> None:
+    asked = "Why does my bread not rise at all?"
+    benchmark = read_texts("b.json", [asked, "Yes.", "one two three four five six seven"], RULES)
+    assert shared_run("why does my bread... not rise, at all", [benchmark]) == (
+        "b.json: why does my bread not rise at all"
+    )
+    assert shared_run(f"Tell me: {asked}", [benchmark]) is None
+    assert shared_run("Yes.", [benchmark]) is None
+    assert shared_run("one two three four five six seven", [benchmark]) is None
+    # A title alone is a whole text, too.
+    titled = thread(1, title=asked, text="I use rye.")
+    (first, *_) = decontaminate_thread(titled, [benchmark], RULES).rejected
+    assert (first.id, first.reason) == (titled.prompt.id, Reason.CONTAMINATED)
+
+
+def test_a_text_with_a_change_every_few_words_is_a_near_duplicate() -> None:
+    words = [f"word{number}" for number in range(240)]
+    changed = [
+        f"{word}x" if number % 12 == 6 and number < 48 else word
+        for number, word in enumerate(words)
+    ]
+    told = " ".join([*changed[:48], *words[48:]])
+    benchmark = read_texts("b.json", ["Another text.", " ".join(words)], RULES)
+    far = " ".join(f"{word}x" if number % 12 == 6 else word for number, word in enumerate(words))
+    assert shared_run(far, [benchmark]) is None
+    similar, none, short = near_duplicates([told, far, "word1 word2"], [benchmark], RULES)
+    # 4 changes of 240 words touch 20 of 236 runs of 5: 216 / (236 + 20).
+    assert similar == "b.json: similarity 0.84 to: " + " ".join(words)[:80]
+    assert (none, short) == (None, None)
+    loose = MinHashRules(threshold=0.3, bands=63, rows=2)
+    (found,) = near_duplicates([far], [read_texts("b.json", [" ".join(words)], loose)], loose)
+    assert found is not None and found.startswith("b.json: similarity 0.40")
+    assert near_duplicates([told], [], RULES) == [None]
+    outcome = decontaminate_thread(
+        thread(1, response(2, text=far), response(3)),
+        [read_texts("b.json", [" ".join(words)], loose)],
+        loose,
+    )
+    assert outcome.thread is None
+    assert outcome.rejected[1].detail.startswith("b.json: similarity 0.4")
+
+
 def test_a_whole_thread_goes_and_every_post_of_it_is_told() -> None:
-    benchmarks = [benchmark_grams("b.json", [RUN])]
+    benchmarks = [read_texts("b.json", [RUN], RULES)]
     clean = thread(1)
-    assert decontaminate_thread(clean, benchmarks).thread is clean
+    assert decontaminate_thread(clean, benchmarks, RULES).thread is clean
     answers = (response(2, text=f"He said: {RUN}."), response(3), response(4))
-    outcome = decontaminate_thread(thread(1, *answers), benchmarks)
+    outcome = decontaminate_thread(thread(1, *answers), benchmarks, RULES)
     assert outcome.thread is None
     assert {reject.id: reject.reason for reject in outcome.rejected} == {
         prompt(1).id: Reason.CONTAMINATED,
@@ -73,7 +118,7 @@ def test_a_whole_thread_goes_and_every_post_of_it_is_told() -> None:
     assert all(reject.stage is Stage.FILTER for reject in outcome.rejected)
     # The title and the text of a prompt are compared as one.
     asked = thread(1, title="one two three four five six", text=RUN.partition("six ")[2])
-    (first, *_) = decontaminate_thread(asked, benchmarks).rejected
+    (first, *_) = decontaminate_thread(asked, benchmarks, RULES).rejected
     assert (first.id, first.reason) == (asked.prompt.id, Reason.CONTAMINATED)
     assert first.detail.startswith("b.json: one two")
 
@@ -100,7 +145,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         find_benchmark_files(("nowhere/*",))
     (tmp_path / "cut.json").write_text("[")
     with pytest.raises(UsageError, match=r"cut\.json"):
-        read_benchmarks((str(tmp_path),))
+        read_benchmarks((str(tmp_path),), RULES)
 
 
 def test_a_dataset_is_made_without_what_a_benchmark_holds(tmp_path: Path, sample: Path) -> None:
