@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.benchmark_files import find_benchmark_files, read_benchmarks, texts_of
+from pipeline.benchmark_files import find_benchmark_files, names_of, read_benchmarks, texts_of
 from pipeline.options import UsageError
 from schemas.audit import Reason, Stage
 from schemas.manifest import MANIFEST_NAME
@@ -21,9 +21,11 @@ from transforms.decontaminate import (
     GRAM_WORDS,
     decontaminate_thread,
     gram_hashes,
+    load,
     near_duplicates,
     read_texts,
-    shared_run,
+    save,
+    shared_words,
     words_of,
 )
 from transforms.minhash import MinHashRules
@@ -50,28 +52,30 @@ def test_a_hash_is_equal_exactly_where_the_words_are(one: list[str], other: list
 
 
 def test_thirteen_words_are_needed_in_any_case_and_punctuation() -> None:
-    benchmark = read_texts("b.json", [f"Before. {RUN} after", "too short"], RULES)
-    assert shared_run(f"x {RUN.upper().replace(' ', ', ')}! y", [benchmark]) == f"b.json: {RUN}"
-    assert shared_run(RUN.rpartition(" ")[0], [benchmark]) is None
-    assert shared_run(RUN.replace("seven", "7"), [benchmark]) is None
-    assert shared_run("", [benchmark]) is None
-    assert shared_run(RUN, [read_texts("empty", [], RULES)]) is None
+    benchmark = read_texts([("b.json", [f"Before. {RUN} after", "too short"])], RULES)
+    assert shared_words(f"x {RUN.upper().replace(' ', ', ')}! y", benchmark) == f"b.json: {RUN}"
+    assert shared_words(RUN.rpartition(" ")[0], benchmark) is None
+    assert shared_words(RUN.replace("seven", "7"), benchmark) is None
+    assert shared_words("", benchmark) is None
+    assert shared_words(RUN, read_texts([("empty", [])], RULES)) is None
     assert np.array_equal(benchmark.grams, np.unique(benchmark.grams))
     assert words_of("Don't stop") == ["don", "t", "stop"]
 
 
 def test_short_texts_count_when_they_are_equal_as_a_whole() -> None:
     asked = "Why does my bread not rise at all?"
-    benchmark = read_texts("b.json", [asked, "Yes.", "one two three four five six seven"], RULES)
-    assert shared_run("why does my bread... not rise, at all", [benchmark]) == (
+    benchmark = read_texts(
+        [("b.json", [asked, "Yes.", "one two three four five six seven"])], RULES
+    )
+    assert shared_words("why does my bread... not rise, at all", benchmark) == (
         "b.json: why does my bread not rise at all"
     )
-    assert shared_run(f"Tell me: {asked}", [benchmark]) is None
-    assert shared_run("Yes.", [benchmark]) is None
-    assert shared_run("one two three four five six seven", [benchmark]) is None
+    assert shared_words(f"Tell me: {asked}", benchmark) is None
+    assert shared_words("Yes.", benchmark) is None
+    assert shared_words("one two three four five six seven", benchmark) is None
     # A title alone is a whole text, too.
     titled = thread(1, title=asked, text="I use rye.")
-    (first, *_) = decontaminate_thread(titled, [benchmark], RULES).rejected
+    (first, *_) = decontaminate_thread(titled, benchmark, RULES).rejected
     assert (first.id, first.reason) == (titled.prompt.id, Reason.CONTAMINATED)
 
 
@@ -82,28 +86,42 @@ def test_a_text_with_a_change_every_few_words_is_a_near_duplicate() -> None:
         for number, word in enumerate(words)
     ]
     told = " ".join([*changed[:48], *words[48:]])
-    benchmark = read_texts("b.json", ["Another text.", " ".join(words)], RULES)
+    benchmark = read_texts([("b.json", ["Another text.", " ".join(words)])], RULES)
     far = " ".join(f"{word}x" if number % 12 == 6 else word for number, word in enumerate(words))
-    assert shared_run(far, [benchmark]) is None
-    similar, none, short = near_duplicates([told, far, "word1 word2"], [benchmark], RULES)
+    assert shared_words(far, benchmark) is None
+    similar, none, short = near_duplicates([told, far, "word1 word2"], benchmark, RULES)
     # 4 changes of 240 words touch 20 of 236 runs of 5: 216 / (236 + 20).
     assert similar == "b.json: similarity 0.84 to: " + " ".join(words)[:80]
     assert (none, short) == (None, None)
     loose = MinHashRules(threshold=0.3, bands=63, rows=2)
-    (found,) = near_duplicates([far], [read_texts("b.json", [" ".join(words)], loose)], loose)
+    (found,) = near_duplicates([far], read_texts([("b.json", [" ".join(words)])], loose), loose)
     assert found is not None and found.startswith("b.json: similarity 0.40")
-    assert near_duplicates([told], [], RULES) == [None]
+    assert near_duplicates([told], read_texts([], RULES), RULES) == [None]
     outcome = decontaminate_thread(
         thread(1, response(2, text=far), response(3)),
-        [read_texts("b.json", [" ".join(words)], loose)],
+        read_texts([("b.json", [" ".join(words)])], loose),
         loose,
     )
     assert outcome.thread is None
     assert outcome.rejected[1].detail.startswith("b.json: similarity 0.4")
 
 
+def test_what_workers_read_is_what_was_saved(tmp_path: Path) -> None:
+    long = " ".join(f"word{number}" for number in range(30))
+    whole = read_texts([("a", [RUN, long]), ("b", ["Why does my bread not rise at all?"])], RULES)
+    for number, saved in enumerate((whole, read_texts([("a", [])], RULES))):
+        path = str(tmp_path / f"{number}.npz")
+        save(saved, path)
+        read = load(path)
+        assert (read.names, read.starts) == (saved.names, saved.starts)
+        for name in ("grams", "gram_files", "short", "short_files", "keys", "key_texts"):
+            assert np.array_equal(getattr(read, name), getattr(saved, name)), name
+        assert len(read.shingles) == len(saved.shingles)
+        assert all(map(np.array_equal, read.shingles, saved.shingles))
+
+
 def test_a_whole_thread_goes_and_every_post_of_it_is_told() -> None:
-    benchmarks = [read_texts("b.json", [RUN], RULES)]
+    benchmarks = read_texts([("b.json", [RUN])], RULES)
     clean = thread(1)
     assert decontaminate_thread(clean, benchmarks, RULES).thread is clean
     answers = (response(2, text=f"He said: {RUN}."), response(3), response(4))
@@ -138,6 +156,18 @@ def test_every_text_in_a_file_counts(tmp_path: Path) -> None:
         "two.jsonl.gz",
     ]
     assert [sorted(texts_of(file)) for file in files] == [["a b"], *[["a", "b"]] * 3]
+
+
+def test_files_of_one_name_are_told_apart_and_the_first_is_named() -> None:
+    assert names_of([Path("a/x.json"), Path("b/x.json"), Path("b/y.json")]) == [
+        "a/x.json",
+        "b/x.json",
+        "y.json",
+    ]
+    other = RUN.replace("one", "once")
+    benchmarks = read_texts([("a", [RUN]), ("b", [other, RUN])], RULES)
+    assert shared_words(RUN, benchmarks) == f"a: {RUN}"
+    assert shared_words(other, benchmarks) == f"b: {other}"
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
