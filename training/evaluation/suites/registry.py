@@ -257,19 +257,23 @@ def find_files(suite: Suite, location: str) -> list[Path]:
 
 def _download(repository: str, revision: str | None, suite: Suite) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     patterns = list(suite.hub_files) if repository == suite.hub else ["*.parquet", "*.json*"]
+    named = f"{repository}@{revision}" if revision else repository
     try:
         return Path(
             snapshot_download(
                 repository, repo_type="dataset", revision=revision, allow_patterns=patterns
             )
         )
+    except RepositoryNotFoundError:
+        why = "no dataset of that name there, or none that you may read (set HF_TOKEN)"
+    except RevisionNotFoundError:
+        why = f"the dataset has no revision {revision}"
     except Exception as error:  # the client's errors have several roots
-        why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise SuiteError(
-            f"{suite.name}={repository}: neither a file here nor a dataset on the Hub: {why}"
-        ) from None
+        why = next((line for line in str(error).splitlines() if line), type(error).__name__)
+    raise SuiteError(f"{suite.name}={named}: no file here, and on the Hub: {why}") from None
 
 
 def _first(items: Iterator[Item], limit: int | None) -> tuple[Item, ...]:
