@@ -16,6 +16,8 @@ td,th{padding:.16rem .6rem;text-align:right;border-bottom:1px solid #eee;white-s
 td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fff4d6;border-left:4px solid #e0a800;padding:.4rem .8rem;margin:.4rem 0}
 .note{color:#666;font-size:.88rem}.wide{overflow-x:auto}
+h1{overflow-wrap:anywhere}
+@media(max-width:40rem){.wide img{max-width:none}}
 """
 
 
@@ -146,7 +148,8 @@ def _checkpoints(results: Results) -> list[str]:
 
 def _picture(svg: str, alt: str) -> str:
     data = base64.b64encode(svg.encode()).decode()
-    return f"<img alt='{escape(alt, quote=True)}' src='data:image/svg+xml;base64,{data}'>"
+    image = f"<img alt='{escape(alt, quote=True)}' src='data:image/svg+xml;base64,{data}'>"
+    return f"<div class='wide'>{image}</div>"
 
 
 def _table(rows: list[list[str]]) -> str:
