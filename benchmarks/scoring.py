@@ -87,7 +87,7 @@ def main() -> None:
     scorer = open_scorer(found, device=torch.device("cpu"), max_length=length, precision="fp32")
     with tempfile.TemporaryDirectory() as folder, ScoreCache(Path(folder), "ours") as cache:
         begun = time.process_time()
-        ours = score_items(scorer, items, cache, ScoreProgress(make_console(quiet=True), name))
+        ours, _ = score_items(scorer, items, cache, ScoreProgress(make_console(quiet=True), name))
         seconds = time.process_time() - begun
     expected = list(rewards_in_order(items, ours))
     rows, pad = sequences(items, found.path, length)

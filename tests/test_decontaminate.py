@@ -60,6 +60,11 @@ def test_thirteen_words_are_needed_in_any_case_and_punctuation() -> None:
     assert shared_words(RUN, read_texts([("empty", [])], RULES)) is None
     assert np.array_equal(benchmark.grams, np.unique(benchmark.grams))
     assert words_of("Don't stop") == ["don", "t", "stop"]
+    assert words_of("为什么 ﬁne") == ["为", "什", "么", "fine"]
+    sentence = "为什么我的面包总是不能好好发酵呢"
+    chinese = read_texts([("zh", [sentence])], RULES)
+    assert shared_words(f"请问{sentence}谢谢", chinese) is not None
+    assert shared_words(f"请问{sentence[:12]}谢谢", chinese) is None
 
 
 def test_short_texts_count_when_they_are_equal_as_a_whole() -> None:

@@ -116,8 +116,16 @@ def test_the_mean_of_adversarial_subsets_weighs_them_alike(tmp_path: Path) -> No
 def test_people_are_judged_by_the_two_others(tmp_path: Path) -> None:
     items = load_suite("pandalm", str(FILES["pandalm"](tmp_path))).items
     # (1,1,1): 3 of 3. (2,2,1): only the third has two others who agree, and is wrong. Others: none.
-    assert human_agreement(items) == (3 / 4, 4)
-    assert human_agreement(load_suite("pairs", str(FILES["pairs"](tmp_path))).items) is None
+    # The model is asked the same: three times about the first item, once about the second.
+    first = [np.array([1.0, 0]) for _ in items]
+    assert human_agreement(items, first) == (3 / 4, 3 / 4, 4)
+    second = [np.array([1.0, 0]), *[np.array([0, 1.0]) for _ in items[1:]]]
+    assert human_agreement(items, second) == (3 / 4, 1, 4)
+    assert human_agreement(items, [np.zeros(2) for _ in items]) == (3 / 4, 1 / 2, 4)
+    broken = [np.array([np.nan, 0]) for _ in items]
+    assert human_agreement(items, broken) == (3 / 4, 0, 4)
+    pairs = load_suite("pairs", str(FILES["pairs"](tmp_path))).items
+    assert human_agreement(pairs, [np.zeros(2) for _ in pairs]) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=6))
@@ -146,6 +154,8 @@ def test_not_a_number_loses() -> None:
         worth=(1, 0),
     )
     assert figures((item,), [np.array([np.nan, 0])], half=True)["accuracy"] == 0
+    # Nor is it the best of k.
+    assert expected_best(np.array([1.0, 0]), np.array([np.nan, 0])).tolist() == [0.5, 0]
 
 
 def test_a_prompt_is_drawn_as_a_whole() -> None:

@@ -43,7 +43,7 @@ def test_suites_come_from_the_hub_by_name(tmp_path: Path) -> None:
                 ("rm-bench", ""), ("hh-rlhf", ""), ("pairs", "acme/own@v1"),
             ):
                 loaded = load_suite(name, location)
-                found[name] = [len(loaded.items), loaded.location, loaded.sha256]
+                found[name] = [len(loaded.items), loaded.location, loaded.sha256, loaded.files]
             for name, location in (("judgebench", ""), ("pairs", "acme/own@v2")):
                 try:
                     load_suite(name, location)
@@ -62,6 +62,8 @@ def test_suites_come_from_the_hub_by_name(tmp_path: Path) -> None:
     assert found["pairs"][0] == len(local.items) == 1
     assert found["pairs"][1] == "acme/own@v1"
     assert list(found["pairs"][2].values()) == list(local.sha256.values())
+    assert found["pairs"][3].endswith("/data")
+    assert (Path(found["pairs"][3]) / "pairs.json").name == "pairs.json"
     assert found["judgebench="] == (
         "judgebench=ScalerLab/JudgeBench: no file here, and on the Hub: no dataset of that name "
         "there, or none that you may read (set HF_TOKEN)"

@@ -33,7 +33,7 @@ def contamination_warnings(dataset: str | None, suites: list[Loaded]) -> dict[st
     }
     return {
         loaded.suite.name: f"{dataset} was not decontaminated against {loaded.suite.title}; "
-        f"make it with forumprefs curate --decontaminate {loaded.location}"
+        f"make it with forumprefs curate --decontaminate {loaded.files}"
         for loaded in public
         if not set(loaded.sha256.values()) <= cleaned
     }

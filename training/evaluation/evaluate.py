@@ -28,6 +28,7 @@ from training.evaluation.results import (
 )
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.stability import stability
+from training.evaluation.style import FEW_PROMPTS
 from training.evaluation.suite_results import (
     Prepared,
     group_results,
@@ -58,6 +59,8 @@ class _Scored:
     fingerprint: str
     reads: str
     scores: list[Scores]
+    cut: list[int]
+    """Responses of each suite that were not read whole."""
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -105,18 +108,21 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
     for name in ("limit", "max_length"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
+    asked = [entry.partition("=")[0].lower().replace("_", "-") for entry in arguments.benchmark]
+    if twice := {name for name in asked if asked.count(name) > 1}:
+        raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
     found, *others_found = map(find_model, (arguments.model, *arguments.compare))
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: {error.strerror}") from None
     suites = []
     for entry in arguments.benchmark:
         name, _, location = entry.partition("=")
         with console.status(f"reading {name}"):
             loaded = load_suite(name, location, arguments.limit)
             suites.append(prepare(loaded, n=arguments.bootstrap, seed=arguments.seed))
-    names = [suite.name for suite in suites]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
     main = _score(arguments.model, found, suites, arguments, console)
     compared = []
     for name, place in zip(arguments.compare, others_found, strict=True):
@@ -150,7 +156,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         compared=tuple(compared),
         checkpoints=points,
         stability=stability(points, arguments.last, others),
-        warnings=_warnings(arguments.limit, result),
+        warnings=_warnings(arguments.limit, [result, *(one.result for one in compared)]),
     )
 
 
@@ -170,15 +176,17 @@ def _score(
             precision=arguments.precision,
             batch_tokens=arguments.batch_tokens,
         )
-    scores = []
+    scores, cut = [], []
     with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
         for suite in suites:
             progress = ScoreProgress(console, f"{name} on {suite.name}")
             try:
-                scores.append(score_items(scorer, suite.items, cache, progress))
+                found_scores, lost = score_items(scorer, suite.items, cache, progress)
             finally:
                 progress.end()
-    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores)
+            scores.append(found_scores)
+            cut.append(lost)
+    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores, cut)
 
 
 def _device(name: str) -> torch.device:
@@ -198,8 +206,10 @@ def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
         trained_on=scored.found.dataset,
         groups=group_results(suites, scored.scores),
         suites=tuple(
-            suite_result(suite, scores, [warnings[suite.name]] if suite.name in warnings else [])
-            for suite, scores in zip(suites, scored.scores, strict=True)
+            suite_result(
+                suite, scores, [warnings[suite.name]] if suite.name in warnings else [], cut
+            )
+            for suite, scores, cut in zip(suites, scored.scores, scored.cut, strict=True)
         ),
     )
 
@@ -223,26 +233,52 @@ def _checkpoint_points(
     return tuple(points)
 
 
-def _warnings(limit: int | None, result: ModelResult) -> tuple[str, ...]:
+def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ...]:
+    """What a reader must know; those of other models name them."""
     found = []
     if limit is not None:
         found.append(
             f"only the first {limit:,} items of each suite were scored: compare with nothing"
         )
-    for suite in result.suites:
+    for suite in models[0].suites:
+        if suite.prompts < FEW_PROMPTS:
+            found.append(
+                f"{suite.title}: only {suite.prompts:,} prompts; intervals over so few are too "
+                "narrow"
+            )
+    for number, model in enumerate(models):
+        name = f"{model.model}: " if number else ""
+        found += [f"{name}{one}" for one in _model_warnings(model)]
+    return tuple(found)
+
+
+def _model_warnings(model: ModelResult) -> list[str]:
+    found = []
+    if model.trained_on is None and any(suite.sha256 for suite in model.suites):
+        found.append(
+            "nothing says what the model was trained on, so it may have seen the suites' texts"
+        )
+    for suite in model.suites:
         found += suite.warnings
+        if suite.cut:
+            found.append(
+                f"{suite.title}: {suite.cut:,} responses were read without a part of them or of "
+                "their prompt (--max-length)"
+            )
         if suite.non_finite:
             found.append(
-                f"{suite.title}: {suite.non_finite:,} rewards are not finite numbers; they lose"
+                f"{suite.title}: {suite.non_finite:,} rewards are not finite numbers; comparisons "
+                "with them are lost"
             )
         if suite.ties * 20 > suite.comparisons:
             found.append(
                 f"{suite.title}: {suite.ties / suite.comparisons:.0%} of the comparisons are "
                 "ties; published rules count them as wrong (bf16 heads make ties)"
             )
-        if suite.prompts < 50:
+        if suite.style is not None and suite.style.model_weight.value <= 0:
             found.append(
-                f"{suite.title}: only {suite.prompts:,} prompts; intervals over so few are too "
-                "narrow"
+                f"{suite.title}: under style control the model's scores count against themselves "
+                "(weight "
+                f"{suite.style.model_weight.value:+.2f}); that figure says nothing for the model"
             )
-    return tuple(found)
+    return found

@@ -5,7 +5,7 @@ from html import escape
 
 from training.evaluation import plots
 from training.evaluation.figures import Estimate
-from training.evaluation.markdown import percent, signed
+from training.evaluation.markdown import percent, share, signed
 from training.evaluation.results import ModelResult, Results, SuiteResult
 
 _CSS = """
@@ -82,8 +82,8 @@ def _suite(suite: SuiteResult) -> str:
     ]
     if suite.human is not None:
         parts.append(
-            f"<p>A person agrees with two others in {percent(suite.human.agreement)} % of "
-            f"{suite.human.votes:,} votes.</p>"
+            f"<p>Of what two people agree on, a third one picks "
+            f"{percent(suite.human.agreement)} %, the model {percent(suite.human.model)} % ({suite.human.votes:,} votes).</p>"
         )
     breakdown = [["accuracy, ties ½", "n", "%"]]
     for name, figure in suite.breakdown.items():
@@ -96,7 +96,8 @@ def _suite(suite: SuiteResult) -> str:
         parts += [
             "<h3>Style</h3>",
             f"<p>Accuracy {_span(style.accuracy)}, under style control "
-            f"{_span(style.controlled)}, with style taken out of the model's scores "
+            f"{_span(style.controlled)} (the model weighs "
+            f"{signed(style.model_weight)}), with style taken out of the model's scores "
             f"{_span(style.without_style)}, style alone {_span(style.style_only)}. "
             f"φ(predicted, longer) {signed(style.model_phi)}, φ(preferred, longer) "
             f"{signed(style.label_phi)}.</p>",
@@ -133,11 +134,18 @@ def _compared(results: Results) -> list[str]:
 
 
 def _checkpoints(results: Results) -> list[str]:
-    rows = [["suite", "last", "mean of the last", "noise", "signal / noise"]]
+    rows = [["suite", "last", "mean of the last", "noise", "noise of means", "signal / noise"]]
     for one in results.stability:
         ratio = "–" if one.ratio is None else f"{one.ratio:.1f}"
         rows.append(
-            [one.suite, percent(one.last), percent(one.mean), f"{one.noise * 100:.2f} %", ratio]
+            [
+                one.suite,
+                percent(one.last),
+                percent(one.mean),
+                share(one.noise),
+                share(one.noise_of_means),
+                ratio,
+            ]
         )
     return [
         "<h2>Over training</h2>",

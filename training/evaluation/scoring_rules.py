@@ -269,10 +269,12 @@ def sizes(largest: int) -> list[int]:
 def expected_best(worth: Floats, scores: Floats) -> Floats:
     """[N]: expected worth of the highest-scored of k answers drawn without replacement, k = 1…N.
 
-    Answers of equal score share their places. With answers in order of their score, the i-th
+    Answers of equal score share their places; one without a finite score is never preferred to
+    one with. With answers in order of their score, the i-th
     smallest (from 0) is the best of k in C(i, k−1) of C(N, k) subsets.
     """
     size = len(worth)
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(scores, kind="stable")
     ranked, given = worth[order].astype(np.float64), scores[order]
     for level in np.unique(given):
@@ -359,20 +361,25 @@ def rule_of(suite: str) -> Rule:
     return RULES.get(suite, pairs)
 
 
-def human_agreement(items: Sequence[Item]) -> tuple[float, int] | None:
-    """How often a person picks the side on which the two others agree, and on how many votes.
+def human_agreement(items: Sequence[Item], scores: Scores) -> tuple[float, float, int] | None:
+    """How often a person, and the model, pick the side on which two (other) people agree.
 
-    Leave-one-out over annotators, ties of any of the three left out: what a scorer could reach if
-    it were as good as a person. None where no item has annotators.
+    Leave-one-out over annotators, ties of any of the three left out, so that both are asked about
+    the same: shares, ties of scores one half, and the number of votes. None where no item has
+    annotators.
     """
-    right, votes = 0, 0
-    for item in items:
+    right, model, votes = 0, 0.0, 0
+    for item, given in zip(items, scores, strict=True):
+        first, other = given[:2]
+        picked = 0.5 if first == other else float(first > other)
         for place, vote in enumerate(item.annotators):
             others = {*item.annotators[:place], *item.annotators[place + 1 :]}
             if vote and len(others) == 1 and 0 not in others:
                 votes += 1
                 right += vote in others
-    return (right / votes, votes) if votes else None
+                wanted = picked if 1 in others else 1 - picked
+                model += wanted if np.isfinite(given).all() else 0.0
+    return (right / votes, model / votes, votes) if votes else None
 
 
 def by_subset(items: Sequence[Item]) -> list[tuple[str, list[int]]]:

@@ -2,6 +2,7 @@
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -50,6 +51,8 @@ class Loaded:
     items: tuple[Item, ...]
     sha256: dict[str, str]
     """Digest by file name."""
+    files: str = ""
+    """Where they are on this machine: as given, or the folder of a download; '': own datasets."""
 
 
 SUITES: tuple[Suite, ...] = (
@@ -220,14 +223,17 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
     if suite.read is None:
         items = _first(own.read_split(location, suite.split, suite.name), limit)
         digests: dict[str, str] = {}
+        files = ""
     else:
         paths = find_files(suite, location)
         digests = {_short(path, paths): _sha256(path) for path in paths}
+        local = Path(location).exists() or glob.has_magic(location)
+        files = location if local else os.path.commonpath([path.parent for path in paths])
         rows = (row for path in paths for row in read_rows(path))
         items = _first(suite.read(rows), limit)
     if not items:
         raise SuiteError(f"{suite.name}={location}: no rows to score")
-    return Loaded(suite, location or suite.hub, items, digests)
+    return Loaded(suite, location or suite.hub, items, digests, files)
 
 
 def find_files(suite: Suite, location: str) -> list[Path]:
