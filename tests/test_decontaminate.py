@@ -202,6 +202,9 @@ def test_a_dataset_is_made_without_what_a_benchmark_holds(tmp_path: Path, sample
     assert told[row["chosen_id"]]["detail"].startswith("suite.jsonl: ")
     manifest = json.loads((output / MANIFEST_NAME).read_text())
     assert manifest["recipe"]["decontaminate"] == [str(suite)]
+    card = (output / "README.md").read_text()
+    assert "Compared with the texts of suite.jsonl: " in card
+    assert "Compared with the texts" not in (sample / "README.md").read_text()
     accounting = manifest["accounting"]
     assert accounting["posts_read"] == (
         accounting["posts_kept"] + accounting["duplicates"] + accounting["rejected"]

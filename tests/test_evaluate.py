@@ -380,7 +380,7 @@ def test_json_is_printed_for_programs(
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "results.json").read_text())
     assert printed["limit"] == 4
-    assert any("first 4 items" in one for one in printed["warnings"])
+    assert any("only 4 items" in one for one in printed["warnings"])
 
 
 def test_an_encoder_reads_prompt_and_response_as_a_pair(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from training.consoles import make_console
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
-from training.evaluation.models import Found, find_model, open_scorer
+from training.evaluation.models import Found, Scorer, find_model, open_scorer
 from training.evaluation.progress import ScoreProgress
 from training.evaluation.results import (
     RESULTS_NAME,
@@ -108,6 +108,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
     for name in ("limit", "max_length"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
+    if not arguments.output:
+        raise ConfigError("--output is empty; name a folder")
     asked = [entry.partition("=")[0].lower().replace("_", "-") for entry in arguments.benchmark]
     if twice := {name for name in asked if asked.count(name) > 1}:
         raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
@@ -123,6 +125,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         with console.status(f"reading {name}"):
             loaded = load_suite(name, location, arguments.limit)
             suites.append(prepare(loaded, n=arguments.bootstrap, seed=arguments.seed))
+    for place in others_found:  # a model that cannot be read must not cost the scores of others
+        _open(place, arguments)
     main = _score(arguments.model, found, suites, arguments, console)
     compared = []
     for name, place in zip(arguments.compare, others_found, strict=True):
@@ -167,15 +171,8 @@ def _score(
     arguments: argparse.Namespace,
     console: Console,
 ) -> _Scored:
-    device = _device(arguments.device)
     with console.status(f"loading {name}"):
-        scorer = open_scorer(
-            found,
-            device=device,
-            max_length=arguments.max_length,
-            precision=arguments.precision,
-            batch_tokens=arguments.batch_tokens,
-        )
+        scorer = _open(found, arguments)
     scores, cut = [], []
     with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
         for suite in suites:
@@ -187,6 +184,16 @@ def _score(
             scores.append(found_scores)
             cut.append(lost)
     return _Scored(name, found, scorer.fingerprint, scorer.reads, scores, cut)
+
+
+def _open(found: Found, arguments: argparse.Namespace) -> Scorer:
+    return open_scorer(
+        found,
+        device=_device(arguments.device),
+        max_length=arguments.max_length,
+        precision=arguments.precision,
+        batch_tokens=arguments.batch_tokens,
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -237,9 +244,7 @@ def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ..
     """What a reader must know; those of other models name them."""
     found = []
     if limit is not None:
-        found.append(
-            f"only the first {limit:,} items of each suite were scored: compare with nothing"
-        )
+        found.append(f"only {limit:,} items of each suite were scored: compare with nothing")
     for suite in models[0].suites:
         if suite.prompts < FEW_PROMPTS:
             found.append(

@@ -89,7 +89,7 @@ def find_model(name: str) -> Found:
             saved = checkpoints(folder / CHECKPOINTS_NAME)
             if not saved:
                 raise ConfigError(
-                    f"--model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "
+                    f"model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "
                     f"{CHECKPOINTS_NAME}/"
                 )
             inside = saved[-1]
@@ -124,7 +124,7 @@ def open_scorer(
     loaded = load_model(found.path, ModelConfig(layout=_layout(found.path)), data, seed=0)
     if loaded.head_is_new:
         raise ConfigError(
-            f"--model {found.path} has no trained reward head; name a reward model, e.g. the "
+            f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
     return _OwnScorer(loaded, found.path, device, length, half, batch_tokens)
@@ -194,13 +194,13 @@ class _ChatScorer:
                 path, dtype=torch.bfloat16 if half else torch.float32, output_loading_info=True
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
         if info["missing_keys"]:
             missing = ", ".join(sorted(info["missing_keys"])[:3])
-            raise ConfigError(f"--model {path} has no trained reward head: it lacks {missing}")
+            raise ConfigError(f"model {path} has no trained reward head: it lacks {missing}")
         if hf.config.num_labels != 1:
             raise ConfigError(
-                f"--model {path} has {hf.config.num_labels} labels; a reward model has one"
+                f"model {path} has {hf.config.num_labels} labels; a reward model has one"
             )
         if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
             # In bf16 the head would round rewards near 10 to multiples of 1/16: ties.
@@ -283,7 +283,7 @@ def _config(path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
 
 
 def _has_chat_template(path: str) -> bool:
@@ -292,7 +292,7 @@ def _has_chat_template(path: str) -> bool:
     try:
         return bool(AutoTokenizer.from_pretrained(path).chat_template)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
 
 
 def _fingerprint(path: str, hf: Any, reads: str) -> str:

@@ -73,8 +73,9 @@ def _suite(suite: SuiteResult) -> str:
                 *(percent(one.priors[name].value) for name in priors),
             ]
         )
+    citation = escape(suite.citation.replace("`", ""))
     parts = [
-        f"<h2>{escape(suite.title)}</h2><p class='note'>{escape(suite.citation)} · "
+        f"<h2>{escape(suite.title)}</h2><p class='note'>{citation} · "
         f"{suite.comparisons:,} comparisons · {suite.prompts:,} prompts · "
         f"{escape(suite.source)}</p>",
         _picture(plots.subsets(suite), f"figures of {suite.title}"),
@@ -82,8 +83,9 @@ def _suite(suite: SuiteResult) -> str:
     ]
     if suite.human is not None:
         parts.append(
-            f"<p>Of what two people agree on, a third one picks "
-            f"{percent(suite.human.agreement)} %, the model {percent(suite.human.model)} % ({suite.human.votes:,} votes).</p>"
+            "<p>Of what two people agree on, a third one picks "
+            f"{percent(suite.human.agreement)} %, the model {percent(suite.human.model)} % "
+            f"({suite.human.votes:,} votes).</p>"
         )
     breakdown = [["accuracy, ties ½", "n", "%"]]
     for name, figure in suite.breakdown.items():

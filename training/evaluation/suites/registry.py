@@ -213,7 +213,7 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
         name: of a suite; forms like ``RM_Bench`` are understood.
         location: a file, a folder (all files in it that can be read), a pattern, or
             ``owner/name[@revision]`` of a dataset on the Hub; '' for the suite's own one there.
-        limit: the first so many items only, for a trial.
+        limit: so many items only, spread over the suite, for a trial.
 
     Raises SuiteError.
     """
@@ -221,7 +221,7 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
     if suite is None:
         raise SuiteError(f"no benchmark {name!r}; there are {', '.join(BY_NAME)}")
     if suite.read is None:
-        items = _first(own.read_split(location, suite.split, suite.name), limit)
+        items = _spread(own.read_split(location, suite.split, suite.name), limit)
         digests: dict[str, str] = {}
         files = ""
     else:
@@ -230,7 +230,7 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
         local = Path(location).exists() or glob.has_magic(location)
         files = location if local else os.path.commonpath([path.parent for path in paths])
         rows = (row for path in paths for row in read_rows(path))
-        items = _first(suite.read(rows), limit)
+        items = _spread(suite.read(rows), limit)
     if not items:
         raise SuiteError(f"{suite.name}={location}: no rows to score")
     return Loaded(suite, location or suite.hub, items, digests, files)
@@ -282,13 +282,12 @@ def _download(repository: str, revision: str | None, suite: Suite) -> Path:
     raise SuiteError(f"{suite.name}={named}: no file here, and on the Hub: {why}") from None
 
 
-def _first(items: Iterator[Item], limit: int | None) -> tuple[Item, ...]:
-    found: list[Item] = []
-    for item in items:
-        if limit is not None and len(found) == limit:
-            break
-        found.append(item)
-    return tuple(found)
+def _spread(items: Iterator[Item], limit: int | None) -> tuple[Item, ...]:
+    """At most so many items, spread evenly: files are often sorted by subset."""
+    found = tuple(items)
+    if limit is None or len(found) <= limit:
+        return found
+    return tuple(found[place * len(found) // limit] for place in range(limit))
 
 
 def _short(path: Path, paths: list[Path]) -> str:
