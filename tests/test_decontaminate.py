@@ -212,9 +212,9 @@ def test_a_dataset_is_made_without_what_a_benchmark_holds(tmp_path: Path, sample
     # An evaluation warns of the dataset that was not cleaned, and not of this one.
     loaded = [load_suite("pairs", str(suite))]
     assert contamination_warnings(str(output), loaded) == {}
-    assert list(contamination_warnings(str(sample), loaded)) == ["pairs"]
+    assert list(contamination_warnings(str(sample), loaded)) == ["pairs", ""]
     suite.write_text(suite.read_text() * 2)  # another file of the same name
     again = [load_suite("pairs", str(suite))]
-    assert list(contamination_warnings(str(output), again)) == ["pairs"]
+    assert list(contamination_warnings(str(output), again)) == ["pairs", ""]
     assert "cannot be read" in contamination_warnings("./nowhere", again)["pairs"]
     assert contamination_warnings(None, again) == {}

@@ -211,6 +211,7 @@ def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
         fingerprint=scored.fingerprint,
         reads=scored.reads,
         trained_on=scored.found.dataset,
+        warnings=(warnings[""],) if warnings else (),
         groups=group_results(suites, scored.scores),
         suites=tuple(
             suite_result(
@@ -258,32 +259,42 @@ def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ..
 
 
 def _model_warnings(model: ModelResult) -> list[str]:
-    found = []
+    """One sentence a kind, however many suites it is about."""
+    found = list(model.warnings)
     if model.trained_on is None and any(suite.sha256 for suite in model.suites):
         found.append(
             "nothing says what the model was trained on, so it may have seen the suites' texts"
         )
-    for suite in model.suites:
-        found += suite.warnings
-        if suite.cut:
-            found.append(
-                f"{suite.title}: {suite.cut:,} responses were read without a part of them or of "
-                "their prompt (--max-length)"
-            )
-        if suite.non_finite:
-            found.append(
-                f"{suite.title}: {suite.non_finite:,} rewards are not finite numbers; comparisons "
-                "with them are lost"
-            )
-        if suite.ties * 20 > suite.comparisons:
-            found.append(
-                f"{suite.title}: {suite.ties / suite.comparisons:.0%} of the comparisons are "
-                "ties; published rules count them as wrong (bf16 heads make ties)"
-            )
-        if suite.style is not None and suite.style.model_weight.value <= 0:
-            found.append(
-                f"{suite.title}: under style control the model's scores count against themselves "
-                "(weight "
-                f"{suite.style.model_weight.value:+.2f}); that figure says nothing for the model"
-            )
+    kinds = (
+        (
+            "responses were read without a part of them or of their prompt (--max-length): {}",
+            lambda suite: f"{suite.cut:,}" if suite.cut else "",
+        ),
+        (
+            "rewards are not finite numbers, and comparisons with them are lost: {}",
+            lambda suite: f"{suite.non_finite:,}" if suite.non_finite else "",
+        ),
+        (
+            "comparisons that are ties, which published rules count as wrong (bf16 heads make "
+            "ties): {}",
+            lambda suite: (
+                f"{suite.ties / suite.comparisons:.0%}"
+                if suite.ties * 20 > suite.comparisons
+                else ""
+            ),
+        ),
+        (
+            "under style control the model's scores count against themselves, and that figure says "
+            "nothing for the model (weight): {}",
+            lambda suite: (
+                f"{suite.style.model_weight.value:+.2f}"
+                if suite.style is not None and suite.style.model_weight.value <= 0
+                else ""
+            ),
+        ),
+    )
+    for sentence, amount in kinds:
+        there = [f"{suite.title} {amount(suite)}" for suite in model.suites if amount(suite)]
+        if there:
+            found.append(sentence.format(", ".join(there)))
     return found

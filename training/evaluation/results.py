@@ -115,6 +115,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, doc("of the weights and of how texts are read")]
     reads: Annotated[str, doc("the text around prompt and response")]
     trained_on: Annotated[str | None, doc("dataset of its run")]
+    warnings: Annotated[tuple[str, ...], doc("about what it was trained on")] = ()
     groups: tuple[GroupResult, ...]
     suites: tuple[SuiteResult, ...]
 
