@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from training.evaluation.items import Item
@@ -38,6 +39,9 @@ class Suite:
     """Dataset on the Hub, as far as there is one."""
     hub_files: tuple[str, ...] = ("*.parquet", "*.json*")
     """Patterns of the files that belong to it there."""
+    local_files: tuple[str, ...] = ()
+    """Names of its files in a clone or copy, where others lie beside them; the first pattern that
+    fits a file counts, so that nothing is read twice."""
     split: str = ""
     """Split of a dataset of this project."""
 
@@ -65,6 +69,7 @@ SUITES: tuple[Suite, ...] = (
         "1,327 prompts × 9 pairs",
         hub="THU-KEG/RM-Bench",
         hub_files=("total_dataset.json",),
+        local_files=("total_dataset.json", "*_filtered.json"),
     ),
     Suite(
         "rewardbench",
@@ -111,6 +116,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_llmbar,
         "input, output_1, output_2, label; the subset is the folder",
         "419 pairs, and 466 of other sets in its form",
+        local_files=("dataset.json",),
     ),
     Suite(
         "evalbiasbench",
@@ -119,6 +125,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_eval_bias,
         "an object of lists by bias: instruction, response1, response2, label",
         "80 pairs in 6 biases",
+        local_files=("biasbench.json",),
     ),
     Suite(
         "ppe-human",
@@ -165,6 +172,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_panda_lm,
         "idx, instruction, input, response1, response2, annotator1 … annotator3",
         "999 pairs with three labels each",
+        local_files=("testset-v1.json",),
     ),
     Suite(
         "rag-rewardbench",
@@ -245,7 +253,12 @@ def find_files(suite: Suite, location: str) -> list[Path]:
     if location and path.is_file():
         return [path]
     if location and path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file()]
+        every = [file for file in path.rglob("*") if file.is_file()]
+        fitting = (
+            [file for file in every if fnmatch(file.name, pattern)] for pattern in suite.local_files
+        )
+        found = next(filter(None, fitting), every)
+        found = [file for file in found if not {"CaseStudy", ".git"} & {*file.parts}]
     elif location and glob.has_magic(location):
         found = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 absolute ones, too
     else:
