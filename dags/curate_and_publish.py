@@ -48,11 +48,11 @@ PARAMS = {
     ),
     "runner": Param("local", type="string", enum=list(RUNNERS)),
     "workers": Param(1, type="integer", minimum=1, description="processes of the local runner"),
-    "beam_options": Param(
+    "runner_options": Param(
         [],
         type="array",
-        items={"type": "string", "pattern": "^--[a-z][a-z_]*(=.*)?$"},
-        description="e.g. --flink_master=flink:8081",
+        items={"type": "string", "pattern": "^--[a-z][a-z_-]*(=.*)?$"},
+        description="of Beam, e.g. --flink_master=flink:8081",
     ),
     "private": Param(False, type="boolean"),
     "min_pairs": Param(1, type="integer", minimum=0),

@@ -25,12 +25,16 @@ SETTING_PATTERN: Final = r"^[a-z]+\.[a-z_]+=."
 RUNNERS: Final = {"local": "local", "flink": "FlinkRunner", "dataflow": "DataflowRunner"}
 """What ``--runner`` gets, by the parameter."""
 
-NOT_IN_RECIPE: Final = (
-    *("config", "input", "output", "runner", "workers", "partitions", "work_dir", "resume"),
-    *("overwrite", "quiet", "verbose", "publish", "version", "private", "endpoint"),
-    *("allow_shrink", "dry_run"),
+OURS: Final = (
+    *("config", "input", "output", "runner", "work_dir", "resume", "overwrite", "quiet", "verbose"),
+    *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run"),
 )
-"""Options of ``forumprefs curate`` that the DAG sets itself or that are no part of a recipe."""
+"""Options of ``forumprefs curate`` that only the DAG sets."""
+OF_RUNNERS: Final = (
+    *("workers", "partitions", "flink_master", "flink_job_server_jar", "flink_stall_minutes"),
+)
+NOT_IN_RECIPE: Final = (*OURS, *OF_RUNNERS)
+"""Options of ``forumprefs curate`` that are no part of a recipe."""
 
 RECIPE_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",
@@ -77,7 +81,7 @@ def plan_curation(params: Mapping[str, Any], root: str) -> CurationPlan:
         *(part for place in params["inputs"] for part in ("--input", place)),
         *("--output", folder, "--resume", "--runner", RUNNERS[params["runner"]]),
         *(["--workers", str(params["workers"])] if params["runner"] == "local" else []),
-        *params["beam_options"],
+        *runner_flags(params["runner_options"]),
     ]
     publish = [
         *("publish", folder, repo, "--version", version, *target, *shrink),
@@ -112,6 +116,15 @@ def recipe_flags(recipe: Mapping[str, Any]) -> list[str]:
             flags.append(f"--{flag}={','.join(map(str, value))}")
         else:
             flags.append(f"--{flag}={value}")
+    return flags
+
+
+def runner_flags(flags: list[str]) -> list[str]:
+    """Flags of a runner, ours or Beam's; raises UsageError for one that the DAG sets itself."""
+    for flag in flags:
+        name = flag.partition("=")[0].removeprefix("--").replace("-", "_")
+        if not flag.startswith("--") or name in OURS:
+            raise UsageError(f"runner_options: {flag} is no option of a runner")
     return flags
 
 
