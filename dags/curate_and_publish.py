@@ -13,7 +13,7 @@ from airflow.sdk import Asset, Param, Variable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags.assets import PREFERENCE_DATASET
-from dags.operators import POD_ROOT, ROOT_VARIABLE, ForumprefsOperator
+from dags.operators import HEAVY_POOL, POD_ROOT, ROOT_VARIABLE, ForumprefsOperator
 from dags.plans import (
     INPUT_PATTERN,
     RECIPE_SCHEMA,
@@ -94,7 +94,7 @@ def curate_and_publish() -> None:
 
     plans = plan()
     check = ForumprefsOperator(task_id="check", arguments=plans["check"])
-    curate = ForumprefsOperator(task_id="curate", arguments=plans["curate"])
+    curate = ForumprefsOperator(task_id="curate", arguments=plans["curate"], pool=HEAVY_POOL)
     verify = ForumprefsOperator(task_id="verify", arguments=plans["verify"], returns_json=True)
     forecast = ForumprefsOperator(
         task_id="forecast", arguments=plans["forecast"], returns_json=True

@@ -24,6 +24,8 @@ PYTHON_VARIABLE = "forumprefs_python"
 """Interpreter of the environment that forumprefs is installed in, which is not Airflow's."""
 ROOT_VARIABLE = "forumprefs_root"
 """Folder for datasets, runs and the registry, which all workers and pods see."""
+HEAVY_POOL = os.environ.get("FORUMPREFS_POOL", "default_pool")
+"""Pool of the tasks that need much memory or a GPU, by the environment of the DAG processor."""
 HUB_CONNECTION = "forumprefs_hub"
 """Password: the token; host: another Hub. Without it HF_TOKEN and HF_ENDPOINT of the worker."""
 

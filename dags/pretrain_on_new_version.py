@@ -15,7 +15,7 @@ from airflow.sdk import Param, Variable, dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, ParamValidationError
 
 from dags.assets import PREFERENCE_DATASET
-from dags.operators import POD_ROOT, ROOT_VARIABLE, ForumprefsOperator, gpu_pod
+from dags.operators import HEAVY_POOL, POD_ROOT, ROOT_VARIABLE, ForumprefsOperator, gpu_pod
 from dags.plans import (
     SETTING_PATTERN,
     SPEC_PATTERN,
@@ -109,9 +109,11 @@ def pretrain_on_new_version() -> None:
 
     plans = plan()
     train_here = ForumprefsOperator(
-        task_id="train_here", arguments=plans["train"], finished=plans["trained"]
+        task_id="train_here", arguments=plans["train"], finished=plans["trained"], pool=HEAVY_POOL
     )
-    evaluate_here = ForumprefsOperator(task_id="evaluate_here", arguments=plans["evaluate"])
+    evaluate_here = ForumprefsOperator(
+        task_id="evaluate_here", arguments=plans["evaluate"], pool=HEAVY_POOL
+    )
     train_in_pod = gpu_pod("train_in_pod", plans["train_in_pod"])
     evaluate_in_pod = gpu_pod("evaluate_in_pod", plans["evaluate_in_pod"])
     promote = ForumprefsOperator(
