@@ -2,13 +2,14 @@
 # make test   install what the tests need and run them
 # make check  lint, formatting, types
 # make demo-train  install, train a small encoder on the sample, show where it stands
+# make dags   run the Airflow DAGs on the sample, in an environment of their own
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-train bench-trl test check format clean
+.PHONY: demo demo-train dags bench-trl test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -36,6 +37,10 @@ demo-train: $(VENV)/models.stamp out/demo/manifest.json
 	@echo "tensorboard/, summary.json, checkpoints/. What the files hold: docs/training.md"
 	@echo "TensorBoard: $(BIN)/tensorboard --logdir out/demo-train/tensorboard"
 
+# Airflow in its own environment, the commands that it runs in ours.
+dags: $(VENV)/test.stamp .venv-dags/dags.stamp
+	FORUMPREFS_PYTHON=$(CURDIR)/$(BIN)/python .venv-dags/bin/python -m pytest tests/dags $(PYTEST_ARGS)
+
 DATASET ?= out/demo
 
 bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
@@ -56,7 +61,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-dags out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -87,4 +92,10 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 		"$$(grep ^torch benchmarks/requirements-trl.txt)"
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement benchmarks/requirements-trl.txt
+	@touch $@
+
+.venv-dags/dags.stamp: $(BIN)/python dags/requirements.txt dags/constraints.txt
+	$(PYTHON) -m venv .venv-dags
+	.venv-dags/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement dags/requirements.txt --constraint dags/constraints.txt
 	@touch $@

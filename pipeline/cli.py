@@ -58,6 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
     from pipeline.publish import add_publish_arguments
     from pipeline.pull import add_pull_arguments
     from pipeline.validate import add_validate_arguments
+    from pipeline.verify import add_verify_arguments
 
     parser = argparse.ArgumentParser(
         prog="forumprefs",
@@ -113,6 +114,12 @@ def make_parser() -> argparse.ArgumentParser:
             "say what is new, gone or changed between two versions of a dataset",
         ),
         (
+            "verify",
+            add_verify_arguments,
+            _verify,
+            "check a dataset folder: files, books, leaks between splits, limits",
+        ),
+        (
             "publish",
             add_publish_arguments,
             _publish,
@@ -159,6 +166,10 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         options = parse(namespace.parser, namespace, rest)
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
+    if namespace.dry_run:
+        from pipeline.preflight import preflight
+
+        return _run(lambda _: preflight(options), namespace)
     try:
         manifest = curate(options)
     except UsageError as error:
@@ -233,6 +244,12 @@ def _diff(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.diff import diff
 
     return _run(diff, namespace)
+
+
+def _verify(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.verify import verify
+
+    return _run(verify, namespace)
 
 
 def _publish(namespace: argparse.Namespace, rest: list[str]) -> int:

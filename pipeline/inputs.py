@@ -65,12 +65,7 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest goes on.
     """
-    specs: dict[str, list[str]] = {}
-    for entry in recipe.input:
-        kind, _, spec = entry.partition("=")
-        if not is_remote(spec) and not Path(spec).exists() and not glob.glob(spec):  # noqa: PTH207
-            raise UsageError(f"--input {spec}: there is no such file or folder")
-        specs.setdefault(kind, []).append(spec)
+    specs = named_inputs(recipe)
     found, problems = find_sites(specs.pop(STACKEXCHANGE, []), work_dir)
     of_kind = dict.fromkeys((problem.path for problem in problems), STACKEXCHANGE)
     sites = [site for site in found if recipe.include_meta or not is_meta(site.name)]
@@ -119,6 +114,17 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
             if problem.skipped
         ),
     )
+
+
+def named_inputs(recipe: Recipe) -> dict[str, list[str]]:
+    """What ``--input`` names, by kind; raises UsageError for what is not there."""
+    specs: dict[str, list[str]] = {}
+    for entry in recipe.input:
+        kind, _, spec = entry.partition("=")
+        if not is_remote(spec) and not Path(spec).exists() and not glob.glob(spec):  # noqa: PTH207
+            raise UsageError(f"--input {spec}: there is no such file or folder")
+        specs.setdefault(kind, []).append(spec)
+    return specs
 
 
 def _forum_file(file: ForumFile) -> InputFile:

@@ -164,6 +164,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--resume", action="store_true", help="if DIR is finished and equal: nothing to do"
     )
     existing.add_argument("--overwrite", action="store_true", help="replace a finished DIR")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="check options, inputs and where to publish in seconds; read and change nothing",
+    )
     group = parser.add_argument_group("how to run (changes no output byte)")
     group.add_argument(
         "--runner",

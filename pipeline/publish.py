@@ -1,7 +1,9 @@
 """``forumprefs publish``: a dataset folder becomes a version at the Hugging Face Hub."""
 
 import argparse
+import json
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -86,6 +88,7 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
         "reading its ids, scores and hashes)",
     )
     add_endpoint_argument(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
     parser.add_argument("-v", "--verbose", action="store_true", help="show logs")
 
@@ -116,14 +119,16 @@ def publish(arguments: argparse.Namespace) -> int:
         allow_shrink=arguments.allow_shrink,
         shrink_limit=arguments.shrink_limit,
     )
-    publish_folder(
+    found = publish_folder(
         wish,
         endpoint,
         dry_run=arguments.dry_run,
         with_changes=not arguments.no_changelog,
-        quiet=arguments.quiet,
+        quiet=arguments.quiet or arguments.json,
         verbose=arguments.verbose,
     )
+    if arguments.json:
+        print(json.dumps(as_plain(wish, found)))
     return 0
 
 
@@ -163,8 +168,8 @@ def publish_folder(
     with_changes: bool = True,
     quiet: bool = False,
     verbose: bool = False,
-) -> None:
-    """Verify a folder, publish it, and say what came of it on stdout.
+) -> Outcome | Forecast:
+    """Verify a folder, publish it, and say what came of it on stdout; with ``dry_run`` what would.
 
     Raises UsageError (also for a damaged folder), RefusedError and HubError.
     """
@@ -182,16 +187,43 @@ def publish_folder(
         )
         patience = Patience(say=progress.say)
         publication = Publication(api, wish, notes, progress, patience)
+        found: Outcome | Forecast
         if dry_run:
-            forecast = patience.until_done(wish.name, publication.forecast)
-            lines = describe_forecast(wish, forecast)
+            found = patience.until_done(wish.name, publication.forecast)
+            lines = describe_forecast(wish, found)
         else:
-            lines = describe_outcome(wish, publication.run())
+            found = publication.run()
+            lines = describe_outcome(wish, found)
     edited = None
     if not is_generated(wish.folder.read_bytes(CARD_NAME).decode("utf-8")):
         edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
     for line in [*lines, *filter(None, [edited, notes.advice()])]:
         console.print(escape(printable(line)), soft_wrap=True)
+    return found
+
+
+def as_plain(wish: Wish, found: Outcome | Forecast) -> dict[str, Any]:
+    """What ``--json`` prints: the version, its commit (null: there is none yet), bytes."""
+    accounting = wish.folder.manifest.accounting
+    version = {
+        "repo": wish.repo,
+        "version": wish.version.tag,
+        "pairs": sum(accounting.pairs.values()),
+    }
+    if isinstance(found, Outcome):
+        return {
+            **version,
+            "status": found.status,
+            "commit": found.commit,
+            "bytes_sent": found.bytes_sent,
+            "pull_request": found.pull_request,
+        }
+    return {
+        **version,
+        "status": "there" if found.published else "absent",
+        "commit": found.published,
+        "bytes_to_send": found.missing_bytes,
+    }
 
 
 def verify(folder: DatasetFolder, *, quiet: bool = False) -> None:

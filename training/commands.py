@@ -1,4 +1,4 @@
-"""The commands ``train``, ``scaling`` and ``evaluate``; torch is loaded when one runs.
+"""The commands ``train``, ``scaling``, ``evaluate`` and ``promote``; torch waits for the first.
 
 setup.py names :func:`add_commands` under the entry points ``forumprefs.commands``, by which the
 command line finds it.
@@ -13,6 +13,7 @@ from typing import Any
 
 from training.config import ConfigError, load_config, options
 from training.evaluation.arguments import add_evaluate_arguments
+from training.promotion_arguments import add_promote_arguments
 from training.scaling_arguments import add_scaling_arguments
 
 EXIT_FAILED = 1
@@ -69,6 +70,15 @@ def add_commands(commands: Any) -> None:
     )
     add_evaluate_arguments(parser)
     parser.set_defaults(command=_evaluate, name="evaluate")
+    parser = commands.add_parser(
+        "promote",
+        help="register an evaluated model, and promote it unless it is worse",
+        description="Register an evaluated model, and promote it unless it is worse than the one "
+        "that is promoted.",
+        allow_abbrev=False,
+    )
+    add_promote_arguments(parser)
+    parser.set_defaults(command=_promote, name="promote")
 
 
 def add_train_arguments(parser: argparse.ArgumentParser) -> None:
@@ -200,6 +210,12 @@ def _evaluate(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
         )
         return EXIT_USAGE
     return evaluate(namespace)
+
+
+def _promote(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
+    from training.promotion import promote
+
+    return promote(namespace)
 
 
 def _begun_with(output: Path) -> dict[str, Any]:

@@ -1,0 +1,58 @@
+"""``forumprefs curate --dry-run``: what can be known to go wrong, asked before hours are spent."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.benchmark_files import find_benchmark_files
+from pipeline.hub import Patience, RefusedError, connect, quiet_client
+from pipeline.hub_access import check_target
+from pipeline.hub_state import read_refs
+from pipeline.inputs import named_inputs
+from pipeline.options import CurateOptions
+from pipeline.publish_target import PublishTarget
+from pipeline.run import check_languages, check_output
+from pipeline.takedown import read_takedown
+from pipeline.terminal import printable
+
+
+def preflight(options: CurateOptions) -> int:
+    """Check options, inputs and where to publish; unpack, read and change nothing.
+
+    Raises UsageError, and RefusedError or HubError where it could not be published.
+    """
+    console = Console(highlight=False, quiet=options.quiet)
+    check_output(options)
+    check_languages(options)
+    inputs = named_inputs(options.recipe)
+    if options.recipe.takedown:
+        read_takedown(Path(options.recipe.takedown))
+    find_benchmark_files(options.recipe.decontaminate)
+    lines = [f"would read {kind}: {', '.join(specs)}" for kind, specs in inputs.items()]
+    lines.append(f"would write {options.output} with the runner {options.runner}")
+    if options.publish is not None:
+        target = check_target(options.publish, make_repo=False, say=console.print)
+        lines.append(describe_target(target))
+    for line in lines:
+        console.print(escape(printable(line)), soft_wrap=True)
+    return 0
+
+
+def describe_target(target: PublishTarget) -> str:
+    """Say whether the version is there; raises RefusedError where its name is taken."""
+    api = connect(target.endpoint)
+    with quiet_client():
+        refs = Patience().until_done(target.repo, lambda: read_refs(api, target.repo))
+    name = f"{target.repo}@{target.version}"
+    if refs is None:
+        return f"would publish {name}: the dataset would be made"
+    for other in refs.versions():
+        if other == target.version and other.tag != target.version.tag:
+            raise RefusedError(
+                f"{name}: the version is there already, spelled {other.tag}; use that name, or "
+                "another number"
+            )
+    if target.version.tag in refs.tags:
+        return f"{name} has been published; other data under this number will be refused"
+    return f"would publish {name}: the number is free, and the token may write"

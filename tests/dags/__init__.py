@@ -1,0 +1,1 @@
+"""The DAGs under a real Airflow: `make dags`, in an environment of its own."""

@@ -1,0 +1,207 @@
+"""``forumprefs promote``: what is worse, and what is written."""
+
+import math
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tests.preference_data import make_model, make_pairs, write_dataset
+from training.commands import main
+from training.evaluation.figures import Estimate
+from training.evaluation.results import (
+    Calibration,
+    Comparison,
+    Difference,
+    FigureResult,
+    ModelResult,
+    Results,
+    SuiteResult,
+)
+from training.promotion import (
+    Entry,
+    PromotionError,
+    judge_and_register,
+    read_promoted,
+    read_results,
+)
+
+
+def suite(name: str, value: float, non_finite: int = 0) -> SuiteResult:
+    figure = FigureResult(
+        name="pairs", about="", count=9, value=value, low=0.0, high=1.0, half=value, priors={}
+    )
+    calibration = Calibration(ece=None, ece_with_temperature=None, temperature=None, bins=())
+    return SuiteResult(
+        name=name,
+        title=name,
+        citation="",
+        source="",
+        sha256={},
+        items=9,
+        prompts=9,
+        comparisons=9,
+        ties=0,
+        non_finite=non_finite,
+        figures=(figure,),
+        breakdown={},
+        style=None,
+        calibration=calibration,
+    )
+
+
+def results(
+    model: str,
+    differences: dict[str, tuple[float, float, float]] | None = None,
+    *,
+    against: str = "old",
+    non_finite: int = 0,
+    limit: int | None = None,
+) -> Results:
+    """Of ``model``, beside ``against``; differences are those that `evaluate` writes: old − new."""
+    suites = tuple(suite(name, 0.7, non_finite) for name in differences or {"held-out": ()})
+
+    def of(name: str) -> ModelResult:
+        return ModelResult(
+            model=name,
+            fingerprint=f"print of {name}",
+            reads="",
+            trained_on="acme/prefs@v1.0.0",
+            groups=(),
+            suites=suites,
+        )
+
+    compared = ()
+    if differences is not None:
+        found = tuple(
+            Difference(suite=name, figure=figure, difference=Estimate(*numbers))
+            for name, numbers in differences.items()
+            for figure in ("pairs", "another figure")
+        )
+        compared = (Comparison(result=of(against), differences=found),)
+    return Results(seed=0, bootstrap=20, limit=limit, result=of(model), compared=compared)
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Path:
+    """With a promoted model called "old"."""
+    judge_and_register("old", name="old", results=results("old"), registry=tmp_path)
+    return tmp_path
+
+
+def judged(registry: Path, found: Results, max_drop: float = 0.02) -> Entry:
+    return judge_and_register(
+        "new", name="new", results=found, registry=registry, max_drop=max_drop, commit="c0ffee"
+    )
+
+
+def promoted(registry: Path) -> str:
+    entry = read_promoted(registry)
+    assert entry is not None
+    return entry.name
+
+
+def test_the_first_is_promoted(registry: Path) -> None:
+    entry = read_promoted(registry)
+    assert entry is not None and (entry.name, entry.verdict) == ("old", "first")
+    assert (registry / "models" / "old.json").read_bytes() == (
+        registry / "promoted.json"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("old_minus_new", "verdict"),
+    [
+        ((-0.10, -0.15, -0.05), "better"),
+        ((-0.10, -0.25, 0.05), "no worse"),
+        ((0.00, 0.00, 0.00), "no worse"),
+        ((0.01, -0.02, 0.04), "no worse"),
+        ((0.01, 0.005, 0.015), "worse"),  # small, and certain
+        ((0.10, -0.05, 0.25), "worse"),  # large, and uncertain
+        ((math.nan, math.nan, math.nan), "worse"),
+    ],
+)
+def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], verdict: str) -> None:
+    entry = judged(registry, results("new", {"held-out": old_minus_new}))
+    assert entry.verdict == verdict
+    assert promoted(registry) == ("old" if verdict == "worse" else "new")
+    assert entry.compared_with == "old" and entry.commit == "c0ffee"
+    if not math.isnan(old_minus_new[0]):
+        written = msgspec.json.decode((registry / "models/new.json").read_bytes(), type=Entry)
+        assert written == entry
+        assert entry.differences["held-out"].value == 0 - old_minus_new[0]
+        assert entry.differences["held-out"].low <= entry.differences["held-out"].high
+
+
+def test_a_fall_on_one_suite_is_enough(registry: Path) -> None:
+    found = {"held-out": (-0.2, -0.3, -0.1), "rm-bench": (0.05, 0.01, 0.09)}
+    entry = judged(registry, results("new", found))
+    assert entry.verdict == "worse"
+    assert [reason.partition(":")[0] for reason in entry.reasons] == ["rm-bench"]
+
+
+def test_the_drop_that_is_allowed(registry: Path) -> None:
+    found = results("new", {"held-out": (0.03, -0.01, 0.07)})
+    assert judged(registry, found, max_drop=0.02).verdict == "worse"
+    assert judged(registry, found, max_drop=0.04).verdict == "no worse"
+
+
+def test_a_model_that_diverged_is_worse_than_none(tmp_path: Path) -> None:
+    entry = judged(tmp_path, results("new", non_finite=3))
+    assert entry.verdict == "worse" and read_promoted(tmp_path) is None
+
+
+def test_again_changes_nothing(registry: Path) -> None:
+    better = results("new", {"held-out": (-0.1, -0.2, -0.05)})
+    first = judged(registry, better)
+    content = (registry / "promoted.json").read_bytes()
+    assert judged(registry, results("new")) == first
+    assert (registry / "promoted.json").read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (results("new"), "run evaluate with --compare old"),
+        (results("new", {"held-out": (0, 0, 0)}, against="older"), "not compared with old"),
+        (results("new", {"held-out": (0, 0, 0)}, limit=5), "trial"),
+        (results("other", {"held-out": (0, 0, 0)}), "results are of other"),
+    ],
+)
+def test_results_that_do_not_tell(registry: Path, found: Results, said: str) -> None:
+    with pytest.raises(PromotionError, match=said):
+        judged(registry, found)
+    assert promoted(registry) == "old" and not (registry / "models" / "new.json").exists()
+
+
+def test_other_weights_under_a_promoted_name(registry: Path) -> None:
+    with pytest.raises(PromotionError, match="other weights"):
+        judge_and_register("new", name="old", results=results("new"), registry=registry)
+
+
+def test_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that has learnt the planted preference, then the one it began as."""
+    pairs = [p for split in ("train", "validation", "test") for p in make_pairs(40, split)]
+    data = write_dataset(tmp_path / "data", pairs)
+    make_model(tmp_path / "base")
+    settings = ("data.batch_pairs=16", "data.max_length=128", "optim.lr=3e-3", "run.epochs=4")
+    for name, more in (("good", ()), ("bad", ("run.max_steps=1", "optim.lr=1e-9"))):
+        flags = [flag for setting in (*settings, *more) for flag in ("--set", setting)]
+        where = ["--dataset", str(data), "--model", str(tmp_path / "base"), "--quiet"]
+        assert main(["train", *where, "--output", str(tmp_path / name), *flags]) == 0
+    registry = ["--registry", str(tmp_path / "registry")]
+
+    def tried(name: str, *against: str) -> int:
+        run, output = str(tmp_path / name), str(tmp_path / f"eval-{name}")
+        suites = ["--benchmark", f"held-out={data}", "--bootstrap", "60", "--quiet"]
+        compare = ["--compare", *against] if against else []
+        assert main(["evaluate", "--model", run, "--output", output, *suites, *compare]) == 0
+        return main(["promote", run, "--name", name, "--results", output, *registry])
+
+    assert tried("good") == 0
+    assert read_results(tmp_path / "eval-good").result.suites[0].headline.value > 0.9
+    assert tried("bad") == 2  # it was not compared
+    assert tried("bad", str(tmp_path / "good")) == 3
+    assert "bad is not promoted: worse than good" in capsys.readouterr().out
+    assert promoted(tmp_path / "registry") == "good"
+    assert main(["promote", "x", "--name", "y", "--results", str(tmp_path), *registry]) == 2

@@ -1,0 +1,157 @@
+"""``forumprefs verify``: files, books, leaks and limits."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline.cli import main
+from pipeline.dataset_folder import DatasetFolder
+from pipeline.leaks import find_leaks, normalized
+from pipeline.verify import Limits, faults_of_figures, unreadable
+from schemas.manifest import Accounting, StageCount
+from schemas.pair import Pair
+from tests.preference_data import make_pairs, one_pair, write_dataset
+from tests.publishing import copied
+
+
+def with_pairs(folder: Path, *more: Pair) -> DatasetFolder:
+    pairs = [pair for split in ("train", "test") for pair in make_pairs(5, split)]
+    return DatasetFolder(write_dataset(folder, [*pairs, *more]))
+
+
+def asked(thread: str, split: str, prompt: str) -> Pair:
+    return one_pair(thread, split, "forum.example", prompt, (0, "good"), (1, "bad"))
+
+
+def test_the_sample_is_as_it_should_be(sample: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(sample)]) == 0
+    assert "every checksum right" in capsys.readouterr().out
+    assert main(["verify", str(sample), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    accounting = DatasetFolder(sample).manifest.accounting
+    assert figures["pairs"] == sum(accounting.pairs.values())
+    assert figures["rejected_percent"] == round(
+        100 * accounting.rejected / accounting.posts_read, 2
+    )
+
+
+def test_no_leak_between_different_questions(tmp_path: Path) -> None:
+    assert find_leaks(with_pairs(tmp_path / "data")) == ()
+
+
+def test_a_thread_in_two_splits(tmp_path: Path) -> None:
+    folder = with_pairs(
+        tmp_path / "data", asked("a:1", "train", "One"), asked("a:1", "test", "Two")
+    )
+    [leak] = find_leaks(folder)
+    assert (leak.what, leak.splits, leak.examples) == ("thread", ("train", "test"), ("a:1",))
+    assert "share 1 threads: a:1" in str(leak)
+
+
+def test_a_prompt_in_two_splits_however_it_is_written(tmp_path: Path) -> None:
+    folder = with_pairs(
+        tmp_path / "data",
+        asked("a:1", "train", "Why is\n\nRYE sour?"),
+        asked("a:2", "validation", "why  is rye SOUR? "),
+        asked("a:3", "test", "Why is rye sour"),
+    )
+    [leak] = find_leaks(folder)
+    assert (leak.what, leak.splits, leak.examples) == ("prompt", ("train", "validation"), ("a:2",))
+    assert normalized("A  b\nC") == normalized("a b c") != normalized("a bc")
+
+
+def test_a_leak_is_refused(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With all its files whole, books balanced, and one thread moved to another split."""
+    folder = copied(sample, tmp_path / "leaking")
+    manifest = DatasetFolder(folder).manifest
+    train, test = (next(s for s in manifest.shards if s.split == n) for n in ("train", "test"))
+    moved = pq.read_table(folder / train.path).slice(0, test.rows)
+    splits = pa.array(["test"] * len(moved))
+    moved = moved.set_column(moved.schema.get_field_index("split"), "split", splits)
+    schema = pq.read_schema(folder / test.path)
+    pq.write_table(moved.cast(schema), folder / test.path)
+    content = (folder / test.path).read_bytes()
+    changed = msgspec.structs.replace(
+        test, bytes=len(content), rows=len(moved), sha256=hashlib.sha256(content).hexdigest()
+    )
+    shards = tuple(changed if s is test else s for s in manifest.shards)
+    (folder / "manifest.json").write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(manifest, shards=shards))
+    )
+    assert len(moved) == test.rows
+    assert main(["verify", str(folder), "--quiet"]) == 3
+    said = capsys.readouterr().err
+    assert "train and test share" in said and "threads" in said
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--min-pairs", "100000"), "at least 100,000"),
+        (("--max-rejected", "1"), "were rejected, at most 1 %"),
+        (("--max-unreadable", "0"), "while they were read, at most 0 %"),
+    ],
+)
+def test_limits(
+    many: Path, flags: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(many), "--max-unreadable", "100", *flags]) == 3
+    assert said in capsys.readouterr().err
+
+
+def test_wrong_use_and_damage(
+    sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(sample), "--max-rejected", "101"]) == 2
+    assert main(["verify", str(sample), "--min-pairs", "-1"]) == 2
+    assert main(["verify", str(tmp_path)]) == 2
+    folder = copied(sample, tmp_path / "damaged")
+    shard = folder / DatasetFolder(folder).manifest.shards[0].path
+    shard.write_bytes(shard.read_bytes()[:-1])
+    capsys.readouterr()
+    assert main(["verify", str(folder), "--quiet"]) == 2
+    assert "cut off or overwritten" in capsys.readouterr().err
+
+
+def test_books_that_do_not_balance(sample: Path) -> None:
+    manifest = DatasetFolder(sample).manifest
+    assert list(faults_of_figures(manifest, Limits(max_unreadable=100))) == []
+    read = msgspec.structs.replace(
+        manifest.accounting, posts_read=1 + manifest.accounting.posts_read
+    )
+    [fault] = faults_of_figures(
+        msgspec.structs.replace(manifest, accounting=read), Limits(max_unreadable=100)
+    )
+    assert fault.startswith("the books do not balance")
+    [fault] = faults_of_figures(
+        msgspec.structs.replace(manifest, shards=()), Limits(max_unreadable=100)
+    )
+    assert fault.startswith("the shards hold 0 pairs")
+
+
+def test_posts_that_are_no_questions_are_not_unreadable() -> None:
+    stage = StageCount(
+        stage="read",
+        entered=9,
+        left=0,
+        rejected={"malformed_row": 2, "not_a_question_or_answer": 3, "too_deep": 4},
+    )
+    later = StageCount(stage="filter", entered=9, left=0, rejected={"deleted": 9})
+    accounting = Accounting(
+        posts_read=9,
+        posts_kept=0,
+        duplicates=0,
+        rejected=9,
+        pairs={},
+        threads={},
+        stages=(stage, later),
+        other_records={},
+    )
+    assert unreadable(accounting) == 2

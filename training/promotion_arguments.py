@@ -1,0 +1,47 @@
+"""The command line of ``forumprefs promote``, apart from what it loads."""
+
+import argparse
+
+EXIT_REFUSED = 3
+MAX_DROP = 0.02
+"""Largest fall of a suite's headline that may be put down to chance, as a fraction."""
+
+EPILOG = f"""\
+The results must come from `forumprefs evaluate --model NEW --compare PROMOTED`, so that both were
+scored on the same items. With d = new − promoted on a suite's headline figure, and its 95 %
+interval over the same resampled prompts, a model is worse when on any suite
+  the whole interval of d is below 0, or
+  d itself is below −D (--max-drop, default {MAX_DROP:g}), however wide the interval, or
+  one of its rewards is no finite number.
+Otherwise it is promoted. The first model has nothing to be worse than. The entry is written in
+any case, with the verdict and why.
+
+example:
+  forumprefs evaluate --model runs/v2 --compare runs/v1 --benchmark held-out=acme/prefs@v2.0.0 \\
+      --output eval/v2
+  forumprefs promote runs/v2 --name v2 --results eval/v2 --registry models
+
+exit codes: 0 it is promoted, now or before; 2 wrong use, or results that do not compare with the
+promoted model; {EXIT_REFUSED} refused: it is worse
+"""
+
+
+def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs promote``."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("model", metavar="RUN", help="run folder, as it was given to evaluate")
+    parser.add_argument("--name", required=True, help="what the registry calls it")
+    parser.add_argument(
+        "--results", required=True, metavar="DIR", help="output of forumprefs evaluate"
+    )
+    parser.add_argument("--registry", required=True, metavar="DIR", help="made if missing")
+    parser.add_argument("--commit", metavar="ID", help="commit of the dataset's version, to record")
+    parser.add_argument(
+        "--max-drop",
+        type=float,
+        default=MAX_DROP,
+        metavar="D",
+        help="fall of a headline, as a fraction, from which a model is worse even if its "
+        f"interval holds 0 (default: {MAX_DROP:g})",
+    )
