@@ -17,7 +17,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManage
 from apache_beam.runners.portability.fn_api_runner.translations import split_buffer_id
 from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils import thread_pool_executor
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
 
 PIECE_BYTES: Final = 16 << 20
@@ -329,9 +330,13 @@ class _PieceByPiece(BundleManager):
         empty = True
         for name, buffer in inputs.items():
             cut = getattr(buffer, "pieces", None)
-            # Beam makes buffers of its own for the first input and for what a source puts off.
-            parts = [list(buffer)] if cut is None else cut(self._piece_bytes, workers)
-            for part in parts:
+            if cut is not None:
+                parts = cut(self._piece_bytes, workers)
+            else:
+                # A buffer of Beam's own: the first input, what a source puts off, a Reshuffle,
+                # whose windows are special and whose elements are file ranges in our pipelines.
+                parts = buffer.partition(1 if workers == 1 else workers * PIECES_PER_WORKER)
+            for part in filter(any, parts):
                 empty = False
                 yield none | {name: part}
         if empty:
@@ -378,20 +383,19 @@ def _send_straight(handler: Any, stage: Any, outputs: Mapping[str, bytes]) -> No
 
 
 def _map(run: Callable[[Any], Any], pieces: Iterable[Any], workers: int) -> Iterator[Any]:
-    """Run the pieces on ``workers`` threads; no more of them are read than are being worked on."""
+    """Run the pieces on ``workers`` threads; a piece is read when a thread is free for it."""
     if workers == 1:
         yield from map(run, pieces)
         return
-    with ThreadPoolExecutor(workers) as executor:
-        pending = []
+    pending: set[Future[Any]] = set()
+    # Beam's threads are daemons: a worker that died must not keep this process from ending.
+    with thread_pool_executor.shared_unbounded_instance() as executor:
         for piece in pieces:
-            pending.append(executor.submit(run, piece))
-            while sum(not future.done() for future in pending) > workers:
-                time.sleep(0.005)
-            while pending and pending[0].done():
-                yield pending.pop(0).result()
-        for future in pending:
-            yield future.result()
+            if len(pending) == workers:
+                done, pending = wait(pending, return_when=FIRST_COMPLETED)
+                yield from (future.result() for future in done)
+            pending.add(executor.submit(run, piece))
+        yield from (future.result() for future in pending)
 
 
 def _merged(results: Iterable[Any], report: StageReport) -> Any:
@@ -401,7 +405,9 @@ def _merged(results: Iterable[Any], report: StageReport) -> Any:
     for result in results:
         report.bundles += 1
         residuals += result.process_bundle.residual_roots
-        infos = list(monitoring_infos.consolidate([*infos, *result.process_bundle.monitoring_infos]))
+        infos = list(
+            monitoring_infos.consolidate([*infos, *result.process_bundle.monitoring_infos])
+        )
     return beam_fn_api_pb2.InstructionResponse(
         process_bundle=beam_fn_api_pb2.ProcessBundleResponse(
             monitoring_infos=infos, residual_roots=residuals

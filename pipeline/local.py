@@ -1,8 +1,9 @@
 """Run a pipeline on this machine, and fail instead of hanging when a worker dies.
 
-``local`` is Beam's FnApiRunner with its shuffles on disk (pipeline/disk_shuffle.py). A plain DirectRunner of Beam 2.77 first tries to download
-another engine. With worker processes, FnApiRunner waits for ever for a worker that has died
-(killed for memory, say); the watchdog here ends the run with a clear error.
+``local`` is Beam's FnApiRunner with its shuffles on disk (pipeline/disk_shuffle.py). A plain
+DirectRunner of Beam 2.77 first tries to download another engine. With worker processes,
+FnApiRunner waits for ever for a worker that has died (killed for memory, say); the watchdog here
+ends the run with a clear error.
 """
 
 import gc

@@ -112,7 +112,7 @@ def curate(options: CurateOptions) -> Manifest:
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,
                 )
-                run_pipeline(job, options, inputs.bytes_to_read)
+                run_pipeline(job, options, inputs, Path(work))
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
@@ -250,8 +250,11 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
     )
 
 
-def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
-    """Run the graph on the runner that was asked for, and wait."""
+def run_pipeline(job: CurateJob, options: CurateOptions, inputs: Inputs, work: Path) -> None:
+    """Run the graph on the runner that was asked for, and wait.
+
+    The local runner keeps shuffled data in ``work``.
+    """
 
     def add_job(pipeline: beam.Pipeline) -> None:
         build(pipeline, job)
@@ -261,9 +264,10 @@ def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> No
             add_job,
             workers=options.workers,
             beam_arguments=options.beam_arguments,
-            input_bytes=input_bytes,
+            input_bytes=inputs.bytes_to_read,
             quiet=options.quiet,
             verbose=options.verbose,
+            shuffle_folder=work,
         )
         return
     beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
