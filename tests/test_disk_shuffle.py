@@ -72,7 +72,7 @@ def test_nothing_large_stays_in_memory(
     assert written > 2 * PAYLOAD
     assert sum(kept) < PAYLOAD / 5, "what Reshuffle moves, whose elements are small"
     assert max(waiting) == 0, "a worker's output goes to disk while it works"
-    assert max(report.bundles for report in reports) == 7, "one a key"
+    assert max(report.bundles for report in reports) >= 7, "one a key"
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 20_000])
