@@ -150,7 +150,8 @@ def main() -> None:
         seconds, peak = _measure(name, size)
         growth = seconds / small
         print(
-            f"| {name} | {size:,} | {small:.1f} | {seconds:.1f} | {growth:.1f} | {peak / 1e6:,.0f} |",
+            f"| {name} | {size:,} | {small:.1f} | {seconds:.1f} | {growth:.1f} "
+            f"| {peak / 1e6:,.0f} |",
             flush=True,
         )
 
