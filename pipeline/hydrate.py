@@ -326,6 +326,7 @@ def _run(
         input_bytes=inputs.bytes_to_read,
         quiet=options.quiet,
         verbose=options.verbose,
+        shuffle_folder=work,
     )
     return load_filled(work, len(shards))
 

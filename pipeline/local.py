@@ -1,8 +1,9 @@
 """Run a pipeline on this machine, and fail instead of hanging when a worker dies.
 
-``local`` is Beam's FnApiRunner. A plain DirectRunner of Beam 2.77 first tries to download
-another engine. With worker processes, FnApiRunner waits for ever for a worker that has died
-(killed for memory, say); the watchdog here ends the run with a clear error.
+``local`` is Beam's FnApiRunner with its shuffles on disk (pipeline/disk_shuffle.py). A plain
+DirectRunner of Beam 2.77 first tries to download another engine. With worker processes,
+FnApiRunner waits for ever for a worker that has died (killed for memory, say); the watchdog here
+ends the run with a clear error.
 """
 
 import gc
@@ -18,9 +19,9 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipeline.disk_shuffle import DiskShuffleRunner
 from pipeline.progress import ProgressLine
 from pipeline.worker import tune_gc
 from transforms.counters import PROGRESS_DIR_VARIABLE
@@ -49,8 +50,11 @@ def run_local(
     input_bytes: int = 0,
     quiet: bool = True,
     verbose: bool = False,
+    shuffle_folder: Path | None = None,
 ) -> None:
-    """Build and run a pipeline on FnApiRunner and wait for its end.
+    """Build and run a pipeline on this machine and wait for its end.
+
+    Shuffled data are files in ``shuffle_folder`` (None: the system's folder for temporary files).
 
     Raises PipelineError with the pipeline's own error as cause, or WorkerDiedError. After either,
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
@@ -63,7 +67,9 @@ def run_local(
             os.environ[PROGRESS_DIR_VARIABLE] = folder
             environment = SubprocessSDKEnvironment.from_command_string(worker_command(log))
             arguments.append(f"--direct_num_workers={workers}")
-        runner = FnApiRunner(default_environment=environment)
+        runner = DiskShuffleRunner(
+            str(shuffle_folder) if shuffle_folder else None, default_environment=environment
+        )
         threshold = gc.get_threshold()
         tune_gc()
         try:
@@ -85,7 +91,7 @@ def worker_command(log: Path | None) -> str:
 
 def _run_watched(
     build: Callable[[beam.Pipeline], None],
-    runner: FnApiRunner,
+    runner: DiskShuffleRunner,
     arguments: list[str],
     progress: ProgressLine,
     watchdog: "_Watchdog",

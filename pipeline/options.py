@@ -172,7 +172,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to run (changes no output byte)")
     group.add_argument(
         "--runner",
-        help="'local' (default: Beam's FnApiRunner in this process) or any Beam runner",
+        help="'local' (default: Beam's FnApiRunner, its shuffles on disk) or any Beam runner",
     )
     group.add_argument(
         "--workers", type=int, metavar="N", help="local worker processes (default: 1)"
@@ -184,7 +184,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--work-dir",
         type=Path,
         metavar="DIR",
-        help="where archives are unpacked (default: beside the output)",
+        help="where archives are unpacked and shuffled data kept (default: beside the output)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary")
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")

@@ -47,6 +47,9 @@ MIN_PARTITIONS = 16
 MAX_PARTITIONS = 1024
 """Every range of input makes a block for every partition, so more of them mean crumbs."""
 
+SHUFFLED_SHARE = 0.6
+"""Bytes on disk at a time per byte of input, a guess: 1.2 were written in all, 0.6 to groups."""
+
 RECORDED_PACKAGES = (
     "forumprefs",
     "apache-beam",
@@ -113,7 +116,7 @@ def curate(options: CurateOptions) -> Manifest:
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,
                 )
-                run_pipeline(job, options, inputs.bytes_to_read)
+                run_pipeline(job, options, inputs, Path(work))
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
@@ -260,20 +263,26 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
     )
 
 
-def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
-    """Run the graph on the runner that was asked for, and wait."""
+def run_pipeline(job: CurateJob, options: CurateOptions, inputs: Inputs, work: Path) -> None:
+    """Run the graph on the runner that was asked for, and wait.
+
+    The local runner keeps shuffled data in ``work``.
+    """
 
     def add_job(pipeline: beam.Pipeline) -> None:
         build(pipeline, job)
 
     if options.is_local:
+        if not options.quiet:
+            _say(shuffle_line(inputs.bytes_to_hold, work))
         run_local(
             add_job,
             workers=options.workers,
             beam_arguments=options.beam_arguments,
-            input_bytes=input_bytes,
+            input_bytes=inputs.bytes_to_read,
             quiet=options.quiet,
             verbose=options.verbose,
+            shuffle_folder=work,
         )
         return
     beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
@@ -283,6 +292,16 @@ def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> No
         pipeline.run().wait_until_finish()
     except Exception as error:  # each runner has its own kinds
         raise PipelineError(f"{options.runner}: {error}") from error
+
+
+def shuffle_line(input_bytes: int, folder: Path) -> str:
+    """Say where shuffled data go and whether there is room for them."""
+    needed = input_bytes * SHUFFLED_SHARE
+    free = shutil.disk_usage(folder).free
+    line = f"shuffling through files in {folder.parent}, up to about {needed / 1e9:.1f} GB"
+    if free < needed:
+        return f"{line}: only {free / 1e9:.1f} GB are free there; name another --work-dir"
+    return line
 
 
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:

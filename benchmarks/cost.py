@@ -1,0 +1,162 @@
+"""docs/cost.md: what a run costs, from the measurements of benchmarks/memory.py.
+
+    python -m benchmarks.memory --posts 1000000 --output out/memory.json
+    python -m benchmarks.cost out/memory.json --write docs/cost.md
+
+Measured: processor seconds and shuffled bytes by step. All else is arithmetic on them and on
+assumptions, every one of which is an option.
+"""
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+STEPS = (
+    ("Spread-ranges", "read the tables"),
+    ("Join-votes", "join votes, closings, names"),
+    ("Join-names", "join votes, closings, names"),
+    ("Assemble-threads", "threads, Markdown, filters, language, MinHash"),
+    ("Find-duplicates", "find and verify duplicates"),
+    ("Cluster-questions", "clusters of questions"),
+    ("Resolve-duplicates", "remove duplicates, pair"),
+    ("Write-tables", "write shards"),
+)
+"""Part of a stage's or shuffle's name, and the step that it belongs to; the first that fits."""
+
+OTHER = "the rest of the graph"
+
+
+def main() -> None:
+    """Read the measurement, print or write the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("measurements", type=Path, help="JSON of benchmarks.memory")
+    parser.add_argument("--write", type=Path, help="page to write; without it, it is printed")
+    parser.add_argument("--overhead", type=float, default=2.0, help="cluster / local CPU")
+    parser.add_argument("--cores", type=int, default=64, help="workers' cores in all")
+    parser.add_argument("--busy", type=float, default=0.7, help="share of core time that is work")
+    parser.add_argument("--gb-per-core", type=float, default=4.0, help="memory beside a core")
+    parser.add_argument("--vm-core-hour", type=float, default=0.05, help="$, Flink's machines")
+    parser.add_argument("--dataflow-core-hour", type=float, default=0.056, help="$")
+    parser.add_argument("--dataflow-gb-hour", type=float, default=0.003557, help="$, memory")
+    parser.add_argument("--dataflow-shuffle-gb", type=float, default=0.011, help="$, data moved")
+    parser.add_argument("--stackexchange-posts", type=float, default=60e6)
+    parser.add_argument("--reddit-comments", type=float, default=2.5e9, help="of a year")
+    parser.add_argument("--reddit-kept", type=float, default=0.3, help="that answer a post itself")
+    parser.add_argument(
+        "--reddit-comments-per-second", type=float, default=100_000, help="read on one core"
+    )
+    arguments = parser.parse_args()
+    runs = json.loads(arguments.measurements.read_text(encoding="utf-8"))
+    runs = [run for run in runs if run["mode"] == "disk" and run["workers"] == 1]
+    page = make_page(max(runs, key=lambda run: run["posts"]), runs, arguments)
+    if arguments.write:
+        arguments.write.write_text(page, encoding="utf-8")
+    else:
+        print(page)
+
+
+def step_of(name: str) -> str:
+    """Name the step of a stage, by what it reads, or of a shuffle."""
+    head = name.lstrip("(").split("+")[0].replace(" ", "-")
+    if head.startswith("ref_PCollection"):  # the rows that wait for the plan of the shards
+        head = "Write-tables"
+    return next((step for part, step in STEPS if part in head), OTHER)
+
+
+def by_step(run: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
+    """CPU seconds by step, and bytes shuffled on the way into it."""
+    seconds: dict[str, float] = defaultdict(float)
+    shuffled: dict[str, float] = defaultdict(float)
+    for stage in run["stages"]:
+        seconds[step_of(stage["name"])] += stage["cpu_seconds"]
+        for name, size in stage["written"].items():
+            if name.startswith("group:"):
+                shuffled[step_of(name)] += size
+    seconds[OTHER] += run["cpu_seconds"] - sum(seconds.values())
+    return seconds, shuffled
+
+
+def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Namespace) -> str:
+    """The page as Markdown."""
+    seconds, shuffled = by_step(run)
+    millions = run["posts"] / 1e6
+    cpu, moved = run["cpu_seconds"] / millions, sum(shuffled.values()) / millions
+    lines = [
+        "# Cost",
+        "",
+        "Written by `python -m benchmarks.cost` from what `python -m benchmarks.memory` measured;",
+        "every assumption is an option of it (`--help`).",
+        "",
+        "## Measured",
+        "",
+        f"{run['posts']:,} generated posts ({run['bytes_in'] / 1e6:,.0f} MB of XML), the local",
+        "runner in one process, processor time on a shared machine. Per million posts:",
+        "",
+        "| step | CPU seconds | MB shuffled on the way in |",
+        "|---|---:|---:|",
+    ]
+    for step in [*dict.fromkeys(step for _, step in STEPS), OTHER]:
+        lines.append(
+            f"| {step} | {seconds[step] / millions:,.0f} | {shuffled[step] / millions / 1e6:,.0f} |"
+        )
+    lines += [
+        f"| **all** | **{cpu:,.0f}** | **{moved / 1e6:,.0f}** |",
+        "",
+        "| posts | peak memory | CPU seconds | per million posts |",
+        "|---:|---:|---:|---:|",
+        *(
+            f"| {one['posts']:,} | {one['peak_mb']:,} MB | {one['cpu_seconds']:,.0f} "
+            f"| {one['cpu_seconds'] / one['posts'] * 1e6:,.0f} |"
+            for one in sorted(runs, key=lambda one: one["posts"])
+        ),
+        "",
+        "## Estimated",
+        "",
+        "Nothing below was run. Assumed: a cluster spends "
+        f"{a.overhead:g} times the processor time of the local runner (rows cross process borders)",
+        f"on {a.cores} cores that are {a.busy:.0%} busy, with {a.gb_per_core:g} GB each. Prices in "
+        "US dollars, from memory of",
+        "Google's public list for us-central1 batch jobs in 2025 and not looked up again (check",
+        "https://cloud.google.com/dataflow/pricing): "
+        f"{a.dataflow_core_hour:g} a core hour, {a.dataflow_gb_hour:g} a GB hour,",
+        f"{a.dataflow_shuffle_gb:g} a GB shuffled. Flink: {a.vm_core_hour:g} a core hour for its "
+        "machines, memory included.",
+        "StackExchange's posts cost what generated ones do. Of a year of Reddit,",
+        f"{a.reddit_comments / 1e9:g} billion comments, {a.reddit_kept:.0%} answer a submission "
+        "and cost what a post does; the others",
+        f"are only read, {a.reddit_comments_per_second:,.0f} a second and core.",
+        "",
+        "| input | posts kept | core hours | hours | Flink, $ | Dataflow, $ |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    reading = a.reddit_comments / a.reddit_comments_per_second
+    for name, posts, extra in (
+        ("all of StackExchange", a.stackexchange_posts, 0.0),
+        ("a year of Reddit", a.reddit_comments * a.reddit_kept, reading),
+    ):
+        work = (posts / 1e6 * cpu + extra) * a.overhead / 3600
+        hours = work / a.busy
+        gigabytes = posts / 1e6 * moved / 1e9
+        flink = hours * a.vm_core_hour
+        dataflow = hours * (a.dataflow_core_hour + a.gb_per_core * a.dataflow_gb_hour)
+        dataflow += gigabytes * a.dataflow_shuffle_gb
+        lines.append(
+            f"| {name} | {posts / 1e6:,.0f} M | {hours:,.0f} | {hours / a.cores:,.1f} "
+            f"| {flink:,.0f} | {dataflow:,.0f} |"
+        )
+    lines += [
+        "",
+        "Disks, network between zones, start-up and retries are left out. What bounds the time is",
+        "not the work but its widest single unit: one compressed file is read by one worker, and",
+        "one worker joins the components (see [design](design.md)).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

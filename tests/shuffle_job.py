@@ -1,0 +1,75 @@
+"""A small job with every kind of shuffle, importable by worker processes."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+ROWS = 4_000
+
+
+def build(output: Path):
+    """Two branches into one group, a group used twice, a side input, a tag, nothing at all."""
+
+    def add(pipeline: beam.Pipeline) -> None:
+        numbers = (
+            pipeline
+            | "Numbers" >> beam.Create(range(ROWS))
+            | "Spread" >> beam.Reshuffle()
+            | "Divide" >> beam.ParDo(Divide()).with_outputs("odd", main="even")
+        )
+        nothing = pipeline | "Nothing" >> beam.Create([]).with_output_types(tuple[int, bytes])
+        again = numbers.odd | "Group odd" >> beam.GroupByKey() | "Ungroup" >> beam.FlatMap(ungroup)
+        grouped = (
+            (numbers.even, again, nothing) | "Both" >> beam.Flatten() | "Group" >> beam.GroupByKey()
+        )
+        total = (
+            numbers.even | "Sizes" >> beam.MapTuple(size_of) | "Sum" >> beam.CombineGlobally(sum)
+        )
+        summed = grouped | "Sums" >> beam.MapTuple(sums, total=beam.pvalue.AsSingleton(total))
+        keys = grouped | "Keys" >> beam.MapTuple(first)
+        _ = (
+            (summed, keys)
+            | "All" >> beam.Flatten()
+            | "Text" >> beam.Map(repr)
+            | "Key" >> beam.Map(alike)
+            | "Together" >> beam.GroupByKey()
+            | "Save" >> beam.MapTuple(save, path=str(output))
+        )
+
+    return add
+
+
+class Divide(beam.DoFn):
+    """Number -> (its last digit, some hundred bytes), odd ones apart."""
+
+    def process(self, number: int) -> Iterable[Any]:
+        pair = number % 10, str(number).encode() * 100
+        yield beam.pvalue.TaggedOutput("odd", pair) if number % 2 else pair
+
+
+def ungroup(element: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, bytes]]:
+    for value in element[1]:
+        yield element[0] // 2, value
+
+
+def size_of(key: int, value: bytes) -> int:
+    return len(value)
+
+
+def sums(key: int, values: Iterable[bytes], total: int = 0) -> tuple[int, int, int]:
+    held = list(values)
+    return key, sum(map(len, held)) * 1_000 + len(set(held)), total
+
+
+def first(key: int, values: Iterable[bytes]) -> tuple[int, bytes]:
+    return key, min(values)
+
+
+def alike(text: str) -> tuple[int, str]:
+    return 0, text
+
+
+def save(key: int, texts: Iterable[str], path: str = "") -> None:
+    Path(path).write_text("\n".join(sorted(texts)), encoding="utf-8")

@@ -1,0 +1,100 @@
+"""The local runner's shuffles are on disk, and change nothing but memory."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+import pytest
+from apache_beam.runners.portability.fn_api_runner import execution
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.worker.data_plane import InMemoryDataChannel
+
+from pipeline import disk_shuffle, local
+from pipeline.disk_shuffle import DiskShuffleRunner, StageReport
+from pipeline.local import PipelineError, run_local
+from tests import shuffle_job
+from tests.test_curate import curate, hashes
+
+PAYLOAD = sum(len(str(number)) * 100 for number in range(shuffle_job.ROWS))
+
+
+def run(runner: Any, output: Path) -> str:
+    pipeline = beam.Pipeline(runner=runner)
+    shuffle_job.build(output)(pipeline)
+    pipeline.run().wait_until_finish()
+    return output.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return run(FnApiRunner(), tmp_path_factory.mktemp("beam") / "result")
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 10_000, disk_shuffle.PIECE_BYTES])
+def test_every_kind_of_shuffle_gives_what_beam_gives(
+    tmp_path: Path, expected: str, piece_bytes: int
+) -> None:
+    runner = DiskShuffleRunner(str(tmp_path), piece_bytes=piece_bytes)
+    assert run(runner, tmp_path / "result") == expected
+    assert list(tmp_path.iterdir()) == [tmp_path / "result"], "nothing is left behind"
+
+
+def test_worker_processes_give_the_same(tmp_path: Path, expected: str) -> None:
+    run_local(shuffle_job.build(tmp_path / "result"), workers=2, shuffle_folder=tmp_path)
+    assert (tmp_path / "result").read_text(encoding="utf-8") == expected
+
+
+def test_nothing_large_stays_in_memory(
+    tmp_path: Path, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fails when another version of Beam keeps its data where we do not look."""
+    kept: list[int] = []
+    waiting: list[int] = []
+    for buffer in (execution.ListBuffer, execution.GroupingBuffer):
+        monkeypatch.setattr(
+            buffer,
+            "append",
+            lambda self, data, old=buffer.append: kept.append(len(data)) or old(self, data),
+        )
+    receive = InMemoryDataChannel.input_elements
+
+    def watched(self: InMemoryDataChannel, *arguments: Any, **named: Any) -> Any:
+        if "abort_callback" in named:  # the runner's end: what a bundle has put out
+            waiting.append(sum(len(letter.data) for letter in self._inputs))
+        return receive(self, *arguments, **named)
+
+    monkeypatch.setattr(InMemoryDataChannel, "input_elements", watched)
+    reports: list[StageReport] = []
+    runner = DiskShuffleRunner(str(tmp_path), piece_bytes=1, report=reports.append)
+    assert run(runner, tmp_path / "result") == expected
+    written = sum(sum(report.written.values()) for report in reports)
+    assert written > 2 * PAYLOAD
+    assert sum(kept) < PAYLOAD / 5, "what Reshuffle moves, whose elements are small"
+    assert max(waiting) == 0, "a worker's output goes to disk while it works"
+    assert max(report.bundles for report in reports) >= 7, "one a key"
+
+
+@pytest.mark.parametrize("piece_bytes", [1, 20_000])
+def test_pieces_change_no_byte_of_a_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    """The run adds its accounting up, too, or it would fail."""
+    found = []
+    small = functools.partial(DiskShuffleRunner, piece_bytes=piece_bytes)
+    for runner in (small, lambda folder, **options: FnApiRunner(**options)):
+        monkeypatch.setattr(local, "DiskShuffleRunner", runner)
+        output = tmp_path / str(len(found)) / "dataset"
+        assert curate(output) == 0
+        found.append(hashes(output))
+    assert found[0] == found[1]
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        disk_shuffle.tempfile,
+        "TemporaryFile",
+        lambda **_: open("/dev/full", "r+b", buffering=0),  # noqa: PTH123, SIM115
+    )
+    with pytest.raises(PipelineError, match=r"no space left .* another --work-dir"):
+        run_local(shuffle_job.build(tmp_path / "result"), shuffle_folder=tmp_path)
