@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
@@ -24,10 +22,10 @@ from pipeline.curate import CurateJob, build
 from pipeline.hub import RefusedError
 from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
-from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.report import make_report
+from pipeline.runners import run_on
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -112,7 +110,12 @@ def curate(options: CurateOptions) -> Manifest:
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,
                 )
-                run_pipeline(job, options, inputs.bytes_to_read)
+                run_on(
+                    lambda pipeline: build(pipeline, job),
+                    options,
+                    work=Path(work),
+                    input_bytes=inputs.bytes_to_read,
+                )
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
@@ -248,31 +251,6 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
         (path := output / shard.path).is_file() and sha256_of(path) == shard.sha256
         for shard in manifest.shards
     )
-
-
-def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
-    """Run the graph on the runner that was asked for, and wait."""
-
-    def add_job(pipeline: beam.Pipeline) -> None:
-        build(pipeline, job)
-
-    if options.is_local:
-        run_local(
-            add_job,
-            workers=options.workers,
-            beam_arguments=options.beam_arguments,
-            input_bytes=input_bytes,
-            quiet=options.quiet,
-            verbose=options.verbose,
-        )
-        return
-    beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
-    try:
-        pipeline = beam.Pipeline(options=beam_options)
-        add_job(pipeline)
-        pipeline.run().wait_until_finish()
-    except Exception as error:  # each runner has its own kinds
-        raise PipelineError(f"{options.runner}: {error}") from error
 
 
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
