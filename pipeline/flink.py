@@ -260,7 +260,8 @@ class _Job:
         state = self._rest.job_state(self._id)
         if self._state is not None and state.restarts > self._state.restarts:
             self._progress.begin_again()
-            print("Flink lost a worker and starts the job again", file=sys.stderr, flush=True)
+            why = self._rest.last_error(self._id) or "no reason is known"
+            print(f"Flink starts the job again: {why}", file=sys.stderr, flush=True)
         self._state = state
 
     def _check_stall(self, now: float) -> None:

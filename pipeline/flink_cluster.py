@@ -18,12 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
-from pipeline.flink_rest import FlinkRest, FlinkUnreachableError
+from pipeline.flink_rest import FlinkRest, FlinkUnreachableError, network_bytes
 from pipeline.flink_server import child, find_java, last_words, open_flags, write_settings
 
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
 START_S = 60.0
+
+SORT_BUFFERS = 64
+"""Buffers of 32 KiB in which Flink sorts each result of a step; its default is 512."""
 
 SETTINGS = {
     "jobmanager.rpc.address": "localhost",
@@ -43,6 +46,8 @@ SETTINGS = {
     "taskmanager.memory.jvm-metaspace.size": "256m",
     "taskmanager.memory.jvm-overhead.min": "192m",
     "taskmanager.memory.jvm-overhead.max": "192m",
+    # A step with a dozen results would take 200 MB for each slot by default.
+    "taskmanager.network.sort-shuffle.min-buffers": str(SORT_BUFFERS),
     # See pipeline.flink_rest.check_settings.
     "jobmanager.execution.failover-strategy": "full",
     "restart-strategy.type": "fixed-delay",
@@ -51,7 +56,6 @@ SETTINGS = {
     "heartbeat.interval": "2000",
     "heartbeat.timeout": "8000",
 }
-NETWORK_MB_PER_SLOT = 96
 
 
 class ClusterError(RuntimeError):
@@ -66,6 +70,7 @@ class Cluster:
     folder: Path
     rest: FlinkRest
     stack: contextlib.ExitStack
+    jvm_flags: Sequence[str] = ()
     taskmanagers: list["Popen[bytes]"] = field(default_factory=list)
 
     @property
@@ -83,6 +88,7 @@ class Cluster:
                     *open_flags(),
                     "-Xmx384m",
                     "-XX:MaxDirectMemorySize=768m",
+                    *self.jvm_flags,
                     "-cp",
                     self.jar,
                     TASKMANAGER,
@@ -119,14 +125,15 @@ def start_cluster(
     taskmanagers: int = 2,
     slots: int = 2,
     settings: dict[str, str] | None = None,
+    jvm_flags: Sequence[str] = (),
 ) -> Iterator[Cluster]:
     """Start a cluster with its files below ``folder``, and end it with all its workers.
 
     ``slots``: parallel steps of each TaskManager. ``settings``: Flink's, over those of ours.
-    Raises ClusterError.
+    ``jvm_flags``: of every Java. Raises ClusterError.
     """
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
-    network = f"{NETWORK_MB_PER_SLOT * slots}m"
+    network = f"{network_bytes(SORT_BUFFERS) * slots >> 20}m"
     chosen = SETTINGS | {
         "jobmanager.rpc.port": str(rpc_port),
         "rest.port": str(port),
@@ -137,8 +144,8 @@ def start_cluster(
     }
     write_settings(folder / "conf", chosen | (settings or {}))
     with contextlib.ExitStack() as stack:
-        cluster = Cluster(jar, folder, FlinkRest(f"http://localhost:{port}"), stack)
-        jobmanager = [find_java(), *open_flags(), "-Xmx448m", "-cp", jar, JOBMANAGER]
+        cluster = Cluster(jar, folder, FlinkRest(f"http://localhost:{port}"), stack, jvm_flags)
+        jobmanager = [find_java(), *open_flags(), "-Xmx448m", *jvm_flags, "-cp", jar, JOBMANAGER]
         stack.enter_context(
             child([*jobmanager, "-c", str(folder / "conf")], folder / "jobmanager.log")
         )

@@ -17,9 +17,13 @@ HTTP_TIMEOUT_S = 10.0
 DEFAULT_HEARTBEAT_TIMEOUT_S = 50.0
 DEFAULT_RESTART_DELAY_S = 1.0
 
-NETWORK_BYTES = 96 << 20
-"""Network memory that a TaskManager needs for each of its slots: Flink sorts what it writes for a
-shuffle in 512 buffers of 32 KiB a result, and some steps of the job have several results."""
+SORT_BUFFERS_KEY = "taskmanager.network.sort-shuffle.min-buffers"
+RESULTS = 16
+"""Results that one step of the job may write at a time, each in sort buffers of its own."""
+DEFAULT_SORT_BUFFERS = 512
+BUFFER_BYTES = 32 << 10
+READ_BYTES = 32 << 20
+"""Network memory for what a slot reads."""
 
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED", "SUSPENDED"})
 
@@ -146,7 +150,8 @@ def check_cluster(rest: FlinkRest, parallelism: int | None) -> list[str]:
             f"{rest.url}: --workers {wanted}, but the cluster has {total} task slots; ask for "
             "fewer or start another TaskManager"
         )
-    found = check_settings(rest.settings())
+    settings = rest.settings()
+    found = check_settings(settings)
     if free < wanted:
         found.append(
             f"{free} of {total} task slots are free and {wanted} wanted: the job waits until "
@@ -154,16 +159,22 @@ def check_cluster(rest: FlinkRest, parallelism: int | None) -> list[str]:
         )
     for manager in rest.get("/taskmanagers")["taskmanagers"]:
         network = manager.get("memoryConfiguration", {}).get("networkMemory", 0)
-        needed = NETWORK_BYTES * manager["slotsNumber"]
+        buffers = int(settings.get(SORT_BUFFERS_KEY, DEFAULT_SORT_BUFFERS))
+        needed = network_bytes(buffers) * manager["slotsNumber"]
         if network and network < needed:
             found.append(
                 f"TaskManager {manager['id']} has {network >> 20} MB of network memory for "
-                f"{manager['slotsNumber']} slots, and a job may end with 'Insufficient number of "
-                f"network buffers'; set taskmanager.memory.network.min and .max to "
-                f"{needed >> 20}m or more"
+                f"{manager['slotsNumber']} slots, and the job may end with 'Insufficient number "
+                f"of network buffers'; set taskmanager.memory.network.min and .max to "
+                f"{needed >> 20}m, or {SORT_BUFFERS_KEY} to less than {buffers}"
             )
             break
     return found
+
+
+def network_bytes(sort_buffers: int) -> int:
+    """Network memory that a TaskManager needs for each of its slots."""
+    return RESULTS * sort_buffers * BUFFER_BYTES + READ_BYTES
 
 
 def check_settings(settings: Mapping[str, str]) -> list[str]:

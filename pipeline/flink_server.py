@@ -37,7 +37,7 @@ EMBEDDED_SETTINGS = {
     "taskmanager.memory.managed.size": "512m",
     "taskmanager.memory.network.min": "256m",
     "taskmanager.memory.network.max": "256m",
-    "jobmanager.execution.failover-strategy": "full",
+    "taskmanager.network.sort-shuffle.min-buffers": "64",
     # A worker that died for want of memory would die again.
     "restart-strategy.type": "none",
 }
@@ -108,7 +108,7 @@ def child(
             stderr=stream,
             start_new_session=True,
             cwd=cwd,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509
+            preexec_fn=_die_with_parent,
         )
     # Leaving by os._exit skips this as it skips the finally below: see stop_children.
     _CHILDREN.append(process)
