@@ -113,7 +113,7 @@ class CurateOptions:
     runner: str
     workers: int | None
     partitions: int | None
-    work_dir: Path | None
+    work_dir: str | None
     on_existing: Literal["refuse", "resume", "overwrite"]
     quiet: bool
     verbose: bool
@@ -132,6 +132,11 @@ class CurateOptions:
     def beam_runner(self) -> str:
         """Beam's name of the runner."""
         return runner_of(self.runner)[1]
+
+    @property
+    def local_work_dir(self) -> str | None:
+        """Folder of this machine for what is unpacked, or None: beside the output."""
+        return None if self.work_dir is None or "://" in self.work_dir else self.work_dir
 
     @property
     def is_local(self) -> bool:
@@ -243,9 +248,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--work-dir",
-        type=Path,
         metavar="DIR",
-        help="where archives are unpacked (default: beside the output)",
+        help="where archives are unpacked and workers write, a folder that all of them can reach, "
+        "such as gs://bucket/tmp (default: beside the output)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary")
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")
@@ -314,6 +319,11 @@ def _check_runner(arguments: argparse.Namespace) -> None:
             f"--workers {arguments.workers} is for the local runner and Flink; "
             f"{arguments.runner} has options of its own for that"
         )
+    if kind == "dataflow" and "://" not in (arguments.work_dir or ""):
+        raise UsageError(
+            f"--runner {arguments.runner} needs --work-dir gs://bucket/folder: its workers cannot "
+            "reach the disk of this machine"
+        )
     if kind != "flink":
         for name in ("flink_master", "flink_job_server_jar", "flink_stall_minutes"):
             if getattr(arguments, name) is not None:
@@ -331,7 +341,7 @@ def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> N
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise RecipeError(f"{name}: {value!r} is not of type {kind.__name__}")
         if getattr(arguments, name) in (None, False):
-            setattr(arguments, name, Path(str(value)) if name == "work_dir" else value)
+            setattr(arguments, name, value)
 
 
 def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import math
 import shutil
@@ -24,6 +25,7 @@ from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
+from pipeline.remote_work import fetch_result, remote_folder, upload_inputs
 from pipeline.report import make_report
 from pipeline.runners import run_on
 from pipeline.takedown import read_takedown
@@ -90,7 +92,7 @@ def curate(options: CurateOptions) -> Manifest:
         staging.mkdir()
         try:
             with tempfile.TemporaryDirectory(
-                prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
+                prefix=f".{output.name}.work-", dir=options.local_work_dir or output.parent
             ) as work:
                 if not options.quiet:
                     print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
@@ -99,23 +101,27 @@ def curate(options: CurateOptions) -> Manifest:
                 if options.on_existing == "resume" and is_same(output, options, inputs):
                     print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
                     return read_manifest(output)
-                job = CurateJob(
-                    recipe=recipe,
-                    sites=inputs.sites,
-                    forum_files=inputs.forum_files,
-                    problems=inputs.problems,
-                    takedown=takedown,
-                    benchmarks=benchmarks,
-                    folder=str(staging),
-                    partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
-                    publish=None if options.is_local else publish,
-                )
-                run_on(
-                    lambda pipeline: build(pipeline, job),
-                    options,
-                    work=Path(work),
-                    input_bytes=inputs.bytes_to_read,
-                )
+                with remote_folder(options.work_dir, output.name) as remote:
+                    where = inputs if remote is None else upload_inputs(inputs, remote)
+                    job = CurateJob(
+                        recipe=recipe,
+                        sites=where.sites,
+                        forum_files=where.forum_files,
+                        problems=inputs.problems,
+                        takedown=takedown,
+                        benchmarks=benchmarks,
+                        folder=str(staging) if remote is None else f"{remote}/dataset",
+                        partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
+                        publish=None if options.is_local else publish,
+                    )
+                    run_on(
+                        functools.partial(build, job=job),
+                        options,
+                        work=Path(work),
+                        input_bytes=inputs.bytes_to_read,
+                    )
+                    if remote is not None:
+                        fetch_result(job.folder, staging)
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
@@ -158,7 +164,11 @@ def check_languages(options: CurateOptions) -> None:
 def check_output(options: CurateOptions) -> Path:
     """Decide what an existing output means, before any work is done."""
     if "://" in options.output:
-        raise UsageError(f"--output {options.output}: a folder on this machine is needed")
+        raise UsageError(
+            f"--output {options.output}: a folder on this machine is needed; where workers run "
+            "elsewhere, --work-dir gs://… is what they write to, the result is fetched from there, "
+            "and --publish sends it on"
+        )
     output = Path(options.output).resolve()
     if not output.exists():
         return output
@@ -260,6 +270,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     result_path.unlink()
     accounting = add_up(result)
     shards = tuple(report.shard for report in result.shards)
+    remove_strays(staging, {shard.path for shard in shards})
     for shard in shards:
         size = (staging / shard.path).stat().st_size
         if size != shard.bytes:
@@ -279,6 +290,16 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     )
     write_documents(staging, manifest, stats, name)
     return manifest
+
+
+def remove_strays(staging: Path, wanted: set[str]) -> None:
+    """Remove what workers left behind that were killed while they wrote; others did it again."""
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(staging).as_posix() not in wanted:
+            path.unlink()
 
 
 def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:

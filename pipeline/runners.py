@@ -53,6 +53,10 @@ def run_on(
             arguments = list(options.beam_arguments)
             if options.runner_kind == "prism":
                 arguments.append(f"--job_endpoint={stack.enter_context(prism(arguments))}")
+            elif options.runner_kind == "dataflow":
+                from pipeline.dataflow import dataflow_arguments
+
+                arguments = dataflow_arguments(arguments, options.work_dir or "")
             stack.enter_context(_ticking(ProgressLine(input_bytes, quiet=options.quiet)))
             run_beam(build, options.beam_runner, arguments)
 
