@@ -2,13 +2,17 @@
 # make test   install what the tests need and run them
 # make check  lint, formatting, types
 # make demo-train  install, train a small encoder on the sample, show where it stands
+# make runners  the sample on every runner that is here, compared byte by byte
+# make test-dataflow  the job for Dataflow built offline, with Google's packages apart
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-train bench-trl test check format clean
+RUNNERS_ARGS ?=
+
+.PHONY: demo demo-train runners test-dataflow bench-trl test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -43,6 +47,14 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
 
+# Flink wants Java and FORUMPREFS_FLINK_JAR, Prism FORUMPREFS_PRISM (docs/runners.md); without
+# them their lines say so.
+runners: $(VENV)/core.stamp
+	$(BIN)/python -m benchmarks.runners $(RUNNERS_ARGS)
+
+test-dataflow: .venv-gcp/gcp.stamp
+	.venv-gcp/bin/python -m pytest --noconftest tests/test_dataflow.py
+
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -56,7 +68,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -87,4 +99,10 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 		"$$(grep ^torch benchmarks/requirements-trl.txt)"
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement benchmarks/requirements-trl.txt
+	@touch $@
+
+.venv-gcp/gcp.stamp: $(BIN)/python setup.py
+	$(PYTHON) -m venv .venv-gcp
+	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
+		'pytest>=8,<10'
 	@touch $@

@@ -6,6 +6,7 @@ import ctypes
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,23 +178,16 @@ def job_server(
         "--expansion-port=0",
     ]
     with child(command, log) as process:
-        _wait_for_port(process, f"localhost:{port}", log)
+        _wait_for_port(process, port, log)
         yield f"localhost:{port}"
 
 
-def _wait_for_port(process: "subprocess.Popen[bytes]", address: str, log: Path) -> None:
-    import grpc
-
+def _wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
     deadline = time.monotonic() + START_S
-    with grpc.insecure_channel(address) as channel:
-        ready = grpc.channel_ready_future(channel)
-        while time.monotonic() < deadline:
-            if process.poll() is not None:
-                break
-            with contextlib.suppress(grpc.FutureTimeoutError):
-                ready.result(timeout=0.5)
-                return
-        ready.cancel()
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
+            return
+        time.sleep(0.2)
     raise JobServerError(f"Beam's Flink job server did not start.{last_words(log)}")
 
 
