@@ -104,5 +104,5 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 .venv-gcp/gcp.stamp: $(BIN)/python setup.py
 	$(PYTHON) -m venv .venv-gcp
 	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
-		'pytest>=8,<10'
+		'pytest>=8,<10' 'setuptools>=77'
 	@touch $@

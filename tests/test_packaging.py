@@ -1,4 +1,4 @@
-"""What ``--setup_file ./setup.py`` sends to workers: an sdist that holds and installs everything."""
+"""What ``--setup_file ./setup.py`` sends to workers: an sdist that holds all and installs."""
 
 import os
 import subprocess
