@@ -115,8 +115,15 @@ class FlinkRest:
         """The root cause of a failure, as Flink has it, or ''."""
         found = self.get(f"/jobs/{job}/exceptions")
         text = found.get("root-exception") or ""
-        causes = [line for line in text.splitlines() if line and not line.startswith(("\t", " "))]
-        return causes[-1].removeprefix("Caused by: ") if causes else ""
+        causes = [
+            line.removeprefix("Caused by: ")
+            for line in text.splitlines()
+            if line and not line.startswith(("\t", " "))
+        ]
+        # The last cause is the root; one that quotes it says more, such as the name of a file.
+        while len(causes) > 1 and causes[-1].partition(": ")[2] in causes[-2]:
+            causes.pop()
+        return causes[-1] if causes else ""
 
     def cancel(self, job: str) -> None:
         """Ask the cluster to end a job."""

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import current_thread, main_thread
 
 from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
 from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
@@ -109,7 +110,8 @@ def child(
             stderr=stream,
             start_new_session=True,
             cwd=cwd,
-            preexec_fn=_die_with_parent,
+            # Linux means the thread that started it, which must not end before its time.
+            preexec_fn=_die_with_parent if current_thread() is main_thread() else None,
         )
     # Leaving by os._exit skips this as it skips the finally below: see stop_children.
     _CHILDREN.append(process)

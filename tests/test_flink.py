@@ -181,6 +181,15 @@ def test_a_failure_is_told_in_the_words_of_flink(fake: FakeFlink) -> None:
         job.run(fail, PipelineOptions([]))
 
 
+def test_a_cause_that_names_the_file_is_preferred(fake: FakeFlink) -> None:
+    fake.answers["/jobs/7/exceptions"]["root-exception"] = (
+        "a.JobException: failed\n\tat x\n"
+        'Caused by: java.io.IOException: Cannot run program "/no/worker": error=2, No such file\n'
+        "\tat x\nCaused by: java.io.IOException: error=2, No such file\n\tat x\n"
+    )
+    assert '"/no/worker"' in FlinkRest(fake.url).last_error("7")
+
+
 def test_a_silent_flink_is_unreachable(fake: FakeFlink) -> None:
     with pytest.raises(FlinkUnreachableError, match="404"):
         FlinkRest(fake.url).get("/nothing")
