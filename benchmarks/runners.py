@@ -94,12 +94,12 @@ class Outcome:
 
 def find_jar() -> Path | None:
     """The job-server jar: ``$FORUMPREFS_FLINK_JAR``, or one in ``../shared/flink``."""
-    return _find(JAR_VARIABLE, "../shared/flink/*.jar", "../../shared/flink/*.jar")
+    return _find(JAR_VARIABLE, "../shared/flink/*.jar")
 
 
 def find_prism() -> Path | None:
     """The binary of Prism: ``$FORUMPREFS_PRISM``, or the one in ``../shared/prism``."""
-    return _find(PRISM_VARIABLE, "../shared/prism/prism", "../../shared/prism/prism")
+    return _find(PRISM_VARIABLE, "../shared/prism/prism")
 
 
 def _find(variable: str, *patterns: str) -> Path | None:
