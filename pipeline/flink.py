@@ -30,6 +30,7 @@ from pipeline.flink_rest import (
     FlinkUnreachableError,
     JobState,
     check_cluster,
+    root_cause,
 )
 from pipeline.flink_server import (
     EMBEDDED_JVM,
@@ -121,10 +122,20 @@ def run_flink(
                 job_name=job.name,
                 embedded=settings.is_embedded,
             )
-            job.run(build, options)
+            try:
+                job.run(build, options)
+            except PipelineError as error:
+                # The embedded Flink is gone when its job is, but its log is there.
+                said = _cause_in(log) if settings.is_embedded and error.__cause__ else ""
+                raise PipelineError(said or str(error)) from (error.__cause__ or error)
     except (JobServerError, PipelineError) as error:
         words = last_words(folder / "workers.log") or last_words(log) if verbose else ""
         raise PipelineError(f"Flink: {error}{words}") from error
+
+
+def _cause_in(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines() if log.is_file() else []
+    return root_cause("\n".join(line for line in lines if line.startswith("Caused by: ")))
 
 
 def _look_at_cluster(rest: FlinkRest, settings: FlinkSettings) -> tuple[int, str]:

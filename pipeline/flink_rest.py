@@ -115,15 +115,7 @@ class FlinkRest:
         """The root cause of a failure, as Flink has it, or ''."""
         found = self.get(f"/jobs/{job}/exceptions")
         text = found.get("root-exception") or ""
-        causes = [
-            line.removeprefix("Caused by: ")
-            for line in text.splitlines()
-            if line and not line.startswith(("\t", " "))
-        ]
-        # The last cause is the root; one that quotes it says more, such as the name of a file.
-        while len(causes) > 1 and causes[-1].partition(": ")[2] in causes[-2]:
-            causes.pop()
-        return causes[-1] if causes else ""
+        return root_cause(text)
 
     def cancel(self, job: str) -> None:
         """Ask the cluster to end a job."""
@@ -141,6 +133,19 @@ class FlinkRest:
     def version(self) -> str:
         """Flink's version, such as ``1.19.0``."""
         return str(self.get("/overview")["flink-version"])
+
+
+def root_cause(trace: str) -> str:
+    """The line of a Java trace that says most, or ''."""
+    causes = [
+        line.removeprefix("Caused by: ")
+        for line in trace.splitlines()
+        if line and not line.startswith(("\t", " "))
+    ]
+    # The last cause is the root; one that quotes it says more, such as the name of a file.
+    while len(causes) > 1 and causes[-1].partition(": ")[2] in causes[-2]:
+        causes.pop()
+    return causes[-1] if causes else ""
 
 
 def check_cluster(rest: FlinkRest, parallelism: int | None) -> list[str]:
