@@ -3,13 +3,17 @@
 # make check  lint, formatting, types
 # make demo-train  install, train a small encoder on the sample, show where it stands
 # make dags   run the Airflow DAGs on the sample, in an environment of their own
+# make runners  the sample on every runner that is here, compared byte by byte
+# make test-dataflow  the job for Dataflow built offline, with Google's packages apart
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-train dags bench-trl test check format clean
+RUNNERS_ARGS ?=
+
+.PHONY: demo demo-train dags runners test-dataflow bench-trl test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -48,6 +52,14 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
 
+# Flink wants Java and FORUMPREFS_FLINK_JAR, Prism FORUMPREFS_PRISM (docs/runners.md); without
+# them their lines say so.
+runners: $(VENV)/core.stamp
+	$(BIN)/python -m benchmarks.runners $(RUNNERS_ARGS)
+
+test-dataflow: .venv-gcp/gcp.stamp
+	.venv-gcp/bin/python -m pytest --noconftest tests/test_dataflow.py
+
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -61,7 +73,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-dags out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-dags .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -98,4 +110,10 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 	$(PYTHON) -m venv .venv-dags
 	.venv-dags/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement dags/requirements.txt --constraint dags/constraints.txt
+	@touch $@
+
+.venv-gcp/gcp.stamp: $(BIN)/python setup.py
+	$(PYTHON) -m venv .venv-gcp
+	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
+		'pytest>=8,<10' 'setuptools>=77'
 	@touch $@

@@ -41,6 +41,8 @@ REQUIRES = [
 EXTRAS = {
     # Publishing to the Hugging Face Hub, and its check of card metadata.
     "hub": ["huggingface_hub>=2.4,<3"],
+    # Dataflow and gs:// paths: Google's clients, at the versions that Beam was tested with.
+    "gcp": ["apache-beam[gcp]>=2.77,<2.78"],
     "train": [
         # Tensors, gradients, FSDP2 and varlen attention; pinned so that a CPU build can be used
         # where there is one.
@@ -98,7 +100,11 @@ setup(
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={
-        "console_scripts": ["forumprefs = pipeline.cli:main"],
+        "console_scripts": [
+            "forumprefs = pipeline.cli:main",
+            # One path without arguments is all that Flink can be told of a worker.
+            "forumprefs-flink-worker = pipeline.flink_worker:main",
+        ],
         # Commands of other floors; the command line may not import them.
         "forumprefs.commands": ["training = training.commands:add_commands"],
     },

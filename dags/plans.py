@@ -22,7 +22,7 @@ INPUT_PATTERN: Final = r"^[a-z]+=(/|[a-z0-9]+://)."
 SPEC_PATTERN: Final = f"{REPO_PATTERN.removesuffix('$')}@{VERSION_PATTERN.removeprefix('^')}"
 SETTING_PATTERN: Final = r"^[a-z]+\.[a-z_]+=."
 
-RUNNERS: Final = {"local": "local", "flink": "FlinkRunner", "dataflow": "DataflowRunner"}
+RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
 """What ``--runner`` gets, by the parameter."""
 
 OURS: Final = (

@@ -26,6 +26,9 @@ examples:
       --input stackexchange='dumps/*.7z' --languages en,fr --votes common_window --output out/mix
   forumprefs curate --config out/beer/manifest.json --output out/again
   forumprefs curate --config recipe.yaml --output out/beer --publish acme/beer --version v1.1.0
+  forumprefs curate --config recipe.yaml --output out/beer --runner flink --workers 4
+  forumprefs curate --config recipe.yaml --output out/beer --runner flink \\
+      --flink-master flink.example.org:8081
 
 Options of Beam (--direct_num_workers and so on) are passed on to it.
 exit codes: 0 finished, 1 failed, 2 wrong use, 3 publishing refused, 4 finished but no pair came

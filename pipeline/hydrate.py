@@ -195,7 +195,7 @@ def _check_output(options: HydrateOptions) -> Path:
                 runner="local",
                 workers=options.workers,
                 partitions=None,
-                work_dir=options.work_dir,
+                work_dir=None if options.work_dir is None else str(options.work_dir),
                 on_existing="overwrite" if options.overwrite else "refuse",
                 quiet=options.quiet,
                 verbose=options.verbose,

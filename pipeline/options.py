@@ -12,12 +12,22 @@ from typing import Any, Literal, get_args, get_origin
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import recipe as recipes
+from pipeline.flink_settings import DEFAULT_STALL_MINUTES, EMBEDDED, FlinkSettings
 from pipeline.publish_target import PublishTarget, add_target_arguments, target_of
 from pipeline.recipe import Recipe, RecipeError
 from pipeline.usage_error import UsageError as UsageError
 from schemas.fields import field_docs, unwrap_optional
 
-LOCAL_RUNNERS = ("local", "direct", "directrunner", "fnapirunner")
+RUNNERS = {
+    "local": ("local", "FnApiRunner"),
+    "direct": ("local", "FnApiRunner"),
+    "flink": ("flink", "FlinkRunner"),
+    "prism": ("prism", "PrismRunner"),
+    "portable": ("portable", "PortableRunner"),
+    "dataflow": ("dataflow", "DataflowRunner"),
+    "fnapi": ("local", "FnApiRunner"),
+}
+"""What a name (a ``runner`` at its end is left out) means to us, and what it is called in Beam."""
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "what to read": (
@@ -76,6 +86,9 @@ RUN_OPTIONS: dict[str, type] = {
     "output": str,
     "runner": str,
     "workers": int,
+    "flink_master": str,
+    "flink_job_server_jar": str,
+    "flink_stall_minutes": float,
     "partitions": int,
     "work_dir": str,
     "resume": bool,
@@ -98,19 +111,51 @@ class CurateOptions:
     recipe: Recipe
     output: str
     runner: str
-    workers: int
+    workers: int | None
     partitions: int | None
-    work_dir: Path | None
+    work_dir: str | None
     on_existing: Literal["refuse", "resume", "overwrite"]
     quiet: bool
     verbose: bool
     beam_arguments: tuple[str, ...]
     publish: PublishTarget | None = None
+    flink_master: str | None = None
+    flink_job_server_jar: str | None = None
+    flink_stall_minutes: float = DEFAULT_STALL_MINUTES
+
+    @property
+    def runner_kind(self) -> str:
+        """``local``, ``flink`` and so on, or ``other`` for a runner that only Beam knows."""
+        return runner_of(self.runner)[0]
+
+    @property
+    def beam_runner(self) -> str:
+        """Beam's name of the runner."""
+        return runner_of(self.runner)[1]
+
+    @property
+    def local_work_dir(self) -> str | None:
+        """Folder of this machine for what is unpacked, or None: beside the output."""
+        return None if self.work_dir is None or "://" in self.work_dir else self.work_dir
 
     @property
     def is_local(self) -> bool:
         """Whether the pipeline runs inside this process and its children."""
-        return self.runner.lower() in LOCAL_RUNNERS
+        return self.runner_kind == "local"
+
+    def flink_settings(self) -> FlinkSettings:
+        """Where the run goes when the runner is Flink."""
+        return FlinkSettings(
+            master=self.flink_master or EMBEDDED,
+            jar=self.flink_job_server_jar,
+            workers=self.workers,
+            stall_minutes=self.flink_stall_minutes,
+        )
+
+
+def runner_of(name: str) -> tuple[str, str]:
+    """Return our kind of runner and Beam's name for what ``--runner`` says."""
+    return RUNNERS.get(name.lower().removesuffix("runner"), ("other", name))
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -172,19 +217,45 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how to run (changes no output byte)")
     group.add_argument(
         "--runner",
-        help="'local' (default: Beam's FnApiRunner, its shuffles on disk) or any Beam runner",
+        help="'local' (default: Beam's FnApiRunner, its shuffles on disk), 'flink', 'dataflow', "
+        "'prism', 'portable', or the name of another Beam runner; docs/runners.md says which "
+        "one when",
     )
     group.add_argument(
-        "--workers", type=int, metavar="N", help="local worker processes (default: 1)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes of the local runner (default: 1) or parallel steps on Flink "
+        "(default: 1, on a cluster all its slots)",
+    )
+    group.add_argument(
+        "--flink-master",
+        "--flink_master",
+        metavar="HOST:PORT",
+        help="REST address of a Flink cluster, such as localhost:8081 (default: '[local]', a "
+        "Flink that is started for this run)",
+    )
+    group.add_argument(
+        "--flink-job-server-jar",
+        "--flink_job_server_jar",
+        metavar="JAR",
+        help="Beam's job server for your version of Flink (default: fetched by Beam)",
+    )
+    group.add_argument(
+        "--flink-stall-minutes",
+        type=float,
+        metavar="N",
+        help="end a run on Flink that gets no further for so long "
+        f"(default: {DEFAULT_STALL_MINUTES:g})",
     )
     group.add_argument(
         "--partitions", type=int, metavar="N", help="units of parallel work (default: by size)"
     )
     group.add_argument(
         "--work-dir",
-        type=Path,
         metavar="DIR",
-        help="where archives are unpacked and shuffled data kept (default: beside the output)",
+        help="where archives are unpacked, shuffled data kept and workers write: a folder that all "
+        "of them can reach, such as gs://bucket/tmp (default: beside the output)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary")
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")
@@ -215,14 +286,7 @@ def parse(
     if not arguments.output:
         raise UsageError("where to write? give --output DIR")
     arguments.runner = arguments.runner or "local"
-    arguments.workers = 1 if arguments.workers is None else arguments.workers
-    if arguments.workers > 1 and arguments.runner.lower() not in LOCAL_RUNNERS:
-        raise UsageError(
-            f"--workers {arguments.workers} is for the local runner; {arguments.runner} has "
-            "options of its own for that"
-        )
-    if arguments.workers < 1:
-        raise UsageError(f"--workers {arguments.workers}: at least 1")
+    _check_runner(arguments)
     if arguments.partitions is not None and arguments.partitions < 1:
         raise UsageError(f"--partitions {arguments.partitions}: at least 1")
     beam_arguments = _beam_arguments(parser, rest)
@@ -242,7 +306,35 @@ def parse(
         verbose=arguments.verbose,
         beam_arguments=beam_arguments,
         publish=target_of(arguments),
+        flink_master=arguments.flink_master,
+        flink_job_server_jar=arguments.flink_job_server_jar,
+        flink_stall_minutes=arguments.flink_stall_minutes or DEFAULT_STALL_MINUTES,
     )
+
+
+def _check_runner(arguments: argparse.Namespace) -> None:
+    """Refuse options that the runner cannot heed."""
+    kind = runner_of(arguments.runner)[0]
+    if kind == "local" and arguments.workers is None:
+        arguments.workers = 1
+    if arguments.workers is not None and arguments.workers < 1:
+        raise UsageError(f"--workers {arguments.workers}: at least 1")
+    if (arguments.workers or 1) > 1 and kind not in ("local", "flink"):
+        raise UsageError(
+            f"--workers {arguments.workers} is for the local runner and Flink; "
+            f"{arguments.runner} has options of its own for that"
+        )
+    if kind == "dataflow" and "://" not in (arguments.work_dir or ""):
+        raise UsageError(
+            f"--runner {arguments.runner} needs --work-dir gs://bucket/folder: its workers cannot "
+            "reach the disk of this machine"
+        )
+    if kind != "flink":
+        for name in ("flink_master", "flink_job_server_jar", "flink_stall_minutes"):
+            if getattr(arguments, name) is not None:
+                raise UsageError(f"--{name.replace('_', '-')} needs --runner flink")
+    elif (arguments.flink_stall_minutes or DEFAULT_STALL_MINUTES) <= 0:
+        raise UsageError(f"--flink-stall-minutes {arguments.flink_stall_minutes:g}: more than 0")
 
 
 def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> None:
@@ -254,7 +346,7 @@ def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> N
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise RecipeError(f"{name}: {value!r} is not of type {kind.__name__}")
         if getattr(arguments, name) in (None, False):
-            setattr(arguments, name, Path(str(value)) if name == "work_dir" else value)
+            setattr(arguments, name, value)
 
 
 def _check_names(values: dict[str, Any], known: set[str], where: str) -> None:

@@ -106,12 +106,22 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if self._bar is not None:
             self._bar.stop()
 
-    def tick(self) -> None:
-        """Look at the counters and show what changed."""
+    def signature(self) -> object:
+        """What changes whenever a counter moves."""
+        return read_totals(self._folder, self._start)
+
+    def begin_again(self) -> None:
+        """Forget what workers have counted, because their work is done over."""
+        for path in self._folder.glob("*.json") if self._folder is not None else ():
+            path.unlink(missing_ok=True)
+
+    def tick(self, note: str = "") -> None:
+        """Look at the counters and show what changed, with what else is known about the run."""
         if self._quiet:
             return
         totals = read_totals(self._folder, self._start)
         text = describe(totals, self._input_bytes)
+        text = f"{text}, {note}" if note else text
         if self._bar is not None and self._task is not None:
             done = min(bytes_read(totals), self._input_bytes)
             self._bar.update(self._task, completed=done, description=text)

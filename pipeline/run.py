@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import math
 import shutil
@@ -12,9 +13,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import apache_beam as beam
 import msgspec
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
@@ -24,10 +23,11 @@ from pipeline.curate import CurateJob, build
 from pipeline.hub import RefusedError
 from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
-from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
+from pipeline.remote_work import fetch_result, remote_folder, upload_inputs
 from pipeline.report import make_report
+from pipeline.runners import run_on
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -46,9 +46,6 @@ MIN_PARTITIONS = 16
 
 MAX_PARTITIONS = 1024
 """Every range of input makes a block for every partition, so more of them mean crumbs."""
-
-SHUFFLED_SHARE = 0.6
-"""Bytes on disk at a time per byte of input, a guess: 1.2 were written in all, 0.6 to groups."""
 
 RECORDED_PACKAGES = (
     "forumprefs",
@@ -96,7 +93,7 @@ def curate(options: CurateOptions) -> Manifest:
         staging.mkdir()
         try:
             with tempfile.TemporaryDirectory(
-                prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
+                prefix=f".{output.name}.work-", dir=options.local_work_dir or output.parent
             ) as work:
                 if not options.quiet:
                     print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
@@ -105,18 +102,28 @@ def curate(options: CurateOptions) -> Manifest:
                 if options.on_existing == "resume" and is_same(output, options, inputs):
                     print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
                     return read_manifest(output)
-                job = CurateJob(
-                    recipe=recipe,
-                    sites=inputs.sites,
-                    forum_files=inputs.forum_files,
-                    problems=inputs.problems,
-                    takedown=takedown,
-                    benchmarks=save_benchmarks(benchmarks, Path(work)),
-                    folder=str(staging),
-                    partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
-                    publish=None if options.is_local else publish,
-                )
-                run_pipeline(job, options, inputs, Path(work))
+                with remote_folder(options.work_dir, output.name) as remote:
+                    where = inputs if remote is None else upload_inputs(inputs, remote)
+                    job = CurateJob(
+                        recipe=recipe,
+                        sites=where.sites,
+                        forum_files=where.forum_files,
+                        problems=inputs.problems,
+                        takedown=takedown,
+                        benchmarks=save_benchmarks(benchmarks, remote or work),
+                        folder=str(staging) if remote is None else f"{remote}/dataset",
+                        partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
+                        publish=None if options.is_local else publish,
+                    )
+                    run_on(
+                        functools.partial(build, job=job),
+                        options,
+                        work=Path(work),
+                        input_bytes=inputs.bytes_to_read,
+                        bytes_to_hold=inputs.bytes_to_hold,
+                    )
+                    if remote is not None:
+                        fetch_result(job.folder, staging)
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
@@ -125,11 +132,11 @@ def curate(options: CurateOptions) -> Manifest:
     return manifest
 
 
-def save_benchmarks(benchmarks: Benchmarks | None, folder: Path) -> str | None:
+def save_benchmarks(benchmarks: Benchmarks | None, folder: str) -> str | None:
     """Put what benchmarks say beside the unpacked inputs, where workers read it."""
     if benchmarks is None:
         return None
-    path = str(folder / "benchmarks.npz")
+    path = f"{folder}/benchmarks.npz"
     save(benchmarks, path)
     return path
 
@@ -168,7 +175,11 @@ def check_languages(options: CurateOptions) -> None:
 def check_output(options: CurateOptions) -> Path:
     """Decide what an existing output means, before any work is done."""
     if "://" in options.output:
-        raise UsageError(f"--output {options.output}: a folder on this machine is needed")
+        raise UsageError(
+            f"--output {options.output}: a folder on this machine is needed; where workers run "
+            "elsewhere, --work-dir gs://… is what they write to, the result is fetched from there, "
+            "and --publish sends it on"
+        )
     output = Path(options.output).resolve()
     if not output.exists():
         return output
@@ -263,47 +274,6 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
     )
 
 
-def run_pipeline(job: CurateJob, options: CurateOptions, inputs: Inputs, work: Path) -> None:
-    """Run the graph on the runner that was asked for, and wait.
-
-    The local runner keeps shuffled data in ``work``.
-    """
-
-    def add_job(pipeline: beam.Pipeline) -> None:
-        build(pipeline, job)
-
-    if options.is_local:
-        if not options.quiet:
-            _say(shuffle_line(inputs.bytes_to_hold, work))
-        run_local(
-            add_job,
-            workers=options.workers,
-            beam_arguments=options.beam_arguments,
-            input_bytes=inputs.bytes_to_read,
-            quiet=options.quiet,
-            verbose=options.verbose,
-            shuffle_folder=work,
-        )
-        return
-    beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
-    try:
-        pipeline = beam.Pipeline(options=beam_options)
-        add_job(pipeline)
-        pipeline.run().wait_until_finish()
-    except Exception as error:  # each runner has its own kinds
-        raise PipelineError(f"{options.runner}: {error}") from error
-
-
-def shuffle_line(input_bytes: int, folder: Path) -> str:
-    """Say where shuffled data go and whether there is room for them."""
-    needed = input_bytes * SHUFFLED_SHARE
-    free = shutil.disk_usage(folder).free
-    line = f"shuffling through files in {folder.parent}, up to about {needed / 1e9:.1f} GB"
-    if free < needed:
-        return f"{line}: only {free / 1e9:.1f} GB are free there; name another --work-dir"
-    return line
-
-
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards."""
     result_path = staging / RESULT_NAME
@@ -311,6 +281,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     result_path.unlink()
     accounting = add_up(result)
     shards = tuple(report.shard for report in result.shards)
+    remove_strays(staging, {shard.path for shard in shards})
     for shard in shards:
         size = (staging / shard.path).stat().st_size
         if size != shard.bytes:
@@ -330,6 +301,16 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     )
     write_documents(staging, manifest, stats, name)
     return manifest
+
+
+def remove_strays(staging: Path, wanted: set[str]) -> None:
+    """Remove what workers left behind that were killed while they wrote; others did it again."""
+    for path in sorted(staging.rglob("*"), reverse=True):
+        if path.is_dir() and not path.is_symlink():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path.relative_to(staging).as_posix() not in wanted:
+            path.unlink()
 
 
 def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:

@@ -15,7 +15,7 @@ def tune_gc() -> None:
     gc.set_threshold(*GC_THRESHOLD)
 
 
-def main() -> None:
+def run_worker() -> None:
     """Run Beam's worker; its arguments come in environment variables."""
     tune_gc()
     from apache_beam.runners.worker import sdk_worker_main
@@ -25,4 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_worker()

@@ -1,4 +1,4 @@
-"""The little of a bucket that reading needs: files in memory, for ``memory://`` paths."""
+"""The little of a bucket that a run needs: files in memory, for ``memory://`` paths."""
 
 import io
 from typing import Any
@@ -43,7 +43,24 @@ class MemoryFileSystem(FileSystem):  # type: ignore[misc]
     def metadata(self, path: str) -> FileMetadata:
         return FileMetadata(path, self.size(path))
 
+    def create(self, path: str, mime_type: str = "", compression_type: str = "auto") -> Any:
+        files = self.files
+
+        class Sink(io.BytesIO):
+            def close(self) -> None:
+                if not self.closed:
+                    files[path] = self.getvalue()
+                super().close()
+
+        return Sink()
+
+    def delete(self, paths: list[str]) -> None:
+        """Remove files, and everything below what is a folder."""
+        for path in paths:
+            for found in [key for key in self.files if f"{key}/".startswith(f"{path}/")]:
+                del self.files[found]
+
     def mkdirs(self, path: str) -> Any:
         raise NotImplementedError
 
-    create = copy = rename = last_updated = delete = mkdirs
+    copy = rename = last_updated = mkdirs

@@ -6,7 +6,7 @@ import pytest
 
 from pipeline import recipe as recipes
 from pipeline.cli import make_parser
-from pipeline.options import GROUPS, CurateOptions, UsageError, parse
+from pipeline.options import GROUPS, CurateOptions, UsageError, parse, runner_of
 from pipeline.recipe import Recipe, RecipeError
 from transforms.minhash import MinHashRules
 from transforms.pairs import PairingRules, VoteMode, preset
@@ -154,7 +154,7 @@ def test_a_config_file_takes_run_options_too(tmp_path: Path) -> None:
     )
     found = options("--config", str(config))
     assert (found.output, found.workers, found.quiet) == ("out/y", 3, True)
-    assert found.work_dir == Path("w")
+    assert found.work_dir == "w"
     assert options("--config", str(config), "--workers", "2", "--output", "z").workers == 2
     config.write_text("workers: many\n")
     with pytest.raises(UsageError, match="workers"):
@@ -179,9 +179,26 @@ def test_every_pairing_rule_can_be_overridden() -> None:
     )
 
 
-def test_workers_are_for_the_local_runner() -> None:
+def test_workers_are_for_the_local_runner_and_flink() -> None:
     with pytest.raises(UsageError, match="--workers 2"):
-        options(*GIVEN, "--runner", "FlinkRunner", "--workers", "2")
+        options(*GIVEN, "--runner", "SparkRunner", "--workers", "2")
+    assert options(*GIVEN, "--runner", "FlinkRunner", "--workers", "2").workers == 2
+    assert options(*GIVEN, "--runner", "flink").workers is None, "all slots of a cluster"
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "beams"),
+    [
+        ("local", "local", "FnApiRunner"),
+        ("DirectRunner", "local", "FnApiRunner"),
+        ("FnApiRunner", "local", "FnApiRunner"),
+        ("flink", "flink", "FlinkRunner"),
+        ("DataflowRunner", "dataflow", "DataflowRunner"),
+        ("SparkRunner", "other", "SparkRunner"),
+    ],
+)
+def test_names_of_runners(name: str, kind: str, beams: str) -> None:
+    assert runner_of(name) == (kind, beams)
 
 
 def test_a_manifest_without_a_recipe_and_a_small_number(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ for people to watch; the accounting in the manifest never uses them.
 import functools
 import json
 import os
+import platform
 import time
 from collections import Counter
 from pathlib import Path
@@ -44,7 +45,8 @@ def _share_with_launcher() -> None:
     if not folder or now - _last_write < WRITE_INTERVAL_S:
         return
     _last_write = now
-    path = Path(folder) / f"{os.getpid()}.json"
+    # Workers on other machines of a cluster write to the same folder.
+    path = Path(folder) / f"{platform.node()}-{os.getpid()}.json"
     temporary = path.with_suffix(".tmp")
     try:
         temporary.write_text(json.dumps(dict(totals)))

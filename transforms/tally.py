@@ -69,6 +69,16 @@ class _Tally(beam.DoFn):
             )
 
 
+class _SumOrReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One of the two: what is gathered for the result."""
+
+    tally: Tally | None = None
+    report: ShardReport | None = None
+
+
+register(_SumOrReport)
+
+
 @dataclass
 class SaveResult(beam.PTransform):
     """Write the sums of all tallies and the reports of all shards to ``folder/result.json``."""
@@ -81,14 +91,16 @@ class SaveResult(beam.PTransform):
             tallies
             | "Key tallies" >> beam.Map(_key_tally).with_output_types(tuple[str, int])
             | "Add up" >> beam.CombinePerKey(sum)
-            | "Name sums" >> beam.Map(_name_sum).with_output_types(tuple[int, Tally])
+            | "Name sums" >> beam.Map(_name_sum).with_output_types(tuple[int, _SumOrReport])
         )
         reports = shards | "Key shards" >> beam.Map(_key_shard).with_output_types(
-            tuple[int, ShardReport]
+            tuple[int, _SumOrReport]
         )
+        # Beam's CoGroupByKey would pickle each row.
         return (
-            {"tallies": sums, "shards": reports}
-            | "Collect" >> beam.CoGroupByKey()
+            (sums, reports)
+            | "Sums and reports" >> beam.Flatten()
+            | "Collect" >> beam.GroupByKey()
             | "Save" >> beam.ParDo(_Save(self.folder))
         )
 
@@ -97,24 +109,26 @@ def _key_tally(tally: Tally) -> tuple[str, int]:
     return f"{tally.stage}\t{tally.key}", tally.count
 
 
-def _name_sum(item: tuple[str, int]) -> tuple[int, Tally]:
+def _name_sum(item: tuple[str, int]) -> tuple[int, _SumOrReport]:
     stage, key = item[0].split("\t", 1)
-    return 0, Tally(stage, key, item[1])
+    return 0, _SumOrReport(tally=Tally(stage, key, item[1]))
 
 
-def _key_shard(report: ShardReport) -> tuple[int, ShardReport]:
-    return 0, report
+def _key_shard(report: ShardReport) -> tuple[int, _SumOrReport]:
+    return 0, _SumOrReport(report=report)
 
 
 class _Save(beam.DoFn):
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def process(self, element: tuple[int, dict[str, Iterable[Any]]]) -> None:
-        _, joined = element
+    def process(self, element: tuple[int, Iterable[_SumOrReport]]) -> None:
+        rows = list(element[1])
+        tallies = [row.tally for row in rows if row.tally is not None]
+        shards = [row.report for row in rows if row.report is not None]
         result = RunResult(
-            tallies=tuple(sorted(joined["tallies"], key=_tally_order)),
-            shards=tuple(sorted(joined["shards"], key=_shard_order)),
+            tallies=tuple(sorted(tallies, key=_tally_order)),
+            shards=tuple(sorted(shards, key=_shard_order)),
         )
         with FileSystems.create(FileSystems.join(self._folder, RESULT_NAME)) as file:
             file.write(msgspec.json.encode(result))

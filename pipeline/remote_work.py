@@ -1,0 +1,121 @@
+"""A work folder that workers on other machines can reach, such as ``gs://bucket/tmp``.
+
+The inputs go there, workers write shards there, and the launcher fetches the result, compares
+every checksum and finishes the dataset folder on its own disk. So "whole or absent" is kept by one
+rename there, on every filesystem; what a run leaves in the work folder is removed.
+"""
+
+import contextlib
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+from apache_beam.io.filesystem import BeamIOError, CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipeline.inputs import Inputs
+from pipeline.usage_error import UsageError
+from transforms.archives import TableFile
+from transforms.tally import RESULT_NAME, RunResult
+from transforms.write import sha256_of
+from transforms.xml_rows import is_remote
+
+CHUNK_BYTES = 1 << 20
+
+
+@contextlib.contextmanager
+def remote_folder(work_dir: str | None, name: str) -> Iterator[str | None]:
+    """Yield a folder of this run's own in a remote ``work_dir``, or None for a local one.
+
+    Raises UsageError when nothing can be written there.
+    """
+    if work_dir is None or not is_remote(work_dir):
+        yield None
+        return
+    # Unlike an id drawn at random the time says which leftovers are old; no output holds it.
+    folder = FileSystems.join(work_dir, f"forumprefs-{name}-{time.time_ns():x}")
+    try:
+        _write(FileSystems.join(folder, "started"), b"")
+    except Exception as error:  # each filesystem has its own kinds
+        raise UsageError(f"--work-dir {work_dir}: cannot be written: {error}") from None
+    try:
+        yield folder
+    finally:
+        try:
+            FileSystems.delete([folder])
+        except (BeamIOError, OSError) as error:
+            print(f"warning: {folder} could not be removed: {error}", file=sys.stderr)
+
+
+def upload_inputs(inputs: Inputs, folder: str) -> Inputs:
+    """Copy local inputs below ``folder``; what is remote already stays where it is.
+
+    Files keep their names, which rejected rows are called by.
+    """
+    number = 0
+
+    def place(path: str) -> str:
+        nonlocal number
+        if is_remote(path):
+            return path
+        number += 1
+        target: str = FileSystems.join(folder, "inputs", f"{number:05d}", Path(path).name)
+        # As it is: Beam would compress by the name.
+        with (
+            Path(path).open("rb") as source,
+            FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
+        ):
+            shutil.copyfileobj(source, sink, CHUNK_BYTES)
+        return target
+
+    return dataclasses.replace(
+        inputs,
+        sites=tuple(
+            dataclasses.replace(
+                site,
+                tables={
+                    name: TableFile(place(table.path), table.size)
+                    for name, table in site.tables.items()
+                },
+            )
+            for site in inputs.sites
+        ),
+        forum_files=tuple(
+            msgspec.structs.replace(file, path=place(file.path)) for file in inputs.forum_files
+        ),
+    )
+
+
+def fetch_result(folder: str, staging: Path) -> None:
+    """Copy the run's result and its shards from ``folder`` into the local ``staging``.
+
+    Raises OSError when a shard does not arrive as its worker wrote it.
+    """
+    fetch(FileSystems.join(folder, RESULT_NAME), staging / RESULT_NAME)
+    result = msgspec.json.decode((staging / RESULT_NAME).read_bytes(), type=RunResult)
+    for report in result.shards:
+        shard = report.shard
+        target = staging / shard.path
+        source = FileSystems.join(folder, *shard.path.split("/"))
+        fetch(source, target)
+        if sha256_of(target) != shard.sha256:
+            raise OSError(f"{source}: its bytes are not those that a worker wrote")
+
+
+def fetch(source: str, target: Path) -> None:
+    """Copy one file of any filesystem to this machine."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
+        target.open("wb") as sink,
+    ):
+        shutil.copyfileobj(stream, sink, CHUNK_BYTES)
+
+
+def _write(path: str, content: bytes) -> None:
+    with FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as sink:
+        sink.write(content)

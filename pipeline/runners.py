@@ -1,0 +1,136 @@
+"""The runners by name, and what each of them is given."""
+
+import contextlib
+import shutil
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import apache_beam as beam
+from apache_beam.options.pipeline_options import PipelineOptions
+
+from pipeline.local import PipelineError, run_local
+from pipeline.options import CurateOptions
+from pipeline.progress import ProgressLine
+
+POLL_S = 0.5
+SHUFFLED_SHARE = 0.6
+"""Bytes on disk at a time per byte of input, a guess: 1.2 were written in all, 0.6 to groups."""
+
+
+def run_on(
+    build: Callable[[beam.Pipeline], None],
+    options: CurateOptions,
+    *,
+    work: Path,
+    input_bytes: int,
+    bytes_to_hold: int,
+) -> None:
+    """Run a pipeline on the runner that ``options`` name, and wait.
+
+    ``work``: folder for what lives as long as the run, the shuffled data of the local runner among
+    it; ``bytes_to_hold``: of the inputs, uncompressed. Raises UsageError, PipelineError and
+    WorkerDiedError.
+    """
+    if options.is_local:
+        if not options.quiet:
+            print(shuffle_line(bytes_to_hold, work), file=sys.stderr, flush=True)
+        run_local(
+            build,
+            workers=options.workers or 1,
+            beam_arguments=options.beam_arguments,
+            input_bytes=input_bytes,
+            quiet=options.quiet,
+            verbose=options.verbose,
+            shuffle_folder=work,
+        )
+    elif options.runner_kind == "flink":
+        from pipeline.flink import run_flink
+
+        run_flink(
+            build,
+            options.flink_settings(),
+            work / "flink",
+            beam_arguments=options.beam_arguments,
+            input_bytes=input_bytes,
+            quiet=options.quiet,
+            verbose=options.verbose,
+        )
+    else:
+        with contextlib.ExitStack() as stack:
+            arguments = list(options.beam_arguments)
+            if options.runner_kind == "prism":
+                arguments.append(f"--job_endpoint={stack.enter_context(prism(arguments))}")
+            elif options.runner_kind == "dataflow":
+                from pipeline.dataflow import dataflow_arguments
+
+                arguments = dataflow_arguments(arguments, options.work_dir or "")
+            stack.enter_context(_ticking(ProgressLine(input_bytes, quiet=options.quiet)))
+            run_beam(build, options.beam_runner, arguments)
+
+
+def shuffle_line(input_bytes: int, folder: Path) -> str:
+    """Say where shuffled data go and whether there is room for them."""
+    needed = input_bytes * SHUFFLED_SHARE
+    free = shutil.disk_usage(folder).free
+    line = f"shuffling through files in {folder.parent}, up to about {needed / 1e9:.1f} GB"
+    if free < needed:
+        return f"{line}: only {free / 1e9:.1f} GB are free there; name another --work-dir"
+    return line
+
+
+def run_beam(build: Callable[[beam.Pipeline], None], runner: str, arguments: Sequence[str]) -> None:
+    """Run a pipeline on one of Beam's runners; raises PipelineError."""
+    first = [f"--runner={runner}"]
+    if runner == "PortableRunner" and not any("job_endpoint" in given for given in arguments):
+        # Beam's own job service in this process: the way of the portable runners, cheaply.
+        first += ["--job_endpoint=embed", "--environment_type=LOOPBACK"]
+    try:
+        pipeline = beam.Pipeline(options=PipelineOptions([*first, *arguments]))
+        build(pipeline)
+        pipeline.run().wait_until_finish()
+    except Exception as error:  # each runner has its own kinds
+        raise PipelineError(f"{runner}: {error}") from error
+
+
+@contextlib.contextmanager
+def prism(arguments: Sequence[str]) -> Iterator[str]:
+    """Start Prism and yield its address; raises PipelineError.
+
+    Left to itself Beam keeps one running until the interpreter exits in the usual way.
+    """
+    from apache_beam.runners.portability.prism_runner import PrismJobServer
+    from apache_beam.utils.subprocess_server import pick_port
+
+    (port,) = pick_port(None)
+    server = PrismJobServer(PipelineOptions([*arguments, f"--job_port={port}"]))
+    try:
+        server.start()
+    except Exception as error:
+        raise PipelineError(
+            f"Prism did not start: {error}; --prism_location names its binary"
+        ) from error
+    try:
+        yield f"localhost:{port}"
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def _ticking(progress: ProgressLine) -> Iterator[None]:
+    """Show progress while this thread waits; steps that run elsewhere are not seen."""
+    ended = threading.Event()
+
+    def tick() -> None:
+        while not ended.wait(POLL_S):
+            progress.tick()
+
+    thread = threading.Thread(target=tick, name="progress", daemon=True)
+    with progress:
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()

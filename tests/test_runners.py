@@ -1,0 +1,88 @@
+"""The same bytes on every runner that is here; ``make runners`` prints the whole matrix.
+
+Flink needs Java and a job-server jar ($FORUMPREFS_FLINK_JAR, or one in ../shared/flink), Prism
+its binary ($FORUMPREFS_PRISM, or ../shared/prism/prism).
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchmarks.runners import CASES, Case, hashes, quick_cluster, run_case, why_not
+from pipeline.flink_cluster import Cluster
+from pipeline.flink_rest import check_cluster
+
+flink = pytest.mark.flink
+prism = pytest.mark.prism
+
+
+def need(what: str) -> None:
+    if reason := why_not(what):
+        pytest.skip(reason)
+
+
+def case(name: str) -> Case:
+    return next(case for case in CASES if case.name == name)
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    found = run_case(CASES[0], tmp_path_factory.mktemp("reference")).hashes
+    assert found and "manifest.json" in found
+    return found
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    need("flink")
+    with quick_cluster(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "local, every bundle done twice",
+        "portable (Beam's job service)",
+        pytest.param("Prism, --partitions 5, other order", marks=prism),
+        pytest.param("Flink embedded, --workers 2, --partitions 5, other order", marks=flink),
+    ],
+)
+def test_the_same_bytes(name: str, reference: dict[str, str], tmp_path: Path) -> None:
+    need(case(name).needs)
+    outcome = run_case(case(name), tmp_path)
+    assert outcome.hashes == reference, outcome.note
+
+
+@flink
+def test_the_same_bytes_on_a_cluster_that_loses_a_taskmanager(
+    cluster: Cluster, reference: dict[str, str], tmp_path: Path
+) -> None:
+    assert check_cluster(cluster.rest, None) == [], "our own settings leave nothing to say"
+    killed = replace(case("Flink cluster, a TaskManager killed"), kill_at=0.25)
+    outcome = run_case(killed, tmp_path, cluster)
+    assert outcome.note.startswith("killed with")
+    assert outcome.hashes == reference, outcome.note
+    (job,) = cluster.rest.jobs()
+    state = cluster.rest.job_state(job)
+    assert (state.name, state.restarts) == ("FINISHED", 1)
+    assert cluster.rest.slots()[0] == 2, "the new TaskManager is still there"
+
+
+@flink
+def test_a_job_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    need("flink")
+    command = '--environment_config={"command": "/no/such/worker"}'
+    arguments = ("--runner=flink", "--environment_type=PROCESS", command)
+    outcome = run_case(Case("no worker", arguments, needs="flink"), tmp_path)
+    assert outcome.note.startswith("exit 1: error: Flink:"), outcome.note
+    assert "/no/such/worker" in outcome.note
+    assert [path.name for path in tmp_path.iterdir()] == ["log"], "no folder, no leftovers"
+
+
+def test_hashes_name_every_file(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/b").write_bytes(b"")
+    assert list(hashes(tmp_path)) == [str(Path("a/b"))]
