@@ -52,7 +52,7 @@ PARAMS = {
         [],
         type="array",
         items={"type": "string", "pattern": "^--[a-z][a-z_-]*(=.*)?$"},
-        description="of Beam, e.g. --flink_master=flink:8081",
+        description="of the runner, e.g. --flink-master=flink:8081",
     ),
     "private": Param(False, type="boolean"),
     "min_pairs": Param(1, type="integer", minimum=0),

@@ -26,12 +26,13 @@ RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
 """What ``--runner`` gets, by the parameter."""
 
 OURS: Final = (
-    *("config", "input", "output", "runner", "work_dir", "resume", "overwrite", "quiet", "verbose"),
+    *("config", "input", "output", "runner", "resume", "overwrite", "quiet", "verbose"),
     *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run"),
 )
 """Options of ``forumprefs curate`` that only the DAG sets."""
 OF_RUNNERS: Final = (
-    *("workers", "partitions", "flink_master", "flink_job_server_jar", "flink_stall_minutes"),
+    *("work_dir", "workers", "partitions"),
+    *("flink_master", "flink_job_server_jar", "flink_stall_minutes"),
 )
 NOT_IN_RECIPE: Final = (*OURS, *OF_RUNNERS)
 """Options of ``forumprefs curate`` that are no part of a recipe."""

@@ -83,11 +83,12 @@ def test_curation_in_the_words_of_the_command_line() -> None:
     assert make_parser().parse_args(plan.forecast).dry_run
 
 
-@pytest.mark.parametrize(("runner", "of_beam"), [("flink", "FlinkRunner")])
-def test_a_cluster(runner: str, of_beam: str) -> None:
-    params = {**CURATION, "runner": runner, "runner_options": ["--parallelism=4"]}
+def test_a_cluster() -> None:
+    of_ours = ["--flink_master=flink:8081", "--workers=4", "--work-dir=/shared/tmp"]
+    params = {**CURATION, "runner": "flink", "runner_options": [*of_ours, "--parallelism=4"]}
     options = curate_options(plan_curation(params, "/root").curate)
-    assert (options.runner, options.workers) == (of_beam, 1)
+    assert (options.runner, options.flink_master) == ("flink", "flink:8081")
+    assert (options.workers, options.work_dir) == (4, "/shared/tmp")
     assert options.beam_arguments == ("--parallelism=4",)
 
 
