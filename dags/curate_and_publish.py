@@ -58,6 +58,9 @@ PARAMS = {
     "min_pairs": Param(1, type="integer", minimum=0),
     "max_rejected": Param(100, **PERCENT, description="of the posts read, in any step"),
     "max_unreadable": Param(5, **PERCENT, description="of the posts read, while they are read"),
+    "allow_damaged_files": Param(
+        False, type="boolean", description="input files that could not be read to their end"
+    ),
     "shrink_limit": Param(10, **PERCENT, description="fewer pairs than main has"),
     "allow_shrink": Param(False, type="boolean"),
 }

@@ -136,6 +136,9 @@ def gpu_pod(task_id: str, arguments: Any, **kwargs: Any) -> KubernetesPodOperato
             k8s.V1VolumeMount(name="forumprefs", mount_path=POD_ROOT),
             k8s.V1VolumeMount(name="memory", mount_path="/dev/shm"),  # noqa: S108
         ],
+        env_vars={
+            "HF_ENDPOINT": "{{ var.value.get('forumprefs_endpoint', 'https://huggingface.co') }}"
+        },
         secrets=[Secret("env", "HF_TOKEN", "forumprefs-hub", "token")],
         deferrable=True,
         on_finish_action="delete_succeeded_pod",

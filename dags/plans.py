@@ -27,7 +27,7 @@ RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
 
 OURS: Final = (
     *("config", "input", "output", "runner", "resume", "overwrite", "quiet", "verbose"),
-    *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run"),
+    *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run", "recipe_only"),
 )
 """Options of ``forumprefs curate`` that only the DAG sets."""
 OF_RUNNERS: Final = (
@@ -77,7 +77,7 @@ def plan_curation(params: Mapping[str, Any], root: str) -> CurationPlan:
     shrink = ["--allow-shrink"] if params["allow_shrink"] else []
     curate = [
         "curate",
-        *(["--config", params["recipe_file"]] if params["recipe_file"] else []),
+        *(["--config", params["recipe_file"], "--recipe-only"] if params["recipe_file"] else []),
         *recipe_flags(params["recipe"]),
         *(part for place in params["inputs"] for part in ("--input", place)),
         *("--output", folder, "--resume", "--runner", RUNNERS[params["runner"]]),
@@ -95,6 +95,7 @@ def plan_curation(params: Mapping[str, Any], root: str) -> CurationPlan:
             *("verify", folder, "--min-pairs", str(params["min_pairs"])),
             *("--max-rejected", f"{params['max_rejected']:g}"),
             *("--max-unreadable", f"{params['max_unreadable']:g}", "--json"),
+            *(["--allow-damaged-files"] if params["allow_damaged_files"] else []),
         ],
         forecast=[*publish, "--dry-run", "--no-changelog"],
         publish=publish,
@@ -152,7 +153,11 @@ def newest_version(extras: Iterable[Mapping[str, Any]]) -> DatasetVersion | None
     found = []
     for extra in extras:
         repo, version = str(extra.get("repo")), parse_version(str(extra.get("version")))
-        if version is not None and split_spec(f"{repo}@{version}") is not None:
+        try:
+            known = version is not None and split_spec(f"{repo}@{version}") is not None
+        except UsageError:
+            known = False
+        if known and version is not None:
             found.append((version, DatasetVersion(repo, version.tag, extra.get("commit"))))
     if not found:
         return None
@@ -225,7 +230,7 @@ def plan_training(dataset: DatasetVersion, params: Mapping[str, Any], root: str)
     digest = hashlib.sha256(deciding.encode()).hexdigest()[:8]
     name = f"{flat(dataset.repo)}-{dataset.version}-{digest}"
     place = PurePosixPath(root)
-    run, registry = str(place / "runs" / name), str(place / "registry")
+    run, registry = str(place / "runs" / name), registry_of(dataset.repo, root)
     promoted = promoted_model(registry)
     against = [] if promoted in (None, run) else ["--compare", str(promoted)]
     compared = digest_of(against[1]) if against else "alone"
@@ -271,13 +276,38 @@ def pod_arguments(command: list[str], finished: str | None = None) -> list[str]:
     return [script, finished, *command]
 
 
-def promoted_model(registry: str) -> str | None:
-    """Run folder of the model that is promoted; None before the first."""
+def registry_of(repo: str, root: str) -> str:
+    """Folder of the registry of a dataset's models: models of two datasets never compete."""
+    return str(PurePosixPath(root, "registry", flat(repo)))
+
+
+def promoted_entry(registry: str) -> Mapping[str, Any] | None:
+    """What is promoted; None before the first. Raises UsageError for a damaged file."""
+    path = Path(registry, "promoted.json")
     try:
-        entry = json.loads(Path(registry, "promoted.json").read_bytes())
+        entry = json.loads(path.read_bytes())
+        return {"model": str(entry["model"]), "dataset": entry["dataset"]}
     except FileNotFoundError:
         return None
-    return str(entry["model"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UsageError(f"{path}: {error}") from None
+
+
+def promoted_model(registry: str) -> str | None:
+    """Run folder of the model that is promoted; None before the first."""
+    entry = promoted_entry(registry)
+    return None if entry is None else str(entry["model"])
+
+
+def superseded_by(dataset: DatasetVersion, root: str) -> str | None:
+    """The dataset of the promoted model, if its version is higher: one announced again is old."""
+    entry = promoted_entry(registry_of(dataset.repo, root))
+    parts = split_spec(str(entry["dataset"])) if entry and entry["dataset"] else None
+    if parts is None or parts[0] != dataset.repo:
+        return None
+    version, own = parse_version(parts[1]), parse_version(dataset.version)
+    later = version is not None and own is not None and version > own
+    return "@".join(parts) if later else None
 
 
 def digest_of(text: str) -> str:

@@ -23,6 +23,7 @@ from dags.plans import (
     newest_version,
     plan_training,
     settled,
+    superseded_by,
 )
 from pipeline.usage_error import UsageError
 
@@ -95,6 +96,8 @@ def pretrain_on_new_version() -> None:
                 dataset = newest_version(
                     event.extra for event in sorted(events, key=lambda event: event.timestamp)
                 )
+                if dataset is not None and (newer := superseded_by(dataset, root)):
+                    raise AirflowSkipException(f"the promoted model is of {newer}: nothing to do")
             if dataset is None:
                 raise AirflowSkipException("no version was announced, and none was given")
             if params["where"] == "kubernetes" and root != POD_ROOT:

@@ -3,7 +3,9 @@
 import argparse
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
@@ -162,9 +164,12 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError, parse
     from pipeline.report import notes
-    from pipeline.run import curate
+    from pipeline.run import BusyError, curate
 
     errors = Console(stderr=True, highlight=False)
+    # What schedulers send: end as after Ctrl-C, so that nothing is left behind.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         options = parse(namespace.parser, namespace, rest)
     except UsageError as error:
@@ -180,6 +185,8 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     except HubError as error:
         return _fail(errors, error, error.exit_code)
     except (AccountingError, OSError) as error:
+        return _fail(errors, error, EXIT_FAILED)
+    except BusyError as error:
         return _fail(errors, error, EXIT_FAILED)
     except PipelineError as error:
         if options.verbose:

@@ -4,6 +4,7 @@ Splits are made by question cluster (`transforms.split`); this reads what came o
 alone, without the clusters, so a fault there or in what was merged later shows.
 """
 
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from pipeline.dataset_folder import DatasetFolder
 from schemas.ids import hash63
 from schemas.pair import SPLITS
+from transforms.minhash import normalise
 
 EXAMPLES = 5
 """Threads that are named of each kind of leak."""
@@ -27,7 +29,7 @@ class Leak:
     """Threads or prompts that two splits have in common."""
 
     what: str
-    """'thread' (its id) or 'prompt' (its text without case, and with runs of blanks as one)."""
+    """'thread' (its id) or 'prompt' (its text as deduplication compares it, blanks as one)."""
     splits: tuple[str, str]
     count: int
     """Different threads or prompts."""
@@ -43,8 +45,8 @@ class Leak:
 def find_leaks(folder: DatasetFolder) -> tuple[Leak, ...]:
     """Compare every split with every other; empty when nothing is shared.
 
-    Memory: 16 bytes per prompt and thread. Datasets of ids have no prompts to compare, only
-    threads. Raises DatasetError for shards that cannot be read.
+    Memory: about 25 bytes per prompt of two splits. Datasets of ids have no prompts to compare,
+    only threads. Raises DatasetError for shards that cannot be read.
     """
     splits = [split for split in SPLITS if folder.shards("data", split)]
     schema = folder.schema("data")
@@ -62,11 +64,6 @@ def find_leaks(folder: DatasetFolder) -> tuple[Leak, ...]:
     return tuple(found)
 
 
-def normalized(prompt: str) -> str:
-    """A prompt without case, and with runs of blanks as one."""
-    return " ".join(prompt.casefold().split())
-
-
 def _keys(folder: DatasetFolder, split: str, what: str) -> Iterator[tuple[str, int]]:
     """Yield (thread, hash of what is compared), once for pairs of one thread that lie together."""
     columns = ["thread_id"] if what == "thread" else ["thread_id", "prompt"]
@@ -75,11 +72,13 @@ def _keys(folder: DatasetFolder, split: str, what: str) -> Iterator[tuple[str, i
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if row != last:
                 last = row
-                yield row[0], hash63(row[0] if what == "thread" else normalized(row[1]))
+                yield row[0], hash63(row[0] if what == "thread" else normalise(row[1]))
 
 
 def _distinct(keys: Iterable[int]) -> Hashes:
-    return np.unique(np.fromiter(keys, dtype=np.int64))
+    found = np.frombuffer(array("q", keys), dtype=np.int64)  # half of what np.unique needs
+    found.sort()
+    return found[np.append(True, found[1:] != found[:-1])] if len(found) else found
 
 
 def _threads_of(folder: DatasetFolder, split: str, what: str, wanted: set[int]) -> tuple[str, ...]:

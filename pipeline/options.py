@@ -203,6 +203,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="YAML with any of the options below, or a manifest.json; flags override it",
     )
+    parser.add_argument(
+        "--recipe-only",
+        action="store_true",
+        help="refuse a --config that says more than the recipe, such as where to publish",
+    )
     parser.add_argument("--output", metavar="DIR", help="dataset folder to make")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
@@ -277,6 +282,9 @@ def parse(
         if arguments.config is not None:
             values = recipes.load(arguments.config)
             _check_names(values, known | RUN_OPTIONS.keys(), str(arguments.config))
+            more = sorted(values.keys() & RUN_OPTIONS.keys())
+            if arguments.recipe_only and more:
+                raise RecipeError(f"{arguments.config}: {more[0]} is no option of the recipe")
             _set_run_options(arguments, values)
         recipe = recipes.make(values | flags)
     except RecipeError as error:

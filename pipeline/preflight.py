@@ -5,16 +5,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
+from pipeline import recipe as recipes
 from pipeline.benchmark_files import find_benchmark_files
-from pipeline.hub import Patience, RefusedError, connect, quiet_client
+from pipeline.hub import HubError, Patience, RefusedError, connect, quiet_client
 from pipeline.hub_access import check_target
 from pipeline.hub_state import read_refs
 from pipeline.inputs import named_inputs
 from pipeline.options import CurateOptions
 from pipeline.publish_target import PublishTarget
+from pipeline.publishable import unlicensed_sources
+from pipeline.recipe import STACKEXCHANGE
 from pipeline.run import check_languages, check_output
 from pipeline.takedown import read_takedown
 from pipeline.terminal import printable
+from transforms.archives import InputProblem
+from transforms.forum_paths import find_forum_files
+from transforms.sources import SOURCES
 
 
 def preflight(options: CurateOptions) -> int:
@@ -32,11 +38,33 @@ def preflight(options: CurateOptions) -> int:
     lines = [f"would read {kind}: {', '.join(specs)}" for kind, specs in inputs.items()]
     lines.append(f"would write {options.output} with the runner {options.runner}")
     if options.publish is not None:
-        target = check_target(options.publish, make_repo=False, say=console.print)
-        lines.append(describe_target(target))
+        check_licenses(options, inputs)
+        try:
+            target = check_target(options.publish, make_repo=False, say=console.print)
+            lines.append(describe_target(target))
+        except HubError as error:
+            if error.transient:
+                raise
+            raise RefusedError(str(error)) from None  # a token that may not write, say
     for line in lines:
         console.print(escape(printable(line)), soft_wrap=True)
     return 0
+
+
+def check_licenses(options: CurateOptions, inputs: dict[str, list[str]]) -> None:
+    """Raise RefusedError for kinds of forum whose texts may not be published."""
+    if options.recipe.ids_only:
+        return
+    trouble: list[InputProblem] = []
+    files = [
+        file
+        for kind, paths in sorted(inputs.items())
+        if kind != STACKEXCHANGE
+        for file in find_forum_files(SOURCES[kind], paths, trouble)
+    ]
+    reasons = unlicensed_sources(files, recipes.read_rules(options.recipe))
+    if reasons:
+        raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 
 
 def describe_target(target: PublishTarget) -> str:

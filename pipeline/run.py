@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import functools
+import glob
 import json
 import math
 import shutil
@@ -23,6 +24,7 @@ from pipeline.curate import CurateJob, build
 from pipeline.hub import RefusedError
 from pipeline.hub_access import check_target
 from pipeline.inputs import Inputs, find_inputs
+from pipeline.local import PipelineError
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.remote_work import fetch_result, remote_folder, upload_inputs
@@ -64,6 +66,10 @@ class OutputExistsError(UsageError):
     """The output folder is there and the user did not say what to do with it."""
 
 
+class BusyError(PipelineError):
+    """Another run writes the same output; the same command may do later."""
+
+
 class NothingToReadError(UsageError):
     """None of the inputs can be used."""
 
@@ -88,6 +94,8 @@ def curate(options: CurateOptions) -> Manifest:
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output)
+        for left in output.parent.glob(f".{glob.escape(output.name)}.work-*"):
+            shutil.rmtree(left, ignore_errors=True)  # of a run that was killed: we hold its lock
         staging = output.with_name(f".{output.name}.partial")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
@@ -147,13 +155,13 @@ def _say(text: str) -> None:
 
 @contextlib.contextmanager
 def locked(output: Path) -> Iterator[None]:
-    """Keep a second run off the same output; raises UsageError where one is at work."""
+    """Keep a second run off the same output; raises BusyError where one is at work."""
     path = output.with_name(f".{output.name}.lock")
     with path.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UsageError(f"{output}: another run is writing it") from None
+            raise BusyError(f"{output}: another run is writing it") from None
         try:
             yield
         finally:

@@ -40,6 +40,8 @@ class Limits:
     """Per cent of the posts read that may be rejected, in any step."""
     max_unreadable: float = 5.0
     """Per cent of the posts read that may be rejected while they are read."""
+    damaged_files: bool = False
+    """Whether input files may be missing, damaged or broken off."""
 
 
 def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,6 +72,11 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         help="posts that may be rejected while they are read, of those read: malformed, of "
         f"another layout, not understood (default: {defaults.max_unreadable:g})",
     )
+    parser.add_argument(
+        "--allow-damaged-files",
+        action="store_true",
+        help="input files may be damaged, of no known layout, or broken off",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
@@ -85,7 +92,12 @@ def verify(arguments: argparse.Namespace) -> int:
     quiet = arguments.quiet or arguments.json
     folder = DatasetFolder(arguments.folder)
     verify_files(folder, quiet=quiet)
-    limits = Limits(arguments.min_pairs, arguments.max_rejected, arguments.max_unreadable)
+    limits = Limits(
+        arguments.min_pairs,
+        arguments.max_rejected,
+        arguments.max_unreadable,
+        arguments.allow_damaged_files,
+    )
     faults = [*faults_of_figures(folder.manifest, limits), *map(str, find_leaks(folder))]
     if faults:
         raise RefusedError("\n  ".join((f"{folder.location}: is not as it should be:", *faults)))
@@ -125,6 +137,18 @@ def faults_of_figures(manifest: Manifest, limits: Limits) -> Iterator[str]:
     rows = sum(shard.rows for shard in manifest.shards if shard.table == "data")
     if rows != pairs:
         yield f"the shards hold {rows:,} pairs, and the books say {pairs:,}"
+    damaged = sum(
+        amount
+        for key, amount in accounting.other_records.items()
+        if key.startswith("rejected:file:")
+    )
+    if damaged and not limits.damaged_files:
+        names = [item.name for item in manifest.inputs if not item.used and not item.sha256]
+        named = f" ({', '.join(names[:5])})" if names else ""
+        yield (
+            f"{damaged:,} input files could not be read, or not to their end{named}; the rejected "
+            "table says why; --allow-damaged-files lets it pass"
+        )
     if pairs < limits.min_pairs:
         yield f"{pairs:,} pairs, at least {limits.min_pairs:,} are asked for"
     for name, posts, most in (

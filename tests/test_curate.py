@@ -356,8 +356,9 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
 
 
 def test_two_runs_cannot_write_one_output(tmp_path: Path, capsys) -> None:
+    (tmp_path / ".out.work-of-a-killed-run").mkdir()
     with run.locked(tmp_path / "out"):
-        assert curate(tmp_path / "out") == EXIT_USAGE
+        assert curate(tmp_path / "out") == 1  # it may do later
     assert "another run is writing it" in capsys.readouterr().err
     assert curate(tmp_path / "out") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]

@@ -27,6 +27,7 @@ from dags.plans import (
     pod_arguments,
     recipe_flags,
     settled,
+    superseded_by,
 )
 from pipeline.cli import make_parser
 from pipeline.hub_names import parse_version
@@ -49,6 +50,7 @@ CURATION: dict[str, Any] = {
     "max_unreadable": 5,
     "shrink_limit": 12.5,
     "allow_shrink": False,
+    "allow_damaged_files": False,
 }
 VERSION = DatasetVersion("acme/prefs", "v1.2.0", "c0ffee")
 TRAINING = dict(TRAINING_DEFAULTS)
@@ -201,15 +203,15 @@ def test_a_run_is_known_by_what_decides_its_weights(tmp_path: Path) -> None:
 
 def test_what_is_promoted_is_compared_with(tmp_path: Path) -> None:
     alone = plan_training(VERSION, TRAINING, str(tmp_path))
-    registry = tmp_path / "registry"
-    registry.mkdir()
-    (registry / "promoted.json").write_text(json.dumps({"model": "/runs/old"}))
+    registry = tmp_path / "registry" / "acme--prefs"
+    registry.mkdir(parents=True)
+    (registry / "promoted.json").write_text(json.dumps({"model": "/runs/old", "dataset": None}))
     beside = plan_training(VERSION, TRAINING, str(tmp_path))
     evaluate = make_parser().parse_args(beside.evaluate)
     assert evaluate.compare == ["/runs/old"]
     assert evaluate.output != make_parser().parse_args(alone.evaluate).output
     own = make_parser().parse_args(alone.train).output
-    (registry / "promoted.json").write_text(json.dumps({"model": own}))
+    (registry / "promoted.json").write_text(json.dumps({"model": own, "dataset": None}))
     again = plan_training(VERSION, TRAINING, str(tmp_path))
     assert make_parser().parse_args(again.evaluate).compare == []
 
@@ -245,3 +247,46 @@ def test_a_pod_does_what_a_process_does(tmp_path: Path) -> None:
 def test_exit_codes() -> None:
     assert [code for code in range(-15, 200) if is_final(code)] == [2, 3, 4]
     assert "signal 9" in meaning(-9) and meaning(77) == "unknown"
+
+
+def test_models_of_two_datasets_never_compete(tmp_path: Path) -> None:
+    (tmp_path / "registry" / "acme--prefs").mkdir(parents=True)
+    promoted = tmp_path / "registry" / "acme--prefs" / "promoted.json"
+    promoted.write_text(json.dumps({"model": "/runs/old", "dataset": "acme/prefs@v1.1.0"}))
+    other = plan_training(DatasetVersion("acme/other", "v2.0.0"), TRAINING, str(tmp_path))
+    assert "--compare" not in other.evaluate
+    assert "--compare" in plan_training(VERSION, TRAINING, str(tmp_path)).evaluate
+    promoted.write_text("[")
+    with pytest.raises(UsageError, match=r"promoted\.json"):
+        plan_training(VERSION, TRAINING, str(tmp_path))
+
+
+def test_a_version_that_is_announced_again_does_not_replace_a_later_one(tmp_path: Path) -> None:
+    (tmp_path / "registry" / "acme--prefs").mkdir(parents=True)
+    promoted = tmp_path / "registry" / "acme--prefs" / "promoted.json"
+    assert superseded_by(VERSION, str(tmp_path)) is None
+    for dataset, expected in (
+        ("acme/prefs@v1.10.0", "acme/prefs@v1.10.0"),
+        ("acme/prefs@v1.2.0", None),
+        ("acme/prefs@v1.1.9", None),
+        ("acme/other@v9.0.0", None),
+        (None, None),
+    ):
+        promoted.write_text(json.dumps({"model": "/runs/old", "dataset": dataset}))
+        assert superseded_by(VERSION, str(tmp_path)) == expected
+
+
+def test_a_recipe_file_cannot_say_where_to_publish(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("min_margin: 3\npublish: acme/prefs\nversion: v9.9.9\n")
+    plan = plan_curation({**CURATION, "recipe_file": str(path)}, "/root")
+    with pytest.raises(UsageError, match="publish is no option of the recipe"):
+        curate_options(plan.curate)
+    path.write_text("min_margin: 3\n")
+    assert curate_options(plan.curate).recipe.min_margin == 3
+
+
+def test_odd_events_are_passed_over() -> None:
+    good = {"repo": "acme/prefs", "version": "v1.0.0", "commit": "c"}
+    odd = {"repo": "a--b/c", "version": "v3.0.0"}
+    assert newest_version([good, odd]) == DatasetVersion("acme/prefs", "v1.0.0", "c")

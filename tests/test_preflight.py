@@ -74,7 +74,18 @@ def test_a_token_that_may_not_write_is_found(
 ) -> None:
     user.hub.create_repo(REPO)
     monkeypatch.setenv("HF_TOKEN", user.hub.read_token)
-    assert user.run(*dry_run(tmp_path / "out"), "--publish", REPO, "--version", "v1") == 1
+    assert user.run(*dry_run(tmp_path / "out"), "--publish", REPO, "--version", "v1") == 3
+
+
+def test_texts_that_may_not_be_published_are_found_before_they_are_read(
+    user: Publisher, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reddit = f"reddit={Path(__file__).parents[1] / 'samples' / 'reddit'}"
+    command = ("curate", "--dry-run", "--input", reddit, "--output", str(tmp_path / "out"))
+    target = ("--publish", REPO, "--version", "v1")
+    assert user.run(*command, *target) == 3
+    assert "may not be published" in capsys.readouterr().err
+    assert user.run(*command, *target, "--ids-only") == 0
 
 
 def test_the_outcome_as_json(

@@ -43,6 +43,7 @@ def suite(name: str, value: float, non_finite: int = 0) -> SuiteResult:
         comparisons=9,
         ties=0,
         non_finite=non_finite,
+        cut=0,
         figures=(figure,),
         breakdown={},
         style=None,

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.dataset_folder import DatasetFolder
-from pipeline.leaks import find_leaks, normalized
+from pipeline.leaks import find_leaks
 from pipeline.verify import Limits, faults_of_figures, unreadable
 from schemas.manifest import Accounting, StageCount
 from schemas.pair import Pair
@@ -56,13 +56,63 @@ def test_a_thread_in_two_splits(tmp_path: Path) -> None:
 def test_a_prompt_in_two_splits_however_it_is_written(tmp_path: Path) -> None:
     folder = with_pairs(
         tmp_path / "data",
-        asked("a:1", "train", "Why is\n\nRYE sour?"),
-        asked("a:2", "validation", "why  is rye SOUR? "),
+        asked("a:1", "train", "Why is\n\nrye sour?"),
+        asked("a:2", "validation", "Why  is rye sour? "),
         asked("a:3", "test", "Why is rye sour"),
+        # Deduplication tells short texts apart by case, and so do the splits.
+        asked("a:4", "test", "why is rye sour?"),
     )
     [leak] = find_leaks(folder)
     assert (leak.what, leak.splits, leak.examples) == ("prompt", ("train", "validation"), ("a:2",))
-    assert normalized("A  b\nC") == normalized("a b c") != normalized("a bc")
+
+
+def test_short_questions_that_differ_in_case_are_no_leak(tmp_path: Path) -> None:
+    """What the splits of a real run make of them passes."""
+    rows = []
+    words = ["how", "do", "i", "keep", "my", "sourdough", "starter", "alive", "in", "winter"]
+    for number in range(12):
+        title = " ".join(w.upper() if number >> i & 1 else w for i, w in enumerate(words[:4]))
+        title = f"{title} {' '.join(words[4:])}"
+        rows.append(
+            {
+                "site": "own.example.com",
+                "id": number,
+                "title": title,
+                "text": "",
+                "license": "CC0-1.0",
+                "responses": [
+                    {
+                        "id": 2 * number + place,
+                        "text": f"Feed it {word} times a week by the stove, said baker {number}.",
+                        "score": score,
+                    }
+                    for place, (word, score) in enumerate((("two", 9), ("ninety", 1)))
+                ],
+            }
+        )
+    path = tmp_path / "threads.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "out"
+    command = ["curate", "--input", f"threads={path}", "--output", str(out), "--quiet"]
+    assert main([*command, "--split", "50/25/25"]) == 0
+    assert len({shard.split for shard in DatasetFolder(out).manifest.shards} & {"train", "test"})
+    assert main(["verify", str(out)]) == 0
+
+
+def test_a_damaged_archive_is_refused_unless_it_is_let_pass(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = tmp_path / "cooking.stackexchange.com.7z"
+    archive.write_bytes(b"7z\xbc\xaf\x27\x1c" + bytes(200))
+    out = tmp_path / "out"
+    samples = Path(__file__).parents[1] / "samples" / "sourdough.example.com"
+    inputs = [f"--input=stackexchange={place}" for place in (samples, archive)]
+    assert main(["curate", *inputs, "--output", str(out), "--quiet"]) == 0
+    assert main(["verify", str(out)]) == 3
+    told = capsys.readouterr().err
+    assert "1 input files could not be read" in told
+    assert "cooking.stackexchange.com.7z" in told
+    assert main(["verify", str(out), "--allow-damaged-files"]) == 0
 
 
 def test_a_leak_is_refused(

@@ -39,8 +39,13 @@ def configure(monkeypatch: pytest.MonkeyPatch, model: Path, *settings: str) -> N
 
 
 def registered(root: Path) -> dict[str, Any]:
-    found = [json.loads(path.read_bytes()) for path in (root / "registry/models").iterdir()]
+    found = [json.loads(path.read_bytes()) for path in (root / "registry").glob("*/models/*.json")]
     return {entry["name"]: entry for entry in found}
+
+
+def promoted_in(root: Path) -> Path:
+    (found,) = (root / "registry").glob("*/promoted.json")
+    return found
 
 
 def planted_threads(path: Path, threads: int = 150) -> Path:
@@ -82,7 +87,7 @@ def test_a_new_version_becomes_a_model(
     assert ran.state == "success", ran
     assert {task for task in ran.states if ran.states[task] == "success"} == HERE
     assert ran.states["train_in_pod"] == ran.states["evaluate_in_pod"] == "skipped"
-    promoted = json.loads((root / "registry" / "promoted.json").read_bytes())
+    promoted = json.loads(promoted_in(root).read_bytes())
     assert (promoted["verdict"], promoted["dataset"]) == ("first", f"{repo}@{newest}")
     assert promoted["commit"] == hub.tags(repo)[newest]
     assert registered(root) == {promoted["name"]: promoted}
@@ -92,7 +97,7 @@ def test_a_new_version_becomes_a_model(
     before = summary.stat().st_mtime_ns
     assert runs.run(PRETRAIN, {}, triggered=True).state == "success"
     assert summary.stat().st_mtime_ns == before
-    assert json.loads((root / "registry" / "promoted.json").read_bytes()) == promoted
+    assert json.loads(promoted_in(root).read_bytes()) == promoted
 
 
 def test_a_worse_model_is_registered_and_not_promoted(
@@ -115,7 +120,7 @@ def test_a_worse_model_is_registered_and_not_promoted(
     [bad] = [entry for entry in entries.values() if entry["name"] != good["name"]]
     assert (bad["verdict"], bad["compared_with"]) == ("worse", good["name"])
     assert bad["differences"]["held-out"]["high"] < 0
-    assert json.loads((root / "registry" / "promoted.json").read_bytes()) == good
+    assert json.loads(promoted_in(root).read_bytes()) == good
 
 
 def test_nothing_announced_is_nothing_to_do(root: Path) -> None:
