@@ -57,6 +57,7 @@ def make_parser() -> argparse.ArgumentParser:
     from pipeline.prepare import add_prepare_arguments
     from pipeline.publish import add_publish_arguments
     from pipeline.pull import add_pull_arguments
+    from pipeline.report_page.command import add_report_arguments
     from pipeline.validate import add_validate_arguments
 
     parser = argparse.ArgumentParser(
@@ -88,6 +89,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_inspect_arguments(inspect)
     inspect.set_defaults(command=_inspect, name="inspect")
     for name, add_arguments, command, text in (
+        (
+            "report",
+            add_report_arguments,
+            _report,
+            "write figures and a browser of rows as one HTML file",
+        ),
         (
             "validate-threads",
             add_validate_arguments,
@@ -180,6 +187,8 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         errors.print(escape(note), style="yellow", soft_wrap=True)
     if not options.quiet:
         _show(manifest, options.output)
+    if options.report:
+        _write_report(options.output, errors)
     if not sum(manifest.accounting.pairs.values()):
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
@@ -205,10 +214,30 @@ def _show(manifest: object, output: str) -> None:
         console.print(f"\n{escape(output)} is ready. Look: forumprefs inspect {escape(output)}")
 
 
+def _write_report(output: str, errors: Console) -> None:
+    """Make the report; the dataset is finished, so a report that fails is only said."""
+    from pipeline.options import UsageError
+    from pipeline.report_page.command import write_report
+
+    try:
+        made = write_report(output)
+    except (UsageError, OSError, KeyError) as error:  # KeyError: figures of an older version
+        text = f"no report: {type(error).__name__}: {printable(str(error))}"
+        errors.print(escape(text), style="yellow", soft_wrap=True)
+        return
+    Console(highlight=False).print(escape(f"Figures and a browser of rows: {made}"), soft_wrap=True)
+
+
 def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.inspect import inspect
 
     return _run(inspect, namespace)
+
+
+def _report(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.report_page.command import report
+
+    return _run(report, namespace)
 
 
 def _validate(namespace: argparse.Namespace, rest: list[str]) -> int:

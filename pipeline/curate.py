@@ -27,6 +27,7 @@ from transforms.split import QuestionClusters
 from transforms.stackexchange import ReadStackExchange
 from transforms.tally import SaveResult, TallyRows
 from transforms.text import ConvertToMarkdown
+from transforms.thread_sample import SampleThreads
 from transforms.write import WriteTables
 
 
@@ -45,6 +46,8 @@ class CurateJob:
     """Threads that share text with them are left out."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
+    sample_threads: bool = False
+    """Whether to save a sample of whole threads for the report."""
 
 
 def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
@@ -56,6 +59,8 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         job.takedown, recipe.reply_depth
     )
     markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
+    if job.sample_threads:
+        _ = markdown | "Sample threads" >> SampleThreads(job.folder)
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     kept, contaminated = filtered.threads, {}
     if job.benchmarks:

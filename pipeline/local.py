@@ -49,8 +49,10 @@ def run_local(
     input_bytes: int = 0,
     quiet: bool = True,
     verbose: bool = False,
-) -> None:
+) -> dict[str, tuple[float, float]]:
     """Build and run a pipeline on FnApiRunner and wait for its end.
+
+    Returns when each stage was seen at work (`ProgressLine.spans`); nothing where ``quiet``.
 
     Raises PipelineError with the pipeline's own error as cause, or WorkerDiedError. After either,
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
@@ -72,6 +74,8 @@ def run_local(
             )
             with progress, _Watchdog(log) as watchdog:
                 _run_watched(build, runner, arguments, progress, watchdog)
+            progress.tick()
+            return progress.spans
         finally:
             gc.set_threshold(*threshold)
             os.environ.pop(PROGRESS_DIR_VARIABLE, None)

@@ -81,6 +81,7 @@ RUN_OPTIONS: dict[str, type] = {
     "resume": bool,
     "overwrite": bool,
     "quiet": bool,
+    "no_report": bool,
     "verbose": bool,
     "publish": str,
     "version": str,
@@ -106,6 +107,8 @@ class CurateOptions:
     verbose: bool
     beam_arguments: tuple[str, ...]
     publish: PublishTarget | None = None
+    report: bool = False
+    """Whether to make the HTML report, and to keep what only the run knows for it."""
 
     @property
     def is_local(self) -> bool:
@@ -181,7 +184,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where archives are unpacked (default: beside the output)",
     )
-    group.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    group.add_argument("--quiet", action="store_true", help="no progress, no summary, no report")
+    group.add_argument(
+        "--no-report", action="store_true", help="do not make the HTML report beside DIR"
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")
     add_target_arguments(parser)
 
@@ -234,6 +240,7 @@ def parse(
         if arguments.overwrite
         else "refuse",
         quiet=arguments.quiet,
+        report=not (arguments.quiet or arguments.no_report),
         verbose=arguments.verbose,
         beam_arguments=beam_arguments,
         publish=target_of(arguments),

@@ -28,6 +28,7 @@ from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.report import make_report
+from pipeline.run_notes import Stopwatch, save_notes
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -35,6 +36,7 @@ from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
 from transforms.tally import RESULT_NAME, RunResult
+from transforms.thread_sample import SAMPLE_NAME
 from transforms.write import sha256_of
 
 PARTITION_BYTES = 16 * 1024 * 1024
@@ -90,13 +92,15 @@ def curate(options: CurateOptions) -> Manifest:
         staging = output.with_name(f".{output.name}.partial")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
+        watch = Stopwatch()
         try:
             with tempfile.TemporaryDirectory(
                 prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
             ) as work:
                 if not options.quiet:
                     print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
-                inputs = find_inputs(recipe, Path(work))
+                with watch.step("unpack and fingerprint"):
+                    inputs = find_inputs(recipe, Path(work))
                 check_inputs(inputs, options)
                 if options.on_existing == "resume" and is_same(output, options, inputs):
                     print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
@@ -111,11 +115,17 @@ def curate(options: CurateOptions) -> Manifest:
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,
+                    sample_threads=options.report and not recipe.ids_only,
                 )
-                run_pipeline(job, options, inputs.bytes_to_read)
-                manifest = finish(staging, options, inputs, output.name)
+                for name, span in run_pipeline(job, options, inputs.bytes_to_read).items():
+                    watch.seen(name, *span)
+                sample = take_sample(staging)
+                with watch.step("add up and check"):
+                    manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
+            if options.report:
+                save_notes(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest
@@ -250,14 +260,29 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
     )
 
 
-def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> None:
-    """Run the graph on the runner that was asked for, and wait."""
+def take_sample(staging: Path) -> bytes | None:
+    """Take the sample of threads out of what becomes the dataset; None where none was made."""
+    path = staging / SAMPLE_NAME
+    if not path.is_file():
+        return None
+    sample = path.read_bytes()
+    path.unlink()
+    return sample
+
+
+def run_pipeline(
+    job: CurateJob, options: CurateOptions, input_bytes: int
+) -> dict[str, tuple[float, float]]:
+    """Run the graph on the runner that was asked for, and wait.
+
+    Returns when each stage was seen at work, by time.monotonic(); nothing on other runners.
+    """
 
     def add_job(pipeline: beam.Pipeline) -> None:
         build(pipeline, job)
 
     if options.is_local:
-        run_local(
+        return run_local(
             add_job,
             workers=options.workers,
             beam_arguments=options.beam_arguments,
@@ -265,7 +290,6 @@ def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> No
             quiet=options.quiet,
             verbose=options.verbose,
         )
-        return
     beam_options = PipelineOptions([f"--runner={options.runner}", *options.beam_arguments])
     try:
         pipeline = beam.Pipeline(options=beam_options)
@@ -273,6 +297,7 @@ def run_pipeline(job: CurateJob, options: CurateOptions, input_bytes: int) -> No
         pipeline.run().wait_until_finish()
     except Exception as error:  # each runner has its own kinds
         raise PipelineError(f"{options.runner}: {error}") from error
+    return {}
 
 
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
