@@ -75,9 +75,8 @@ def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
 
     for tick in (0.0, 0.25, 0.5, 0.75, 1.0):
         kind = "middle" if tick == 0.5 else "grid"
-        parts.append(
-            f"<line class='{kind}' x1='{x(tick):.1f}' x2='{x(tick):.1f}' y1='2' y2='{bottom}'/>"
-        )
+        across = f"x1='{x(tick):.1f}' x2='{x(tick):.1f}'"
+        parts.append(f"<line class='{kind}' {across} y1='2' y2='{bottom}'/>")
         words = middle if tick == 0.5 else f"{100 * tick:.0f} %"
         parts.append(f"<text class='tick' x='{x(tick):.1f}' y='{bottom + 15}'>{words}</text>")
     for place, (name, one) in enumerate(rows):
@@ -88,12 +87,13 @@ def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
                 f"<text class='label dim' x='{x(0) + 4:.1f}' y='{y + 4}'>no such pair</text>"
             )
             continue
-        said = f"{100 * one.value:.1f} % [{100 * one.low:.1f}, {100 * one.high:.1f}], n = {one.count:,}"
+        said = _said(one)
         parts.append(
             f"<g><title>{escape(name)}: {said}</title>"
             f"<line class='span' x1='{x(one.low):.1f}' x2='{x(one.high):.1f}' y1='{y}' y2='{y}'/>"
             f"<circle class='dot' cx='{x(one.value):.1f}' cy='{y}' r='5'/></g>"
-            f"<text class='label strong' x='{x(1) + 10:.1f}' y='{y + 4}'>{100 * one.value:.1f} %</text>"
+            f"<text class='label strong' x='{x(1) + 10:.1f}' y='{y + 4}'>"
+            f"{100 * one.value:.1f} %</text>"
         )
     return _svg(bottom + 22, parts, "shares with 95 % intervals")
 
@@ -108,15 +108,13 @@ def reliability(points: Sequence[tuple[float, Share]]) -> str:
         return size * (value - low) / (1 - low)
 
     ticks = [low + (1 - low) * k / 4 for k in range(5)]
+    under = top + size + 16
+    wide = f"x1='{left}' x2='{left + size}'"
     for tick in ticks:
         x, y = left + at(tick), top + size - at(tick)
-        parts.append(
-            f"<line class='grid' x1='{left}' x2='{left + size}' y1='{y:.1f}' y2='{y:.1f}'/>"
-        )
+        parts.append(f"<line class='grid' {wide} y1='{y:.1f}' y2='{y:.1f}'/>")
         parts.append(f"<text class='right' x='{left - 6}' y='{y + 4:.1f}'>{100 * tick:.0f}</text>")
-        parts.append(
-            f"<text class='tick' x='{x:.1f}' y='{top + size + 16}'>{100 * tick:.0f}</text>"
-        )
+        parts.append(f"<text class='tick' x='{x:.1f}' y='{under}'>{100 * tick:.0f}</text>")
     parts.append(
         f"<line class='middle' x1='{left}' y1='{top + size}' x2='{left + size}' y2='{top}'/>"
     )
@@ -127,16 +125,20 @@ def reliability(points: Sequence[tuple[float, Share]]) -> str:
         lowest, highest = (top + size - at(max(low, v)) for v in (one.low, one.high))
         y = top + size - at(max(low, one.value))
         parts.append(
-            f"<g><title>said {100 * said:.1f} %, was {100 * one.value:.1f} % "
-            f"[{100 * one.low:.1f}, {100 * one.high:.1f}], n = {one.count:,}</title>"
+            f"<g><title>said {100 * said:.1f} %, was {_said(one)}</title>"
             f"<line class='span' x1='{x:.1f}' x2='{x:.1f}' y1='{lowest:.1f}' y2='{highest:.1f}'/>"
             f"<circle class='dot' cx='{x:.1f}' cy='{y:.1f}' r='5'/></g>"
         )
     parts.append(
-        f"<text class='name' x='{left + size / 2}' y='{top + size + 36}'>"
-        "confidence at the cut, %; upwards: led in the later votes, %</text>"
+        f"<text class='tick' x='{left + size / 2}' y='{top + size + 36}'>"
+        "confidence at the cut → led in later votes ↑, %</text>"
     )
-    return _svg(top + size + 44, parts, "reliability diagram", width=340)
+    return _svg(top + size + 44, parts, "reliability diagram", "square", width=340)
+
+
+def _said(one: Share) -> str:
+    value, low, high = (100 * (each or 0.0) for each in one[:3])
+    return f"{value:.1f} % [{low:.1f}, {high:.1f}], n = {one.total:,}"
 
 
 def _short(count: int) -> str:

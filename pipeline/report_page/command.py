@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import os
 from pathlib import Path
 
 from rich.console import Console
@@ -52,20 +51,17 @@ def report(arguments: argparse.Namespace) -> int:
 def write_report(location: str, output: Path | None = None) -> Path:
     """Write the report of a dataset folder and return its path; raises DatasetError, OSError."""
     folder = DatasetFolder(location)
-    name = (
-        Path(folder.location).resolve().name
-        if folder.is_local
-        else folder.location.rpartition("/")[2]
-    )
+    local = Path(folder.location).resolve() if folder.is_local else None
+    name = folder.location.rpartition("/")[2] if local is None else local.name
     if output is None:
-        beside = Path(folder.location).resolve().parent if folder.is_local else Path()
+        beside = Path() if local is None else local.parent
         output = beside / f"{name}.html"
     if output.is_dir():
         raise UsageError(f"--output {output}: is a folder; give a file")
     notes = RunNotes()
-    if folder.is_local:
+    if local is not None:
         digest = hashlib.sha256(folder.manifest_bytes).hexdigest()
-        notes = load_notes(Path(folder.location).resolve(), digest)
+        notes = load_notes(local, digest)
     figures = read_figures(folder, str(folder.manifest.recipe.get("votes", "")))
     page = make_page(
         name,
@@ -81,5 +77,5 @@ def write_report(location: str, output: Path | None = None) -> Path:
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     partial.write_text(page, encoding="utf-8", errors="replace")
-    os.replace(partial, output)
+    partial.replace(output)
     return output

@@ -233,6 +233,10 @@ def _clusters(folder: DatasetFolder) -> tuple[tuple[Cluster, ...], dict[str, int
     )
 
 
+def _alike(example: tuple[str, float, str]) -> tuple[float, str]:
+    return -example[1], example[0]
+
+
 def _reasons(folder: DatasetFolder) -> dict[tuple[str, str], int]:
     found: Counter[tuple[str, str]] = Counter()
     for batch in folder.read_columns("rejected", ["record", "stage", "reason"]):

@@ -15,7 +15,7 @@ class Share(NamedTuple):
     value: float | None
     low: float
     high: float
-    count: int
+    total: int
     """Rows that the share is of."""
 
 

@@ -1,4 +1,4 @@
-"""The page itself: figures as HTML, rows as JSON, one script and one style sheet by their hashes."""
+"""The page itself: figures as HTML, rows as JSON, script and style allowed by their hashes."""
 
 import base64
 import hashlib
@@ -71,7 +71,7 @@ def make_page(
 <main id="browse" hidden>{_BROWSER}</main>
 <script type="application/json" id="rows">{as_json(rows)}</script>
 <script>{script}</script>
-<noscript><p class="warning">The browser of rows needs JavaScript; the figures do not.</p></noscript>
+<noscript><p class="warning">The browser of rows needs JavaScript.</p></noscript>
 </body></html>
 """
 
@@ -127,7 +127,8 @@ def _funnel(manifest: Manifest) -> str:
             f"<tr><th scope='row'>{escape(stage.stage)}</th><td class='n'>{stage.entered:,}</td>"
             f"<td class='n'>{stage.left:,}</td><td class='bar'><svg viewBox='0 0 100 10' "
             "preserveAspectRatio='none' aria-hidden='true'><rect class='fill' height='10' "
-            f"width='{100 * stage.left / most:.2f}'/></svg></td><td class='why'>{why or '–'}</td></tr>"
+            f"width='{100 * stage.left / most:.2f}'/></svg></td>"
+            f"<td class='why'>{why or '–'}</td></tr>"
         )
     notes = "".join(
         f"<tr><td>{escape(key)}</td><td class='n'>{count:,}</td></tr>"
@@ -203,8 +204,8 @@ def _confidence(
         "<h3>Is it right?</h3>",
     ]
     if calibration:
-        total = sum(one.count for _, one in calibration)
-        error = sum(one.count * abs(said - (one.value or 0)) for said, one in calibration) / total
+        total = sum(one.total for _, one in calibration)
+        error = sum(one.total * abs(said - (one.value or 0)) for said, one in calibration) / total
         parts += [
             charts.reliability(calibration),
             f"<p class='note'>{total:,} cases from a random sample of {sampled:,} threads: votes "
@@ -216,12 +217,13 @@ def _confidence(
     elif figures.agreement:
         body = "".join(
             f"<tr><td>{name}</td><td class='n'>{said:.3f}</td><td class='n'>{_interval(one)}</td>"
-            f"<td class='n'>{one.count:,}</td></tr>"
+            f"<td class='n'>{one.total:,}</td></tr>"
             for name, said, one in figures.agreement
         )
         parts += [
-            "<table><thead><tr><th>confidence</th><th class='n'>mean</th><th class='n'>window votes "
-            f"agree, %</th><th class='n'>pairs</th></tr></thead><tbody>{body}</tbody></table>",
+            "<table><thead><tr><th>confidence</th><th class='n'>mean</th>"
+            f"<th class='n'>window votes agree, %</th><th class='n'>pairs</th></tr></thead>"
+            f"<tbody>{body}</tbody></table>",
             "<p class='note'>No check on votes held out: that needs the dates of single votes, "
             "which only the run had. These are votes cast since both responses existed, of which "
             "confidence is made, too: agreement shows consistency, not calibration.</p>",
@@ -421,14 +423,17 @@ _BROWSER = f"""
 <button role="tab" id="tab-duplicates" aria-selected="false">Duplicates</button>
 <button role="tab" id="tab-rejected" aria-selected="false">Rejected</button></div>
 <form class="filters" id="filters">
-<label class="search">search<input type="search" id="search" placeholder="words, ids, authors" autocomplete="off"></label>
+<label class="search">search<input type="search" id="search"
+placeholder="words, ids, authors" autocomplete="off"></label>
 {_select("site", "site")}{_select("language", "language")}{_select("split", "split")}
 {_select("rule", "rule")}{_select("reason", "reason")}
 {_range("margin", "margin", "any")}{_range("confidence", "confidence", "any")}
 {_range("similarity", "similarity", "any")}
 <label>length difference<span class="range"><select id="f-longer"><option value="">any</option>
-<option value="chosen">chosen is longer</option><option value="rejected">rejected is longer</option>
-</select><input type="number" min="0" id="longer-by" aria-label="by at least so many characters" placeholder="by ≥"></span></label>
+<option value="chosen">chosen is longer</option>
+<option value="rejected">rejected is longer</option>
+</select><input type="number" min="0" id="longer-by"
+aria-label="by at least so many characters" placeholder="by ≥"></span></label>
 <label>order<select id="sort"><option value="">as sampled</option>
 <option value="margin" data-tables="pairs">largest margin</option>
 <option value="sure" data-tables="pairs">most confident</option>
@@ -442,5 +447,6 @@ _BROWSER = f"""
 <kbd>3</kbd> tables · <kbd>f</kbd> figures · <kbd>b</kbd> rows</span></p>
 <div class="split"><ul id="list" role="listbox" aria-label="rows found" tabindex="0"></ul>
 <div id="detail"><div class="bar-top"><button id="prev">← Previous</button>
-<button id="next">Next →</button><code class="id" id="which"></code></div><div id="row"></div></div></div>
+<button id="next">Next →</button><code class="id" id="which"></code></div>
+<div id="row"></div></div></div>
 """

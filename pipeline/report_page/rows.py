@@ -24,6 +24,9 @@ PAIR_BYTES = 5_500_000
 AUDIT_BYTES = 1_200_000
 """What rows may take in the page, so that the whole stays under 10 MB."""
 
+MAX_POINTS = 120
+"""Of a curve of votes."""
+
 RULES = {
     DuplicateRule.EXACT: "equal text",
     DuplicateRule.NEAR: "nearly equal text",
@@ -45,7 +48,7 @@ class Texts:
             made = render(markdown)
             self._places[key] = len(self.html)
             self.html.append(made)
-            self.bytes += len(json.dumps(made))
+            self.bytes += len(as_json(made).encode())
         return self._places[key]
 
 
@@ -80,7 +83,9 @@ class Sampled:
         for day, change in sorted(changes):
             total += change
             steps[day] = total
-        return list(steps.items())
+        found = list(steps.items())
+        thin = -(-len(found) // MAX_POINTS)
+        return found if thin <= 1 else [*found[:-1:thin], found[-1]]
 
 
 def browser_rows(

@@ -203,7 +203,8 @@
   const without = "Its text is not at hand: the dataset holds the id alone, and the run's sample of threads does not have it.";
   const duplicate = (row) => [
     make("div", { class: "sides" },
-      card("rejected", "Removed", between([row.id, link(row.removedUrl, "source")]), row.removedText, without),
+      card("rejected", "Removed", between([row.id, link(row.removedUrl, "source")]), row.removedText,
+        row.rule === "exact" ? "Equal to the kept post but for case and spacing." : without),
       card("chosen", "Kept in its place", between([row.kept, link(row.keptUrl, "source")]), row.keptText, without)),
     facts("Why was it removed?", [
       ["of", row.kept], ["similarity", `${row.similarity} (Jaccard, of word shingles)`], ["rule", `${row.rule}: ${data.rules[row.rule] || ""}`],

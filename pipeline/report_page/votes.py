@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import msgspec
@@ -81,7 +81,7 @@ def calibration(threads: Sequence[Thread]) -> list[tuple[float, Share]]:
         return []
     table: Any = np.array(cases, float)
     rows = []
-    for low, high in zip(BINS, BINS[1:], strict=False):
+    for low, high in pairwise(BINS):
         keep = (table[:, 1] >= low) & ((table[:, 1] < high) | (high == 1.0))
         if keep.any():
             rows.append((float(table[keep, 1].mean()), share(table[keep, 2] > 0, table[keep, 0])))
