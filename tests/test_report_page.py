@@ -29,7 +29,8 @@ HOSTILE = {
     "[d](https://ok.example/) <javascript:window.hacked=6> [e](/etc/passwd)",
     "picture": "![alt <b onclick=x>](https://evil.example/track.png) ![](javascript:x)",
     "style": '</style><style>body{display:none}</style> <p style="position:fixed">over</p>',
-    "code": '```"><img src=x onerror=window.hacked=7>\nx\n```\n\n```html\n</code></pre><script>\n```',
+    "code": '```"><img src=x onerror=window.hacked=7>\nx\n```\n\n```html\n</code></pre><script>\n'
+    "```",
     "bidi": "safe \u202eevil\u202c \u2066isolate",
     "entity": "&lt;script&gt;window.hacked = 8&lt;/script&gt; <!-- --><!--<script>",
 }
@@ -53,14 +54,17 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 "id": f"{name}-{number}",
                 "text": f"{name} {number} {text} " + "with plenty of honest words after it " * 4,
                 "score": 5 - number,
+                "created_at": f"2024-03-0{number + 1}T00:00:00Z",
                 "author": "<img src=x onerror=window.hacked=9>",
                 "url": "javascript:window.hacked=10",
             }
             for number in range(2)
         ]
         prompt = {"title": f"{name} </script><script>window.hacked = 11</script>", "text": text}
+        about = {"format": "forumprefs.thread/1", "site": "f.example", "score": 1}
         lines.append(
-            {"id": name, **prompt, "tags": ["<b>tag</b>"], "url": "https://ok.example/q"}
+            {"id": name, **prompt, **about, "created_at": "2024-02-29T00:00:00Z"}
+            | {"tags": ["<b>tag</b>"], "url": "https://ok.example/q"}
             | {"responses": answers, "author": "\u202ereversed"}
         )
     dump = folder / "threads.jsonl"
