@@ -61,7 +61,7 @@ def hostile_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for number in range(2)
         ]
         prompt = {"title": f"{name} </script><script>window.hacked = 11</script>", "text": text}
-        about = {"format": "forumprefs.thread/1", "site": "f.example", "score": 1}
+        about = {"format": "forumprefs.thread/1", "site": "f.example", "license": "CC0-1.0"}
         lines.append(
             {"id": name, **prompt, **about, "created_at": "2024-02-29T00:00:00Z"}
             | {"tags": ["<b>tag</b>"], "url": "https://ok.example/q"}
