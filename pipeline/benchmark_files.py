@@ -3,7 +3,8 @@
 import glob
 import gzip
 import json
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.options import UsageError
-from transforms.decontaminate import BenchmarkGrams, benchmark_grams
+from transforms.decontaminate import Benchmarks, read_texts
+from transforms.minhash import MinHashRules
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".txt", ".md")
 
@@ -39,11 +41,25 @@ def find_benchmark_files(places: tuple[str, ...]) -> list[Path]:
     return sorted(set(found))
 
 
-def read_benchmarks(places: tuple[str, ...]) -> tuple[BenchmarkGrams, ...]:
-    """Read every text in the files at some places. Raises UsageError naming the file."""
-    return tuple(
-        benchmark_grams(path.name, texts_of(path)) for path in find_benchmark_files(places)
+def read_benchmarks(places: tuple[str, ...], rules: MinHashRules) -> Benchmarks | None:
+    """Read every text in the files at some places; None: there are no places.
+
+    Raises UsageError naming the file.
+    """
+    if not places:
+        return None
+    paths = find_benchmark_files(places)
+    return read_texts(
+        ((name, texts_of(path)) for name, path in zip(names_of(paths), paths, strict=True)), rules
     )
+
+
+def names_of(paths: Sequence[Path]) -> list[str]:
+    """A name for each file, with its folder where several are called the same."""
+    counts = Counter(path.name for path in paths)
+    return [
+        path.name if counts[path.name] == 1 else f"{path.parent.name}/{path.name}" for path in paths
+    ]
 
 
 def texts_of(path: Path) -> Iterator[str]:

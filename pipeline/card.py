@@ -8,6 +8,7 @@ from typing import Any, get_args
 import yaml
 
 from pipeline.card_figures import figures, markdown_text
+from pipeline.report import decontamination
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
 from schemas.pair import SPLITS, TEXT_COLUMNS, Message, Pair
@@ -191,6 +192,8 @@ def _funnel(manifest: Manifest) -> str:
             f"| {stage.stage} | {stage.entered:,} | {stage.left:,} | {stage.duplicates:,} "
             f"| {reasons or '–'} |"
         )
+    for line in decontamination(manifest):
+        lines += ["", f"{markdown_text(line[0].upper() + line[1:])}."]
     return "\n".join([*lines, ""])
 
 

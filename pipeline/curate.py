@@ -13,7 +13,7 @@ from pipeline.recipe import Recipe
 from schemas.audit import Rejected, Stage
 from transforms.archives import Site
 from transforms.assemble import AssembleThreads
-from transforms.decontaminate import BenchmarkGrams, Decontaminate
+from transforms.decontaminate import Decontaminate
 from transforms.dedup import FindDuplicates, Verdict
 from transforms.filter import FilterThreads
 from transforms.forum_files import ForumFile
@@ -42,8 +42,9 @@ class CurateJob:
     takedown: frozenset[str]
     folder: str
     partitions: int
-    benchmarks: Sequence[BenchmarkGrams] = ()
-    """Threads that share text with them are left out."""
+    benchmarks: str | None = None
+    """File of what benchmarks say (`transforms.decontaminate.save`); threads that share text with
+    them are left out."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
     sample_threads: bool = False
@@ -63,8 +64,10 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         _ = markdown | "Sample threads" >> SampleThreads(job.folder)
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     kept, contaminated = filtered.threads, {}
-    if job.benchmarks:
-        clean = kept | "Decontaminate" >> Decontaminate(job.benchmarks)
+    if job.benchmarks is not None:
+        clean = kept | "Decontaminate" >> Decontaminate(
+            job.benchmarks, recipes.contamination_rules(recipe)
+        )
         kept, contaminated = clean.threads, {"decontaminate": clean.rejected}
     labelled = kept | "Label languages" >> LabelLanguages(
         recipes.language_rules(recipe), recipe.language_model

@@ -56,7 +56,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         tuple[str, ...],
         doc(
             "benchmark files, folders or globs (JSON, JSON Lines, Parquet, text); threads that "
-            "share 13 words in a row with any text in them are left out"
+            "share 13 words in a row with any text in them, or are near-duplicates, are left out"
         ),
     ] = ()
     reply_depth: Annotated[
@@ -318,6 +318,11 @@ def minhash_rules(recipe: Recipe) -> MinHashRules:
     return MinHashRules(
         bands=bands, rows=rows, threshold=recipe.dedup_threshold, near=recipe.dedup == "near"
     )
+
+
+def contamination_rules(recipe: Recipe) -> MinHashRules:
+    """How threads are compared with benchmark texts: near-duplicates count, whatever ``dedup``."""
+    return dataclasses.replace(minhash_rules(recipe), near=True)
 
 
 SIGNATURE_LENGTH = MinHashRules().num_perm

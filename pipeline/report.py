@@ -14,6 +14,9 @@ from transforms.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_l
 REPORT_VERSION = "1.1.0"
 
 
+SHOWN_BENCHMARKS = 5
+
+
 def make_report(manifest: Manifest, stats: Counter[str]) -> dict[str, Any]:
     """Build ``report.json``: the funnel and the distributions over pairs and duplicates."""
     accounting = manifest.accounting
@@ -143,6 +146,7 @@ def notes(manifest: Manifest) -> list[str]:
     broken -= sum(not item.used for item in manifest.inputs)
     if broken > 0:
         lines.append(f"{broken:,} input files cannot be used; the rejected table names them")
+    lines += decontamination(manifest)
     for item in manifest.inputs:
         if item.note:
             what = "note" if item.used else "not used"
@@ -155,3 +159,20 @@ def notes(manifest: Manifest) -> list[str]:
             "see --ids-only and --license"
         )
     return lines
+
+
+def decontamination(manifest: Manifest) -> list[str]:
+    """Say what ``--decontaminate`` compared and found; nothing where it was not asked for."""
+    names = [printable(item.name) for item in manifest.inputs if item.kind == "decontaminate"]
+    if not names:
+        return []
+    posts = sum(stage.rejected.get(Reason.CONTAMINATED, 0) for stage in manifest.accounting.stages)
+    shown = ", ".join(names[:SHOWN_BENCHMARKS])
+    if len(names) > SHOWN_BENCHMARKS:
+        shown += f" and {len(names) - SHOWN_BENCHMARKS} more"
+    return [
+        f"compared with the texts of {shown}: {posts:,} posts share text with them, and their "
+        "threads were left out"
+        if posts
+        else f"compared with the texts of {shown}: no post shares text with them"
+    ]

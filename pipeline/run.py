@@ -32,6 +32,7 @@ from pipeline.run_notes import Stopwatch, save_notes
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.decontaminate import Benchmarks, save
 from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
@@ -85,7 +86,7 @@ def curate(options: CurateOptions) -> Manifest:
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
     takedown = read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset()
-    benchmarks = read_benchmarks(recipe.decontaminate)
+    benchmarks = read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe))
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output)
@@ -111,7 +112,7 @@ def curate(options: CurateOptions) -> Manifest:
                     forum_files=inputs.forum_files,
                     problems=inputs.problems,
                     takedown=takedown,
-                    benchmarks=benchmarks,
+                    benchmarks=save_benchmarks(benchmarks, Path(work)),
                     folder=str(staging),
                     partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                     publish=None if options.is_local else publish,
@@ -129,6 +130,15 @@ def curate(options: CurateOptions) -> Manifest:
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest
+
+
+def save_benchmarks(benchmarks: Benchmarks | None, folder: Path) -> str | None:
+    """Put what benchmarks say beside the unpacked inputs, where workers read it."""
+    if benchmarks is None:
+        return None
+    path = str(folder / "benchmarks.npz")
+    save(benchmarks, path)
+    return path
 
 
 def _say(text: str) -> None:

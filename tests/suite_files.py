@@ -200,7 +200,7 @@ def panda_lm(folder: Path) -> Path:
             {
                 "idx": n,
                 "instruction": f"Sort {n}",
-                "input": "b a" if n else "",
+                "input": "b a" if n else float("nan"),
                 "response1": "a b",
                 "response2": "b a, as you said",
                 "annotator1": a,
@@ -276,13 +276,15 @@ def help_steer(folder: Path) -> Path:
         [
             {
                 "split": split,
-                "prompt": f"Ask {n}",
+                "prompt": f"Ask {n}"
+                if n
+                else "Ask.\n<extra_id_1>Assistant\nWhat?\n<extra_id_1>User\nThis",
                 "response_1": "One.",
                 "response_2": "Two, too.",
                 "preference_strength": strength,
             }
             for n, (split, strength) in enumerate(
-                [("train", 3), ("validation", 2), ("validation", -1), ("validation", 0)]
+                [("validation", 2), ("train", 3), ("validation", -1), ("validation", 0)]
             )
         ],
     )

@@ -12,8 +12,9 @@ from markdown_it import MarkdownIt
 from tests.preference_data import make_model, make_pairs, write_dataset
 from tests.suite_files import FILES, trl, write_lines
 from training.commands import main
+from training.config import ConfigError
 from training.evaluation.items import Message
-from training.evaluation.models import find_model, open_scorer
+from training.evaluation.models import Scored, find_model, open_scorer
 from training.evaluation.results import CheckpointPoint, Results
 from training.evaluation.score_cache import ScoreCache
 from training.evaluation.stability import stability
@@ -57,6 +58,10 @@ def evaluate(run: Path, output: Path, *more: str, model: str = "run") -> tuple[i
     return code, msgspec.json.decode((output / "results.json").read_bytes(), type=Results)
 
 
+def rewards_of(scored: list[list[Scored]]) -> list[list[float]]:
+    return [[one.reward for one in row] for row in scored]
+
+
 def test_a_run_is_scored_on_suites_and_its_own_split(run: Path, tmp_path: Path) -> None:
     folders = {name: FILES[name](tmp_path / name) for name in ("rm-bench", "ppe-correctness")}
     code, results = evaluate(
@@ -85,8 +90,11 @@ def test_a_run_is_scored_on_suites_and_its_own_split(run: Path, tmp_path: Path) 
     }
     # The dataset was not cleaned of the public suites; of its own split nothing is said.
     warned = [one for one in results.warnings if "decontaminated" in one]
-    assert len(warned) == 2
-    assert f"--decontaminate {folders['rm-bench']}" in warned[0]
+    assert not [one for one in results.warnings if "trained on" in one]
+    places = f"{folders['rm-bench']},{folders['ppe-correctness']}"
+    assert [one.partition("--decontaminate ")[2] for one in warned] == [places]
+    assert f"--decontaminate {folders['rm-bench']}" in rm_bench.warnings[0]
+    assert own.warnings == ()
     text = (tmp_path / "eval" / "results.md").read_text()
     assert "| overall |" in text
     assert "**Warning.**" in text
@@ -108,7 +116,7 @@ def test_scores_are_those_of_transformers(run: Path, tmp_path: Path) -> None:
     items = load_suite("pairs", str(trl(tmp_path))).items
     prompts, responses = [item.messages for item in items], [item.responses for item in items]
     ours = open_scorer(find_model(str(path)), device=CPU)
-    found = ours.score(prompts, responses)
+    found = rewards_of(ours.score(prompts, responses))
     tokenizer = AutoTokenizer.from_pretrained(path)
     model = AutoModelForSequenceClassification.from_pretrained(path).eval()
     for item, rewards in zip(items, found, strict=True):
@@ -129,11 +137,13 @@ def test_scores_are_those_of_transformers(run: Path, tmp_path: Path) -> None:
     theirs = open_scorer(find_model(str(other)), device=CPU, max_length=128)
     assert "chat template" in theirs.reads
     assert theirs.fingerprint != ours.fingerprint
-    again = theirs.score(prompts, responses)
+    again = rewards_of(theirs.score(prompts, responses))
     assert np.array(again) == pytest.approx(np.array(found), abs=1e-5)
     # One row at a time gives what a batch gives.
     alone = open_scorer(find_model(str(other)), device=CPU, max_length=128, batch_tokens=16)
-    assert np.array(alone.score(prompts, responses)) == pytest.approx(np.array(again), abs=1e-5)
+    assert np.array(rewards_of(alone.score(prompts, responses))) == pytest.approx(
+        np.array(again), abs=1e-5
+    )
 
 
 def test_a_conversation_reaches_a_chat_template_as_turns(run: Path, tmp_path: Path) -> None:
@@ -154,7 +164,8 @@ def test_a_conversation_reaches_a_chat_template_as_turns(run: Path, tmp_path: Pa
     text = scorer._tokenizer.decode(scorer._ids(with_system, "Yes."))
     assert text.endswith("A joke?<assistant>Yes.")
     assert "Hello." in text
-    assert len(scorer._ids(item.messages, "word " * 500)) == 60
+    long, short = scorer.score([item.messages], [["word " * 500, "Yes."]])[0]
+    assert (long.cut, short.cut) == (True, False)
 
 
 def test_a_stop_loses_nothing_that_was_scored(
@@ -242,9 +253,12 @@ def test_signal_is_the_spread_of_models_over_their_mean() -> None:
     )
     (found,) = stability(points, 2, {"s": [0.7]})
     assert found.mean == pytest.approx(0.6)
-    assert found.signal == pytest.approx(0.1 / 0.65)
+    assert found.signal == pytest.approx(0.08 / 0.66)  # the last headlines of both
+    # Means of two in a row: 0.34 and 0.6.
+    assert found.noise_of_means == pytest.approx(np.std([0.34, 0.6], ddof=1) / 0.6)
+    assert stability(points[1:], 2, {})[0].noise_of_means is None
     noise = np.std([0.58, 0.62], ddof=1) / 0.6
-    assert found.ratio == pytest.approx(0.1 / 0.65 / noise)
+    assert found.ratio == pytest.approx(0.08 / 0.66 / noise)
     assert stability(points[:1], 2, {}) == ()
 
 
@@ -273,6 +287,9 @@ def test_a_model_that_diverged_is_reported_as_such(tmp_path: Path) -> None:
     assert found.non_finite == 6 * len(suite.items)
     assert (found.headline.value, found.headline.half) == (0, 0)
     assert msgspec.json.decode(msgspec.json.encode(found), type=type(found)) == found
+    # An infinite reward is no better: its comparisons are lost, whichever side it is on.
+    infinite = [np.where(np.arange(6) < 3, np.inf, 0.0) for _ in suite.items]
+    assert suite_result(suite, infinite).headline.half == 0
     constant = suite_result(suite, [np.zeros(6) for _ in suite.items])
     assert constant.ties == constant.comparisons
     assert (constant.headline.value, constant.headline.half) == (0, 0.5)
@@ -282,6 +299,7 @@ def test_a_model_that_diverged_is_reported_as_such(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--benchmark", "held-out=DATA", "--output", "DATA/manifest.json"], "File exists"),
         (["--benchmark", "nothing=x"], "no benchmark 'nothing'"),
         (["--benchmark", "pairs=./nowhere"], "no such file or folder"),
         (["--benchmark", "held-out=DATA", "--bootstrap", "3"], "--bootstrap: at least 20"),
@@ -312,6 +330,51 @@ def test_wrong_use_is_told(
     assert message in capsys.readouterr().err
 
 
+def test_what_was_cut_is_counted_and_told(run: Path, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"a{n}", "chosen": "b " * (400 if n == 2 else 3), "rejected": "c"}
+        for n in range(4)
+    ]
+    path = write_lines(tmp_path / "mine.jsonl", rows)
+    for _ in range(2):  # the second time from the cache
+        _, results = evaluate(run, tmp_path / "out", "--benchmark", f"pairs={path}")
+        assert results.result.suites[0].cut == 1
+        (told,) = [one for one in results.warnings if "without a part" in one]
+        assert told.endswith("pairs of your own 1")
+
+
+def test_models_beside_it_have_warnings_of_their_own(run: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for file in (run / "run" / "model").iterdir():
+        (alone / file.name).write_bytes(file.read_bytes())
+    path = write_lines(tmp_path / "mine.jsonl", [{"prompt": "a", "chosen": "b", "rejected": "c"}])
+    _, results = evaluate(
+        run, tmp_path / "out", "--benchmark", f"pairs={path}", "--compare", str(alone)
+    )
+    told = [one for one in results.warnings if one.startswith(f"{alone}: nothing says what")]
+    assert len(told) == 1
+
+
+def test_a_changed_template_is_another_model(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in (run / "run" / "model").iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    first = open_scorer(find_model(str(copy)), device=CPU).fingerprint
+    config = json.loads((copy / "tokenizer_config.json").read_text())
+    (copy / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": "{{ 1 }}"}))
+    assert open_scorer(find_model(str(copy)), device=CPU).fingerprint != first
+
+
+def test_two_evaluations_do_not_write_one_file(tmp_path: Path) -> None:
+    with ScoreCache(tmp_path, "one"):
+        with pytest.raises(ConfigError, match="another evaluation"):
+            ScoreCache(tmp_path, "one")
+        ScoreCache(tmp_path, "two").__exit__(None, None, None)
+    ScoreCache(tmp_path, "one").__exit__(None, None, None)
+
+
 def test_json_is_printed_for_programs(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -319,7 +382,7 @@ def test_json_is_printed_for_programs(
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "results.json").read_text())
     assert printed["limit"] == 4
-    assert any("first 4 items" in one for one in printed["warnings"])
+    assert any("only 4 items" in one for one in printed["warnings"])
 
 
 def test_an_encoder_reads_prompt_and_response_as_a_pair(tmp_path: Path) -> None:
@@ -346,7 +409,7 @@ def test_an_encoder_reads_prompt_and_response_as_a_pair(tmp_path: Path) -> None:
         model.classifier.weight.mul_(50)
     model.save_pretrained(tmp_path)
     scorer = open_scorer(find_model(str(tmp_path)), device=CPU)
-    ((short, long),) = scorer.score([(Message("user", "a b"),)], [["c", "b c"]])
+    ((short, long),) = rewards_of(scorer.score([(Message("user", "a b"),)], [["c", "b c"]]))
     with torch.no_grad():
         assert short == pytest.approx(model(torch.tensor([[2, 4, 5, 3, 6, 3]])).logits.item(), 1e-4)
         logits = model(torch.tensor([[2, 4, 5, 3, 5, 6, 3]])).logits

@@ -1,3 +1,4 @@
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -6,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.suite_files import FILES
-from tests.test_suites import real
+from tests.suite_files import FILES, parquet, write_lines
+from tests.test_suites import best_of_k_row, real
 from training.evaluation.comparisons import units_of
 from training.evaluation.figures import Blend, Leaf, draw, estimate, resampled, value
 from training.evaluation.items import Item, Scores, conversation
@@ -113,11 +114,47 @@ def test_the_mean_of_adversarial_subsets_weighs_them_alike(tmp_path: Path) -> No
     assert found["accuracy"] == pytest.approx(2 / 5)
 
 
+def test_judge_bench_is_published_by_the_model_that_wrote_the_answers(tmp_path: Path) -> None:
+    path = FILES["judgebench"](tmp_path)
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for number, row in enumerate(rows):
+        row["response_model"] = "claude-3" if number < 2 else "gpt-4o-2024"
+    write_lines(path, rows)
+    items = load_suite("judgebench", str(path)).items
+    right = [np.array(item.worth) * (item.written_by != "claude-3") for item in items]
+    found = figures(items, right)
+    assert list(found)[:3] == ["answers of gpt-4o-2024", "answers of claude-3", "accuracy"]
+    assert list(found.values())[:3] == [1, 0, 6 / 8]
+
+
+def test_best_of_k_is_scored_on_published_pairs_and_by_set(tmp_path: Path) -> None:
+    for name, pairs in (("MATH", [[0, 1]]), ("GPQA", [[0, 1], [2, 0], [0, 2]])):
+        row = best_of_k_row(1, [True, False, False], sampled_conflict_pairs=pairs)
+        parquet(tmp_path / f"PPE-{name}-Best-of-K" / "train.parquet", [row])
+    items = load_suite("ppe-correctness", str(tmp_path)).items
+    scores = [np.array([1.0, 0.0, 2.0]) for _ in items]  # right above one wrong, not the other
+    found = figures(items, scores)
+    assert found["MATH"] == 1
+    assert found["GPQA"] == pytest.approx(1 / 3)
+    assert found["accuracy"] == pytest.approx((1 + 1 / 3) / 2)
+    assert found["area under ROC"] == 0.5
+    assert found["best of 3"] == 0
+    assert found["best of 1"] == pytest.approx(1 / 3)
+
+
 def test_people_are_judged_by_the_two_others(tmp_path: Path) -> None:
     items = load_suite("pandalm", str(FILES["pandalm"](tmp_path))).items
     # (1,1,1): 3 of 3. (2,2,1): only the third has two others who agree, and is wrong. Others: none.
-    assert human_agreement(items) == (3 / 4, 4)
-    assert human_agreement(load_suite("pairs", str(FILES["pairs"](tmp_path))).items) is None
+    # The model is asked the same: three times about the first item, once about the second.
+    first = [np.array([1.0, 0]) for _ in items]
+    assert human_agreement(items, first) == (3 / 4, 3 / 4, 4)
+    second = [np.array([1.0, 0]), *[np.array([0, 1.0]) for _ in items[1:]]]
+    assert human_agreement(items, second) == (3 / 4, 1, 4)
+    assert human_agreement(items, [np.zeros(2) for _ in items]) == (3 / 4, 1 / 2, 4)
+    broken = [np.array([np.nan, 0]) for _ in items]
+    assert human_agreement(items, broken) == (3 / 4, 0, 4)
+    pairs = load_suite("pairs", str(FILES["pairs"](tmp_path))).items
+    assert human_agreement(pairs, [np.zeros(2) for _ in pairs]) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=6))
@@ -146,6 +183,8 @@ def test_not_a_number_loses() -> None:
         worth=(1, 0),
     )
     assert figures((item,), [np.array([np.nan, 0])], half=True)["accuracy"] == 0
+    # Nor is it the best of k.
+    assert expected_best(np.array([1.0, 0]), np.array([np.nan, 0])).tolist() == [0.5, 0]
 
 
 def test_a_prompt_is_drawn_as_a_whole() -> None:

@@ -54,6 +54,7 @@ def test_markdown_is_counted_outside_code() -> None:
     assert counts_of(text).tolist()[1:] == [1, 3, 1]
     assert counts_of("plain words, here").tolist() == [4, 0, 0, 0]
     assert length_of("") == 0
+    assert length_of("面包为什么不发酵？ Why") == 10  # each character, the mark, the word
     assert counts_of("```\n- open block").tolist()[2] == 0
 
 
@@ -111,6 +112,32 @@ def test_style_is_taken_apart_from_content() -> None:
     assert found.accuracy.low > 0.6
     assert found.controlled.value == pytest.approx(found.style_only.value, abs=0.02)
     assert found.model_weights.length.low > 2
+
+
+def test_a_model_read_upside_down_is_told_by_its_weight() -> None:
+    items, quality = planted(400, length_taste=1, quality_taste=4)
+    table = comparisons(items, units_of(items))
+    times = draw(400, 60, 0)
+    right = analyse(items, table, differences(table, quality), times, resamples=40)
+    wrong = analyse(items, table, -differences(table, quality), times, resamples=40)
+    assert right is not None
+    assert wrong is not None
+    assert wrong.accuracy.value == pytest.approx(1 - right.accuracy.value)
+    # The fit turns the scores round, so the figure alone would praise the model.
+    assert wrong.controlled.value == pytest.approx(right.controlled.value, abs=0.01)
+    assert right.model_weight.low > 0
+    assert wrong.model_weight.value == pytest.approx(-right.model_weight.value, rel=0.01)
+
+
+def test_a_reward_that_is_no_number_is_a_miss_with_style_and_without() -> None:
+    items, quality = planted(200, length_taste=1, quality_taste=4)
+    table = comparisons(items, units_of(items))
+    d = differences(table, quality)
+    d[:100] = np.nan
+    found = analyse(items, table, d, draw(200, 40, 0), resamples=20)
+    assert found is not None
+    for one in (found.accuracy, found.controlled, found.without_style):
+        assert one.value <= 0.5
 
 
 def test_nothing_is_scored_by_a_fit_that_saw_it() -> None:

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.preference_data import make_pairs, write_dataset
-from tests.suite_files import FILES, write_json, write_lines
+from tests.suite_files import FILES, STYLES, parquet, write_json, write_lines
 from training.evaluation.arguments import EVALUATE_EPILOG
 from training.evaluation.items import GROUPS, Item, Message
 from training.evaluation.suites.registry import SUITES, load_suite
+from training.evaluation.suites.reward_bench import COUNTS, SECTIONS
 from training.evaluation.suites.rows import SuiteError
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "preference"
@@ -94,6 +95,111 @@ def test_labels_say_which_response_is_better(tmp_path: Path) -> None:
     assert [item.worth for item in people] == [(1, 0), (0, 1), (0.5, 0.5), (0.5, 0.5)]
     assert people[1].annotators == (-1, -1, 1)
     assert people[1].prompt == "Sort 1\n\nb a"
+
+
+GOOD = {
+    "rm-bench": STYLES,
+    "rewardbench": ["Bake it well."],
+    "rewardbench2": ["Bake it.", "Rye", "Oat"],
+    "rmb": ["An hour."],
+    "judgebench": ["It is four.", "It is five, surely."],
+    "evalbiasbench": ["Yes."],
+    "ppe-human": ["Short.", "A longer one."],
+    "hh-rlhf": ["Rye not?", "Rye not?  Human: ha\n\nAssistant: Indeed."],
+    "helpsteer2": ["Two, too.", "One."],
+    "rag-rewardbench": ["As [1] says."],
+    "pairs": ["Often."],
+}
+"""Texts that win in the files of these suites; of the others more is said below."""
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_the_responses_that_win_are_the_good_ones(name: str, tmp_path: Path) -> None:
+    won = [
+        item.responses[label.better]
+        for item in read(name, tmp_path)
+        for label in item.comparisons()
+    ]
+    assert {*won} == {*GOOD[name]}
+    if name == "ppe-human":
+        assert won == ["Short.", "A longer one."]
+
+
+def test_turns_of_help_steer_are_taken_apart(tmp_path: Path) -> None:
+    first, *_, last = read("helpsteer2", tmp_path)
+    assert first.messages == (
+        Message("user", "Ask."),
+        Message("assistant", "What?"),
+        Message("user", "This"),
+    )
+    assert last.messages == (Message("user", "Ask 3"),)
+
+
+def best_of_k_row(number: int, scores: list[bool], **more: object) -> dict[str, object]:
+    return {
+        "question_id": f"q{number}",
+        "model_name": "m",
+        "prompt": f"Solve {number}",
+        **{f"response_{k + 1}": f"answer {k + 1}" for k in range(len(scores))},
+        "scores": scores,
+        **more,
+    }
+
+
+def test_published_pairs_of_best_of_k_are_taken_by_number(tmp_path: Path) -> None:
+    scores = [False] * 9 + [True, False, False]
+    pairs = [[9, 1], [10, 9], [0, 9]]
+    for name in ("PPE-MATH-Best-of-K", "PPE-IFEval-Best-of-K"):
+        folder = tmp_path / "mathias" / name / "data"
+        rows = [best_of_k_row(1, scores, sampled_conflict_pairs=pairs)]
+        parquet(folder / "train-0.parquet", rows)
+    items = load_suite("ppe-correctness", str(tmp_path)).items
+    assert [item.subset for item in items] == ["IFEval", "MATH"]
+    for item in items:
+        assert item.responses[9] == "answer 10"
+        assert [(label.better, label.worse) for label in item.comparisons()] == [
+            (9, 1),
+            (9, 10),
+            (9, 0),
+        ]
+    path = write_json(
+        tmp_path / "bad.json", [best_of_k_row(1, [True, False], sampled_conflict_pairs=[[0, 2]])]
+    )
+    with pytest.raises(SuiteError, match="sampled_conflict_pairs"):
+        load_suite("ppe-correctness", str(path))
+
+
+def test_only_the_files_of_a_suite_are_read_in_a_clone(tmp_path: Path) -> None:
+    llmbar = FILES["llmbar"](tmp_path / "LLMBar")
+    write_json(llmbar / "evaluators" / "x" / "result.json", [{"winner": 1}])
+    write_json(llmbar / "CaseStudy" / "Base" / "dataset.json", [{"input": 1}])
+    assert len(load_suite("llmbar", str(llmbar)).items) == 15
+    people = FILES["pandalm"](tmp_path / "panda").parent
+    write_json(people / "gpt-3.5-turbo-testset-v1.json", [{"idx": 1}])
+    assert len(load_suite("pandalm", str(people)).items) == 4
+    # RM-Bench's own folder holds every row twice.
+    rm_bench = FILES["rm-bench"](tmp_path / "rm")
+    rows = [
+        {**row, "domain": path.name.partition("_")[0]}
+        for path in sorted(rm_bench.glob("*.json"))
+        for row in json.loads(path.read_text())
+    ]
+    twelve = load_suite("rm-bench", str(rm_bench)).items
+    write_json(rm_bench / "total_dataset.json", rows)
+    loaded = load_suite("rm-bench", str(rm_bench))
+    assert list(loaded.sha256) == ["total_dataset.json"]
+    assert [item.id for item in loaded.items] == [item.id for item in twelve]
+
+
+def test_weights_and_sections_of_reward_bench_are_whole() -> None:
+    subsets = [subset for section in SECTIONS.values() for subset in section]
+    assert sorted(subsets) == sorted(COUNTS)
+    weights = {
+        section: sum(COUNTS[subset] for subset in subsets) for section, subsets in SECTIONS.items()
+    }
+    assert weights == {"Chat": 358, "Chat Hard": 456, "Safety": 740, "Reasoning": 1968}
+    assert (COUNTS["xstest-should-refuse"], COUNTS["xstest-should-respond"]) == (250, 154)
+    assert COUNTS["alpacaeval-easy"] == 100
 
 
 def test_a_transcript_is_taken_apart_where_the_two_part(tmp_path: Path) -> None:

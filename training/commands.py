@@ -143,9 +143,10 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
     try:
         from torch import OutOfMemoryError
 
+        from training.checkpoint import checkpoints
         from training.dataset import DatasetError
         from training.optimizer import DivergedError
-        from training.run import TrainOptions
+        from training.run import CHECKPOINTS_NAME, TrainOptions
         from training.template import TemplateError
         from training.train import train
     except ModuleNotFoundError as error:
@@ -177,10 +178,9 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
         )
         return EXIT_FAILED
     except KeyboardInterrupt:
-        print(
-            "forumprefs train: interrupted; --resume goes on from the last checkpoint",
-            file=sys.stderr,
-        )
+        saved = checkpoints(Path(namespace.output) / CHECKPOINTS_NAME)
+        way_on = "--resume goes on from the last checkpoint" if saved else "nothing was saved yet"
+        print(f"forumprefs train: interrupted; {way_on}", file=sys.stderr)
         return 130
 
 

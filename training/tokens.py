@@ -93,6 +93,18 @@ class PairTokenizer:
         room = self.max_length - prompt_length - len(self._after)
         return [np.concatenate([ids[:room], self._after]) for ids in self._texts(texts)]
 
+    def cut_of_prompt(self, text: str) -> tuple[int, int]:
+        """Tokens that :meth:`prompts` leaves out of a text, and length of what it gives."""
+        (ids,) = self._texts([text])
+        fixed = len(self._before) + len(self._between)
+        missing = max(0, len(ids) + fixed - self.max_prompt_length)
+        return missing, len(ids) + fixed - missing
+
+    def cut_of_responses(self, texts: Sequence[str], prompt_length: int) -> list[int]:
+        """Tokens that :meth:`responses` leaves out of each text."""
+        room = self.max_length - prompt_length - len(self._after)
+        return [max(0, len(ids) - room) for ids in self._texts(texts)]
+
     def sequence(self, prompt: str, response: str) -> Ids:
         """Token ids of one whole sequence, for serving."""
         (prompt_ids,) = self.prompts([prompt])

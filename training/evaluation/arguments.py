@@ -70,7 +70,7 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit",
         type=int,
         metavar="N",
-        help="the first N items of each suite only, for a trial; not comparable to anything",
+        help="N items spread over each suite only, for a trial; not comparable to anything",
     )
     parser.add_argument(
         "--max-length",

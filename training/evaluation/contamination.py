@@ -17,26 +17,40 @@ def contamination_warnings(dataset: str | None, suites: list[Loaded]) -> dict[st
     """A sentence for each public suite against which the dataset was not decontaminated.
 
     ``dataset``: as the run names it; None where the model names none, of which nothing is said.
+    The key '' holds one sentence for all of them.
     """
     public = [loaded for loaded in suites if loaded.sha256]
     if dataset is None or not public:
         return {}
     manifest = _manifest(dataset)
     if manifest is None:
+
+        def unknown(titles: str) -> str:
+            return (
+                f"the manifest of {dataset} cannot be read, so nothing says whether it holds texts "
+                f"of {titles}"
+            )
+
         return {
-            loaded.suite.name: f"the manifest of {dataset} cannot be read, so nothing says whether "
-            f"it holds texts of {loaded.suite.title}"
-            for loaded in public
+            **{loaded.suite.name: unknown(loaded.suite.title) for loaded in public},
+            "": unknown(", ".join(loaded.suite.title for loaded in public)),
         }
     cleaned = {
         entry.get("sha256") for entry in manifest.get("inputs", []) if entry.get("kind") == KIND
     }
-    return {
-        loaded.suite.name: f"{dataset} was not decontaminated against {loaded.suite.title}; "
-        f"make it with forumprefs curate --decontaminate {loaded.location}"
-        for loaded in public
-        if not set(loaded.sha256.values()) <= cleaned
-    }
+    left = [loaded for loaded in public if not set(loaded.sha256.values()) <= cleaned]
+
+    def sentence(of: list[Loaded]) -> str:
+        titles = ", ".join(loaded.suite.title for loaded in of)
+        files = ",".join(loaded.files for loaded in of)
+        return (
+            f"{dataset} was not decontaminated against {titles}; make it with forumprefs curate "
+            f"--decontaminate {files}"
+        )
+
+    if not left:
+        return {}
+    return {**{loaded.suite.name: sentence([loaded]) for loaded in left}, "": sentence(left)}
 
 
 def _manifest(dataset: str) -> dict[str, Any] | None:

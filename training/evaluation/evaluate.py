@@ -17,7 +17,7 @@ from training.consoles import make_console
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
-from training.evaluation.models import Found, find_model, open_scorer
+from training.evaluation.models import Found, Scorer, find_model, open_scorer
 from training.evaluation.progress import ScoreProgress
 from training.evaluation.results import (
     RESULTS_NAME,
@@ -28,6 +28,7 @@ from training.evaluation.results import (
 )
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.stability import stability
+from training.evaluation.style import FEW_PROMPTS
 from training.evaluation.suite_results import (
     Prepared,
     group_results,
@@ -58,6 +59,8 @@ class _Scored:
     fingerprint: str
     reads: str
     scores: list[Scores]
+    cut: list[int]
+    """Responses of each suite that were not read whole."""
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -105,18 +108,25 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
     for name in ("limit", "max_length"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
+    if not arguments.output:
+        raise ConfigError("--output is empty; name a folder")
+    asked = [entry.partition("=")[0].lower().replace("_", "-") for entry in arguments.benchmark]
+    if twice := {name for name in asked if asked.count(name) > 1}:
+        raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
     found, *others_found = map(find_model, (arguments.model, *arguments.compare))
     output = Path(arguments.output)
-    output.mkdir(parents=True, exist_ok=True)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: {error.strerror}") from None
     suites = []
     for entry in arguments.benchmark:
         name, _, location = entry.partition("=")
         with console.status(f"reading {name}"):
             loaded = load_suite(name, location, arguments.limit)
             suites.append(prepare(loaded, n=arguments.bootstrap, seed=arguments.seed))
-    names = [suite.name for suite in suites]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
+    for place in others_found:  # a model that cannot be read must not cost the scores of others
+        _open(place, arguments)
     main = _score(arguments.model, found, suites, arguments, console)
     compared = []
     for name, place in zip(arguments.compare, others_found, strict=True):
@@ -150,7 +160,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         compared=tuple(compared),
         checkpoints=points,
         stability=stability(points, arguments.last, others),
-        warnings=_warnings(arguments.limit, result),
+        warnings=_warnings(arguments.limit, [result, *(one.result for one in compared)]),
     )
 
 
@@ -161,24 +171,29 @@ def _score(
     arguments: argparse.Namespace,
     console: Console,
 ) -> _Scored:
-    device = _device(arguments.device)
     with console.status(f"loading {name}"):
-        scorer = open_scorer(
-            found,
-            device=device,
-            max_length=arguments.max_length,
-            precision=arguments.precision,
-            batch_tokens=arguments.batch_tokens,
-        )
-    scores = []
+        scorer = _open(found, arguments)
+    scores, cut = [], []
     with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
         for suite in suites:
             progress = ScoreProgress(console, f"{name} on {suite.name}")
             try:
-                scores.append(score_items(scorer, suite.items, cache, progress))
+                found_scores, lost = score_items(scorer, suite.items, cache, progress)
             finally:
                 progress.end()
-    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores)
+            scores.append(found_scores)
+            cut.append(lost)
+    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores, cut)
+
+
+def _open(found: Found, arguments: argparse.Namespace) -> Scorer:
+    return open_scorer(
+        found,
+        device=_device(arguments.device),
+        max_length=arguments.max_length,
+        precision=arguments.precision,
+        batch_tokens=arguments.batch_tokens,
+    )
 
 
 def _device(name: str) -> torch.device:
@@ -196,10 +211,13 @@ def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
         fingerprint=scored.fingerprint,
         reads=scored.reads,
         trained_on=scored.found.dataset,
+        warnings=(warnings[""],) if warnings else (),
         groups=group_results(suites, scored.scores),
         suites=tuple(
-            suite_result(suite, scores, [warnings[suite.name]] if suite.name in warnings else [])
-            for suite, scores in zip(suites, scored.scores, strict=True)
+            suite_result(
+                suite, scores, [warnings[suite.name]] if suite.name in warnings else [], cut
+            )
+            for suite, scores, cut in zip(suites, scored.scores, scored.cut, strict=True)
         ),
     )
 
@@ -223,26 +241,60 @@ def _checkpoint_points(
     return tuple(points)
 
 
-def _warnings(limit: int | None, result: ModelResult) -> tuple[str, ...]:
+def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ...]:
+    """What a reader must know; those of other models name them."""
     found = []
     if limit is not None:
-        found.append(
-            f"only the first {limit:,} items of each suite were scored: compare with nothing"
-        )
-    for suite in result.suites:
-        found += suite.warnings
-        if suite.non_finite:
-            found.append(
-                f"{suite.title}: {suite.non_finite:,} rewards are not finite numbers; they lose"
-            )
-        if suite.ties * 20 > suite.comparisons:
-            found.append(
-                f"{suite.title}: {suite.ties / suite.comparisons:.0%} of the comparisons are "
-                "ties; published rules count them as wrong (bf16 heads make ties)"
-            )
-        if suite.prompts < 50:
+        found.append(f"only {limit:,} items of each suite were scored: compare with nothing")
+    for suite in models[0].suites:
+        if suite.prompts < FEW_PROMPTS:
             found.append(
                 f"{suite.title}: only {suite.prompts:,} prompts; intervals over so few are too "
                 "narrow"
             )
+    for number, model in enumerate(models):
+        name = f"{model.model}: " if number else ""
+        found += [f"{name}{one}" for one in _model_warnings(model)]
     return tuple(found)
+
+
+def _model_warnings(model: ModelResult) -> list[str]:
+    """One sentence a kind, however many suites it is about."""
+    found = list(model.warnings)
+    if model.trained_on is None and any(suite.sha256 for suite in model.suites):
+        found.append(
+            "nothing says what the model was trained on, so it may have seen the suites' texts"
+        )
+    kinds = (
+        (
+            "responses were read without a part of them or of their prompt (--max-length): {}",
+            lambda suite: f"{suite.cut:,}" if suite.cut else "",
+        ),
+        (
+            "rewards are not finite numbers, and comparisons with them are lost: {}",
+            lambda suite: f"{suite.non_finite:,}" if suite.non_finite else "",
+        ),
+        (
+            "comparisons that are ties, which published rules count as wrong (bf16 heads make "
+            "ties): {}",
+            lambda suite: (
+                f"{suite.ties / suite.comparisons:.0%}"
+                if suite.ties * 20 > suite.comparisons
+                else ""
+            ),
+        ),
+        (
+            "under style control the model's scores count against themselves, and that figure says "
+            "nothing for the model (weight): {}",
+            lambda suite: (
+                f"{suite.style.model_weight.value:+.2f}"
+                if suite.style is not None and suite.style.model_weight.value <= 0
+                else ""
+            ),
+        ),
+    )
+    for sentence, amount in kinds:
+        there = [f"{suite.title} {amount(suite)}" for suite in model.suites if amount(suite)]
+        if there:
+            found.append(sentence.format(", ".join(there)))
+    return found

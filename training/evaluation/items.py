@@ -64,6 +64,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """Votes of people on a pair: 1 for the first response, -1 for the second, 0 for a tie."""
     language: str = ""
     site: str = ""
+    written_by: str = ""
+    """The model that wrote the responses, where a suite is published by it."""
 
     @property
     def prompt(self) -> str:

@@ -68,8 +68,8 @@ def _suite(suite: SuiteResult) -> list[str]:
     lines += [*stand(suite), ""]
     if suite.human is not None:
         lines += [
-            f"A person agrees with two others in {percent(suite.human.agreement)} % of "
-            f"{suite.human.votes:,} votes.",
+            f"Of what two people agree on, a third one picks {percent(suite.human.agreement)} %, "
+            f"the model {percent(suite.human.model)} % ({suite.human.votes:,} votes).",
             "",
         ]
     return lines + _style(suite)
@@ -103,7 +103,8 @@ def _style(suite: SuiteResult) -> list[str]:
         weights.append([name, *(_weight(getattr(row, feature)) for feature in FEATURES)])
     return [
         f"Accuracy over comparisons {_span(style.accuracy)}; under style control "
-        f"{_span(style.controlled)}; with style taken out of the model's scores "
+        f"{_span(style.controlled)} (the model weighs "
+        f"{_weight(style.model_weight)}); with style taken out of the model's scores "
         f"{_span(style.without_style)}; style alone {_span(style.style_only)}. φ(predicted, "
         f"longer) {signed(style.model_phi)} against φ(preferred, longer) "
         f"{signed(style.label_phi)}. Calibration error {_plain(suite.calibration.ece)}.",
@@ -144,14 +145,15 @@ def _comparison(first: ModelResult, comparison: Comparison) -> list[str]:
 
 
 def _stability(results: Results) -> list[str]:
-    rows = [["suite", "last", "mean of the last", "noise", "signal / noise"]]
+    rows = [["suite", "last", "mean of the last", "noise", "noise of means", "signal / noise"]]
     for one in results.stability:
         rows.append(
             [
                 one.suite,
                 percent(one.last),
                 percent(one.mean),
-                f"{one.noise * 100:.2f} %",
+                share(one.noise),
+                share(one.noise_of_means),
                 "–" if one.ratio is None else f"{one.ratio:.1f}",
             ]
         )
@@ -175,6 +177,11 @@ def _weight(found: Estimate) -> str:
 def percent(value: float) -> str:
     """A fraction in percent, one digit."""
     return f"{value * 100:.1f}"
+
+
+def share(value: float | None) -> str:
+    """A noise in percent, two digits."""
+    return "–" if value is None else f"{value * 100:.2f} %"
 
 
 def signed(found: Estimate | None) -> str:

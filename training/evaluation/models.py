@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
 
@@ -26,11 +26,24 @@ _HASHED = (
     "pytorch_model*.bin",
     "config.json",
     "tokenizer.json",
-    "chat_template.jinja",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "chat_template.*",
     "reward_template.json",
 )
 
 Precision = Literal["auto", "bf16", "fp32"]
+
+
+class Scored(NamedTuple):
+    """What a model says of a response."""
+
+    reward: float
+    cut: bool
+    """Whether a part of the prompt or of the response did not fit into the model."""
 
 
 class Scorer(Protocol):
@@ -43,7 +56,7 @@ class Scorer(Protocol):
 
     def score(
         self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
+    ) -> list[list[Scored]]:
         """Return the reward of each response to each prompt."""
 
 
@@ -76,7 +89,7 @@ def find_model(name: str) -> Found:
             saved = checkpoints(folder / CHECKPOINTS_NAME)
             if not saved:
                 raise ConfigError(
-                    f"--model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "
+                    f"model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "
                     f"{CHECKPOINTS_NAME}/"
                 )
             inside = saved[-1]
@@ -111,7 +124,7 @@ def open_scorer(
     loaded = load_model(found.path, ModelConfig(layout=_layout(found.path)), data, seed=0)
     if loaded.head_is_new:
         raise ConfigError(
-            f"--model {found.path} has no trained reward head; name a reward model, e.g. the "
+            f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
     return _OwnScorer(loaded, found.path, device, length, half, batch_tokens)
@@ -144,14 +157,24 @@ class _OwnScorer:
 
     def score(
         self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        return score_texts(
+    ) -> list[list[Scored]]:
+        texts = [TURN_BREAK.join(message.content for message in prompt) for prompt in prompts]
+        rewards = score_texts(
             self._loaded,
-            [TURN_BREAK.join(message.content for message in prompt) for prompt in prompts],
+            texts,
             responses,
             device=self._device,
             micro_batch_tokens=self._batch_tokens,
         )
+        tokens = self._loaded.tokens
+        cut = []
+        for text, own in zip(texts, responses, strict=True):
+            missing, length = tokens.cut_of_prompt(text)
+            cut.append([missing > 0 or over > 0 for over in tokens.cut_of_responses(own, length)])
+        return [
+            [Scored(*one) for one in zip(given, over, strict=True)]
+            for given, over in zip(rewards, cut, strict=True)
+        ]
 
 
 class _ChatScorer:
@@ -171,13 +194,13 @@ class _ChatScorer:
                 path, dtype=torch.bfloat16 if half else torch.float32, output_loading_info=True
             )
         except (OSError, ValueError) as error:
-            raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
         if info["missing_keys"]:
             missing = ", ".join(sorted(info["missing_keys"])[:3])
-            raise ConfigError(f"--model {path} has no trained reward head: it lacks {missing}")
+            raise ConfigError(f"model {path} has no trained reward head: it lacks {missing}")
         if hf.config.num_labels != 1:
             raise ConfigError(
-                f"--model {path} has {hf.config.num_labels} labels; a reward model has one"
+                f"model {path} has {hf.config.num_labels} labels; a reward model has one"
             )
         if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
             # In bf16 the head would round rewards near 10 to multiples of 1/16: ties.
@@ -210,17 +233,18 @@ class _ChatScorer:
                 [{"role": "user", "content": whole}, turns[-1]], tokenize=False
             )
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
-        return ids[-self._length :]
+        return ids
 
     @torch.no_grad()
     def score(
         self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
-    ) -> list[list[float]]:
-        rows = [
+    ) -> list[list[Scored]]:
+        whole = [
             self._ids(prompt, text)
             for prompt, texts in zip(prompts, responses, strict=True)
             for text in texts
         ]
+        rows = [ids[-self._length :] for ids in whole]
         rewards = [0.0] * len(rows)
         order = sorted(range(len(rows)), key=lambda place: -len(rows[place]))
         while order:
@@ -237,7 +261,8 @@ class _ChatScorer:
             ).logits
             for place, reward in zip(batch, logits[:, 0].double().tolist(), strict=True):
                 rewards[place] = reward
-        left = iter(rewards)
+        cut = (len(ids) > self._length for ids in whole)
+        left = iter([Scored(*one) for one in zip(rewards, cut, strict=True)])
         return [[next(left) for _ in texts] for texts in responses]
 
 
@@ -258,7 +283,7 @@ def _config(path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
 
 
 def _has_chat_template(path: str) -> bool:
@@ -267,7 +292,7 @@ def _has_chat_template(path: str) -> bool:
     try:
         return bool(AutoTokenizer.from_pretrained(path).chat_template)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--model {path}: {str(error).splitlines()[0]}") from None
+        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
 
 
 def _fingerprint(path: str, hf: Any, reads: str) -> str:

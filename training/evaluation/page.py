@@ -5,7 +5,7 @@ from html import escape
 
 from training.evaluation import plots
 from training.evaluation.figures import Estimate
-from training.evaluation.markdown import percent, signed
+from training.evaluation.markdown import percent, share, signed
 from training.evaluation.results import ModelResult, Results, SuiteResult
 
 _CSS = """
@@ -16,6 +16,8 @@ td,th{padding:.16rem .6rem;text-align:right;border-bottom:1px solid #eee;white-s
 td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fff4d6;border-left:4px solid #e0a800;padding:.4rem .8rem;margin:.4rem 0}
 .note{color:#666;font-size:.88rem}.wide{overflow-x:auto}
+h1{overflow-wrap:anywhere}
+@media(max-width:40rem){.wide img{max-width:none}}
 """
 
 
@@ -71,8 +73,9 @@ def _suite(suite: SuiteResult) -> str:
                 *(percent(one.priors[name].value) for name in priors),
             ]
         )
+    citation = escape(suite.citation.replace("`", ""))
     parts = [
-        f"<h2>{escape(suite.title)}</h2><p class='note'>{escape(suite.citation)} · "
+        f"<h2>{escape(suite.title)}</h2><p class='note'>{citation} · "
         f"{suite.comparisons:,} comparisons · {suite.prompts:,} prompts · "
         f"{escape(suite.source)}</p>",
         _picture(plots.subsets(suite), f"figures of {suite.title}"),
@@ -80,8 +83,9 @@ def _suite(suite: SuiteResult) -> str:
     ]
     if suite.human is not None:
         parts.append(
-            f"<p>A person agrees with two others in {percent(suite.human.agreement)} % of "
-            f"{suite.human.votes:,} votes.</p>"
+            "<p>Of what two people agree on, a third one picks "
+            f"{percent(suite.human.agreement)} %, the model {percent(suite.human.model)} % "
+            f"({suite.human.votes:,} votes).</p>"
         )
     breakdown = [["accuracy, ties ½", "n", "%"]]
     for name, figure in suite.breakdown.items():
@@ -94,7 +98,8 @@ def _suite(suite: SuiteResult) -> str:
         parts += [
             "<h3>Style</h3>",
             f"<p>Accuracy {_span(style.accuracy)}, under style control "
-            f"{_span(style.controlled)}, with style taken out of the model's scores "
+            f"{_span(style.controlled)} (the model weighs "
+            f"{signed(style.model_weight)}), with style taken out of the model's scores "
             f"{_span(style.without_style)}, style alone {_span(style.style_only)}. "
             f"φ(predicted, longer) {signed(style.model_phi)}, φ(preferred, longer) "
             f"{signed(style.label_phi)}.</p>",
@@ -131,11 +136,18 @@ def _compared(results: Results) -> list[str]:
 
 
 def _checkpoints(results: Results) -> list[str]:
-    rows = [["suite", "last", "mean of the last", "noise", "signal / noise"]]
+    rows = [["suite", "last", "mean of the last", "noise", "noise of means", "signal / noise"]]
     for one in results.stability:
         ratio = "–" if one.ratio is None else f"{one.ratio:.1f}"
         rows.append(
-            [one.suite, percent(one.last), percent(one.mean), f"{one.noise * 100:.2f} %", ratio]
+            [
+                one.suite,
+                percent(one.last),
+                percent(one.mean),
+                share(one.noise),
+                share(one.noise_of_means),
+                ratio,
+            ]
         )
     return [
         "<h2>Over training</h2>",
@@ -146,7 +158,8 @@ def _checkpoints(results: Results) -> list[str]:
 
 def _picture(svg: str, alt: str) -> str:
     data = base64.b64encode(svg.encode()).decode()
-    return f"<img alt='{escape(alt, quote=True)}' src='data:image/svg+xml;base64,{data}'>"
+    image = f"<img alt='{escape(alt, quote=True)}' src='data:image/svg+xml;base64,{data}'>"
+    return f"<div class='wide'>{image}</div>"
 
 
 def _table(rows: list[list[str]]) -> str:

@@ -1,6 +1,7 @@
 """Pictures of an evaluation, each as the text of an SVG."""
 
 import io
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -30,21 +31,25 @@ PRIOR_MARKS = {
 INK = "#1f4e79"
 OTHERS = ("#bf616a", "#4c8c4a", "#7b5ea7", "#b8860b", "#008b8b")
 SHOWN_FIGURES = 24
+LEGEND_CHARS = 28
 
 
 @mpl.rc_context(STYLE)
 def headlines(results: Results) -> str:
     """The headline of each suite, models and priors side by side."""
     suites = results.result.suites
-    figure, axes = _new(7.6, 0.9 + 0.42 * len(suites))
+    figure, axes = _new(7.6, 0.9 + (0.42 + 0.16 * len(results.compared)) * len(suites))
     for line, suite in enumerate(suites):
         _line(axes, len(suites) - 1 - line, suite)
+        # Below each other, so that equal models do not hide one another.
+        step = 0.6 / (1 + len(results.compared))
         for number, comparison in enumerate(results.compared):
             other = next(one for one in comparison.result.suites if one.name == suite.name)
-            _dot(axes, len(suites) - 1 - line, other, OTHERS[number % len(OTHERS)])
+            place = len(suites) - 1 - line - step * (1 + number)
+            _dot(axes, place, other, OTHERS[number % len(OTHERS)])
     axes.set_yticks(range(len(suites)), [suite.title for suite in reversed(suites)])
     _percent_axis(axes)
-    _prior_legend(axes, results)
+    _legend(axes, results.result.suites, _models(results))
     return _svg(figure)
 
 
@@ -61,6 +66,7 @@ def subsets(suite: SuiteResult) -> str:
             axes.plot(prior.value * 100, line, mark, color=colour, ms=5.5, zorder=3)
     axes.set_yticks(range(len(shown)), [one.name for one in reversed(shown)])
     _percent_axis(axes)
+    _legend(axes, [suite], {"model": INK})
     return _svg(figure)
 
 
@@ -160,7 +166,7 @@ def _line(axes: Axes, line: int, suite: SuiteResult) -> None:
         axes.plot(prior.value * 100, line, mark, color=colour, ms=6, zorder=3)
 
 
-def _dot(axes: Axes, line: int, suite: SuiteResult, colour: str) -> None:
+def _dot(axes: Axes, line: float, suite: SuiteResult, colour: str) -> None:
     one = suite.headline
     axes.plot([one.low * 100, one.high * 100], [line, line], color=colour, lw=2, alpha=0.55)
     axes.plot(one.value * 100, line, "o", color=colour, ms=7, zorder=4)
@@ -175,12 +181,21 @@ def _percent_axis(axes: Axes) -> None:
     axes.set_ylim(low - 0.3, high + 0.3)
 
 
-def _prior_legend(axes: Axes, results: Results) -> None:
-    priors = {name for suite in results.result.suites for name in suite.headline.priors}
-    axes.plot([], [], "o", color=INK, label=results.result.model)
-    for number, comparison in enumerate(results.compared):
-        colour = OTHERS[number % len(OTHERS)]
-        axes.plot([], [], "o", color=colour, label=comparison.result.model)
+def _models(results: Results) -> dict[str, str]:
+    """Colour of each model by the end of its name, which tells them apart."""
+    names = [results.result.model, *(one.result.model for one in results.compared)]
+    found = {}
+    for number, name in enumerate(names):
+        colour = INK if number == 0 else OTHERS[(number - 1) % len(OTHERS)]
+        shown = name if len(name) <= LEGEND_CHARS else f"…{name[1 - LEGEND_CHARS :]}"
+        found[shown if shown not in found else f"{shown} ({number + 1})"] = colour
+    return found
+
+
+def _legend(axes: Axes, suites: Sequence[SuiteResult], models: Mapping[str, str]) -> None:
+    priors = {name for suite in suites for name in suite.headline.priors}
+    for name, colour in models.items():
+        axes.plot([], [], "o", color=colour, label=name)
     for name, (mark, colour) in PRIOR_MARKS.items():
         if name in priors:
             axes.plot([], [], mark, color=colour, label=name)

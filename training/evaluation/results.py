@@ -37,9 +37,10 @@ class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Human(msgspec.Struct, frozen=True, kw_only=True):
-    """How well a person predicts the others."""
+    """How often one picks what two people agree on, over the same votes, each left out once."""
 
-    agreement: float
+    agreement: Annotated[float, doc("of a third person")]
+    model: Annotated[float, doc("of the model, ties one half")]
     votes: int
 
 
@@ -75,7 +76,10 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     prompts: int
     comparisons: int
     ties: Annotated[int, doc("comparisons that the model scores equal")]
-    non_finite: Annotated[int, doc("responses whose reward is no finite number; they lose")]
+    non_finite: Annotated[
+        int, doc("responses whose reward is no finite number; comparisons with them are lost")
+    ]
+    cut: Annotated[int, doc("responses that were read without a part of them or of the prompt")]
     figures: Annotated[tuple[FigureResult, ...], doc("the headline first")]
     breakdown: Annotated[
         dict[str, Figure], doc("accuracy, ties one half, by length, margin, site, language")
@@ -111,6 +115,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     fingerprint: Annotated[str, doc("of the weights and of how texts are read")]
     reads: Annotated[str, doc("the text around prompt and response")]
     trained_on: Annotated[str | None, doc("dataset of its run")]
+    warnings: Annotated[tuple[str, ...], doc("about what it was trained on")] = ()
     groups: tuple[GroupResult, ...]
     suites: tuple[SuiteResult, ...]
 
@@ -147,9 +152,15 @@ class Stability(msgspec.Struct, frozen=True, kw_only=True):
     noise: Annotated[float, doc("their standard deviation over their mean")]
     signal: Annotated[
         float | None,
-        doc("spread of the compared models over their mean; null: one model, or one run"),
+        doc(
+            "spread of the compared models' headlines over their mean; null: one model, or one run"
+        ),
     ]
     ratio: Annotated[float | None, doc("signal / noise; null: not defined")]
+    noise_of_means: Annotated[
+        float | None,
+        doc("noise of the means of k checkpoints in a row, over the last 2k − 1; null: too few"),
+    ]
 
 
 class Results(msgspec.Struct, frozen=True, kw_only=True):

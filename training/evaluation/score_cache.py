@@ -1,5 +1,6 @@
 """Scores every (prompt, response) once, and keeps what is done, so that a stop loses little."""
 
+import fcntl
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import Self
 
 import numpy as np
 
+from training.config import ConfigError
 from training.evaluation.items import Item, Message, Scores
-from training.evaluation.models import Scorer
+from training.evaluation.models import Scored, Scorer
 from training.evaluation.progress import ScoreProgress
 
 CHUNK_CHARACTERS = 400_000
@@ -25,18 +27,24 @@ class ScoreCache:
     def __init__(self, folder: Path, fingerprint: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / f"{fingerprint}.jsonl"
-        self._known: dict[str, float] = {}
-        whole = b""
-        if self._path.exists():
-            for line in self._path.read_bytes().splitlines(keepends=True):
-                try:
-                    entry = json.loads(line)
-                    self._known[entry["key"]] = float(entry["reward"])
-                    whole += line if line.endswith(b"\n") else b""
-                except (ValueError, KeyError, TypeError):
-                    break  # the line that a kill cut off
-            self._path.write_bytes(whole)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._known: dict[str, Scored] = {}
+        self._file = self._path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise ConfigError(f"{self._path}: another evaluation is writing it") from None
+        whole = 0
+        for line in self._path.read_bytes().splitlines(keepends=True):
+            try:
+                entry = json.loads(line)
+                self._known[entry["key"]] = Scored(float(entry["reward"]), bool(entry["cut"]))
+            except (ValueError, KeyError, TypeError):
+                break  # the line that a kill cut off
+            if not line.endswith(b"\n"):
+                break
+            whole += len(line)
+        self._file.truncate(whole)
 
     def __enter__(self) -> Self:
         return self
@@ -49,22 +57,23 @@ class ScoreCache:
     ) -> None:
         self._file.close()
 
-    def get(self, key: str) -> float | None:
-        """The reward, if it is known."""
+    def get(self, key: str) -> Scored | None:
+        """What is known of a response."""
         return self._known.get(key)
 
-    def add(self, entries: Iterable[tuple[str, float]]) -> None:
+    def add(self, entries: Iterable[tuple[str, Scored]]) -> None:
         """Keep rewards, on disk before the next chunk."""
-        for key, reward in entries:
-            self._known[key] = reward
-            self._file.write(json.dumps({"key": key, "reward": reward}) + "\n")
+        for key, scored in entries:
+            self._known[key] = scored
+            line = {"key": key, "reward": scored.reward, "cut": scored.cut}
+            self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
 
 def score_items(
     scorer: Scorer, items: Sequence[Item], cache: ScoreCache, progress: ScoreProgress
-) -> Scores:
-    """Rewards [R] of each item; only what the cache lacks is computed.
+) -> tuple[Scores, int]:
+    """Rewards [R] of each item, and how many responses were cut; computes what the cache lacks.
 
     Prompts go in order of their length, longest first, so that what is scored together is of one
     length and a lack of memory shows at once. A prompt that occurs in several items is one.
@@ -93,10 +102,14 @@ def score_items(
             [messages for messages, _ in chunk], [list(texts.values()) for _, texts in chunk]
         )
         found = [
-            (name, reward)
+            (name, scored)
             for (_, texts), given in zip(chunk, rewards, strict=True)
-            for name, reward in zip(texts, given, strict=True)
+            for name, scored in zip(texts, given, strict=True)
         ]
         cache.add(found)
         progress.advance(len(found))
-    return [np.array([cache.get(name) for name in names], dtype=np.float64) for names in keys]
+    known = {name: scored for names in keys for name in names if (scored := cache.get(name))}
+    return (
+        [np.array([known[name].reward for name in names], dtype=np.float64) for names in keys],
+        sum(scored.cut for scored in known.values()),
+    )

@@ -219,19 +219,29 @@ def rmb(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list
 
 
 def best_of_k(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
-    """PPE correctness (arXiv 2410.14872, section 5).
+    """PPE correctness (arXiv 2410.14872, section 5), by set of questions.
 
-    accuracy: share of (right, wrong) answers of a question in the right order, which is the area
-    under its ROC curve; questions without both are left out. best of K: worth of the answer of
-    the highest score; ``best of k`` the same expected over the subsets of k answers.
+    accuracy: share of the published pairs of a right and a wrong answer in the right order (all
+    such pairs, each question weighing the same, where none are published), mean over sets. area
+    under ROC: over all right and wrong answers of a question, mean over the questions that have
+    both. best of K: worth of the answer of the highest score; ``best of k`` the same expected over
+    the subsets of k answers.
     """
+    parts = [
+        pair_leaf(name, *_take(where, items, scores, units), half)
+        for name, where in by_subset(items)
+    ]
+    parts = [leaf for leaf in parts if len(leaf.hit)]
+    about = "share of published pairs of a right and a wrong answer"
+    found: list[Node] = [
+        mean("accuracy", parts, f"{about}, mean over sets")
+        if len(parts) > 1
+        else pair_leaf("accuracy", items, scores, units, half, about)
+    ]
     mixed = [place for place, item in enumerate(items) if len(set(item.worth)) > 1]
-    taken = _take(mixed, items, scores, units)
-    order = np.array(
-        [_mean_hit(item, given, half) for item, given in zip(taken[0], taken[1], strict=True)]
-    )
-    about = "right above wrong answers of a question (area under ROC), mean over questions"
-    found: list[Node] = [Leaf("accuracy", order, np.ones(len(order)), taken[2], about)]
+    area = np.array([_area(np.array(items[i].worth), scores[i], half) for i in mixed])
+    about = "all right above all wrong answers of a question, mean over questions"
+    found.append(Leaf("area under ROC", area, np.ones(len(area)), units[mixed], about))
     largest = min(len(item.responses) for item in items)
     for k in sizes(largest):
         gained = np.array(
@@ -241,23 +251,32 @@ def best_of_k(items: Sequence[Item], scores: Scores, units: Units, half: bool) -
             ]
         )
         found.append(Leaf(f"best of {k}", gained, np.ones(len(gained)), units))
-    parts = by_subset(items)
-    if len(parts) > 1:
-        for name, where in parts:
-            part = best_of_k_accuracy(name, *_take(where, items, scores, units), half)
-            if len(part.hit):
-                found.append(part)
-    return found
+    return [*found, *(parts if len(parts) > 1 else ())]
 
 
-def best_of_k_accuracy(
-    name: str, items: Sequence[Item], scores: Scores, units: Units, half: bool
-) -> Leaf:
-    """The accuracy of :func:`best_of_k` alone."""
-    mixed = [place for place, item in enumerate(items) if len(set(item.worth)) > 1]
-    taken = _take(mixed, items, scores, units)
-    hit = np.array([_mean_hit(a, b, half) for a, b in zip(taken[0], taken[1], strict=True)])
-    return Leaf(name, hit, np.ones(len(hit)), taken[2])
+def _area(worth: Floats, scores: Floats, half: bool) -> float:
+    high, low = np.nonzero(worth[:, None] > worth[None, :])
+    return float(beats(scores[high], scores[low], half=half).mean())
+
+
+def judge_bench(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
+    """Accuracy by the model that wrote the answers, as published: GPT-4o's are the headline."""
+    writers: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        writers.setdefault(item.written_by, []).append(place)
+    if len(writers) < 2:
+        return pairs(items, scores, units, half)
+    order = sorted(writers, key=lambda name: (not name.startswith("gpt-4o"), name))
+    about = "published for each model that wrote the answers"
+    return [
+        *(
+            pair_leaf(
+                f"answers of {name}", *_take(writers[name], items, scores, units), half, about
+            )
+            for name in order
+        ),
+        *pairs(items, scores, units, half),
+    ]
 
 
 def sizes(largest: int) -> list[int]:
@@ -269,10 +288,12 @@ def sizes(largest: int) -> list[int]:
 def expected_best(worth: Floats, scores: Floats) -> Floats:
     """[N]: expected worth of the highest-scored of k answers drawn without replacement, k = 1…N.
 
-    Answers of equal score share their places. With answers in order of their score, the i-th
+    Answers of equal score share their places; one without a finite score is never preferred to
+    one with. With answers in order of their score, the i-th
     smallest (from 0) is the best of k in C(i, k−1) of C(N, k) subsets.
     """
     size = len(worth)
+    scores = np.where(np.isfinite(scores), scores, -np.inf)
     order = np.argsort(scores, kind="stable")
     ranked, given = worth[order].astype(np.float64), scores[order]
     for level in np.unique(given):
@@ -347,6 +368,7 @@ RULES: Mapping[str, Rule] = {
     "rewardbench": reward_bench,
     "rewardbench2": reward_bench_2,
     "rmb": rmb,
+    "judgebench": judge_bench,
     "llmbar": llmbar,
     "ppe-correctness": best_of_k,
     "held-out": thread,
@@ -359,20 +381,25 @@ def rule_of(suite: str) -> Rule:
     return RULES.get(suite, pairs)
 
 
-def human_agreement(items: Sequence[Item]) -> tuple[float, int] | None:
-    """How often a person picks the side on which the two others agree, and on how many votes.
+def human_agreement(items: Sequence[Item], scores: Scores) -> tuple[float, float, int] | None:
+    """How often a person, and the model, pick the side on which two (other) people agree.
 
-    Leave-one-out over annotators, ties of any of the three left out: what a scorer could reach if
-    it were as good as a person. None where no item has annotators.
+    Leave-one-out over annotators, ties of any of the three left out, so that both are asked about
+    the same: shares, ties of scores one half, and the number of votes. None where no item has
+    annotators.
     """
-    right, votes = 0, 0
-    for item in items:
+    right, model, votes = 0, 0.0, 0
+    for item, given in zip(items, scores, strict=True):
+        first, other = given[:2]
+        picked = 0.5 if first == other else float(first > other)
         for place, vote in enumerate(item.annotators):
             others = {*item.annotators[:place], *item.annotators[place + 1 :]}
             if vote and len(others) == 1 and 0 not in others:
                 votes += 1
                 right += vote in others
-    return (right / votes, votes) if votes else None
+                wanted = picked if 1 in others else 1 - picked
+                model += wanted if np.isfinite(given).all() else 0.0
+    return (right / votes, model / votes, votes) if votes else None
 
 
 def by_subset(items: Sequence[Item]) -> list[tuple[str, list[int]]]:

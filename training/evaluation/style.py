@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
+from schemas.words import WORDS_AND_MARKS
 from training.evaluation.comparisons import Comparisons, sides
 from training.evaluation.figures import Estimate, Leaf, estimate, interval
 from training.evaluation.items import Item
@@ -34,7 +35,6 @@ _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
 _LIST = re.compile(r"^\s*(?:\d+[.)]|[-*+])\s", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -65,6 +65,9 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """γ of the labels: logistic regression of who is preferred on style."""
     model_weights: Weights
     """γ of the model: the same regression of whom it prefers."""
+    model_weight: Estimate
+    """α, in standard units. At 0 or below, the model's scores are of no use beside style, or are
+    read upside down, and ``controlled`` says nothing for the model."""
     left_weights: Weights
     """γ in α·d + γ·z: the labels' taste in style that the model does not share."""
     label_phi: Estimate | None
@@ -77,7 +80,7 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
 
 def length_of(text: str) -> int:
     """Words and punctuation marks, a length that does not depend on any model's tokenizer."""
-    return len(_TOKEN.findall(text))
+    return len(WORDS_AND_MARKS.findall(text))
 
 
 def counts_of(text: str) -> Floats:
@@ -144,7 +147,7 @@ def analyse(
     better, worse = sides(table, counts if counts is not None else counted(items))
     z = style_differences(better, worse)
     finite = np.isfinite(d)
-    d = np.where(finite, d, 0.0)
+    d = np.where(finite, d, 0.0)  # in the fits; what the model does with them is a miss
     size: Floats = scale_of(d[:, None], table.weight)
     both = np.concatenate([d[:, None] / size, z / scale_of(z, table.weight)], axis=1)
     style = both[:, 1:]
@@ -161,7 +164,10 @@ def analyse(
         )
 
     def accuracy(of: Floats) -> Estimate:
-        return estimate(Leaf("", hits(of), table.weight, table.unit), times)
+        hit = hits(of)
+        if of is not style_only:
+            hit = np.where(finite, hit, 0.0)
+        return estimate(Leaf("", hit, table.weight, table.unit), times)
 
     differ = better[:, 0] != worse[:, 0]
     longer = (better[:, 0] > worse[:, 0]).astype(np.float64)[differ]
@@ -171,6 +177,7 @@ def analyse(
     sign: Floats = np.sign(d)
     towards_model = np.where(sign == 0, 0.0, sign)[:, None] * style
     decided = table.weight * (sign != 0)
+    alpha, *beyond = _coefficients(both, table.weight, table, draws)
     return Style(
         pairs=len(d),
         prompts=prompts,
@@ -180,7 +187,8 @@ def analyse(
         without_style=accuracy(left),
         label_weights=_weights(style, table.weight, table, draws),
         model_weights=_weights(towards_model, decided, table, draws),
-        left_weights=_weights(both, table.weight, table, draws, skip=1),
+        model_weight=alpha,
+        left_weights=Weights(*beyond),
         label_phi=_phi(longer, table, differ, times),
         model_phi=_phi(predicted, table, differ, times),
         few=prompts < FEW_PROMPTS,
@@ -200,13 +208,17 @@ def _phi(longer: Floats, table: Comparisons, differ: Mask, times: Floats) -> Est
     return Estimate(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1)
 
 
-def _weights(
-    features: Floats, weight: Floats, table: Comparisons, draws: Floats, skip: int = 0
-) -> Weights:
+def _weights(features: Floats, weight: Floats, table: Comparisons, draws: Floats) -> Weights:
+    return Weights(*_coefficients(features, weight, table, draws))
+
+
+def _coefficients(
+    features: Floats, weight: Floats, table: Comparisons, draws: Floats
+) -> list[Estimate]:
     """Fits on all pairs, for description: no accuracy is computed from them."""
-    whole = fit(features, weight)[skip:]
-    again = np.stack([fit(features, weight * times[table.unit])[skip:] for times in draws])
+    whole = fit(features, weight)
+    again = np.stack([fit(features, weight * times[table.unit]) for times in draws])
     spans = [interval(column) for column in again.T]
-    return Weights(
-        *(Estimate(float(one), span.low, span.high) for one, span in zip(whole, spans, strict=True))
-    )
+    return [
+        Estimate(float(one), span.low, span.high) for one, span in zip(whole, spans, strict=True)
+    ]

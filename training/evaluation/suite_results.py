@@ -81,7 +81,7 @@ class Prepared:
 
     def headline(self, scores: Scores) -> float:
         """The figure that stands for the suite, as published."""
-        return value(rule_of(self.name)(self.items, scores, self.units, False)[0])
+        return value(rule_of(self.name)(self.items, finite(scores), self.units, False)[0])
 
 
 def prepare(loaded: Loaded, *, n: int, seed: int) -> Prepared:
@@ -104,8 +104,11 @@ def prepare(loaded: Loaded, *, n: int, seed: int) -> Prepared:
     )
 
 
-def suite_result(suite: Prepared, scores: Scores, warnings: Sequence[str] = ()) -> SuiteResult:
-    """Everything about a model's scores on a suite."""
+def suite_result(
+    suite: Prepared, scores: Scores, warnings: Sequence[str] = (), cut: int = 0
+) -> SuiteResult:
+    """Everything about a model's scores on a suite; ``cut`` responses were not read whole."""
+    scores = finite(scores)
     table, times = suite.table, suite.times
     d = differences(table, scores)
     nodes = rule_of(suite.name)(suite.items, scores, suite.units, False)
@@ -113,7 +116,7 @@ def suite_result(suite: Prepared, scores: Scores, warnings: Sequence[str] = ()) 
     found = tuple(
         _figure(suite, node, half) for node, half in zip(nodes, halves, strict=True) if count(node)
     )
-    human = human_agreement(suite.items)
+    human = human_agreement(suite.items, scores)
     pairs = _scored_pairs(suite, scores, d)
     return SuiteResult(
         name=suite.name,
@@ -126,14 +129,20 @@ def suite_result(suite: Prepared, scores: Scores, warnings: Sequence[str] = ()) 
         comparisons=len(d),
         ties=int((d == 0).sum()),
         non_finite=int(sum((~np.isfinite(one)).sum() for one in scores)),
+        cut=cut,
         figures=found,
         breakdown=_breakdown(suite, pairs, d),
         style=analyse(suite.items, table, d, times, seed=suite.seed, counts=suite.counts),
         calibration=_calibration(suite, pairs, d),
-        human=Human(agreement=human[0], votes=human[1]) if human else None,
+        human=Human(agreement=human[0], model=human[1], votes=human[2]) if human else None,
         curve=_curve(suite, scores),
         warnings=tuple(warnings),
     )
+
+
+def finite(scores: Scores) -> Scores:
+    """Infinite rewards become not-a-numbers, whose comparisons are lost whatever stands beside."""
+    return [np.where(np.isfinite(one), one, np.nan) for one in scores]
 
 
 def _figure(suite: Prepared, node: Node, half: Node) -> FigureResult:
@@ -281,7 +290,7 @@ def group_results(suites: Sequence[Prepared], scores: Sequence[Scores]) -> tuple
             span = interval(np.mean(draws, axis=0))
             return Estimate(float(np.mean(values)), span.low, span.high)
 
-        mine = along(scores, there)
+        mine = along([finite(one) for one in scores], there)
         found.append(
             GroupResult(
                 group=group,
@@ -306,6 +315,7 @@ def _in_group(suite: Prepared, group: str) -> Mask:
 def paired_differences(suite: Prepared, first: Scores, other: Scores) -> tuple[Difference, ...]:
     """Other minus first for every figure of a suite, on the same resampled prompts."""
     rule = rule_of(suite.name)
+    first, other = finite(first), finite(other)
     pairs = zip(
         rule(suite.items, first, suite.units, False),
         rule(suite.items, other, suite.units, False),

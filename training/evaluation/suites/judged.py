@@ -42,6 +42,7 @@ def read_judge_bench(rows: Iterable[Row]) -> Iterator[Item]:
             responses=(row.text("response_A"), row.text("response_B")),
             worth=row.choice("label", {"A>B": FIRST, "B>A": SECOND}),
             order_is_free=True,
+            written_by=str(row.get("response_model", "")),
         )
 
 
@@ -92,14 +93,17 @@ def read_panda_lm(rows: Iterable[Row]) -> Iterator[Item]:
     """PandaLM's test set (Wang et al. 2023, arXiv 2306.05087): three people label each pair.
 
     The label is their majority. Where it is a tie, or all three differ, the pair has no
-    preference; it still counts for the agreement among the people.
+    preference; it still counts for the agreement among the people. Instructions without an input
+    have NaN there.
     """
     votes = {"0": 0, "1": 1, "2": -1}
     for row in rows:
         row.expect("instruction", "input", "response1", "response2")
+        more = row.get("input")
+        more = "" if more is None or more != more else row.text("input")
         people = tuple(row.choice(f"annotator{number}", votes) for number in (1, 2, 3))
         side = next((vote for vote in (1, -1) if people.count(vote) >= 2), 0)
-        instruction, more = row.text("instruction"), row.text("input")
+        instruction = row.text("instruction")
         yield Item(
             suite="pandalm",
             id=str(row.get("idx", row.place)),

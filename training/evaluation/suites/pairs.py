@@ -1,9 +1,10 @@
 """Plain pairs: HH-RLHF, HelpSteer2-Preference, RAG-RewardBench, and TRL's preference formats."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from training.evaluation.items import Group, Item, Message, conversation
+from training.evaluation.items import Group, Item, Message
 from training.evaluation.suites.rows import Row
 
 
@@ -15,7 +16,8 @@ def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
     """
     for row in rows:
         row.expect("chosen", "rejected")
-        name = next((part for part in ("harmless", "helpful") if part in str(row.path)), "all")
+        near = f"{row.path.parent.name}/{row.path.name}"
+        name = next((part for part in ("harmless", "helpful") if part in near), "all")
         better, worse = row.messages("chosen"), row.messages("rejected")
         common = 0
         least = min(len(better), len(worse)) - 1
@@ -27,7 +29,7 @@ def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
             )
         yield Item(
             suite="hh-rlhf",
-            id=f"{name}/{row.place}",
+            id=f"{near}/{row.place}",
             subset=name,
             group="safety" if name == "harmless" else "subjective",
             kind="pair",
@@ -56,7 +58,8 @@ def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
     """HelpSteer2-Preference (Wang et al. 2024, arXiv 2410.01257).
 
     ``preference_strength`` runs from -3 (response 1 is much better) to 3 (response 2 is); 0 is a
-    tie. Rows of ``split`` train are left out.
+    tie. Rows of ``split`` train are left out. A prompt of several turns is one text with lines
+    ``<extra_id_1>Assistant`` and ``<extra_id_1>User`` between them.
     """
     for row in rows:
         row.expect("prompt", "response_1", "response_2", "preference_strength")
@@ -69,12 +72,23 @@ def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
             subset="all",
             group="subjective",
             kind="pair",
-            messages=conversation(row.text("prompt")),
+            messages=_help_steer_turns(row.text("prompt")),
             responses=(row.text("response_1"), row.text("response_2")),
             worth=(-strength, strength),
             order_is_free=True,
         )
 
+
+def _help_steer_turns(prompt: str) -> tuple[Message, ...]:
+    first, *more = _HELP_STEER_TURN.split(prompt)
+    said = zip(more[::2], more[1::2], strict=True)
+    return (
+        Message("user", first),
+        *(Message(role.lower(), text) for role, text in said),
+    )
+
+
+_HELP_STEER_TURN = re.compile(r"\n?<extra_id_1>(Assistant|User)\n")
 
 RAG_SUBSETS: dict[str, Group] = {
     "helpful": "subjective",

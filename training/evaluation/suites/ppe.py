@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from training.evaluation.items import Item
+from training.evaluation.items import Item, Label
 from training.evaluation.suites.rows import Row
 
 _RESPONSE = re.compile(r"response_(\d+)")
@@ -48,15 +49,48 @@ def read_best_of_k(rows: Iterable[Row]) -> Iterator[Item]:
         if not all(isinstance(score, bool | int | float) for score in scores):
             raise row.fail("scores holds something else than true, false and numbers")
         model = str(row.get("model_name", ""))
-        path = str(row.path).lower().replace("_", "-")
-        subset = str(row.get("benchmark", next((s for s in _SETS if s.lower() in path), "all")))
         yield Item(
             suite="ppe-correctness",
             id=f"{row.values['question_id']} {model}".strip(),
-            subset=subset,
+            subset=str(row.get("benchmark", _set_of(row.path))),
             group="objective",
             kind="samples",
             messages=row.messages("prompt"),
             responses=tuple(row.text(name) for name in names),
             worth=tuple(map(float, scores)),
+            labels=_pairs(row, scores),
         )
+
+
+def _pairs(row: Row, scores: list[float]) -> tuple[Label, ...]:
+    """The published pairs of a right and a wrong answer; else all, each question weighing 1."""
+    sampled = row.get("sampled_conflict_pairs")
+    if sampled is None:
+        every = [
+            (better, worse)
+            for better, high in enumerate(scores)
+            for worse, low in enumerate(scores)
+            if high > low
+        ]
+        return tuple(Label(better, worse, 1 / len(every)) for better, worse in every)
+    found = []
+    for pair in sampled:
+        places = range(len(scores))
+        if not isinstance(pair, list) or len(pair) != 2 or any(i not in places for i in pair):
+            raise row.fail(f"sampled_conflict_pairs holds {pair}, expected two of {len(scores)}")
+        first, second = pair
+        if scores[first] != scores[second]:
+            better, worse = pair if scores[first] > scores[second] else (second, first)
+            found.append(Label(better, worse))
+    return tuple(found)
+
+
+def _set_of(path: Path) -> str:
+    """The set by the name of its dataset in the path, or else by file or folder."""
+    parts = [part.lower().replace("_", "-") for part in reversed(path.parts)]
+    for part in parts:
+        for name in _SETS:
+            if f"ppe-{name.lower()}-best" in part:
+                return name
+    near = " ".join(parts[:2])
+    return next((name for name in _SETS if name.lower() in near), "all")

@@ -2,9 +2,11 @@
 
 import glob
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from pathlib import Path
 
 from training.evaluation.items import Item
@@ -37,6 +39,9 @@ class Suite:
     """Dataset on the Hub, as far as there is one."""
     hub_files: tuple[str, ...] = ("*.parquet", "*.json*")
     """Patterns of the files that belong to it there."""
+    local_files: tuple[str, ...] = ()
+    """Names of its files in a clone or copy, where others lie beside them; the first pattern that
+    fits a file counts, so that nothing is read twice."""
     split: str = ""
     """Split of a dataset of this project."""
 
@@ -50,6 +55,8 @@ class Loaded:
     items: tuple[Item, ...]
     sha256: dict[str, str]
     """Digest by file name."""
+    files: str = ""
+    """Where they are on this machine: as given, or the folder of a download; '': own datasets."""
 
 
 SUITES: tuple[Suite, ...] = (
@@ -62,6 +69,7 @@ SUITES: tuple[Suite, ...] = (
         "1,327 prompts × 9 pairs",
         hub="THU-KEG/RM-Bench",
         hub_files=("total_dataset.json",),
+        local_files=("total_dataset.json", "*_filtered.json"),
     ),
     Suite(
         "rewardbench",
@@ -108,6 +116,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_llmbar,
         "input, output_1, output_2, label; the subset is the folder",
         "419 pairs, and 466 of other sets in its form",
+        local_files=("dataset.json",),
     ),
     Suite(
         "evalbiasbench",
@@ -116,6 +125,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_eval_bias,
         "an object of lists by bias: instruction, response1, response2, label",
         "80 pairs in 6 biases",
+        local_files=("biasbench.json",),
     ),
     Suite(
         "ppe-human",
@@ -162,6 +172,7 @@ SUITES: tuple[Suite, ...] = (
         judged.read_panda_lm,
         "idx, instruction, input, response1, response2, annotator1 … annotator3",
         "999 pairs with three labels each",
+        local_files=("testset-v1.json",),
     ),
     Suite(
         "rag-rewardbench",
@@ -210,7 +221,7 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
         name: of a suite; forms like ``RM_Bench`` are understood.
         location: a file, a folder (all files in it that can be read), a pattern, or
             ``owner/name[@revision]`` of a dataset on the Hub; '' for the suite's own one there.
-        limit: the first so many items only, for a trial.
+        limit: so many items only, spread over the suite, for a trial.
 
     Raises SuiteError.
     """
@@ -218,16 +229,19 @@ def load_suite(name: str, location: str, limit: int | None = None) -> Loaded:
     if suite is None:
         raise SuiteError(f"no benchmark {name!r}; there are {', '.join(BY_NAME)}")
     if suite.read is None:
-        items = _first(own.read_split(location, suite.split, suite.name), limit)
+        items = _spread(own.read_split(location, suite.split, suite.name), limit)
         digests: dict[str, str] = {}
+        files = ""
     else:
         paths = find_files(suite, location)
         digests = {_short(path, paths): _sha256(path) for path in paths}
+        local = Path(location).exists() or glob.has_magic(location)
+        files = location if local else os.path.commonpath([path.parent for path in paths])
         rows = (row for path in paths for row in read_rows(path))
-        items = _first(suite.read(rows), limit)
+        items = _spread(suite.read(rows), limit)
     if not items:
         raise SuiteError(f"{suite.name}={location}: no rows to score")
-    return Loaded(suite, location or suite.hub, items, digests)
+    return Loaded(suite, location or suite.hub, items, digests, files)
 
 
 def find_files(suite: Suite, location: str) -> list[Path]:
@@ -239,7 +253,12 @@ def find_files(suite: Suite, location: str) -> list[Path]:
     if location and path.is_file():
         return [path]
     if location and path.is_dir():
-        found = [file for file in path.rglob("*") if file.is_file()]
+        every = [file for file in path.rglob("*") if file.is_file()]
+        fitting = (
+            [file for file in every if fnmatch(file.name, pattern)] for pattern in suite.local_files
+        )
+        found = next(filter(None, fitting), every)
+        found = [file for file in found if not {"CaseStudy", ".git"} & {*file.parts}]
     elif location and glob.has_magic(location):
         found = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 absolute ones, too
     else:
@@ -257,28 +276,31 @@ def find_files(suite: Suite, location: str) -> list[Path]:
 
 def _download(repository: str, revision: str | None, suite: Suite) -> Path:
     from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import RepositoryNotFoundError, RevisionNotFoundError
 
     patterns = list(suite.hub_files) if repository == suite.hub else ["*.parquet", "*.json*"]
+    named = f"{repository}@{revision}" if revision else repository
     try:
         return Path(
             snapshot_download(
                 repository, repo_type="dataset", revision=revision, allow_patterns=patterns
             )
         )
+    except RepositoryNotFoundError:
+        why = "no dataset of that name there, or none that you may read (set HF_TOKEN)"
+    except RevisionNotFoundError:
+        why = f"the dataset has no revision {revision}"
     except Exception as error:  # the client's errors have several roots
-        why = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-        raise SuiteError(
-            f"{suite.name}={repository}: neither a file here nor a dataset on the Hub: {why}"
-        ) from None
+        why = next((line for line in str(error).splitlines() if line), type(error).__name__)
+    raise SuiteError(f"{suite.name}={named}: no file here, and on the Hub: {why}") from None
 
 
-def _first(items: Iterator[Item], limit: int | None) -> tuple[Item, ...]:
-    found: list[Item] = []
-    for item in items:
-        if limit is not None and len(found) == limit:
-            break
-        found.append(item)
-    return tuple(found)
+def _spread(items: Iterator[Item], limit: int | None) -> tuple[Item, ...]:
+    """At most so many items, spread evenly: files are often sorted by subset."""
+    found = tuple(items)
+    if limit is None or len(found) <= limit:
+        return found
+    return tuple(found[place * len(found) // limit] for place in range(limit))
 
 
 def _short(path: Path, paths: list[Path]) -> str:

@@ -30,8 +30,10 @@ COUNTS = {
     "hep-python": 164,
     "hep-rust": 164,
 }
-"""Weights of the subsets in their section. They are the numbers of rows, but for math-prm, whose
-447 rows are to weigh as much as all code together."""
+"""Weights of the subsets in their section, as in the public code (``rewardbench/constants.py``).
+They are the numbers of rows, but for math-prm, whose 447 rows are to weigh as much as all code
+together, and for the two of xstest, whose numbers of rows (154 to refuse, 250 to respond to) stand
+there the other way round."""
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Chat": (
