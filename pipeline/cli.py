@@ -188,7 +188,11 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     if not options.quiet:
         _show(manifest, options.output)
     if options.report:
-        _write_report(options.output, errors)
+        try:
+            _write_report(options.output, errors)
+        except KeyboardInterrupt:
+            said = f"interrupted; {options.output} is finished, its report is not"
+            return _fail(errors, said, EXIT_INTERRUPTED)
     if not sum(manifest.accounting.pairs.values()):
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
@@ -216,13 +220,17 @@ def _show(manifest: object, output: str) -> None:
 
 def _write_report(output: str, errors: Console) -> None:
     """Make the report; the dataset is finished, so a report that fails is only said."""
-    from pipeline.options import UsageError
     from pipeline.report_page.command import write_report
+    from pipeline.run_notes import report_path
 
     try:
         made = write_report(output)
-    except (UsageError, OSError, KeyError) as error:  # KeyError: figures of an older version
-        text = f"no report: {type(error).__name__}: {printable(str(error))}"
+    except Exception as error:
+        said = " ".join(printable(f"{type(error).__name__}: {error}").split())
+        text = (
+            f"{report_path(Path(output).resolve())} was not written, the dataset is finished "
+            f"({said}); the trace: forumprefs report {output} -v"
+        )
         errors.print(escape(text), style="yellow", soft_wrap=True)
         return
     Console(highlight=False).print(escape(f"Figures and a browser of rows: {made}"), soft_wrap=True)

@@ -28,7 +28,7 @@ from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.report import make_report
-from pipeline.run_notes import Stopwatch, save_notes
+from pipeline.run_notes import Stopwatch, forget, save_notes
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -125,8 +125,12 @@ def curate(options: CurateOptions) -> Manifest:
                     manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
+            forget(output)
             if options.report:
-                save_notes(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
+                try:
+                    save_notes(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
+                except OSError as error:  # the dataset is finished
+                    _say(f"the report will lack timings, votes over time and rejected: {error}")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest

@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,11 @@ import msgspec
 from schemas.post import Thread
 from transforms.thread_sample import SAMPLE_NAME, decode_sample
 
-TIMINGS_NAME = "timings.json"
+TIMINGS_NAME = "timings.notes"
+"""JSON; not named so, because a folder of dumps beside it may be read for its .json files."""
+
+REPORT_MARK = '<meta name="generator" content="forumprefs report">'
+"""Stands in the first bytes of each report: how ours are told from a file of the user."""
 
 
 class StepTime(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,8 +64,29 @@ def notes_folder(dataset: Path) -> Path:
     return dataset.with_name(f".{dataset.name}.run")
 
 
+def report_path(dataset: Path) -> Path:
+    """Return where the report of a dataset folder lies unless another place is named."""
+    dataset = dataset.absolute()
+    return dataset.with_name(f"{dataset.name}.html")
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that we made."""
+    with path.open("rb") as file:
+        return REPORT_MARK.encode() in file.read(4_096)
+
+
+def forget(dataset: Path) -> None:
+    """Remove notes and report of a dataset that is no more: they may hold what it must not."""
+    shutil.rmtree(notes_folder(dataset), ignore_errors=True)
+    page = report_path(dataset)
+    with suppress(OSError):
+        if is_report(page):
+            page.unlink()
+
+
 def save_notes(dataset: Path, digest: str, steps: list[StepTime], sample: bytes | None) -> None:
-    """Replace the notes of a dataset whose manifest has this sha256."""
+    """Replace the notes of a dataset whose manifest has this sha256; raises OSError."""
     folder = notes_folder(dataset)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

@@ -1,12 +1,19 @@
 """The HTML report: its figures and samples against the rows."""
 
+import hashlib
 import json
 import re
+import shutil
 from collections import Counter
+from collections.abc import Callable, Iterator
+from itertools import combinations
 from pathlib import Path
 
+import msgspec
 import numpy as np
+import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
@@ -16,7 +23,10 @@ from pipeline.report_page.figures import read_figures
 from pipeline.report_page.intervals import share, wilson
 from pipeline.report_page.sample import choose, read_rows
 from pipeline.report_page.text import render
-from pipeline.run_notes import notes_folder
+from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
+from pipeline.run_notes import REPORT_MARK, TIMINGS_NAME, forget, load_notes, notes_folder
+from schemas.post import DAY_MS, Post
+from transforms.votes import confidence
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -26,6 +36,13 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("out") / "sample"
     assert main(["curate", "--input", f"stackexchange={SAMPLES}", "--output", str(output)]) == 0
     return output
+
+
+def change(folder: Path, table: str, edit: Callable[[dict], dict]) -> None:
+    """Edit the rows of a table where they lie."""
+    for path in (folder / table).rglob("*.parquet"):
+        old = pq.read_table(path)
+        pq.write_table(pa.Table.from_pylist(list(map(edit, old.to_pylist())), old.schema), path)
 
 
 def browser_data(page: Path) -> dict:
@@ -40,6 +57,9 @@ def test_curate_makes_the_report_beside_the_dataset_and_changes_nothing_in_it(
 ) -> None:
     assert dataset.with_suffix(".html").is_file()
     quiet = tmp_path / "sample"
+    # Of an earlier run: they may hold what the new dataset must not.
+    (tmp_path / "sample.html").write_text(REPORT_MARK)
+    notes_folder(quiet).mkdir()
     arguments = ["curate", "--input", f"stackexchange={SAMPLES}", "--output", str(quiet)]
     assert main([*arguments, "--quiet"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sample"]
@@ -56,7 +76,7 @@ def test_the_report_is_the_same_each_time(dataset: Path, tmp_path: Path) -> None
 
 def test_notes_of_another_run_are_not_used(dataset: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    path = notes_folder(dataset) / "timings.json"
+    path = notes_folder(dataset) / TIMINGS_NAME
     content = path.read_text()
     try:
         path.write_text(content.replace('"manifest_sha256": "', '"manifest_sha256": "0'))
@@ -65,6 +85,149 @@ def test_notes_of_another_run_are_not_used(dataset: Path, tmp_path: Path) -> Non
         path.write_text(content)
     assert "timings stay on the machine where curate ran" in page.read_text()
     assert all(row["chosen"]["curve"] is None for row in browser_data(page)["pairs"])
+
+
+def test_a_report_that_fails_is_said_and_leaves_the_dataset(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = dataset.with_suffix(".html")
+    before = page.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of a\nbug")
+
+    monkeypatch.setattr("pipeline.report_page.command.make_page", fail)
+    arguments = ["curate", "--input", f"stackexchange={SAMPLES}", "--output", str(dataset)]
+    assert main([*arguments, "--resume"]) == 0
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if "html" in line]
+    assert note.startswith(f"{page} was not written")
+    assert "ZeroDivisionError: of a bug" in note
+    assert note.endswith(f"forumprefs report {dataset} -v")
+    assert page.read_bytes() == before
+    with pytest.raises(ZeroDivisionError):
+        main(["report", str(dataset), "-v"])
+    assert "test_report_page.py" in capsys.readouterr().err
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipeline.report_page.command.make_page", interrupt)
+    assert main([*arguments, "--resume"]) == 130
+    assert sorted(path.name for path in dataset.parent.iterdir()) == sorted(
+        [dataset.name, page.name, notes_folder(dataset).name]
+    )
+
+
+def test_a_file_that_is_no_report_is_not_replaced(
+    dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "mine")
+    page = tmp_path / "mine.html"
+    page.write_text("my own page")
+    assert main(["report", str(copy)]) == 2
+    assert "no report of ours" in capsys.readouterr().err
+    forget(copy)
+    assert page.read_text() == "my own page"
+
+
+@pytest.mark.parametrize("what", ["threads", "prompts, by text"])
+def test_a_leak_is_told_at_the_top(dataset: Path, tmp_path: Path, what: str) -> None:
+    copy = shutil.copytree(dataset, tmp_path / "leaky")
+    rows = ds.dataset(copy / "data", format="parquet").to_table().to_pylist()
+    source = next(row for row in rows if row["split"] == "train")
+    target = next(row for row in rows if row["split"] == "test")
+    column = {"threads": "thread_id", "prompts, by text": "prompt"}[what]
+
+    def leak(row: dict) -> dict:
+        return {**row, column: source[column]} if row[column] == target[column] else row
+
+    def top(folder: Path) -> str:
+        page = folder.parent / "page.html"
+        assert main(["report", str(folder), "--output", str(page)]) == 0
+        return page.read_text().partition("Where the posts went")[0]
+
+    assert "Splits leak" not in top(copy)
+    change(copy, "data", leak)
+    assert f"Splits leak, found in two of them: {what}: 1.</p>" in top(copy)
+
+
+def test_vote_modes_and_calibration_are_those_of_the_sample(dataset: Path) -> None:
+    """Computed again from the dated votes, one case at a time."""
+    digest = hashlib.sha256((dataset / "manifest.json").read_bytes()).hexdigest()
+    threads = load_notes(dataset, digest).threads
+    assert threads
+
+    def votes(post: Post, first: int = -1, last: int = 10**9) -> int:
+        inside = [sum(first <= day <= last for day in days or ()) for days in _days(post)]
+        return inside[0] - inside[1]
+
+    def cases() -> Iterator[tuple[Post, Post]]:
+        for thread in threads:
+            usable = [p for p in thread.responses if p.text.strip() and p.removed_as is None]
+            for a, b in combinations(usable, 2):
+                if a.parent_id == b.parent_id:
+                    yield a, b
+
+    wins: dict[str, list[bool]] = {"net_votes": [], "common_window": []}
+    for a, b in cases():
+        both = max(a.created_at, b.created_at) // DAY_MS
+        marks = {"net_votes": [post.score + post.accepted for post in (a, b)]}
+        if a.up_days is not None and b.up_days is not None:
+            marks["common_window"] = [
+                votes(p, both + 1) + (p.accepted_day is not None and p.accepted_day > both)
+                for p in (a, b)
+            ]
+        for mode, (one, two) in marks.items():
+            if one != two and a.created_at != b.created_at:
+                first = a if a.created_at < b.created_at else b
+                best = a if one > two else b
+                wins[mode].append(best is first)
+    shown = {row.votes: row for row in bias_by_mode(threads)}
+    for mode, found in wins.items():
+        assert len(found) > 20
+        assert shown[mode].earlier.total == len(found), mode
+        assert shown[mode].earlier.value == pytest.approx(np.mean(found)), mode
+
+    dates: dict[str, list[int]] = {}
+    for thread in threads:
+        for post in thread.responses:
+            dates.setdefault(post.site, []).extend(day for days in _days(post) for day in days)
+    said: list[tuple[float, bool]] = []
+    for a, b in cases():
+        days = sorted(dates[a.site])
+        for cut in {days[int(len(days) * part)] for part in (0.2, 0.35, 0.5, 0.65, 0.8)}:
+            after = votes(a, cut + 1) - votes(b, cut + 1)
+            if a.up_days is None or b.up_days is None or not after:
+                continue
+            if max(a.created_at, b.created_at) // DAY_MS >= cut:
+                continue
+            old = [
+                msgspec.structs.replace(
+                    post,
+                    up_days=tuple(day for day in post.up_days if day <= cut),
+                    down_days=tuple(day for day in post.down_days or () if day <= cut),
+                    score=votes(post, last=cut),
+                    accepted=post.accepted_day is not None and post.accepted_day <= cut,
+                )
+                for post in (a, b)
+            ]
+            for p, right in ((confidence(*old), after > 0), (confidence(*old[::-1]), after < 0)):
+                if p > 0.5:
+                    said.append((p, right))
+    bins: dict[int, list[tuple[float, bool]]] = {}
+    for p, right in said:
+        bins.setdefault(min(int(10 * p), 9), []).append((p, right))
+    error = sum(abs(sum(p - right for p, right in held)) for held in bins.values()) / len(said)
+    made = calibration(threads)
+    assert [one.total for _, one in made] == [len(bins[place]) for place in sorted(bins)]
+    assert calibration_error(made) == pytest.approx(error)
+    text = dataset.with_suffix(".html").read_text()
+    assert f"{len(said):,} cases" in text
+    assert f"{error:.3f} (ECE, five bins)" in text
+
+
+def _days(post: Post) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    return post.up_days or (), post.down_days or ()
 
 
 def test_figures_are_those_of_the_rows(dataset: Path) -> None:

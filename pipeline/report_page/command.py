@@ -13,7 +13,7 @@ from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
 from pipeline.report_page.rows import browser_rows
 from pipeline.report_page.votes import bias_by_mode, calibration
-from pipeline.run_notes import RunNotes, load_notes
+from pipeline.run_notes import RunNotes, is_report, load_notes, report_path
 from pipeline.transfer_progress import readable_size
 
 EPILOG = """\
@@ -38,11 +38,19 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.html",
         help="file to write, replaced if there (default: DIR.html, beside the folder)",
     )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the whole trace of an error"
+    )
 
 
 def report(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs report``; returns its exit code, raises UsageError."""
-    output = write_report(arguments.folder, arguments.output)
+    try:
+        output = write_report(arguments.folder, arguments.output)
+    except Exception:
+        if arguments.verbose:
+            Console(stderr=True).print_exception()
+        raise
     size = readable_size(output.stat().st_size)
     Console(highlight=False).print(escape(f"{output} ({size}): open it in a browser"))
     return 0
@@ -54,8 +62,12 @@ def write_report(location: str, output: Path | None = None) -> Path:
     local = Path(folder.location).resolve() if folder.is_local else None
     name = folder.location.rpartition("/")[2] if local is None else local.name
     if output is None:
-        beside = Path() if local is None else local.parent
-        output = beside / f"{name}.html"
+        output = report_path(Path(name) if local is None else local)
+        if output.is_file() and not is_report(output):
+            raise UsageError(
+                f"{output}: is there and is no report of ours, so it is not replaced; "
+                "give a file with --output"
+            )
     if output.is_dir():
         raise UsageError(f"--output {output}: is a folder; give a file")
     notes = RunNotes()
@@ -76,6 +88,9 @@ def write_report(location: str, output: Path | None = None) -> Path:
     )
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(page, encoding="utf-8", errors="replace")
-    partial.replace(output)
+    try:
+        partial.write_text(page, encoding="utf-8", errors="replace")
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
     return output

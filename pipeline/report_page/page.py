@@ -11,7 +11,8 @@ from pipeline.report_page import charts
 from pipeline.report_page.figures import Bias, Cluster, Figures
 from pipeline.report_page.intervals import Share
 from pipeline.report_page.rows import as_json
-from pipeline.run_notes import StepTime
+from pipeline.report_page.votes import calibration_error
+from pipeline.run_notes import REPORT_MARK, StepTime
 from pipeline.terminal import printable
 from schemas.audit import REASON_DOCS, Reason
 from schemas.manifest import Manifest
@@ -62,6 +63,7 @@ def make_page(
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="referrer" content="no-referrer">
+{REPORT_MARK}
 <title>{title}: preference pairs</title><style>{style}</style></head><body>
 <header><h1>{title} <small>preference pairs by forumprefs</small></h1>
 <nav aria-label="views"><button id="to-figures" aria-pressed="true">Figures</button>
@@ -104,9 +106,10 @@ def _tiles(manifest: Manifest, report: Report, figures: Figures) -> str:
         f"<p class='warning'>Not to be published: {escape(printable(reason))}</p>"
         for reason in manifest.not_publishable_because
     )
-    faults = [leak for leak in figures.leaks if leak.in_two_splits and "text" not in leak.what]
-    if faults:
-        warnings += "<p class='warning'>Splits leak: see “Splits” below.</p>"
+    found = [leak for leak in figures.leaks if leak.in_two_splits]
+    if found:
+        said = "; ".join(f"{leak.what}: {leak.in_two_splits:,}" for leak in found)
+        warnings += f"<p class='warning'>Splits leak, found in two of them: {said}.</p>"
     return f"<div class='tiles'>{tiles}</div>{warnings}"
 
 
@@ -205,13 +208,12 @@ def _confidence(
     ]
     if calibration:
         total = sum(one.total for _, one in calibration)
-        error = sum(one.total * abs(said - (one.value or 0)) for said, one in calibration) / total
         parts += [
             charts.reliability(calibration),
             f"<p class='note'>{total:,} cases from a random sample of {sampled:,} threads: votes "
             "up to five cut dates per site predict who leads in the votes after them. Mean error "
-            f"{error:.3f} (ECE, five bins). All responses of the sample are compared, not only "
-            "the pairs of this dataset; later voters saw the earlier votes, so this checks how "
+            f"{calibration_error(calibration):.3f} (ECE, five bins). All responses of the "
+            "sample are compared, not only the pairs of this dataset; later voters saw the earlier votes, so this checks how "
             "settled the crowd is, not quality.</p>",
         ]
     elif figures.agreement:

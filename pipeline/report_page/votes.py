@@ -88,6 +88,12 @@ def calibration(threads: Sequence[Thread]) -> list[tuple[float, Share]]:
     return rows
 
 
+def calibration_error(bins: Sequence[tuple[float, Share]]) -> float:
+    """Expected calibration error: |confidence − share| averaged over the cases of all bins."""
+    total = sum(one.total for _, one in bins)
+    return sum(one.total * abs(said - (one.value or 0.0)) for said, one in bins) / total
+
+
 def _compared(thread: Thread) -> Iterator[tuple[Post, Post]]:
     siblings: dict[str | None, list[Post]] = defaultdict(list)
     for post in thread.responses:
