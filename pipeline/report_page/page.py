@@ -213,8 +213,8 @@ def _confidence(
             f"<p class='note'>{total:,} cases from a random sample of {sampled:,} threads: votes "
             "up to five cut dates per site predict who leads in the votes after them. Mean error "
             f"{calibration_error(calibration):.3f} (ECE, five bins). All responses of the "
-            "sample are compared, not only the pairs of this dataset; later voters saw the earlier votes, so this checks how "
-            "settled the crowd is, not quality.</p>",
+            "sample are compared, not only the pairs of this dataset; later voters saw the "
+            "earlier votes, so this checks how settled the crowd is, not quality.</p>",
         ]
     elif figures.agreement:
         body = "".join(
