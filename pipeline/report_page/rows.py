@@ -140,7 +140,8 @@ def _pairs(folder: DatasetFolder, sampled: Sampled, texts: Texts) -> list[Row]:
 
     def stratum(row: Row) -> tuple[Any, ...]:
         confidence = sum(row["confidence"] >= edge for edge in (0.5, 0.7, 0.9))
-        return row["site"], row["language"], confidence, row["thread_id"] in known
+        # Strata take turns in order: first those of which more is known.
+        return row["thread_id"] not in known, row["site"], row["language"], confidence
 
     columns = ["pair_id", "thread_id", "site", "language", "confidence"]
     numbers = choose(folder, "data", columns, stratum, MAX_PAIRS)
@@ -267,7 +268,7 @@ def _kept_posts(folder: DatasetFolder, ids: set[str]) -> dict[str, tuple[str, st
 
 def _rejected(folder: DatasetFolder, sampled: Sampled, texts: Texts) -> list[Row]:
     def stratum(row: Row) -> tuple[Any, ...]:
-        return row["stage"], row["reason"], row["id"] in sampled.posts
+        return sampled.text(row["id"]) is None, row["stage"], row["reason"]
 
     columns = ["id", "stage", "reason", "detail", "record"]
     numbers = choose(folder, "rejected", columns, stratum, MAX_AUDIT_ROWS)

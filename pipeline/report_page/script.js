@@ -119,8 +119,9 @@
   const summary = (row) => {
     if (state.table === "pairs")
       return `${row.site} · margin ${row.margin} · confidence ${row.confidence.toFixed(2)}`;
-    if (state.table === "duplicates") return `${row.rule} · similarity ${row.similarity.toFixed(2)} · ${row.id}`;
-    return `${row.stage}: ${row.reason} · ${row.id}`;
+    const id = row.title === row.id ? "" : ` · ${row.id}`;
+    if (state.table === "duplicates") return `${row.rule} · similarity ${row.similarity.toFixed(2)}${id}`;
+    return `${row.stage}: ${row.reason}${id}`;
   };
 
   // One row.
@@ -181,6 +182,8 @@
       "The dataset holds ids and labels, no texts.");
     const [windowChosen, windowRejected] = row.window;
     const gap = row.chosen.at && row.rejected.at ? (row.rejected.at - row.chosen.at) / 86400 : null;
+    const apart = gap === null ? "" : Math.abs(gap) >= 1 ? `${Math.abs(gap).toFixed(Math.abs(gap) < 10 ? 1 : 0)} days`
+      : Math.abs(gap) >= 1 / 24 ? `${(Math.abs(gap) * 24).toFixed(1)} hours` : `${(Math.abs(gap) * 1440).toFixed(0)} minutes`;
     return [
       card("", "Prompt", meta(row.prompt, [row.turns ? count(row.turns, "turn") + " above" : null]), row.prompt.text,
         "The dataset holds ids and labels, no texts."),
@@ -194,7 +197,7 @@
           `chosen ${signed(windowChosen)}, rejected ${signed(windowRejected)}: ` +
           (windowChosen > windowRejected ? "agree with the label" : windowChosen < windowRejected ? "disagree with the label" : "tied")],
         ["dates", gap === null ? "not known" : gap === 0 ? "posted at the same time" :
-          `the chosen response came ${Math.abs(gap).toFixed(Math.abs(gap) < 10 ? 1 : 0)} days ${gap > 0 ? "earlier" : "later"}`],
+          `the chosen response came ${apart} ${gap > 0 ? "earlier" : "later"}`],
         ["length", row.longer === null ? null : `the chosen response is ${count(Math.abs(row.longer), "character")} ${row.longer < 0 ? "shorter" : "longer"}`],
         ["split", row.split], ["language", row.language], ["site", row.site], ["tags", row.tags.join(", ")], ["thread", row.thread],
       ]),
