@@ -24,6 +24,7 @@ demo: $(VENV)/core.stamp
 	@echo
 	@echo "Where to look: out/demo/README.md (dataset card), out/demo/report.json (figures),"
 	@echo "out/demo/data (pairs), out/demo/duplicates and out/demo/rejected (what was left out, why)."
+	@echo "Open in a browser: out/demo.html (figures, and all of these rows to look through)"
 	@echo "More pairs: $(BIN)/forumprefs inspect out/demo"
 
 out/demo/manifest.json:

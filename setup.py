@@ -36,6 +36,12 @@ REQUIRES = [
     "PyYAML>=6,<7",
     # Progress, the funnel and `inspect` in the terminal.
     "rich>=13,<16",
+    # The report, which every run makes: forum Markdown to HTML, and its code in colours. Both come
+    # with rich; named because we import them.
+    "markdown-it-py>=3,<5",
+    "Pygments>=2.17,<3",
+    # Sanitises that HTML (ammonia, a Rust library; 0.8 MB, no dependencies).
+    "nh3>=0.2.18,<1",
 ]
 
 EXTRAS = {
@@ -71,8 +77,6 @@ EXTRAS["test"] = [
     "pytest-xdist>=3,<4",
     # Property tests.
     "hypothesis>=6,<7",
-    # An independent reader of the Markdown we write; rich brings it, too.
-    "markdown-it-py>=3,<5",
     # Reads the result as users will.
     "datasets>=4,<6",
 ]
@@ -92,11 +96,13 @@ setup(
         "schemas",
         "transforms",
         "pipeline",
+        "pipeline.report_page",
         "dags",
         "training",
         "training.evaluation",
         "training.evaluation.suites",
     ],
+    package_data={"pipeline.report_page": ["style.css", "script.js"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

@@ -62,6 +62,7 @@ def make_parser() -> argparse.ArgumentParser:
     from pipeline.prepare import add_prepare_arguments
     from pipeline.publish import add_publish_arguments
     from pipeline.pull import add_pull_arguments
+    from pipeline.report_page.command import add_report_arguments
     from pipeline.validate import add_validate_arguments
     from pipeline.verify import add_verify_arguments
 
@@ -94,6 +95,12 @@ def make_parser() -> argparse.ArgumentParser:
     add_inspect_arguments(inspect)
     inspect.set_defaults(command=_inspect, name="inspect")
     for name, add_arguments, command, text in (
+        (
+            "report",
+            add_report_arguments,
+            _report,
+            "write figures and a browser of rows as one HTML file",
+        ),
         (
             "validate-threads",
             add_validate_arguments,
@@ -201,6 +208,12 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         errors.print(escape(note), style="yellow", soft_wrap=True)
     if not options.quiet:
         _show(manifest, options.output)
+    if options.report:
+        try:
+            _write_report(options.output, errors)
+        except KeyboardInterrupt:
+            said = f"interrupted; {options.output} is finished, its report is not"
+            return _fail(errors, said, EXIT_INTERRUPTED)
     if not sum(manifest.accounting.pairs.values()):
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
@@ -226,10 +239,34 @@ def _show(manifest: object, output: str) -> None:
         console.print(f"\n{escape(output)} is ready. Look: forumprefs inspect {escape(output)}")
 
 
+def _write_report(output: str, errors: Console) -> None:
+    """Make the report; the dataset is finished, so a report that fails is only said."""
+    from pipeline.report_page.command import write_report
+    from pipeline.run_notes import report_path
+
+    try:
+        made = write_report(output)
+    except Exception as error:
+        said = " ".join(printable(f"{type(error).__name__}: {error}").split())
+        text = (
+            f"{report_path(Path(output).resolve())} was not written, the dataset is finished "
+            f"({said}); the trace: forumprefs report {output} -v"
+        )
+        errors.print(escape(text), style="yellow", soft_wrap=True)
+        return
+    Console(highlight=False).print(escape(f"Figures and a browser of rows: {made}"), soft_wrap=True)
+
+
 def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.inspect import inspect
 
     return _run(inspect, namespace)
+
+
+def _report(namespace: argparse.Namespace, rest: list[str]) -> int:
+    from pipeline.report_page.command import report
+
+    return _run(report, namespace)
 
 
 def _validate(namespace: argparse.Namespace, rest: list[str]) -> int:

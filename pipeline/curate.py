@@ -27,6 +27,7 @@ from transforms.split import QuestionClusters
 from transforms.stackexchange import ReadStackExchange
 from transforms.tally import SaveResult, TallyRows
 from transforms.text import ConvertToMarkdown
+from transforms.thread_sample import SampleThreads
 from transforms.write import WriteTables
 
 
@@ -46,6 +47,8 @@ class CurateJob:
     them are left out."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
+    sample_threads: bool = False
+    """Whether to save a sample of whole threads for the report."""
 
 
 def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
@@ -57,6 +60,8 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
         job.takedown, recipe.reply_depth
     )
     markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
+    if job.sample_threads:
+        _ = markdown | "Sample threads" >> SampleThreads(job.folder)
     filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
     kept, contaminated = filtered.threads, {}
     if job.benchmarks is not None:

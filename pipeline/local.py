@@ -51,10 +51,12 @@ def run_local(
     quiet: bool = True,
     verbose: bool = False,
     shuffle_folder: Path | None = None,
-) -> None:
+) -> dict[str, tuple[float, float]]:
     """Build and run a pipeline on this machine and wait for its end.
 
     Shuffled data are files in ``shuffle_folder`` (None: the system's folder for temporary files).
+
+    Returns when each stage was seen at work (`ProgressLine.spans`); nothing where ``quiet``.
 
     Raises PipelineError with the pipeline's own error as cause, or WorkerDiedError. After either,
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
@@ -78,6 +80,8 @@ def run_local(
             )
             with progress, _Watchdog(log) as watchdog:
                 _run_watched(build, runner, arguments, progress, watchdog)
+            progress.tick()
+            return progress.spans
         finally:
             gc.set_threshold(*threshold)
             os.environ.pop(PROGRESS_DIR_VARIABLE, None)

@@ -94,6 +94,7 @@ RUN_OPTIONS: dict[str, type] = {
     "resume": bool,
     "overwrite": bool,
     "quiet": bool,
+    "no_report": bool,
     "verbose": bool,
     "publish": str,
     "version": str,
@@ -122,6 +123,8 @@ class CurateOptions:
     flink_master: str | None = None
     flink_job_server_jar: str | None = None
     flink_stall_minutes: float = DEFAULT_STALL_MINUTES
+    report: bool = False
+    """Whether to make the HTML report, and to keep what only the run knows for it."""
 
     @property
     def runner_kind(self) -> str:
@@ -262,7 +265,10 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help="where archives are unpacked, shuffled data kept and workers write: a folder that all "
         "of them can reach, such as gs://bucket/tmp (default: beside the output)",
     )
-    group.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    group.add_argument("--quiet", action="store_true", help="no progress, no summary, no report")
+    group.add_argument(
+        "--no-report", action="store_true", help="do not make the HTML report beside DIR"
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="show logs")
     add_target_arguments(parser)
 
@@ -311,6 +317,7 @@ def parse(
         if arguments.overwrite
         else "refuse",
         quiet=arguments.quiet,
+        report=not (arguments.quiet or arguments.no_report),
         verbose=arguments.verbose,
         beam_arguments=beam_arguments,
         publish=target_of(arguments),

@@ -26,6 +26,17 @@ STEPS: tuple[tuple[str, str], ...] = (
 )
 """Counters to show, in the order the steps run; the last one that moved is shown."""
 
+TIMED: tuple[tuple[str, str], ...] = (
+    ("read", "read"),
+    ("AssembleThreads/in-posts", "assemble"),
+    ("FilterThreads/in-threads", "filter"),
+    ("LabelLanguages/out-threads", "language"),
+    ("ResolveDuplicates/out-threads", "dedup"),
+    ("PairThreads/out-pairs", "pair"),
+    ("WriteTables/out-rows", "write"),
+)
+"""Counters whose movement tells when a stage was at work."""
+
 
 def read_totals(folder: Path | None, start: Counter[str] | None = None) -> Counter[str]:
     """Add up this process's counters and those that worker processes left in ``folder``.
@@ -81,6 +92,9 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self._start = Counter(counters.totals)
         self._began = self._last_plain = time.monotonic()
         self._last_text = ""
+        self.spans: dict[str, tuple[float, float]] = {}
+        """When each step was first and last seen to move, by time.monotonic(); steps overlap."""
+        self._seen: Counter[str] = Counter()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -120,6 +134,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if self._quiet:
             return
         totals = read_totals(self._folder, self._start)
+        self._note(totals)
         text = describe(totals, self._input_bytes)
         text = f"{text}, {note}" if note else text
         if self._bar is not None and self._task is not None:
@@ -130,3 +145,12 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         if now - self._last_plain >= PLAIN_INTERVAL_S and text != self._last_text:
             print(f"[{now - self._began:5.0f} s] {text}", file=self._stream, flush=True)
             self._last_plain, self._last_text = now, text
+
+    def _note(self, totals: Counter[str]) -> None:
+        now = time.monotonic()
+        for key, name in TIMED:
+            amount = bytes_read(totals) if key == "read" else totals[key]
+            if amount > self._seen[key]:
+                began = self.spans.get(name, (now, now))[0]
+                self.spans[name] = (began, now)
+                self._seen[key] = amount

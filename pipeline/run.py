@@ -29,6 +29,7 @@ from pipeline.options import CurateOptions, UsageError
 from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.remote_work import fetch_result, remote_folder, upload_inputs
 from pipeline.report import make_report
+from pipeline.run_notes import Stopwatch, forget, save_notes
 from pipeline.runners import run_on
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
@@ -38,6 +39,7 @@ from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
 from transforms.tally import RESULT_NAME, RunResult
+from transforms.thread_sample import SAMPLE_NAME
 from transforms.write import sha256_of
 
 PARTITION_BYTES = 16 * 1024 * 1024
@@ -99,13 +101,15 @@ def curate(options: CurateOptions) -> Manifest:
         staging = output.with_name(f".{output.name}.partial")
         shutil.rmtree(staging, ignore_errors=True)
         staging.mkdir()
+        watch = Stopwatch()
         try:
             with tempfile.TemporaryDirectory(
                 prefix=f".{output.name}.work-", dir=options.local_work_dir or output.parent
             ) as work:
                 if not options.quiet:
                     print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
-                inputs = find_inputs(recipe, Path(work))
+                with watch.step("unpack and fingerprint"):
+                    inputs = find_inputs(recipe, Path(work))
                 check_inputs(inputs, options)
                 if options.on_existing == "resume" and is_same(output, options, inputs):
                     print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
@@ -122,19 +126,30 @@ def curate(options: CurateOptions) -> Manifest:
                         folder=str(staging) if remote is None else f"{remote}/dataset",
                         partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
                         publish=None if options.is_local else publish,
+                        sample_threads=options.report and not recipe.ids_only and remote is None,
                     )
-                    run_on(
+                    spans = run_on(
                         functools.partial(build, job=job),
                         options,
                         work=Path(work),
                         input_bytes=inputs.bytes_to_read,
                         bytes_to_hold=inputs.bytes_to_hold,
                     )
+                    for name, span in spans.items():
+                        watch.seen(name, *span)
                     if remote is not None:
                         fetch_result(job.folder, staging)
-                manifest = finish(staging, options, inputs, output.name)
+                sample = take_sample(staging)
+                with watch.step("add up and check"):
+                    manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
+            forget(output)
+            if options.report:
+                try:
+                    save_notes(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
+                except OSError as error:  # the dataset is finished
+                    _say(f"the report will lack timings, votes over time and rejected: {error}")
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return manifest
@@ -280,6 +295,16 @@ def _shards_are_whole(output: Path, manifest: Manifest) -> bool:
         (path := output / shard.path).is_file() and sha256_of(path) == shard.sha256
         for shard in manifest.shards
     )
+
+
+def take_sample(staging: Path) -> bytes | None:
+    """Take the sample of threads out of what becomes the dataset; None where none was made."""
+    path = staging / SAMPLE_NAME
+    if not path.is_file():
+        return None
+    sample = path.read_bytes()
+    path.unlink()
+    return sample
 
 
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:

@@ -26,17 +26,18 @@ def run_on(
     work: Path,
     input_bytes: int,
     bytes_to_hold: int,
-) -> None:
+) -> dict[str, tuple[float, float]]:
     """Run a pipeline on the runner that ``options`` name, and wait.
 
     ``work``: folder for what lives as long as the run, the shuffled data of the local runner among
-    it; ``bytes_to_hold``: of the inputs, uncompressed. Raises UsageError, PipelineError and
+    it; ``bytes_to_hold``: of the inputs, uncompressed. Returns when each stage was seen at work, by
+    time.monotonic(); nothing on other runners. Raises UsageError, PipelineError and
     WorkerDiedError.
     """
     if options.is_local:
         if not options.quiet:
             print(shuffle_line(bytes_to_hold, work), file=sys.stderr, flush=True)
-        run_local(
+        return run_local(
             build,
             workers=options.workers or 1,
             beam_arguments=options.beam_arguments,
@@ -45,7 +46,7 @@ def run_on(
             verbose=options.verbose,
             shuffle_folder=work,
         )
-    elif options.runner_kind == "flink":
+    if options.runner_kind == "flink":
         from pipeline.flink import run_flink
 
         run_flink(
@@ -68,6 +69,7 @@ def run_on(
                 arguments = dataflow_arguments(arguments, options.work_dir or "")
             stack.enter_context(_ticking(ProgressLine(input_bytes, quiet=options.quiet)))
             run_beam(build, options.beam_runner, arguments)
+    return {}
 
 
 def shuffle_line(input_bytes: int, folder: Path) -> str:

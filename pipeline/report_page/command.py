@@ -1,0 +1,96 @@
+"""``forumprefs report``: read a dataset folder, write one HTML file."""
+
+import argparse
+import hashlib
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.dataset_folder import DatasetFolder
+from pipeline.options import UsageError
+from pipeline.report_page.figures import read_figures
+from pipeline.report_page.page import make_page
+from pipeline.report_page.rows import browser_rows
+from pipeline.report_page.votes import bias_by_mode, calibration
+from pipeline.run_notes import RunNotes, is_report, load_notes, report_path
+from pipeline.transfer_progress import readable_size
+
+EPILOG = """\
+examples:
+  forumprefs report out/beer
+  forumprefs report gs://bucket/beer --output beer.html
+
+The file stands alone: it needs no network and loads nothing. It is also made at the end of
+`forumprefs curate`, beside the dataset folder. On the machine where curate ran it shows more: the
+texts of what was left out, votes over time and timings, which are no part of the dataset.
+exit codes: 0 written, 1 failed, 2 wrong use, or a damaged folder; 130 interrupted
+"""
+
+
+def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs report``."""
+    parser.epilog = EPILOG
+    parser.add_argument("folder", metavar="DIR", help="finished dataset folder, or its URL")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE.html",
+        help="file to write, replaced if there (default: DIR.html, beside the folder)",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="show the whole trace of an error"
+    )
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs report``; returns its exit code, raises UsageError."""
+    try:
+        output = write_report(arguments.folder, arguments.output)
+    except Exception:
+        if arguments.verbose:
+            Console(stderr=True).print_exception()
+        raise
+    size = readable_size(output.stat().st_size)
+    Console(highlight=False).print(escape(f"{output} ({size}): open it in a browser"))
+    return 0
+
+
+def write_report(location: str, output: Path | None = None) -> Path:
+    """Write the report of a dataset folder and return its path; raises DatasetError, OSError."""
+    folder = DatasetFolder(location)
+    local = Path(folder.location).resolve() if folder.is_local else None
+    name = folder.location.rpartition("/")[2] if local is None else local.name
+    if output is None:
+        output = report_path(Path(name) if local is None else local)
+        if output.is_file() and not is_report(output):
+            raise UsageError(
+                f"{output}: is there and is no report of ours, so it is not replaced; "
+                "give a file with --output"
+            )
+    if output.is_dir():
+        raise UsageError(f"--output {output}: is a folder; give a file")
+    notes = RunNotes()
+    if local is not None:
+        digest = hashlib.sha256(folder.manifest_bytes).hexdigest()
+        notes = load_notes(local, digest)
+    figures = read_figures(folder, str(folder.manifest.recipe.get("votes", "")))
+    page = make_page(
+        name,
+        folder.manifest,
+        folder.report,
+        figures,
+        browser_rows(folder, notes.threads, figures.clusters),
+        modes=bias_by_mode(notes.threads),
+        calibration=calibration(notes.threads),
+        sampled=len(notes.threads),
+        steps=notes.steps,
+    )
+    partial = output.with_name(f".{output.name}.partial")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        partial.write_text(page, encoding="utf-8", errors="replace")
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return output
