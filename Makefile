@@ -3,12 +3,13 @@
 # make check  lint, formatting, types
 # make demo-train  install, train a small encoder on the sample, show where it stands
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
+# make bench-peers the pipeline against other tools, which get one, too; BENCH_ARGS='--posts 5000'
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo demo-train bench-trl test check format clean
+.PHONY: demo demo-train bench-trl bench-peers test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -43,6 +44,9 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
 
+bench-peers: $(VENV)/test.stamp .venv-peers/peers.stamp
+	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
@@ -56,7 +60,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-peers out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -87,4 +91,12 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 		"$$(grep ^torch benchmarks/requirements-trl.txt)"
 	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
 		--requirement benchmarks/requirements-trl.txt
+	@touch $@
+
+.venv-peers/peers.stamp: $(BIN)/python benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/requirements-peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		text-dedup==0.4.0
 	@touch $@

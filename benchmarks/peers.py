@@ -24,6 +24,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,7 @@ class Bench:
         self._work = work
         self._peers_python = peers_python
         self._runs = 0
+        self._small: dict[tuple[Tool, str], Run] = {}
         assets = work / "assets"
         self._environment = (
             os.environ
@@ -171,7 +173,7 @@ class Bench:
         output = self._work / f"run-{self._runs}"
         output.mkdir()
         if tool is OURS and step == "whole":
-            command = [sys.executable, "-m", "pipeline", "curate", "--quiet"]
+            command = [sys.executable, "-m", "pipeline.cli", "curate", "--quiet"]
             command += ["--input", f"stackexchange={source}", "--output", str(output / "pairs")]
         elif tool in OUR_SIDE:
             command = [sys.executable, "-m", f"benchmarks.{tool.module}"]
@@ -195,8 +197,10 @@ class Bench:
         self, tool: Tool, step: str, sources: tuple[Path, int], few: tuple[Path, int]
     ) -> tuple[Run, Path]:
         """Run on the input, and on a few posts to tell what starting costs."""
-        small, output = self.run(tool, step, *few)
-        shutil.rmtree(output)
+        if (tool, step) not in self._small:
+            self._small[tool, step], output = self.run(tool, step, *few)
+            shutil.rmtree(output)
+        small = self._small[tool, step]
         run, output = self.run(tool, step, *sources)
         slope = (run.cpu - small.cpu) / (run.posts - small.posts)
         run.start = max(0.0, small.cpu - slope * small.posts)
@@ -212,8 +216,9 @@ def place_language_model(assets: Path) -> None:
     model = Path(package.submodule_search_locations[0]) / "resources" / "lid.176.ftz"
     folder = assets / "datatrove" / "lid" / "ft176"
     folder.mkdir(parents=True)
-    name = "dl.fbaipublicfiles.com_fasttext_supervised-models_lid.176.bin"
+    name = "https:__dl.fbaipublicfiles.com_fasttext_supervised-models_lid.176.bin"
     shutil.copy(model, folder / name)
+    (folder / f"{name}.completed").touch()
 
 
 def damage_of(markdown: Path, bodies: dict[str, str]) -> Counter[str]:
@@ -266,11 +271,12 @@ class Page:
 
     def __init__(self, bench: Bench, work: Path, arguments: argparse.Namespace) -> None:
         self.bench, self.work, self.arguments = bench, work, arguments
-        self.versions: dict[str, str] = {}
 
-    def note(self, runs: list[Run]) -> None:
+    def versions_of(self, runs: list[Run]) -> list[str]:
+        found: dict[str, str] = {}
         for run in runs:
-            self.versions |= run.result.get("versions", {})
+            found |= run.result.get("versions", {})
+        return ["", "With " + ", ".join(f"{name} {number}" for name, number in found.items()) + "."]
 
     def whole(self, dump: Path, few: Path, posts: int) -> str:
         names = [row["Id"] for row in rows(dump / "Posts.xml")]
@@ -286,13 +292,13 @@ class Page:
                 pairs.append(run.result["pairs"])
             runs.append(run)
             shares.append(f"{share_unaccounted(names, accounted):.2%}")
-        self.note(runs)
         return "\n".join(
             [
                 *head(f"{posts:,} posts", [tool.name for tool in STEPS["whole"]]),
                 *cost_lines(runs),
                 line("posts that no output and no list names", shares),
                 line("pairs", [f"{number:,}" for number in pairs]),
+                *self.versions_of(runs),
             ]
         )
 
@@ -304,7 +310,6 @@ class Page:
             run, output = self.bench.both(tool, "convert", *sources)
             runs.append(run)
             damages.append(damage_of(output, bodies))
-        self.note(runs)
         kinds = ("code blocks", "code spans", "formulas")
         return "\n".join(
             [
@@ -316,6 +321,7 @@ class Page:
                     )
                     for kind in kinds
                 ),
+                *self.versions_of(runs),
             ]
         )
 
@@ -332,13 +338,13 @@ class Page:
             runs.append(run)
             kept.append(percent(len(mine - found), len(mine)))
             passed.append(percent(len(found - mine), len(texts) - len(mine)))
-        self.note(runs)
         return "\n".join(
             [
                 *head(f"{len(texts):,} posts", [tool.name for tool in STEPS["language"]]),
                 *cost_lines(runs),
                 line("English posts lost", kept),
                 line("posts in other languages kept", passed),
+                *self.versions_of(runs),
             ]
         )
 
@@ -354,7 +360,6 @@ class Page:
             found = Found(run.result["clusters"], frozenset(run.result["removed"]))
             runs.append(run)
             scores.append(score_duplicates(texts, planted, found))
-        self.note(runs)
         return "\n".join(
             [
                 *head(f"{len(texts):,} posts", [tool.name for tool in STEPS["dedup"]]),
@@ -368,6 +373,7 @@ class Page:
                 line(
                     "of them like no other of their group", [f"{score.lost:,}" for score in scores]
                 ),
+                *self.versions_of(runs),
             ]
         )
 
@@ -389,55 +395,50 @@ def main() -> None:
         parser.error(f"no {arguments.peers_python}: make bench-peers makes it")
     real = arguments.real or [path for path in REAL if path.exists()]
     with tempfile.TemporaryDirectory() as temporary:
-        tables = compare(Path(temporary), real, steps, arguments)
-    for name, table in tables.items():
-        print(f"\n{name}\n\n{table}")
-    if arguments.write:
-        write_tables(arguments.write, tables)
+        for name, table in compare(Path(temporary), real, steps, arguments):
+            print(f"\n{name}\n\n{table}", flush=True)
+            if arguments.write:
+                write_table(arguments.write, name, table)
 
 
 def compare(
     work: Path, real: list[Path], steps: list[str], arguments: argparse.Namespace
-) -> dict[str, str]:
-    """Run everything; tables by name."""
+) -> Iterator[tuple[str, str]]:
+    """Run everything; names and tables as they are ready."""
     posts = arguments.posts
     page = Page(Bench(work, arguments.peers_python), work, arguments)
     dump = make_dump(work, posts, "generated.example.com", None)
     few = make_dump(work, FEW, "few.example.com", None)
     dumps = [unpack(path, work) for path in real]
-    tables: dict[str, str] = {}
     if "whole" in steps:
-        tables["whole"] = page.whole(dump, few, posts)
+        yield "whole", page.whole(dump, few, posts)
         for folder in dumps:
             if folder.name == WHOLE_REAL:
                 number = sum(1 for _ in rows(folder / "Posts.xml"))
-                tables["whole-real"] = page.whole(folder, few, number)
+                yield "whole-real", page.whole(folder, few, number)
     if "convert" in steps:
-        tables["convert"] = page.convert(dump, few, posts)
+        yield "convert", page.convert(dump, few, posts)
         if dumps:
             joined, number = join_dumps(dumps, work / "real")
-            tables["convert-real"] = page.convert(joined, few, number)
+            yield "convert-real", page.convert(joined, few, number)
     if "language" in steps:
-        half = posts // 10
+        half = max(FEW, posts // 10)
         english = make_dump(work, half, "english.example.com", {"en": 1.0})
         other = make_dump(work, half, "other.example.com", OTHER_LANGUAGES)
-        tables["language"] = page.language(english, other, few)
+        yield "language", page.language(english, other, few)
     if "dedup" in steps:
-        tables["dedup"] = page.dedup(dump, few)
-    tables["versions"] = ", ".join(f"{name} {number}" for name, number in page.versions.items())
-    return tables
+        yield "dedup", page.dedup(dump, few)
 
 
-def write_tables(page: Path, tables: dict[str, str]) -> None:
-    """Replace what stands between the marks of each table in a page."""
+def write_table(page: Path, name: str, table: str) -> None:
+    """Replace what stands between the marks of a table in a page."""
     text = page.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-        before, found, rest = text.partition(begin)
-        if not found or end not in rest:
-            sys.exit(f"{page}: no {begin} … {end}")
-        text = f"{before}{begin}\n\n{table}\n\n{end}{rest.partition(end)[2]}"
-    page.write_text(text, encoding="utf-8")
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, _, rest = text.partition(begin)
+    _, found, after = rest.partition(end)
+    if not found:
+        sys.exit(f"{page}: no {begin} … {end}")
+    page.write_text(f"{before}{begin}\n\n{table}\n\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":
