@@ -63,6 +63,8 @@ def write_texts(dumps: list[Path], output: Path) -> dict[str, str]:
             table["id"].append(f"{dump.name}:{row['Id']}")
             table["thread"].append(f"{dump.name}:{row.get('ParentId', row['Id'])}")
             table["text"].append(f"{row['Title']}\n\n{text}" if "Title" in row else text)
+    # A folder for each file: datatrove's patterns match the ends of names.
+    output.parent.mkdir()
     pq.write_table(pa.table(table), output)
     return dict(zip(table["id"], table["text"], strict=True))
 

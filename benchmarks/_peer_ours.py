@@ -16,6 +16,7 @@ import apache_beam as beam
 import pyarrow.parquet as pq
 
 from pipeline.worker import tune_gc
+from schemas.audit import Reason, Rejected
 from schemas.post import Post, Thread
 from tests.beam_run import output_of
 from transforms.blocks import ThreadBlock, pack, thread_partition
@@ -65,16 +66,18 @@ def read_blocks(path: str) -> Iterable[tuple[int, ThreadBlock]]:
 
 
 class Label(beam.PTransform):  # type: ignore[misc]
-    """Paths -> ids and languages of posts. Nothing is dropped, so that each post is judged."""
+    """Paths -> ids of the posts that the filter for English refuses."""
 
     def expand(self, paths: Any) -> Any:
         threads = paths | "Read" >> beam.FlatMap(read_threads).with_output_types(Thread)
-        labelled = threads | "Label" >> LabelLanguages(LanguageRules(languages=None))
-        return labelled.threads | "Name" >> beam.Map(_languages)
+        labelled = threads | "Label" >> LabelLanguages(LanguageRules())
+        return labelled.rejected | "Name" >> beam.FlatMap(_refused)
 
 
-def _languages(thread: Thread) -> list[tuple[str, str]]:
-    return [(post.id, post.language) for post in (thread.prompt, *thread.responses)]
+def _refused(rejected: Rejected) -> Iterable[str]:
+    # Threads that have too few answers to be paired are refused here, too, but not for a language.
+    if rejected.reason in (Reason.LANGUAGE, Reason.PROMPT_REJECTED):
+        yield rejected.id
 
 
 class Find(beam.PTransform):  # type: ignore[misc]
@@ -87,8 +90,9 @@ class Find(beam.PTransform):  # type: ignore[misc]
 
 def language(source: Path, output: Path) -> dict[str, Any]:
     """Ids that a filter for English keeps."""
-    found = output_of(Label(), ([str(source)], str))
-    return {"kept": [name for posts in found for name, code in posts if code == "en"]}
+    refused = set(output_of(Label(), ([str(source)], str)))
+    names = pq.read_table(source, columns=["id"])["id"].to_pylist()
+    return {"kept": [name for name in names if name not in refused]}
 
 
 def dedup(source: Path, output: Path) -> dict[str, Any]:

@@ -45,6 +45,8 @@ from benchmarks._peer_scores import Found, count_damage, score_duplicates, share
 ROOT = Path(__file__).parents[1]
 FEW = 400
 """Posts of the run that tells what starting costs."""
+LEAST_S = 0.4
+"""Seconds of processor time from which a difference of two runs means something."""
 
 REAL = [
     ROOT / "../shared/data/stackexchange" / name
@@ -102,8 +104,10 @@ class Run:
         return self.posts / self.cpu
 
     @property
-    def marginal(self) -> float:
-        return self.posts / max(self.cpu - self.start, 1e-9)
+    def marginal(self) -> str:
+        """Posts per second without starting; unknown where they took no time worth measuring."""
+        spent = self.cpu - self.start
+        return f"{self.posts / spent:,.0f}" if spent > LEAST_S else "too quick to tell"
 
 
 def tree_rss(pid: int) -> int:
@@ -256,7 +260,7 @@ def line(first: str, cells: list[str]) -> str:
 def cost_lines(runs: list[Run]) -> list[str]:
     return [
         line("posts per second of processor time", [f"{run.rate:,.0f}" for run in runs]),
-        line("the same without starting", [f"{run.marginal:,.0f}" for run in runs]),
+        line("the same without starting", [run.marginal for run in runs]),
         line("seconds of processor time to start", [f"{run.start:.1f}" for run in runs]),
         line("peak memory, MB", [f"{run.peak / 1e6:,.0f}" for run in runs]),
     ]
@@ -326,7 +330,10 @@ class Page:
         )
 
     def language(self, english: Path, other: Path, few: Path) -> str:
-        source, few_source = self.work / "languages.parquet", self.work / "few-languages.parquet"
+        source, few_source = (
+            self.work / "languages/all.parquet",
+            self.work / "few-languages/all.parquet",
+        )
         texts = write_texts([english, other], source)
         write_texts([few], few_source)
         mine = {name for name in texts if name.startswith(english.name)}
@@ -349,7 +356,7 @@ class Page:
         )
 
     def dedup(self, dump: Path, few: Path) -> str:
-        source, few_source = self.work / "texts.parquet", self.work / "few-texts.parquet"
+        source, few_source = self.work / "texts/all.parquet", self.work / "few-texts/all.parquet"
         texts = write_texts([dump], source)
         write_texts([few], few_source)
         planted = planted_pairs(dump)
