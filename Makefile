@@ -6,6 +6,7 @@
 # make runners  the sample on every runner that is here, compared byte by byte
 # make test-dataflow  the job for Dataflow built offline, with Google's packages apart
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
+# make bench-peers the pipeline against other tools, which get one, too; BENCH_ARGS='--posts 5000'
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 
 RUNNERS_ARGS ?=
 
-.PHONY: demo demo-train dags runners test-dataflow bench-trl test check format clean
+.PHONY: demo demo-train dags runners test-dataflow bench-trl bench-peers test check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -53,6 +54,9 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
 
+bench-peers: $(VENV)/test.stamp .venv-peers/peers.stamp
+	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
+
 # Flink wants Java and FORUMPREFS_FLINK_JAR, Prism FORUMPREFS_PRISM (docs/runners.md); without
 # them their lines say so.
 runners: $(VENV)/core.stamp
@@ -74,7 +78,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-dags .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -117,4 +121,12 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 	$(PYTHON) -m venv .venv-gcp
 	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
 		'pytest>=8,<10' 'setuptools>=77'
+	@touch $@
+
+.venv-peers/peers.stamp: $(BIN)/python benchmarks/requirements-peers.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
+		--requirement benchmarks/requirements-peers.txt
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		text-dedup==0.4.0
 	@touch $@
