@@ -304,7 +304,7 @@ class _PieceByPiece(BundleManager):
         def run(piece: dict[str, Any]) -> Any:
             handler = free.get()
             try:
-                _send_straight(handler, self._stage, expected_outputs)
+                _send_straight(handler, self._stage, expected_outputs, dry_run)
                 one = BundleManager(
                     _OnOneWorker(self._stage, handler),
                     cache_token_generator=self._cache_token_generator,
@@ -365,19 +365,20 @@ class _Straight(list[Any]):
         self._deliver(letter)
 
 
-def _send_straight(handler: Any, stage: Any, outputs: Mapping[str, bytes]) -> None:
+def _send_straight(handler: Any, stage: Any, outputs: Mapping[str, bytes], dry_run: bool) -> None:
     """Have a worker in this process write into the buffers while it works.
 
     Its channel would keep all output of a bundle until the end, which may be a whole file's.
-    A worker in a process of its own has a channel of bounded size anyway.
+    A worker in a process of its own has a channel of bounded size anyway. What a bundle gives that
+    is only tried (``dry_run``) is dropped, as the runner drops it.
     """
     if isinstance(handler.data_conn, InMemoryDataChannel):
 
         def deliver(letter: Any) -> None:
-            if letter.data:
-                stage.get_buffer(outputs[letter.transform_id], letter.transform_id).append(
-                    letter.data
-                )
+            if letter.data and not dry_run:
+                buffer = stage.get_buffer(outputs[letter.transform_id], letter.transform_id)
+                with BundleManager._lock:  # as the runner itself: several workers share a buffer
+                    buffer.append(letter.data)
 
         handler.data_conn._inputs = _Straight(deliver)
 

@@ -296,6 +296,8 @@ class _Job:
         return text
 
     def _cancel(self) -> None:
-        with contextlib.suppress(FlinkUnreachableError):
+        with contextlib.suppress(FlinkUnreachableError, KeyError):
+            if self._id is None:  # looks are seconds apart: it may have begun since
+                self._ask()
             if self._id is not None:
                 self._rest.cancel(self._id)

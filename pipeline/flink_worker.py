@@ -10,13 +10,11 @@ import argparse
 import os
 import shlex
 import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.worker import run_worker
+from pipeline.worker import end_with_parent, run_worker
 
 PARENT_POLL_S = 1.0
 PROVISION_TIMEOUT_S = 60.0
@@ -29,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--provision_endpoint", required=True, metavar="HOST:PORT")
     # boot has further flags (--logging_endpoint and so on), which the provision service repeats.
     given, _ = parser.parse_known_args(arguments)
-    _end_with_parent()
+    end_with_parent()
     os.environ |= worker_environment(given.id, provision(given.id, given.provision_endpoint))
     run_worker()
 
@@ -69,18 +67,6 @@ def worker_environment(worker: str, info: Any) -> Mapping[str, str]:
     return found
 
 
-def _end_with_parent() -> None:
-    """Exit when the TaskManager is gone: a killed one takes nobody along."""
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_POLL_S)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
-
-
 def write_command(path: Path, log: Path | None = None) -> Path:
     """Write a program to ``path`` that runs this module with the interpreter of this process.
 
@@ -92,7 +78,7 @@ def write_command(path: Path, log: Path | None = None) -> Path:
     path.write_text(
         "#!/bin/sh\n"
         f'export PYTHONPATH={shlex.quote(root)}"${{PYTHONPATH:+:$PYTHONPATH}}"\n'
-        f'exec {shlex.quote(sys.executable)} -m pipeline.flink_worker "$@"{redirect}\n'
+        f'exec {shlex.quote(sys.executable)} -P -m pipeline.flink_worker "$@"{redirect}\n'
     )
     path.chmod(0o755)
     return path

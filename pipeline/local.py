@@ -89,7 +89,10 @@ def run_local(
 
 def worker_command(log: Path | None) -> str:
     """Shell command that runs one worker process, its log appended to ``log`` if given."""
-    command = f"exec {shlex.quote(sys.executable)} -m pipeline.worker"
+    # -P: a folder `pipeline` where the user stands must not be taken for ours.
+    root = shlex.quote(str(Path(__file__).resolve().parents[1]))
+    path = f'PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    command = f"exec env {path} {shlex.quote(sys.executable)} -P -m pipeline.worker"
     return command if log is None else f"{command} 2>>{shlex.quote(str(log))}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import recipe as recipes
 from pipeline.flink_settings import DEFAULT_STALL_MINUTES, EMBEDDED, FlinkSettings
@@ -323,13 +323,27 @@ def parse(
         publish=target_of(arguments),
         flink_master=arguments.flink_master,
         flink_job_server_jar=arguments.flink_job_server_jar,
-        flink_stall_minutes=arguments.flink_stall_minutes or DEFAULT_STALL_MINUTES,
+        flink_stall_minutes=_stall_minutes(arguments),
     )
+
+
+def _stall_minutes(arguments: argparse.Namespace) -> float:
+    given: float | None = arguments.flink_stall_minutes
+    return DEFAULT_STALL_MINUTES if given is None else given
 
 
 def _check_runner(arguments: argparse.Namespace) -> None:
     """Refuse options that the runner cannot heed."""
     kind = runner_of(arguments.runner)[0]
+    if kind == "other" and "." not in arguments.runner:
+        known = {name.lower() for name in StandardOptions.KNOWN_RUNNER_NAMES}
+        if arguments.runner.lower() not in known:
+            close = difflib.get_close_matches(arguments.runner.lower(), RUNNERS, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(RUNNERS)}"
+            raise UsageError(
+                f"--runner {arguments.runner}: no such runner; {hint} (Beam's others go by their "
+                "class, such as SparkRunner)"
+            )
     if kind == "local" and arguments.workers is None:
         arguments.workers = 1
     if arguments.workers is not None and arguments.workers < 1:
@@ -348,7 +362,7 @@ def _check_runner(arguments: argparse.Namespace) -> None:
         for name in ("flink_master", "flink_job_server_jar", "flink_stall_minutes"):
             if getattr(arguments, name) is not None:
                 raise UsageError(f"--{name.replace('_', '-')} needs --runner flink")
-    elif (arguments.flink_stall_minutes or DEFAULT_STALL_MINUTES) <= 0:
+    elif not _stall_minutes(arguments) > 0:  # so not for nan either
         raise UsageError(f"--flink-stall-minutes {arguments.flink_stall_minutes:g}: more than 0")
 
 
@@ -358,6 +372,8 @@ def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> N
         if name not in values:
             continue
         value = values.pop(name)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
         if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise RecipeError(f"{name}: {value!r} is not of type {kind.__name__}")
         if getattr(arguments, name) in (None, False):

@@ -16,6 +16,7 @@ from pipeline.publish_target import PublishTarget
 from pipeline.publishable import unlicensed_sources
 from pipeline.recipe import STACKEXCHANGE
 from pipeline.run import check_languages, check_output
+from pipeline.runners import check_runner
 from pipeline.takedown import read_takedown
 from pipeline.terminal import printable
 from transforms.archives import InputProblem
@@ -31,6 +32,7 @@ def preflight(options: CurateOptions) -> int:
     console = Console(highlight=False, quiet=options.quiet)
     check_output(options)
     check_languages(options)
+    check_runner(options)
     inputs = named_inputs(options.recipe)
     if options.recipe.takedown:
         read_takedown(Path(options.recipe.takedown))

@@ -27,6 +27,19 @@ from transforms.xml_rows import is_remote
 CHUNK_BYTES = 1 << 20
 
 
+def check_work_dir(work_dir: str | None) -> None:
+    """Raise UsageError for a filesystem whose package is not installed."""
+    if work_dir is None or not is_remote(work_dir):
+        return
+    try:
+        FileSystems.get_filesystem(work_dir)
+    except ValueError:
+        extra = "pip install 'forumprefs[gcp]'" if work_dir.startswith("gs:") else "its package"
+        raise UsageError(
+            f"--work-dir {work_dir}: no filesystem for such places is installed; it needs {extra}"
+        ) from None
+
+
 @contextlib.contextmanager
 def remote_folder(work_dir: str | None, name: str) -> Iterator[str | None]:
     """Yield a folder of this run's own in a remote ``work_dir``, or None for a local one.
@@ -46,7 +59,7 @@ def remote_folder(work_dir: str | None, name: str) -> Iterator[str | None]:
         yield folder
     finally:
         try:
-            FileSystems.delete([folder])
+            FileSystems.delete([f"{folder}/"])  # without the slash stores look for an object
         except (BeamIOError, OSError) as error:
             print(f"warning: {folder} could not be removed: {error}", file=sys.stderr)
 

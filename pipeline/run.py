@@ -30,7 +30,7 @@ from pipeline.publishable import unlicensed_sources, why_not_publishable
 from pipeline.remote_work import fetch_result, remote_folder, upload_inputs
 from pipeline.report import make_report
 from pipeline.run_notes import Stopwatch, forget, save_notes
-from pipeline.runners import run_on
+from pipeline.runners import check_runner, run_on
 from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -87,6 +87,7 @@ def curate(options: CurateOptions) -> Manifest:
     """
     output = check_output(options)
     check_languages(options)
+    check_runner(options)
     recipe = options.recipe
     publish = options.publish
     if publish is not None:

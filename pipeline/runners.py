@@ -11,8 +11,9 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.local import PipelineError, run_local
-from pipeline.options import CurateOptions
+from pipeline.options import CurateOptions, UsageError
 from pipeline.progress import ProgressLine
+from pipeline.remote_work import check_work_dir
 
 POLL_S = 0.5
 SHUFFLED_SHARE = 0.6
@@ -70,6 +71,18 @@ def run_on(
             stack.enter_context(_ticking(ProgressLine(input_bytes, quiet=options.quiet)))
             run_beam(build, options.beam_runner, arguments)
     return {}
+
+
+def check_runner(options: CurateOptions) -> None:
+    """Raise UsageError for what a runner lacks and that can be known before anything is read."""
+    check_work_dir(options.work_dir)
+    if options.runner_kind == "dataflow":
+        from pipeline.dataflow import dataflow_arguments
+
+        dataflow_arguments(list(options.beam_arguments), options.work_dir or "")
+    jar = options.flink_job_server_jar
+    if jar is not None and "://" not in jar and not Path(jar).is_file():
+        raise UsageError(f"--flink-job-server-jar {jar}: there is no such file")
 
 
 def shuffle_line(input_bytes: int, folder: Path) -> str:

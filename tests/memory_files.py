@@ -55,12 +55,16 @@ class MemoryFileSystem(FileSystem):  # type: ignore[misc]
         return Sink()
 
     def delete(self, paths: list[str]) -> None:
-        """Remove files, and everything below what is a folder."""
+        """Remove files; everything below a folder only where the path ends with a slash, as GCS."""
         for path in paths:
-            for found in [key for key in self.files if f"{key}/".startswith(f"{path}/")]:
+            for found in [key for key in self.files if key == path or _is_below(key, path)]:
                 del self.files[found]
 
     def mkdirs(self, path: str) -> Any:
         raise NotImplementedError
 
     copy = rename = last_updated = mkdirs
+
+
+def _is_below(key: str, path: str) -> bool:
+    return path.endswith("/") and key.startswith(path)

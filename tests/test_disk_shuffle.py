@@ -1,6 +1,7 @@
 """The local runner's shuffles are on disk, and change nothing but memory."""
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,33 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     )
     with pytest.raises(PipelineError, match=r"no space left .* another --work-dir"):
         run_local(shuffle_job.build(tmp_path / "result"), shuffle_folder=tmp_path)
+
+
+@pytest.mark.parametrize("flag", ["--direct_runner_bundle_repeat=1", "--direct_num_workers=4"])
+def test_bundles_that_are_only_tried_and_workers_that_share_buffers(
+    tmp_path: Path, flag: str
+) -> None:
+    """Beam can run bundles twice to find faults, and several workers in one process."""
+
+    def build(pipeline: beam.Pipeline) -> None:
+        _ = (
+            pipeline
+            | beam.Create(range(4000))
+            | beam.Reshuffle()
+            | beam.Map(_by_seven)
+            | beam.GroupByKey()
+            | beam.Map(functools.partial(_save_group, str(tmp_path)))
+        )
+
+    run_local(build, beam_arguments=[flag])
+    found = {int(path.name): json.loads(path.read_text()) for path in tmp_path.iterdir()}
+    assert found == {key: list(range(key, 4000, 7)) for key in range(7)}
+
+
+def _by_seven(value: int) -> tuple[int, int]:
+    return value % 7, value
+
+
+def _save_group(folder: str, group: tuple[int, Any]) -> None:
+    key, values = group
+    (Path(folder) / str(key)).write_text(json.dumps(sorted(values)))

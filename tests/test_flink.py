@@ -240,5 +240,5 @@ def test_the_workers_program_has_one_path_and_this_interpreter(tmp_path: Path) -
     path = write_command(tmp_path / "worker", tmp_path / "a log")
     assert path.stat().st_mode & 0o100
     text = path.read_text()
-    assert f"exec {sys.executable} -m pipeline.flink_worker" in text
+    assert f"exec {sys.executable} -P -m pipeline.flink_worker" in text
     assert "2>>'" in text, "paths with spaces"

@@ -1,5 +1,6 @@
 import argparse
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -210,3 +211,25 @@ def test_a_manifest_without_a_recipe_and_a_small_number(tmp_path: Path) -> None:
     config.write_text("{")
     with pytest.raises(UsageError, match=r"manifest\.json"):
         options("--config", str(config), *GIVEN)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--runner", "flnk"], "--runner flnk: no such runner; did you mean flink?"),
+        (["--runner", "nothing"], "there are local, "),
+        (["--runner", "flink", "--flink-stall-minutes", "0"], "more than 0"),
+        (["--runner", "flink", "--flink-stall-minutes", "nan"], "more than 0"),
+    ],
+)
+def test_a_runner_is_checked_before_anything_is_read(more: list[str], message: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(message)):
+        options(*GIVEN, *more)
+    assert options(*GIVEN, "--runner", "SparkRunner").runner_kind == "other"
+    assert options(*GIVEN, "--runner", "my.own.Runner").runner_kind == "other"
+
+
+def test_whole_minutes_in_a_config_file_will_do(tmp_path: Path) -> None:
+    config = tmp_path / "recipe.yaml"
+    config.write_text("runner: flink\nflink_stall_minutes: 30\n")
+    assert options(*GIVEN, "--config", str(config)).flink_stall_minutes == 30
