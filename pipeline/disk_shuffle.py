@@ -140,6 +140,22 @@ class _Part:
     """By encoded key: start and size of each value, one after the other."""
 
 
+class _Group:
+    """The values of one key, each read when the coder of groups asks for it."""
+
+    def __init__(self, coder: Any, places: "list[tuple[_Store, array[int]]]") -> None:
+        self._coder = coder
+        self._places = places
+
+    def __len__(self) -> int:
+        return sum(len(place) for _, place in self._places) // 2
+
+    def __iter__(self) -> Iterator[Any]:
+        for store, place in self._places:
+            for start, size in zip(place[::2], place[1::2], strict=True):
+                yield self._coder.decode_nested(store.read(start, size))
+
+
 class GroupsOnDisk:
     """Stands in for Beam's GroupingBuffer: what goes through one GroupByKey."""
 
@@ -189,20 +205,19 @@ class GroupsOnDisk:
         most = -(-len(keys) // (workers * PIECES_PER_WORKER)) if workers > 1 else len(keys)
         out, held = create_OutputStream(), 0
         for key in keys:
-            group = (self._keys.decode(key), list(self._values_of(key)))
+            group = (self._keys.decode(key), _Group(self._values, self._places_of(key)))
             self._groups.encode_to_stream(_ONLY_PANE.with_value(group), out, True)
             held += 1
             if out.size() >= piece_bytes or held >= most:
-                yield [out.get()]
+                piece = [out.get()]
+                # Gone before the piece is worked on: a large group is in memory once less.
                 out, held = create_OutputStream(), 0
+                yield piece
         if held:
             yield [out.get()]
 
-    def _values_of(self, key: bytes) -> Iterator[Any]:
-        for part in self._parts:
-            place = part.places.get(key, ())
-            for start, size in zip(place[::2], place[1::2], strict=True):
-                yield self._values.decode_nested(part.store.read(start, size))
+    def _places_of(self, key: bytes) -> "list[tuple[_Store, array[int]]]":
+        return [(part.store, part.places[key]) for part in self._parts if key in part.places]
 
     def __iter__(self) -> Iterator[bytes]:
         for piece in self.pieces(PIECE_BYTES, 1):
