@@ -46,8 +46,8 @@ MIN_PARTITIONS = 16
 MAX_PARTITIONS = 1024
 """Every range of input makes a block for every partition, so more of them mean crumbs."""
 
-SHUFFLED_SHARE = 0.6
-"""Bytes on disk at a time per byte of input, a guess: 1.2 were written in all, 0.6 to groups."""
+SHUFFLED_SHARE = 0.5
+"""Bytes on disk at a time per byte of input, a little more than was measured (docs/design.md)."""
 
 RECORDED_PACKAGES = (
     "forumprefs",
