@@ -80,6 +80,11 @@ def by_step(run: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
     return seconds, shuffled
 
 
+def written(run: dict[str, Any]) -> int:
+    """Bytes that the stages of a run wrote for later ones."""
+    return sum(sum(stage["written"].values()) for stage in run["stages"])
+
+
 def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Namespace) -> str:
     """The page as Markdown."""
     seconds, shuffled = by_step(run)
@@ -106,10 +111,12 @@ def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Names
     lines += [
         f"| **all** | **{cpu:,.0f}** | **{moved / 1e6:,.0f}** |",
         "",
-        "| posts | peak memory | CPU seconds | per million posts |",
-        "|---:|---:|---:|---:|",
+        "| posts | peak memory | shuffled in all | on disk at a time, output included "
+        "| CPU seconds | per million posts |",
+        "|---:|---:|---:|---:|---:|---:|",
         *(
-            f"| {one['posts']:,} | {one['peak_mb']:,} MB | {one['cpu_seconds']:,.0f} "
+            f"| {one['posts']:,} | {one['peak_mb']:,} MB | {written(one) / 1e6:,.0f} MB "
+            f"| {one['peak_disk_mb']:,} MB | {one['cpu_seconds']:,.0f} "
             f"| {one['cpu_seconds'] / one['posts'] * 1e6:,.0f} |"
             for one in sorted(runs, key=lambda one: one["posts"])
         ),

@@ -6,7 +6,8 @@ Generates dumps and runs the job on each in a process of its own: `disk`, the lo
 is, whose shuffles are files; with `--modes memory,disk` also Beam's FnApiRunner as it comes, which
 keeps them in memory. Both must write the same bytes. Memory is what is not backed by a file
 (RssAnon and RssShmem of Linux), summed over the process tree and sampled ten times a second: pages
-of the files themselves do not count, as the system takes them back when it needs them. Time is
+of the files themselves do not count, as the system takes them back when it needs them. Disk is what
+the unnamed files of the shuffles and the unfinished output take, sampled once a second. Time is
 processor time, children included, because clock time says little on a shared machine.
 
 The JSON has the stages of each `disk` run: processor time and bytes written by shuffle.
@@ -51,7 +52,7 @@ def main() -> None:
                 output = Path(temporary) / "dataset"
                 command = [sys.executable, "-m", "benchmarks.memory", "--workers"]
                 command += [str(arguments.workers), "--run", mode, str(dump), str(output)]
-                figures = measure(command, arguments.max_gb)
+                figures = measure(command, arguments.max_gb, Path(temporary))
                 hashes.append(_hashes(output))
                 assert hashes[0] == hashes[-1], "the runs wrote different bytes"
                 row = {"posts": posts, "mode": mode, "workers": arguments.workers, **figures}
@@ -107,15 +108,51 @@ def tree_memory(pid: int) -> int:
     return total
 
 
-def measure(command: list[str], max_gb: float) -> dict[str, Any]:
-    """Run a command that prints JSON at its end; memory, time and what it printed."""
+def unnamed_files(pid: int) -> int:
+    """Bytes on disk of the files without a name that a process has open."""
+    sizes = {}
+    try:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if link.readlink().name.endswith(" (deleted)"):
+                    found = link.stat()
+                    sizes[found.st_dev, found.st_ino] = found.st_blocks * 512
+            except OSError:  # closed meanwhile
+                continue
+    except OSError:
+        return 0
+    return sum(sizes.values())
+
+
+def named_files(folder: Path) -> int:
+    """Bytes on disk of the files in a folder that is being written to."""
+    total = 0
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file():
+                total += path.stat().st_blocks * 512
+        except OSError:  # moved meanwhile
+            continue
+    return total
+
+
+def measure(command: list[str], max_gb: float, folder: Path) -> dict[str, Any]:
+    """Run a command that prints JSON at its end; memory, disk, time and what it printed.
+
+    ``folder`` is where the command writes.
+    """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     trace: list[int] = []
+    disk: list[tuple[int, int]] = [(0, 0)]
+    named_before = named_files(folder)
 
     def watch() -> None:
         while process.poll() is None:
+            if len(trace) % 10 == 0:
+                named = named_files(folder) - named_before
+                disk.append((unnamed_files(process.pid), named))
             trace.append(tree_memory(process.pid))
             if trace[-1] > max_gb * 1e9:
                 process.kill()
@@ -135,6 +172,8 @@ def measure(command: list[str], max_gb: float) -> dict[str, Any]:
             after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1
         ),
         "peak_mb": round(max(trace) / 1e6),
+        "peak_shuffle_mb": round(max(unnamed for unnamed, _ in disk) / 1e6),
+        "peak_disk_mb": round(max(map(sum, disk)) / 1e6),
         "trace_mb": [round(max(trace[i : i + step]) / 1e6) for i in range(0, len(trace), step)],
         "stages": json.loads(printed.strip().splitlines()[-1]),
     }

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ from apache_beam.runners.portability.fn_api_runner import execution
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 
-from pipeline import disk_shuffle, local
+from pipeline import disk_buffers, local
+from pipeline.disk_buffers import PIECE_BYTES
 from pipeline.disk_shuffle import DiskShuffleRunner, StageReport
 from pipeline.local import PipelineError, run_local
+from pipeline.runners import shuffle_line
 from tests import shuffle_job
 from tests.test_curate import curate, hashes
 
@@ -32,7 +35,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> str:
     return run(FnApiRunner(), tmp_path_factory.mktemp("beam") / "result")
 
 
-@pytest.mark.parametrize("piece_bytes", [1, 10_000, disk_shuffle.PIECE_BYTES])
+@pytest.mark.parametrize("piece_bytes", [1, 10_000, PIECE_BYTES])
 def test_every_kind_of_shuffle_gives_what_beam_gives(
     tmp_path: Path, expected: str, piece_bytes: int
 ) -> None:
@@ -93,7 +96,7 @@ def test_pieces_change_no_byte_of_a_dataset(
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        disk_shuffle.tempfile,
+        disk_buffers.tempfile,
         "TemporaryFile",
         lambda **_: open("/dev/full", "r+b", buffering=0),  # noqa: PTH123, SIM115
     )
@@ -129,3 +132,16 @@ def _by_seven(value: int) -> tuple[int, int]:
 def _save_group(folder: str, group: tuple[int, Any]) -> None:
     key, values = group
     (Path(folder) / str(key)).write_text(json.dumps(sorted(values)))
+
+
+@pytest.mark.parametrize("free", [10**9, 10**12])
+def test_too_little_room_is_said_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    usage = shutil.disk_usage(tmp_path)._replace(free=free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    line = shuffle_line(10 * 10**9, work)
+    assert str(tmp_path) in line
+    assert ("only 1.0 GB are free there; name another --work-dir" in line) == (free == 10**9)

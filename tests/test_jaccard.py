@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from transforms import jaccard as module
-from transforms.jaccard import jaccard, similar_components
+from transforms.jaccard import jaccard, jaccard_to, similar_components
 
 
 def array(values):
@@ -117,3 +117,14 @@ def test_jaccard():
     assert jaccard(array({1, 2, 3}), array({2, 3, 4})) == 0.5
     assert jaccard(array({1}), array(set())) == 0.0
     assert jaccard(array(set()), array(set())) == 1.0
+
+
+@given(
+    st.frozensets(st.integers(0, 9) | st.just(2**32 - 1)),
+    st.lists(st.frozensets(st.integers(0, 12) | st.just(2**32 - 1)), max_size=9),
+)
+def test_one_with_many_is_each_with_one(one, others):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "SETS_AT_ONCE", 4)
+        found = jaccard_to(array(one), [array(other) for other in others])
+    assert found.tolist() == [jaccard(array(one), array(other)) for other in others]

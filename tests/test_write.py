@@ -2,6 +2,7 @@ import hashlib
 import itertools
 import random
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import msgspec
@@ -46,9 +47,12 @@ def paired(number: int, split: str = "train", answers: int = 3, replies: int = 0
     return item
 
 
-def shard_of(folder: Path, rows: list[PairedThread], **options: bool):
+def shard_of(
+    folder: Path, rows: list[PairedThread], blobs: list[bytes] | None = None, **options: Any
+):
     key = ShardKey("data/train", 0, 1)
-    report = write_shard(str(folder), key, [make_block("data/train", rows).blob], **options)
+    blobs = blobs or [make_block("data/train", rows).blob]
+    report = write_shard(str(folder), key, blobs, **options)
     return report, folder / shard_path(key)
 
 

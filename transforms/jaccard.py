@@ -6,6 +6,7 @@ prefixes of them meet. A comparison of parity bits removes most of the pairs tha
 al., arXiv 1711.07295), and the exact overlap decides on the rest.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -29,6 +30,9 @@ PIVOTS: Final = 16
 LARGE_COMPONENT: Final = 256
 """Sets of a component of this size are no longer compared with each other."""
 
+SETS_AT_ONCE: Final = 4096
+"""Sets whose elements are looked up in one step."""
+
 PAIRS_AT_ONCE: Final = 1 << 21
 """Bound on the pairs of one step of the join: about 60 MB."""
 
@@ -51,6 +55,24 @@ def jaccard(left: UInt32Array, right: UInt32Array) -> float:
         return 1.0
     shared = len(np.intersect1d(left, right, assume_unique=True))
     return shared / (len(left) + len(right) - shared)
+
+
+def jaccard_to(one: UInt32Array, others: Sequence[UInt32Array]) -> FloatArray:
+    """Return :func:`jaccard` of ``one`` with each of ``others``, [n], in a few passes over all."""
+    result = np.empty(len(others), np.float64)
+    for start in range(0, len(others), SETS_AT_ONCE):
+        some = others[start : start + SETS_AT_ONCE]
+        values = np.concatenate(some)
+        lengths = np.array([len(other) for other in some], np.int64)
+        places = np.searchsorted(one, values)
+        found = np.append(one, 0)[places] == values
+        found[places == len(one)] = False
+        ends = np.cumsum(lengths)
+        before = np.append(0, np.cumsum(found))
+        shared = before[ends] - before[ends - lengths]
+        either = len(one) + lengths - shared
+        result[start : start + SETS_AT_ONCE] = np.where(either, shared / np.maximum(either, 1), 1.0)
+    return result
 
 
 def similar_components(sets: Sequence[UInt32Array], threshold: float) -> Int64Array:
@@ -90,11 +112,22 @@ class _Join:
         self._threshold = threshold
         self._labels = np.arange(len(sets))
         self._matrix = _ranked([sets[row] for row in self._order], self._sizes)
-        self._parities = _parities(self._matrix)
-        # A set x reaches the threshold with a set y of at most its size only if the first
-        # |x| - ceil(t |x|) + 1 elements of x meet the first |y| - ceil(2 t / (1 + t) |y|) + 1 of y.
-        self._probe = self._prefixes(threshold)
-        self._index = self._prefixes(2 * threshold / (1 + threshold))
+
+    # Made when they are needed: the pivots alone settle a text that was posted everywhere.
+    # A set x reaches the threshold with a set y of at most its size only if the first
+    # |x| - ceil(t |x|) + 1 elements of x meet the first |y| - ceil(2 t / (1 + t) |y|) + 1 of y.
+
+    @functools.cached_property
+    def _probe(self) -> sparse.csr_array:
+        return self._prefixes(self._threshold)
+
+    @functools.cached_property
+    def _index(self) -> sparse.csr_array:
+        return self._prefixes(2 * self._threshold / (1 + self._threshold))
+
+    @functools.cached_property
+    def _parities(self) -> UInt64Array:
+        return _parity_bits(self._matrix)
 
     def labels(self) -> Int64Array:
         self._compare_pivots()
@@ -211,7 +244,7 @@ def _ranked(sets: Sequence[UInt32Array], sizes: Int64Array) -> sparse.csr_array:
     return matrix
 
 
-def _parities(matrix: sparse.csr_array) -> UInt64Array:
+def _parity_bits(matrix: sparse.csr_array) -> UInt64Array:
     """A bit row for each set: element e flips bit e modulo the width, about 5 bits an element.
 
     Equal elements flip equal bits, so two sets differ in at least as many elements as bits.

@@ -51,13 +51,26 @@ class ShardKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 register(SinkBlock, ShardKey)
 
-_encode = msgspec.msgpack.Encoder().encode
+encode = msgspec.msgpack.Encoder().encode
+"""Write one row, or a list of them, as MessagePack."""
+
 _row_types: dict[str, type[msgspec.Struct]] = {
     **{f"data/{split}": PairedThread for split in SPLITS},
     "duplicates/duplicates": Duplicate,
     "rejected/rejected": Rejected,
 }
 _decoders = {table: msgspec.msgpack.Decoder(list[row]) for table, row in _row_types.items()}  # type: ignore[valid-type]
+
+
+def pack_rows(rows: list[Any]) -> bytes:
+    """Compress rows of one table."""
+    return compress(encode(rows))
+
+
+def unpack_rows(table: str, blob: bytes) -> tuple[list[Any], int]:
+    """Return the rows of a packed blob and their size as MessagePack, in bytes."""
+    packed = decompress(blob)
+    return _decoders[table].decode(packed), len(packed)
 
 
 def table_of(row: msgspec.Struct) -> str:
@@ -106,7 +119,7 @@ def make_block(table: str, rows: list[Any]) -> SinkBlock:
         low=min(sizes),
         high=max(sizes),
         sizes=tuple(sorted(sizes.items())),
-        blob=compress(_encode(rows)),
+        blob=pack_rows(rows),
     )
 
 
@@ -138,24 +151,11 @@ def route_block(
         yield ShardKey(block.table, first, len(starts)), block.blob
         return
     by_shard: dict[int, list[Any]] = {}
-    for row in _decoders[block.table].decode(decompress(block.blob)):
+    for row in unpack_rows(block.table, block.blob)[0]:
         shard = bisect.bisect_right(starts, bucket_of(place_of(row))) - 1
         by_shard.setdefault(shard, []).append(row)
     for shard, rows in sorted(by_shard.items()):
-        yield ShardKey(block.table, shard, len(starts)), compress(_encode(rows))
-
-
-def unpack_rows(table: str, blobs: Iterable[bytes]) -> list[Any]:
-    """Return the rows of one shard in the order in which they are written."""
-    decoder = _decoders[table]
-    rows = [row for blob in blobs for row in decoder.decode(decompress(blob))]
-    rows.sort(key=_sort_key)
-    return rows
-
-
-def _sort_key(row: Any) -> tuple[int, str, bytes]:
-    place = place_of(row)
-    return hash63(place), place, b"" if isinstance(row, PairedThread) else _encode(row)
+        yield ShardKey(block.table, shard, len(starts)), pack_rows(rows)
 
 
 def shard_path(key: ShardKey) -> str:

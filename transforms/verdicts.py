@@ -11,7 +11,7 @@ from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.post import Post, Thread
 from transforms.coders import register
-from transforms.jaccard import jaccard, similar_components
+from transforms.jaccard import jaccard_to, similar_components
 from transforms.threads import reject_lonely, reject_post, remaining
 
 SHINGLE_TYPE: Final = np.dtype("<u4")
@@ -87,11 +87,17 @@ def _verify_kind(posts: list[Candidate], threshold: float) -> list[Verdict]:
     labels = similar_components(list(sets.values()), threshold).tolist()
     component = dict(zip(sets, labels, strict=True))
     links = [(post.content, component.get(post.shingles)) for post in posts]
-    verdicts = []
+    removed: dict[int, list[int]] = {}
     for place, kept in enumerate(_first_linked(links)):
         if kept != place:
-            verdicts.append(_verdict(posts[place], posts[kept], threshold))
-    return verdicts
+            removed.setdefault(kept, []).append(place)
+    verdicts = {}
+    for kept, places in removed.items():
+        shingles = [_shingles(posts[place]) for place in places]
+        similarities = jaccard_to(_shingles(posts[kept]), shingles).tolist()
+        for place, similarity in zip(places, similarities, strict=True):
+            verdicts[place] = _verdict(posts[place], posts[kept], similarity, threshold)
+    return [verdicts[place] for place in sorted(verdicts)]
 
 
 def _first_linked(links: list[tuple[bytes, int | None]]) -> list[int]:
@@ -117,11 +123,10 @@ def _shingles(post: Candidate) -> npt.NDArray[np.uint32]:
     return np.frombuffer(post.shingles, SHINGLE_TYPE).astype(np.uint32, copy=False)
 
 
-def _verdict(removed: Candidate, kept: Candidate, threshold: float) -> Verdict:
+def _verdict(removed: Candidate, kept: Candidate, similarity: float, threshold: float) -> Verdict:
     if removed.content == kept.content:
         similarity, rule = 1.0, DuplicateRule.EXACT
     else:
-        similarity = jaccard(_shingles(removed), _shingles(kept))
         rule = DuplicateRule.NEAR if similarity >= threshold else DuplicateRule.NEAR_CHAIN
     return Verdict(
         removed_id=removed.id,

@@ -5,6 +5,7 @@ content-defined chunks, and can leave empty files.
 """
 
 import hashlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -36,14 +37,17 @@ from transforms.shards import (
     row_bytes,
     shard_path,
     table_of,
-    unpack_rows,
 )
+from transforms.sort_rows import RUN_BYTES, sorted_rows
 from transforms.stats import duplicate_stats, pair_stats, rejected_stats
 from transforms.threads import thread_chars
 
 DEFAULT_SHARD_BYTES = 512 * 1024 * 1024
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_BYTES = 32 * 1024 * 1024
+
+COUNTED_ROWS = 256
+"""Rows that are counted at once, because a call of numpy costs more than a row."""
 
 
 class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,33 +111,55 @@ def write_shard(
     *,
     ids_only: bool = False,
     conversational: bool = False,
+    run_bytes: int = RUN_BYTES,
 ) -> ShardReport:
     """Write one shard under ``folder`` (any Beam filesystem): whole, or not there at all.
 
     Its bytes depend on the rows and the two options alone. With ``ids_only`` a data shard has
     the same rows in the same row groups, but no texts, and the statistics are those of the
-    texts. Memory: the shard's distinct texts plus one row group.
+    texts. Memory: a run of ``run_bytes`` (see sort_rows.py) and one row group, whatever the
+    shard's size, beside ``blobs`` where the runner holds all of them.
     """
-    rows = unpack_rows(key.table, blobs)
     is_data = key.table.startswith("data/")
     stats: Counter[str] = Counter()
 
     def tables() -> Iterator[pa.Table]:
-        for table in row_groups(key.table, rows, conversational=conversational):
+        rows = sorted_rows(key.table, blobs, _scratch(folder), run_bytes=run_bytes)
+        counted = _counted(key.table, rows, stats)
+        for table in row_groups(key.table, counted, conversational=conversational):
             if is_data:
                 stats.update(pair_stats(table))
             yield without_texts(table) if is_data and ids_only else table
 
     schema = PAIR_IDS_SCHEMA if is_data and ids_only else _schema(key.table)
     shard = write_parquet(folder, shard_path(key), schema, tables())
-    if key.table.startswith("duplicates/"):
-        stats.update(duplicate_stats(rows))
-    elif key.table.startswith("rejected/"):
-        stats.update(rejected_stats(rows))
-    else:
-        stats["threads"] = len(rows)
-        stats["posts"] = sum(1 + len(row.thread.responses) for row in rows)
     return ShardReport(shard=shard, stats=dict(stats))
+
+
+def _counted(table: str, rows: Iterable[Any], stats: Counter[str]) -> Iterator[Any]:
+    """Yield rows as they come and add what is counted of them to ``stats``."""
+    batches = iter(rows)
+    while batch := list(itertools.islice(batches, COUNTED_ROWS)):
+        if table.startswith("duplicates/"):
+            stats.update(duplicate_stats(batch))
+        elif table.startswith("rejected/"):
+            stats.update(rejected_stats(batch))
+        else:
+            stats["threads"] += len(batch)
+            stats["posts"] += sum(1 + len(row.thread.responses) for row in batch)
+        yield from batch
+
+
+def _scratch(folder: str) -> str | None:
+    """Make and return the folder for unfinished files; None: the system's.
+
+    The system's folder for temporary files may be memory, so it serves only those whose output
+    is not on this machine.
+    """
+    if "://" in folder:
+        return None
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def write_parquet(folder: str, path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> Shard:
@@ -141,12 +167,8 @@ def write_parquet(folder: str, path: str, schema: pa.Schema, tables: Iterable[pa
 
     The file is made under a temporary name on this machine and moved when it is complete.
     """
-    # Not in the system's folder for temporary files, which may be memory.
-    scratch = None if "://" in folder else folder
-    if scratch is not None:
-        Path(scratch).mkdir(parents=True, exist_ok=True)
     rows = 0
-    with tempfile.TemporaryDirectory(prefix=".shard-", dir=scratch) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".shard-", dir=_scratch(folder)) as temporary:
         local = Path(temporary) / "shard.parquet"
         with pq.ParquetWriter(
             local,

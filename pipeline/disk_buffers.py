@@ -1,0 +1,229 @@
+"""What a pipeline shuffles or keeps, in files without a name: stand-ins for Beam's own buffers.
+
+Memory holds an index of them. They have the methods that Beam 2.77's runner calls, and ``pieces``.
+"""
+
+import errno
+import os
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
+from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer, ListBuffer
+from apache_beam.transforms.window import GlobalWindow, GlobalWindows
+from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
+
+PIECE_BYTES: Final = 16 << 20
+"""Input of one bundle. A key's values are never divided, so a piece may be larger."""
+
+PIECES_PER_WORKER: Final = 4
+"""Input is cut finer than that only to keep several workers busy."""
+
+_ONLY_PANE = GlobalWindows.windowed_value(
+    None,
+    timestamp=GlobalWindow().max_timestamp(),
+    pane_info=PaneInfo(True, True, PaneInfoTiming.ON_TIME, 0, 0),
+)
+
+
+class Store:
+    """An unnamed file that values are added to and read back from, by place."""
+
+    def __init__(self, folder: str | None) -> None:
+        self._folder = folder
+        # Closed, and its bytes freed, when the buffer that owns it is gone.
+        self._file = tempfile.TemporaryFile(prefix=".shuffle-", dir=folder, buffering=1 << 20)  # noqa: SIM115
+        self.size = 0
+        self._written = 0
+
+    def add(self, value: bytes) -> int:
+        """Append a value; returns where it begins."""
+        start = self.size
+        try:
+            self._file.write(value)
+        except OSError as error:
+            raise self._explained(error) from error
+        self.size += len(value)
+        return start
+
+    def read(self, start: int, size: int) -> bytes:
+        """Return the ``size`` bytes at ``start``."""
+        if self._written < self.size:
+            try:
+                self._file.flush()
+            except OSError as error:
+                raise self._explained(error) from error
+            self._written = self.size
+        value = os.pread(self._file.fileno(), size, start)
+        if len(value) != size:
+            raise OSError(errno.EIO, "shuffled data were cut off", self._folder)
+        return value
+
+    def _explained(self, error: OSError) -> OSError:
+        folder = self._folder or tempfile.gettempdir()
+        if error.errno == errno.ENOSPC:
+            advice = f"no space left for shuffled data in {folder}; name another --work-dir"
+            return OSError(error.errno, advice)
+        return error
+
+
+@dataclass
+class _Part:
+    """The values of one buffer, or of one that was joined to it: a file and where things are."""
+
+    store: Store
+    places: "dict[bytes, array[int]]" = field(default_factory=dict)
+    """By encoded key: start and size of each value, one after the other."""
+
+
+class _Group:
+    """The values of one key, each read when the coder of groups asks for it."""
+
+    def __init__(self, coder: Any, places: "list[tuple[Store, array[int]]]") -> None:
+        self._coder = coder
+        self._places = places
+
+    def __len__(self) -> int:
+        return sum(len(place) for _, place in self._places) // 2
+
+    def __iter__(self) -> Iterator[Any]:
+        for store, place in self._places:
+            for start, size in zip(place[::2], place[1::2], strict=True):
+                yield self._coder.decode_nested(store.read(start, size))
+
+
+class GroupsOnDisk:
+    """Stands in for Beam's GroupingBuffer: what goes through one GroupByKey."""
+
+    cleared = False
+
+    def __init__(self, like: GroupingBuffer, folder: str | None) -> None:
+        self._like = like
+        self._folder = folder
+        self._pairs = like._pre_grouped_coder.get_impl()
+        self._keys = like._pre_grouped_coder.key_coder().get_impl()
+        self._values = like._pre_grouped_coder.value_coder().get_impl()
+        self._groups = like._post_grouped_coder.get_impl()
+        self._parts: list[_Part] = []
+        self._own: _Part | None = None
+
+    def append(self, elements: bytes) -> None:
+        """Take encoded (key, value) elements."""
+        if self._own is None:
+            self._own = _Part(Store(self._folder))
+            self._parts.append(self._own)
+        store, places = self._own.store, self._own.places
+        stream = create_InputStream(elements)
+        while stream.size() > 0:
+            key, value = self._pairs.decode_from_stream(stream, True).value
+            encoded = self._values.encode_nested(value)
+            place = places.get(name := self._keys.encode(key))
+            if place is None:
+                place = places[name] = array("q")
+            place.extend((store.add(encoded), len(encoded)))
+
+    def extend(self, other: Any) -> None:
+        """Take over what another stage sent into the same GroupByKey."""
+        if isinstance(other, ListBuffer):
+            return  # filler, always empty
+        self._parts += other._parts
+
+    def copy(self) -> "GroupsOnDisk":
+        """Return a buffer with the same groups; either may be extended."""
+        new = GroupsOnDisk(self._like, self._folder)
+        new._parts = list(self._parts)
+        self._own = None
+        return new
+
+    def pieces(self, piece_bytes: int, workers: int) -> Iterator[list[bytes]]:
+        """Yield encoded groups in pieces of about ``piece_bytes``, read as they are asked for."""
+        keys = dict.fromkeys(key for part in self._parts for key in part.places)
+        most = -(-len(keys) // (workers * PIECES_PER_WORKER)) if workers > 1 else len(keys)
+        out, held = create_OutputStream(), 0
+        for key in keys:
+            group = (self._keys.decode(key), _Group(self._values, self._places_of(key)))
+            self._groups.encode_to_stream(_ONLY_PANE.with_value(group), out, True)
+            held += 1
+            if out.size() >= piece_bytes or held >= most:
+                piece = [out.get()]
+                # Gone before the piece is worked on: a large group is in memory once less.
+                out, held = create_OutputStream(), 0
+                yield piece
+        if held:
+            yield [out.get()]
+
+    def _places_of(self, key: bytes) -> "list[tuple[Store, array[int]]]":
+        return [(part.store, part.places[key]) for part in self._parts if key in part.places]
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self.pieces(PIECE_BYTES, 1):
+            yield from piece
+
+    @property
+    def size(self) -> int:
+        """Bytes of the values that were appended here."""
+        return 0 if self._own is None else self._own.store.size
+
+
+class ListOnDisk:
+    """Stands in for Beam's ListBuffer: a PCollection that is kept for a later stage."""
+
+    cleared = False
+
+    def __init__(self, coder: Any, folder: str | None) -> None:
+        self._coder = coder
+        self._folder = folder
+        self._chunks: list[tuple[Store, int, int]] = []
+        self._store: Store | None = None
+
+    def append(self, elements: bytes) -> None:
+        """Take encoded elements."""
+        if not elements:
+            return
+        if self._store is None:
+            self._store = Store(self._folder)
+        self._chunks.append((self._store, self._store.add(elements), len(elements)))
+
+    def extend(self, other: Any) -> None:
+        """Take over what another stage sent into the same PCollection."""
+        if isinstance(other, ListOnDisk):
+            self._chunks += other._chunks
+        else:
+            for chunk in other:
+                self.append(chunk)
+
+    def copy(self) -> "ListOnDisk":
+        """Return a buffer with the same elements; either may be extended."""
+        new = ListOnDisk(self._coder, self._folder)
+        new._chunks = list(self._chunks)
+        return new
+
+    def pieces(self, piece_bytes: int, workers: int) -> Iterator[list[bytes]]:
+        """Yield lists of encoded elements of about ``piece_bytes``, read as they are asked for."""
+        if workers > 1 and sum(size for _, _, size in self._chunks) < piece_bytes * workers:
+            small = ListBuffer(self._coder)
+            for chunk in self:
+                small.append(chunk)
+            yield from (part for part in small.partition(workers) if any(part))
+            return
+        piece, held = [], 0
+        for chunk in self:
+            piece.append(chunk)
+            held += len(chunk)
+            if held >= piece_bytes:
+                yield piece
+                piece, held = [], 0
+        if piece:
+            yield piece
+
+    def __iter__(self) -> Iterator[bytes]:
+        for store, start, size in self._chunks:
+            yield store.read(start, size)
+
+    @property
+    def size(self) -> int:
+        """Bytes that were appended here."""
+        return 0 if self._store is None else self._store.size
