@@ -27,7 +27,8 @@ RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
 
 OURS: Final = (
     *("config", "input", "output", "runner", "resume", "overwrite", "quiet", "verbose"),
-    *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run", "recipe_only"),
+    *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run"),
+    *("recipe_only", "no_report"),
 )
 """Options of ``forumprefs curate`` that only the DAG sets."""
 OF_RUNNERS: Final = (

@@ -6,11 +6,12 @@ main's head, so it is looked at just before, and what main holds is compared wit
 afterwards; the tag, which is what readers name, is set only then.
 """
 
+import contextlib
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipeline.hub import HubError, in_words
+from pipeline.hub import BadRequestError, HubError, in_words
 from pipeline.hub_state import DATASET, find_changes, read_refs, read_tree
 from pipeline.hub_upload import commit_operations, prepare_documents
 from pipeline.wish import Wish
@@ -117,12 +118,14 @@ def _history(api: "HfApi", wish: Wish, number: int) -> list[str]:
 
 
 def _close(api: "HfApi", wish: Wish, number: int) -> None:
-    in_words(
-        wish.name,
-        lambda: api.change_discussion_status(
-            wish.repo, number, new_status="closed", repo_type=DATASET
-        ),
-    )
+    # Refused where another publisher of this account has merged it meanwhile.
+    with contextlib.suppress(BadRequestError):
+        in_words(
+            wish.name,
+            lambda: api.change_discussion_status(
+                wish.repo, number, new_status="closed", repo_type=DATASET
+            ),
+        )
 
 
 def merge_proposal(api: "HfApi", wish: Wish, proposal: Proposal) -> str:
@@ -136,10 +139,14 @@ def merge_proposal(api: "HfApi", wish: Wish, proposal: Proposal) -> str:
     if head is None or head not in _history(api, wish, proposal.number):
         _close(api, wish, proposal.number)
         raise HubError(f"{wish.name}: main has moved meanwhile", transient=True)
-    in_words(
-        wish.name,
-        lambda: api.merge_pull_request(wish.repo, proposal.number, repo_type=DATASET),
-    )
+    try:
+        in_words(
+            wish.name,
+            lambda: api.merge_pull_request(wish.repo, proposal.number, repo_type=DATASET),
+        )
+    except BadRequestError as error:
+        # Another publisher of this account has merged or closed it: look again.
+        raise HubError(str(error), transient=True) from None
     after = read_refs(api, wish.repo)
     if after is None or after.head is None or after.head == head:
         raise HubError(f"{wish.name}: the merge is not visible yet", transient=True)

@@ -502,6 +502,17 @@ def test_a_pull_request_is_opened_once_and_tagged_when_merged(
     assert user.hub.bytes_received == sent and user.main_moved() == 1
 
 
+def test_a_pull_request_that_another_publisher_merged_first_is_looked_at_again(
+    user: Publisher, many: Path
+) -> None:
+    """The Hub refuses a merge with 400 then; nothing is wrong with the version."""
+    user.hub.create_repo(REPO)
+    user.hub.faults.add(Fault("POST", "/merge$", 1, Status(400)))
+    assert user.publish(many, "v1.0.0") == 0
+    assert not user.hub.faults.pending()
+    assert user.is_whole(many, "v1.0.0") and user.main_moved() == 1
+
+
 def test_a_folder_on_another_filesystem(user: Publisher, sample: Path) -> None:
     MemoryFileSystem.files = {
         f"memory://bucket/sets/x/{path.relative_to(sample).as_posix()}": path.read_bytes()

@@ -4,6 +4,7 @@ Flink needs Java and a job-server jar ($FORUMPREFS_FLINK_JAR, or one in ../share
 its binary ($FORUMPREFS_PRISM, or ../shared/prism/prism).
 """
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +67,11 @@ def test_the_same_bytes_on_a_cluster_that_loses_a_taskmanager(
     assert outcome.note.startswith("killed with")
     assert outcome.hashes == reference, outcome.note
     (job,) = cluster.rest.jobs()
-    state = cluster.rest.job_state(job)
+    for _ in range(50):  # the client may hear of the end before the REST interface does
+        state = cluster.rest.job_state(job)
+        if state.name == "FINISHED":
+            break
+        time.sleep(0.2)
     assert (state.name, state.restarts) == ("FINISHED", 1)
     assert cluster.rest.slots()[0] == 2, "the new TaskManager is still there"
 
