@@ -161,5 +161,7 @@ def test_pods(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with patch.object(KubernetesHook, "is_in_cluster", False):
         [container] = task.build_pod_request_obj().spec.containers
     assert {mount.mount_path for mount in container.volume_mounts} == {"/forumprefs", "/dev/shm"}
-    [token] = container.env
-    assert token.name == "HF_TOKEN" and token.value is None, "it is a secret of the cluster"
+    values = {variable.name: variable.value for variable in container.env}
+    assert values.keys() == {"HF_TOKEN", "HF_ENDPOINT"}
+    assert values["HF_TOKEN"] is None, "it is a secret of the cluster"
+    assert "forumprefs_endpoint" in values["HF_ENDPOINT"]
