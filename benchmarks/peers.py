@@ -41,6 +41,7 @@ from benchmarks._peer_data import (
     write_texts,
 )
 from benchmarks._peer_scores import Found, count_damage, score_duplicates, share_unaccounted
+from benchmarks._processes import tree_rss
 
 ROOT = Path(__file__).parents[1]
 FEW = 400
@@ -108,20 +109,6 @@ class Run:
         """Posts per second without starting; unknown where they took no time worth measuring."""
         spent = self.cpu - self.start
         return f"{self.posts / spent:,.0f}" if spent > LEAST_S else "too quick to tell"
-
-
-def tree_rss(pid: int) -> int:
-    """Resident bytes of a process and its descendants."""
-    total, pending = 0, [pid]
-    while pending:
-        current = pending.pop()
-        try:
-            total += int(Path(f"/proc/{current}/statm").read_text().split()[1]) * 4096
-            for task in Path(f"/proc/{current}/task").iterdir():
-                pending += map(int, (task / "children").read_text().split())
-        except (OSError, IndexError):
-            continue
-    return total
 
 
 def measure(command: list[str], environment: dict[str, str], log: Path) -> tuple[float, int]:

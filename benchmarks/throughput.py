@@ -27,6 +27,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
+from benchmarks._processes import tree_rss
 from pipeline import recipe as recipes
 from pipeline.worker import tune_gc
 from schemas.facts import PostFacts
@@ -219,20 +220,6 @@ def bare_loop(folder: Path, output: Path) -> int:
         if writer is not None:
             writer.close()
     return pairs
-
-
-def tree_rss(pid: int) -> int:
-    """Resident bytes of a process and its descendants."""
-    total, pending = 0, [pid]
-    while pending:
-        current = pending.pop()
-        try:
-            total += int(Path(f"/proc/{current}/statm").read_text().split()[1]) * 4096
-            for task in Path(f"/proc/{current}/task").iterdir():
-                pending += map(int, (task / "children").read_text().split())
-        except (OSError, IndexError):
-            continue
-    return total
 
 
 def measure(command: list[str]) -> dict[str, float]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline import recipe as recipes
 from pipeline.benchmark_files import find_benchmark_files
 from pipeline.hub import HubError, Patience, RefusedError, connect, quiet_client
 from pipeline.hub_access import check_target
@@ -13,13 +12,13 @@ from pipeline.hub_state import read_refs
 from pipeline.inputs import named_inputs
 from pipeline.options import CurateOptions
 from pipeline.publish_target import PublishTarget
-from pipeline.publishable import unlicensed_sources
 from pipeline.recipe import STACKEXCHANGE
-from pipeline.run import check_languages, check_output
+from pipeline.run import check_languages, check_licenses, check_output
 from pipeline.runners import check_runner
 from pipeline.takedown import read_takedown
 from pipeline.terminal import printable
 from transforms.archives import InputProblem
+from transforms.forum_files import ForumFile
 from transforms.forum_paths import find_forum_files
 from transforms.sources import SOURCES
 
@@ -40,7 +39,7 @@ def preflight(options: CurateOptions) -> int:
     lines = [f"would read {kind}: {', '.join(specs)}" for kind, specs in inputs.items()]
     lines.append(f"would write {options.output} with the runner {options.runner}")
     if options.publish is not None:
-        check_licenses(options, inputs)
+        check_licenses(forum_files(inputs), options)
         try:
             target = check_target(options.publish, make_repo=False, say=console.print)
             lines.append(describe_target(target))
@@ -53,20 +52,15 @@ def preflight(options: CurateOptions) -> int:
     return 0
 
 
-def check_licenses(options: CurateOptions, inputs: dict[str, list[str]]) -> None:
-    """Raise RefusedError for kinds of forum whose texts may not be published."""
-    if options.recipe.ids_only:
-        return
+def forum_files(inputs: dict[str, list[str]]) -> list[ForumFile]:
+    """Files of the kinds of forum that need no unpacking to be listed."""
     trouble: list[InputProblem] = []
-    files = [
+    return [
         file
         for kind, paths in sorted(inputs.items())
         if kind != STACKEXCHANGE
         for file in find_forum_files(SOURCES[kind], paths, trouble)
     ]
-    reasons = unlicensed_sources(files, recipes.read_rules(options.recipe))
-    if reasons:
-        raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 
 
 def describe_target(target: PublishTarget) -> str:

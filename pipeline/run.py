@@ -10,7 +10,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -35,6 +35,7 @@ from pipeline.takedown import read_takedown
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
 from transforms.decontaminate import Benchmarks, save
+from transforms.forum_files import ForumFile
 from transforms.language import known_languages
 from transforms.pairs import VoteMode
 from transforms.sources import SOURCES
@@ -235,7 +236,7 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     if not inputs.sites and not inputs.forum_files:
         reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
         raise NothingToReadError(f"no input can be used:\n  {reasons}")
-    check_licenses(inputs, options)
+    check_licenses(inputs.forum_files, options)
     named = {name for file in inputs.forum_files for name in (file.site, file.kind)}
     for name in recipes.read_rules(options.recipe).licenses:
         # The sites of preference sets are known only when they are read.
@@ -259,11 +260,11 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
             )
 
 
-def check_licenses(inputs: Inputs, options: CurateOptions) -> None:
+def check_licenses(files: Sequence[ForumFile], options: CurateOptions) -> None:
     """Refuse to curate for publishing what cannot be published."""
     if options.publish is None or options.recipe.ids_only:
         return
-    reasons = unlicensed_sources(inputs.forum_files, recipes.read_rules(options.recipe))
+    reasons = unlicensed_sources(files, recipes.read_rules(options.recipe))
     if reasons:
         raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 

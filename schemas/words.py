@@ -4,17 +4,22 @@ import re
 from typing import Final
 
 UNSPACED: Final = (
-    "\u0e00-\u0eff"  # Thai, Lao
-    "\u1000-\u109f"  # Myanmar
-    "\u1780-\u17ff"  # Khmer
-    "\u2e80-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff"  # Han, Hiragana, Katakana, Bopomofo
-    "\uff66-\uff9f"  # half-width Katakana
-    "\U00020000-\U0003ffff"  # rare Han
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x312F),  # Han radicals, Hiragana, Katakana, Bopomofo
+    (0x31A0, 0x31FF),
+    (0x3400, 0x9FFF),  # Han
+    (0xF900, 0xFAFF),
+    (0xFF66, 0xFF9F),  # half-width Katakana
 )
-"""Scripts that are written without spaces: each character counts as a word, as it does in the
-deduplication."""
+"""First and last code point of scripts that are written without spaces: there each character counts
+as a word, as do the Han characters from 0x20000 on."""
 
-WORD: Final = rf"[{UNSPACED}]|[^\W{UNSPACED}]+"
+_SINGLE: Final = "".join(
+    f"{chr(first)}-{chr(last)}" for first, last in (*UNSPACED, (0x20000, 0x3FFFF))
+)
+WORD: Final = rf"[{_SINGLE}]|[^\W{_SINGLE}]+"
 """Regular expression of a word."""
 WORDS: Final = re.compile(WORD)
 WORDS_AND_MARKS: Final = re.compile(rf"{WORD}|[^\w\s]")

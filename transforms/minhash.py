@@ -16,6 +16,7 @@ import numpy.typing as npt
 from datasketch import MinHash
 
 from schemas.ids import content_hash
+from schemas.words import UNSPACED
 
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]
@@ -29,16 +30,6 @@ BLOCK_SHINGLES: Final = 1 << 13
 
 _LAST_CODE: Final = 0x20000
 _SEPARATOR, _WORD, _SINGLE = 0, 1, 2
-_UNSPACED: Final = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x2E80, 0x312F),  # Han radicals, Hiragana, Katakana, Bopomofo
-    (0x31A0, 0x31FF),
-    (0x3400, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),
-    (0xFF66, 0xFF9F),  # half-width Katakana
-)
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15
 _INVERSE: Final = pow(_MULTIPLIER, -1, 1 << 64)
 _SHINGLE_MULTIPLIER: Final = 0xD1B54A32D192ED03
@@ -176,7 +167,7 @@ def _character_kinds() -> npt.NDArray[np.uint8]:
         # Marks belong to words: Devanagari and Arabic write their vowels with them.
         if unicodedata.category(chr(code))[0] in "LMN" or code == ord("_"):
             kinds[code] = _WORD
-    for first, last in _UNSPACED:
+    for first, last in UNSPACED:
         kinds[first : last + 1][kinds[first : last + 1] == _WORD] = _SINGLE
     kinds[_LAST_CODE] = _SINGLE  # nearly all characters above it are Han
     return kinds
