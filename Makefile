@@ -54,7 +54,7 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
 
-bench-peers: $(VENV)/test.stamp .venv-peers/peers.stamp
+bench-peers: $(VENV)/test.stamp .venv-ours/ours.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
 # Flink wants Java and FORUMPREFS_FLINK_JAR, Prism FORUMPREFS_PRISM (docs/runners.md); without
@@ -78,7 +78,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-ours .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
@@ -121,6 +121,11 @@ $(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
 	$(PYTHON) -m venv .venv-gcp
 	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
 		'pytest>=8,<10' 'setuptools>=77'
+	@touch $@
+
+.venv-ours/ours.stamp: $(BIN)/python setup.py
+	$(PYTHON) -m venv .venv-ours
+	.venv-ours/bin/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 .venv-peers/peers.stamp: $(BIN)/python benchmarks/requirements-peers.txt

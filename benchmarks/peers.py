@@ -141,8 +141,9 @@ def measure(command: list[str], environment: dict[str, str], log: Path) -> tuple
 class Bench:
     """Runs tools, each in a fresh folder."""
 
-    def __init__(self, work: Path, peers_python: str) -> None:
+    def __init__(self, work: Path, our_python: str, peers_python: str) -> None:
         self._work = work
+        self._our_python = our_python
         self._peers_python = peers_python
         self._runs = 0
         self._small: dict[tuple[Tool, str], Run] = {}
@@ -157,6 +158,8 @@ class Bench:
                 "PYTHONPATH": str(ROOT),
             }
         )
+        # It would have our files compiled at every start, unlike those of installed packages.
+        self._environment.pop("PYTHONDONTWRITEBYTECODE", None)
         place_language_model(assets)
 
     def run(self, tool: Tool, step: str, source: Path, posts: int) -> tuple[Run, Path]:
@@ -164,10 +167,10 @@ class Bench:
         output = self._work / f"run-{self._runs}"
         output.mkdir()
         if tool is OURS and step == "whole":
-            command = [sys.executable, "-m", "pipeline.cli", "curate", "--quiet"]
+            command = [self._our_python, "-m", "pipeline.cli", "curate", "--quiet", "--no-report"]
             command += ["--input", f"stackexchange={source}", "--output", str(output / "pairs")]
         elif tool in OUR_SIDE:
-            command = [sys.executable, "-m", f"benchmarks.{tool.module}"]
+            command = [self._our_python, "-m", f"benchmarks.{tool.module}"]
             command += [step, str(source), str(output)]
         else:
             file = ROOT / "benchmarks" / f"{tool.module}.py"
@@ -377,6 +380,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--posts", type=int, default=20_000, help="generated posts")
+    parser.add_argument(
+        "--our-python", default=".venv-ours/bin/python", help="forumprefs without extras"
+    )
     parser.add_argument("--peers-python", default=".venv-peers/bin/python")
     parser.add_argument("--real", type=Path, action="append", help="real dumps: folder or .7z")
     parser.add_argument("--steps", default=",".join(STEPS), help=f"of {', '.join(STEPS)}")
@@ -385,8 +391,9 @@ def main() -> None:
     steps = arguments.steps.split(",")
     if unknown := set(steps) - STEPS.keys():
         parser.error(f"--steps: {', '.join(sorted(unknown))}")
-    if not Path(arguments.peers_python).exists():
-        parser.error(f"no {arguments.peers_python}: make bench-peers makes it")
+    for python in (arguments.our_python, arguments.peers_python):
+        if not Path(python).exists():
+            parser.error(f"no {python}: make bench-peers makes it")
     real = arguments.real or [path for path in REAL if path.exists()]
     with tempfile.TemporaryDirectory() as temporary:
         for name, table in compare(Path(temporary), real, steps, arguments):
@@ -400,7 +407,8 @@ def compare(
 ) -> Iterator[tuple[str, str]]:
     """Run everything; names and tables as they are ready."""
     posts = arguments.posts
-    page = Page(Bench(work, arguments.peers_python), work, arguments)
+    bench = Bench(work, arguments.our_python, arguments.peers_python)
+    page = Page(bench, work, arguments)
     dump = make_dump(work, posts, "generated.example.com", None)
     few = make_dump(work, FEW, "few.example.com", None)
     dumps = [unpack(path, work) for path in real]

@@ -1,6 +1,7 @@
 """The command ``forumprefs``."""
 
 import argparse
+import importlib
 import json
 import os
 import signal
@@ -42,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     set_up_logs(verbose="-v" in given or "--verbose" in given)
-    parser = make_parser()
+    parser = make_parser(next((word for word in given if not word.startswith("-")), ""))
     namespace, rest = parser.parse_known_args(given)
     if not hasattr(namespace, "command"):
         parser.print_help()
@@ -53,19 +54,58 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
-    from pipeline.diff import add_diff_arguments
-    from pipeline.hydrate import add_hydrate_arguments
-    from pipeline.inspect import add_inspect_arguments
-    from pipeline.options import add_recipe_arguments, add_run_arguments
-    from pipeline.prepare import add_prepare_arguments
-    from pipeline.publish import add_publish_arguments
-    from pipeline.pull import add_pull_arguments
-    from pipeline.report_page.command import add_report_arguments
-    from pipeline.validate import add_validate_arguments
-    from pipeline.verify import add_verify_arguments
+COMMANDS = {
+    "inspect": ("pipeline.inspect", "inspect", "look at pairs side by side"),
+    "report": (
+        "pipeline.report_page.command",
+        "report",
+        "write figures and a browser of rows as one HTML file",
+    ),
+    "validate-threads": (
+        "pipeline.validate",
+        "validate",
+        "say what is wrong in files of your own threads",
+    ),
+    "prepare": (
+        "pipeline.prepare",
+        "prepare",
+        "cut large archives into parts that are read in parallel",
+    ),
+    "hydrate": (
+        "pipeline.hydrate",
+        "hydrate",
+        "fill the texts into a dataset of ids and labels",
+    ),
+    "diff": (
+        "pipeline.diff",
+        "diff",
+        "say what is new, gone or changed between two versions of a dataset",
+    ),
+    "verify": (
+        "pipeline.verify",
+        "verify",
+        "check a dataset folder: files, books, leaks between splits, limits",
+    ),
+    "publish": (
+        "pipeline.publish",
+        "publish",
+        "make a dataset folder a version at the Hugging Face Hub",
+    ),
+    "pull": (
+        "pipeline.pull",
+        "pull",
+        "fetch a version from the Hugging Face Hub into a folder, and check it",
+    ),
+}
+"""Commands besides curate: the module that has ``X`` and ``add_X_arguments``, X, and the help."""
 
+
+def make_parser(only: str | None = None) -> argparse.ArgumentParser:
+    """Build the parser of all commands.
+
+    With ``only``, the other commands are named and get no options, so that their modules, and the
+    two seconds of processor time that importing Beam takes, are spared.
+    """
     parser = argparse.ArgumentParser(
         prog="forumprefs",
         description="Turn forum votes into preference data: dumps in, "
@@ -83,67 +123,13 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    add_run_arguments(curate)
-    add_recipe_arguments(curate)
+    if only in (None, "curate"):
+        from pipeline.options import add_recipe_arguments, add_run_arguments
+
+        add_run_arguments(curate)
+        add_recipe_arguments(curate)
     curate.set_defaults(command=_curate, name="curate", parser=curate)
-    inspect = commands.add_parser(
-        "inspect",
-        help="look at pairs side by side",
-        description="Show pairs of a finished dataset side by side.",
-        allow_abbrev=False,
-    )
-    add_inspect_arguments(inspect)
-    inspect.set_defaults(command=_inspect, name="inspect")
-    for name, add_arguments, command, text in (
-        (
-            "report",
-            add_report_arguments,
-            _report,
-            "write figures and a browser of rows as one HTML file",
-        ),
-        (
-            "validate-threads",
-            add_validate_arguments,
-            _validate,
-            "say what is wrong in files of your own threads",
-        ),
-        (
-            "prepare",
-            add_prepare_arguments,
-            _prepare,
-            "cut large archives into parts that are read in parallel",
-        ),
-        (
-            "hydrate",
-            add_hydrate_arguments,
-            _hydrate,
-            "fill the texts into a dataset of ids and labels",
-        ),
-        (
-            "diff",
-            add_diff_arguments,
-            _diff,
-            "say what is new, gone or changed between two versions of a dataset",
-        ),
-        (
-            "verify",
-            add_verify_arguments,
-            _verify,
-            "check a dataset folder: files, books, leaks between splits, limits",
-        ),
-        (
-            "publish",
-            add_publish_arguments,
-            _publish,
-            "make a dataset folder a version at the Hugging Face Hub",
-        ),
-        (
-            "pull",
-            add_pull_arguments,
-            _pull,
-            "fetch a version from the Hugging Face Hub into a folder, and check it",
-        ),
-    ):
+    for name, (module, function, text) in COMMANDS.items():
         added = commands.add_parser(
             name,
             help=text,
@@ -151,8 +137,9 @@ def make_parser() -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        add_arguments(added)
-        added.set_defaults(command=command, name=name)
+        if only in (None, name):
+            getattr(importlib.import_module(module), f"add_{function}_arguments")(added)
+        added.set_defaults(command=_command, name=name)
     for entry in sorted(entry_points(group="forumprefs.commands"), key=lambda found: found.name):
         entry.load()(commands)
     return parser
@@ -257,58 +244,9 @@ def _write_report(output: str, errors: Console) -> None:
     Console(highlight=False).print(escape(f"Figures and a browser of rows: {made}"), soft_wrap=True)
 
 
-def _inspect(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.inspect import inspect
-
-    return _run(inspect, namespace)
-
-
-def _report(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.report_page.command import report
-
-    return _run(report, namespace)
-
-
-def _validate(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.validate import validate
-
-    return _run(validate, namespace)
-
-
-def _prepare(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.prepare import prepare
-
-    return _run(prepare, namespace)
-
-
-def _hydrate(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.hydrate import hydrate
-
-    return _run(hydrate, namespace)
-
-
-def _diff(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.diff import diff
-
-    return _run(diff, namespace)
-
-
-def _verify(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.verify import verify
-
-    return _run(verify, namespace)
-
-
-def _publish(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.publish import publish
-
-    return _run(publish, namespace)
-
-
-def _pull(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.pull import pull
-
-    return _run(pull, namespace)
+def _command(namespace: argparse.Namespace, rest: list[str]) -> int:
+    module, function, _ = COMMANDS[namespace.name]
+    return _run(getattr(importlib.import_module(module), function), namespace)
 
 
 def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@ from apache_beam.options.pipeline_options import (
     PortableOptions,
 )
 
+from pipeline.beam_options import BeamOptions
 from pipeline.flink_rest import (
     ENDED,
     FlinkRest,
@@ -205,7 +206,7 @@ def _beam_options(
         if embedded:
             # One TaskManager; a cluster has a worker for each of its own.
             arguments.append(f"--sdk_worker_parallelism={parallelism}")
-    return PipelineOptions([*arguments, *given])
+    return BeamOptions([*arguments, *given])
 
 
 class _Job:

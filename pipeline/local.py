@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
+from pipeline.beam_options import BeamOptions
 from pipeline.disk_shuffle import DiskShuffleRunner
 from pipeline.progress import ProgressLine
 from pipeline.worker import tune_gc
@@ -107,7 +107,7 @@ def _run_watched(
 
     def run() -> None:
         try:
-            pipeline = beam.Pipeline(runner=runner, options=PipelineOptions(arguments))
+            pipeline = beam.Pipeline(runner=runner, options=BeamOptions(arguments))
             build(pipeline)
             pipeline.run().wait_until_finish()
         except BaseException as error:

@@ -10,6 +10,7 @@ from pathlib import Path
 import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from pipeline.beam_options import BeamOptions
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.progress import ProgressLine
@@ -102,7 +103,7 @@ def run_beam(build: Callable[[beam.Pipeline], None], runner: str, arguments: Seq
         # Beam's own job service in this process: the way of the portable runners, cheaply.
         first += ["--job_endpoint=embed", "--environment_type=LOOPBACK"]
     try:
-        pipeline = beam.Pipeline(options=PipelineOptions([*first, *arguments]))
+        pipeline = beam.Pipeline(options=BeamOptions([*first, *arguments]))
         build(pipeline)
         pipeline.run().wait_until_finish()
     except Exception as error:  # each runner has its own kinds

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from datasketch import MinHash
 
 from schemas.ids import content_hash
 from schemas.words import UNSPACED
@@ -194,6 +193,9 @@ def _mix32(values: UInt32Array) -> UInt32Array:
 @functools.cache
 def _permutations(rules: MinHashRules) -> tuple[UInt32Array, UInt32Array]:
     """Multipliers and increments, each [num_perm, 1], as datasketch draws them."""
+    # Here, because it imports scipy.integrate: 0.6 s that commands without dedup need not wait for.
+    from datasketch import MinHash
+
     drawn = MinHash(num_perm=rules.num_perm, seed=rules.seed, scheme="affine32").permutations
     return drawn[0][:, None], drawn[1][:, None]
 
