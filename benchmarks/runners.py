@@ -29,6 +29,8 @@ from rich.table import Table
 
 from pipeline.flink_cluster import Cluster, start_cluster
 from pipeline.flink_rest import ENDED, FlinkUnreachableError
+from pipeline.flink_settings import JAR_VARIABLE
+from pipeline.runners import PRISM_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -37,8 +39,6 @@ INPUTS = (
     f"stackexchange={SAMPLES / 'tinycode.example.com'}",
     f"reddit={SAMPLES / 'reddit'}",
 )
-JAR_VARIABLE = "FORUMPREFS_FLINK_JAR"
-PRISM_VARIABLE = "FORUMPREFS_PRISM"
 QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 """Java that starts fast and compiles little, for jobs of seconds."""
 TIMEOUT_S = 420
@@ -274,7 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console(stderr=True, highlight=False)
     rows: list[tuple[str, str, str, str, str]] = []
-    bad = 0
+    bad = skipped = 0
     with tempfile.TemporaryDirectory(prefix="forumprefs-runners-") as name:
         folder = Path(name)
         reference = run_case(CASES[0], folder)
@@ -284,6 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if given.only.lower() not in case.name.lower():
                     continue
                 if reason := why_not(case.needs):
+                    skipped += 1
                     rows.append((case.name, "", "", "skipped", reason))
                     continue
                 console.print(f"{case.name} …")
@@ -296,7 +297,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 figures = f"{outcome.seconds:.0f}", f"{outcome.memory_mb:,.0f}"
                 rows.append((case.name, *figures, text, outcome.note))
     _print(rows, markdown=given.markdown)
-    print(f"{len(reference.hashes or {})} files a run; {bad} runs differ or failed")
+    ran = f"{len(rows) - skipped} runs of {len(reference.hashes or {})} files"
+    print(f"{ran}: {bad} differ or failed" + (f"; {skipped} were skipped" if skipped else ""))
     return 1 if bad else 0
 
 

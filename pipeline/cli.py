@@ -157,8 +157,9 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.hub import HubError
     from pipeline.local import PipelineError, WorkerDiedError
     from pipeline.options import UsageError, parse
+    from pipeline.output_folder import BusyError
     from pipeline.report import notes
-    from pipeline.run import BusyError, curate
+    from pipeline.run import curate
 
     errors = Console(stderr=True, highlight=False)
     # What schedulers send: end as after Ctrl-C, so that nothing is left behind.

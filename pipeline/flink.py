@@ -9,14 +9,14 @@ a folder they share with this process, and Flink's REST interface.
 import contextlib
 import json
 import re
-import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
+import grpc
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
     JobServerOptions,
@@ -38,6 +38,7 @@ from pipeline.flink_server import (
     EMBEDDED_SETTINGS,
     JobServerError,
     find_jar,
+    free_ports,
     job_server,
     last_words,
 )
@@ -50,6 +51,8 @@ from transforms.counters import PROGRESS_DIR_VARIABLE
 
 POLL_S = 0.2
 REST_INTERVAL_S = 2.0
+CANCEL_S = 30.0
+"""How long a cluster may take to end a job that is cancelled."""
 UNREACHABLE_S = 120.0
 """How long the REST interface may be silent before the run is given up."""
 
@@ -83,7 +86,7 @@ def run_flink(
     arguments = PipelineOptions(list(beam_arguments))
     (folder / "progress").mkdir(parents=True)
     if settings.is_embedded:
-        (port,) = _free_ports(1)
+        (port,) = free_ports(1)
         rest = FlinkRest(f"http://localhost:{port}")
         parallelism = settings.workers or 1
         flink_settings = EMBEDDED_SETTINGS | {
@@ -103,6 +106,8 @@ def run_flink(
     address = EMBEDDED if settings.is_embedded else rest.url.partition("://")[2]
     try:
         with (
+            ProgressLine(input_bytes, folder=folder / "progress", quiet=quiet) as progress,
+            _quiet_threads(),
             job_server(
                 jar,
                 address,
@@ -111,7 +116,6 @@ def run_flink(
                 jvm_flags=jvm,
                 java=arguments.view_as(JobServerOptions).job_server_java_launcher,
             ) as endpoint,
-            ProgressLine(input_bytes, folder=folder / "progress", quiet=quiet) as progress,
         ):
             job = _Job(rest, name=_job_name(name), progress=progress, settings=settings)
             options = _beam_options(
@@ -132,6 +136,22 @@ def run_flink(
     except (JobServerError, PipelineError) as error:
         words = last_words(folder / "workers.log") or last_words(log) if verbose else ""
         raise PipelineError(f"Flink: {error}{words}") from error
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """Keep Beam's threads from printing that the job server, which has been stopped, is gone."""
+    previous = threading.excepthook
+
+    def hook(given: threading.ExceptHookArgs) -> None:
+        if not isinstance(given.exc_value, grpc.RpcError):
+            previous(given)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = previous
 
 
 def _cause_in(log: Path) -> str:
@@ -162,14 +182,6 @@ def _look_at_cluster(rest: FlinkRest, settings: FlinkSettings) -> tuple[int, str
             f"{built[1]}; both must be the same"
         )
     return settings.workers or total, version
-
-
-def _free_ports(number: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _job_name(name: str) -> str:
@@ -221,6 +233,7 @@ class _Job:
         self._settings = settings
         self._id: str | None = None
         self._state: JobState | None = None
+        self._phase = ""
         self._signature: object = None
         self._moved = self._answered = time.monotonic()
         self._next_look = 0.0
@@ -231,9 +244,13 @@ class _Job:
 
         def submit() -> None:
             try:
+                self._phase = "building the job"
                 pipeline = beam.Pipeline(options=options)
                 build(pipeline)
-                pipeline.run().wait_until_finish()
+                self._phase = "handing the job to Flink"
+                result = pipeline.run()
+                self._phase = "waiting for Flink to begin"
+                result.wait_until_finish()
             except BaseException as error:
                 errors.append(error)
 
@@ -261,7 +278,7 @@ class _Job:
                 # The embedded one is up only while it has a job.
                 if self._id is not None and now - self._answered > UNREACHABLE_S:
                     raise PipelineError(str(error)) from None
-        self._progress.tick(self._state.describe() if self._state else "")
+        self._progress.tick(self._state.describe() if self._state else self._phase)
         self._check_stall(now)
 
     def _ask(self) -> None:
@@ -300,5 +317,19 @@ class _Job:
         with contextlib.suppress(FlinkUnreachableError, KeyError):
             if self._id is None:  # looks are seconds apart: it may have begun since
                 self._ask()
-            if self._id is not None:
-                self._rest.cancel(self._id)
+            if self._id is None:
+                return
+            self._rest.cancel(self._id)
+            if self._settings.is_embedded:  # it ends with the job server
+                return
+            # Its workers write into this run's folder, which goes when we return.
+            deadline = time.monotonic() + CANCEL_S
+            while time.monotonic() < deadline:
+                if self._rest.job_state(self._id).name in ENDED:
+                    return
+                time.sleep(POLL_S)
+            print(
+                f"warning: Flink: job {self._id} was cancelled and goes on after {CANCEL_S:g} s",
+                file=sys.stderr,
+                flush=True,
+            )

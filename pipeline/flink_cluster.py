@@ -10,6 +10,7 @@ in the folder that it prints.
 
 import argparse
 import contextlib
+import signal
 import sys
 import tempfile
 import time
@@ -19,7 +20,14 @@ from pathlib import Path
 from subprocess import Popen
 
 from pipeline.flink_rest import FlinkRest, FlinkUnreachableError, network_bytes
-from pipeline.flink_server import child, find_java, last_words, open_flags, write_settings
+from pipeline.flink_server import (
+    child,
+    find_java,
+    is_free,
+    last_words,
+    open_flags,
+    write_settings,
+)
 
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
@@ -132,6 +140,9 @@ def start_cluster(
     ``slots``: parallel steps of each TaskManager. ``settings``: Flink's, over those of ours.
     ``jvm_flags``: of every Java. Raises ClusterError.
     """
+    for wanted in (port, rpc_port):  # or another cluster would answer in its place
+        if not is_free(wanted):
+            raise ClusterError(f"port {wanted} is taken, perhaps by another cluster; name another")
     (folder / "tmp").mkdir(parents=True, exist_ok=True)
     network = f"{network_bytes(SORT_BUFFERS) * slots >> 20}m"
     chosen = SETTINGS | {
@@ -172,6 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if not Path(given.jar).is_file():
         parser.error(f"--jar {given.jar}: there is no such file")
+    # What schedulers and `kill` send: end as after Ctrl-C, so that nothing is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="forumprefs-flink-") as name:
         folder = Path(name)
         try:

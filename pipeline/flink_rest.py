@@ -3,6 +3,7 @@
 https://nightlies.apache.org/flink/flink-docs-release-1.19/docs/ops/rest_api/ has the calls.
 """
 
+import http.client
 import json
 import re
 import urllib.error
@@ -78,7 +79,8 @@ class FlinkRest:
         try:
             with urllib.request.urlopen(request, timeout=HTTP_TIMEOUT_S) as answer:  # noqa: S310
                 return json.loads(answer.read() or b"{}")
-        except (OSError, ValueError) as error:  # URLError is an OSError
+        # URLError is an OSError; an answer that is cut short is not.
+        except (OSError, ValueError, http.client.HTTPException) as error:
             raise FlinkUnreachableError(f"no answer from Flink at {self.url}: {error}") from None
 
     def jobs(self) -> dict[str, str]:
@@ -123,7 +125,9 @@ class FlinkRest:
 
     def settings(self) -> dict[str, str]:
         """Settings of the JobManager that differ from Flink's defaults, by key."""
-        return {item["key"]: item["value"] for item in self.get("/jobmanager/config")}
+        found = self.get("/jobmanager/config")
+        # As they stand in the file, and YAML may have them in quotes.
+        return {item["key"]: item["value"].strip().strip("'\"") for item in found}
 
     def slots(self) -> tuple[int, int]:
         """Slots that exist, and those that are free."""
@@ -171,7 +175,8 @@ def check_cluster(rest: FlinkRest, parallelism: int | None) -> list[str]:
         )
     for manager in rest.get("/taskmanagers")["taskmanagers"]:
         network = manager.get("memoryConfiguration", {}).get("networkMemory", 0)
-        buffers = int(settings.get(SORT_BUFFERS_KEY, DEFAULT_SORT_BUFFERS))
+        text = settings.get(SORT_BUFFERS_KEY, "")
+        buffers = int(text) if text.isdecimal() else DEFAULT_SORT_BUFFERS
         needed = network_bytes(buffers) * manager["slotsNumber"]
         if network and network < needed:
             found.append(

@@ -14,9 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
 
-from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
-from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
-from apache_beam.utils.subprocess_server import pick_port
+import yaml
 
 from pipeline.usage_error import UsageError
 
@@ -75,6 +73,10 @@ def find_jar(jar: str | None, flink_version: str | None = None) -> str:
         if not Path(jar).is_file():
             raise UsageError(f"--flink-job-server-jar {jar}: there is no such file")
         return jar
+    # Here, because a cluster is started without Beam.
+    from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
+    from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
+
     arguments = [] if flink_version is None else [f"--flink_version={flink_version}"]
     options = PipelineOptions(arguments)
     server = FlinkJarJobServer(options)
@@ -92,8 +94,7 @@ def find_jar(jar: str | None, flink_version: str | None = None) -> str:
 def write_settings(folder: Path, settings: dict[str, str]) -> Path:
     """Write Flink's ``config.yaml`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = [f"{key}: {value}\n" for key, value in sorted(settings.items())]
-    (folder / "config.yaml").write_text("".join(lines))
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     return folder
 
 
@@ -164,7 +165,7 @@ def job_server(
 
     ``folder``: for its settings, files and log. Raises JobServerError when it does not start.
     """
-    (port,) = pick_port(None)
+    (port,) = free_ports(1)
     log = folder / "job-server.log"
     command = [
         find_java(java),
@@ -182,6 +183,26 @@ def job_server(
     with child(command, log) as process:
         _wait_for_port(process, port, log)
         yield f"localhost:{port}"
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of this machine that nobody listens on now, each another."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("localhost", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones linger
+        try:
+            probe.bind(("localhost", port))
+        except OSError:
+            return False
+    return True
 
 
 def _wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:

@@ -4,7 +4,6 @@ import argparse
 import functools
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -22,22 +21,14 @@ from pipeline import recipe as recipes
 from pipeline.accounting import total_stats
 from pipeline.curate import CurateJob, read_all
 from pipeline.filled import NotFilledError, check_filled, filled_manifest, notes_on
+from pipeline.finish import package_versions, read_manifest, write_documents
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import run_local
 from pipeline.options import CurateOptions, UsageError
+from pipeline.output_folder import folder_of_run, locked, recover, replace_folder
 from pipeline.publishable import why_not_publishable
 from pipeline.recipe import Recipe, RecipeError
-from pipeline.run import (
-    NothingToReadError,
-    OutputExistsError,
-    check_output,
-    locked,
-    package_versions,
-    read_manifest,
-    recover,
-    replace_folder,
-    write_documents,
-)
+from pipeline.run import NothingToReadError, OutputExistsError, check_output
 from pipeline.terminal import printable
 from schemas.audit import Duplicate, Rejected
 from schemas.ids import content_hash
@@ -160,16 +151,11 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output)
-        staging = output.with_name(f".{output.name}.partial")
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir()
-        try:
-            with tempfile.TemporaryDirectory(
-                prefix=f".{output.name}.work-", dir=options.work_dir or output.parent
-            ) as work:
-                shards, reports = read_dataset(options.dataset, manifest, staging, Path(work))
-                inputs = _find_inputs(recipe, Path(work), options)
-                filled = _run(shards, recipe, inputs, staging, Path(work), options)
+        with folder_of_run(output, "partial") as staging:
+            with folder_of_run(output, "work", options.work_dir) as work:
+                shards, reports = read_dataset(options.dataset, manifest, staging, work)
+                inputs = _find_inputs(recipe, work, options)
+                filled = _run(shards, recipe, inputs, staging, work, options)
                 if not options.allow_missing:
                     check_filled(filled, manifest, inputs)
                 reports += [report for result in filled for report in result.reports]
@@ -178,11 +164,9 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 made = filled_manifest(manifest, reports, filled, reasons)
                 write_documents(staging, made, stats, output.name)
                 notes = notes_on(made, inputs, filled, package_versions())
-                notes += _load_problems(Path(work))
+                notes += _load_problems(work)
             _check_output(options)
             replace_folder(staging, output)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
     return made, notes
 
 

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline import recipe as recipes
-from pipeline.flink_settings import DEFAULT_STALL_MINUTES, EMBEDDED, FlinkSettings
+from pipeline.flink_settings import DEFAULT_STALL_MINUTES, EMBEDDED, JAR_VARIABLE, FlinkSettings
 from pipeline.publish_target import PublishTarget, add_target_arguments, target_of
 from pipeline.recipe import Recipe, RecipeError
 from pipeline.usage_error import UsageError as UsageError
@@ -150,7 +151,7 @@ class CurateOptions:
         """Where the run goes when the runner is Flink."""
         return FlinkSettings(
             master=self.flink_master or EMBEDDED,
-            jar=self.flink_job_server_jar,
+            jar=self.flink_job_server_jar or os.environ.get(JAR_VARIABLE) or None,
             workers=self.workers,
             stall_minutes=self.flink_stall_minutes,
         )
@@ -247,7 +248,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         "--flink-job-server-jar",
         "--flink_job_server_jar",
         metavar="JAR",
-        help="Beam's job server for your version of Flink (default: fetched by Beam)",
+        help="Beam's job server for your version of Flink (default: "
+        f"${JAR_VARIABLE}, or else the one that Beam fetches)",
     )
     group.add_argument(
         "--flink-stall-minutes",

@@ -19,6 +19,7 @@ from rich.markup import escape
 from pipeline.inputs import COMPRESSED, COMPRESSION
 from pipeline.local import WorkerDiedError
 from pipeline.options import UsageError
+from pipeline.output_folder import locked
 from pipeline.prepared import (
     FileKey,
     PreparedFile,
@@ -31,7 +32,6 @@ from pipeline.prepared import (
 )
 from pipeline.progress import ProgressLine
 from pipeline.recipe import STACKEXCHANGE
-from pipeline.run import locked
 from pipeline.terminal import printable
 from transforms.archives import InputProblem
 from transforms.counters import PROGRESS_DIR_VARIABLE

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from transforms import counters
 
 PLAIN_INTERVAL_S = 10.0
+SILENCE_S = 60.0
+"""After which a plain line is said again though nothing has changed: the run is alive."""
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("AssembleThreads/in-posts", "posts assembled"),
@@ -142,7 +144,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             self._bar.update(self._task, completed=done, description=text)
             return
         now = time.monotonic()
-        if now - self._last_plain >= PLAIN_INTERVAL_S and text != self._last_text:
+        since = now - self._last_plain
+        if since >= (SILENCE_S if text == self._last_text else PLAIN_INTERVAL_S):
             print(f"[{now - self._began:5.0f} s] {text}", file=self._stream, flush=True)
             self._last_plain, self._last_text = now, text
 

@@ -15,9 +15,9 @@ from pipeline.hub import HubError, Patience, connect, in_words, quiet_client
 from pipeline.hub_names import need_endpoint, split_spec
 from pipeline.hub_state import DATASET, HubFolder, is_content, open_hub_folder
 from pipeline.options import UsageError
+from pipeline.output_folder import locked, recover, replace_folder
 from pipeline.parallel import in_parallel
 from pipeline.publish import add_endpoint_argument
-from pipeline.run import locked, recover, replace_folder
 from pipeline.transfer_progress import TransferProgress, readable_size
 from schemas.manifest import MANIFEST_NAME, Shard
 from transforms.write import sha256_of

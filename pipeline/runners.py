@@ -1,6 +1,7 @@
 """The runners by name, and what each of them is given."""
 
 import contextlib
+import os
 import shutil
 import sys
 import threading
@@ -11,12 +12,17 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.beam_options import BeamOptions
+from pipeline.flink_settings import JAR_VARIABLE
 from pipeline.local import PipelineError, run_local
 from pipeline.options import CurateOptions, UsageError
 from pipeline.progress import ProgressLine
 from pipeline.remote_work import check_work_dir
 
 POLL_S = 0.5
+
+PRISM_VARIABLE = "FORUMPREFS_PRISM"
+"""Environment variable that names Prism's binary."""
+
 SHUFFLED_SHARE = 0.5
 """Bytes on disk at a time per byte of input, a little more than was measured (docs/design.md)."""
 
@@ -81,9 +87,11 @@ def check_runner(options: CurateOptions) -> None:
         from pipeline.dataflow import dataflow_arguments
 
         dataflow_arguments(list(options.beam_arguments), options.work_dir or "")
-    jar = options.flink_job_server_jar
-    if jar is not None and "://" not in jar and not Path(jar).is_file():
-        raise UsageError(f"--flink-job-server-jar {jar}: there is no such file")
+    if options.runner_kind == "flink":
+        jar = options.flink_settings().jar
+        if jar is not None and "://" not in jar and not Path(jar).is_file():
+            source = f"--flink-job-server-jar (or ${JAR_VARIABLE})"
+            raise UsageError(f"{source} {jar}: there is no such file")
 
 
 def shuffle_line(input_bytes: int, folder: Path) -> str:
@@ -120,12 +128,15 @@ def prism(arguments: Sequence[str]) -> Iterator[str]:
     from apache_beam.utils.subprocess_server import pick_port
 
     (port,) = pick_port(None)
-    server = PrismJobServer(PipelineOptions([*arguments, f"--job_port={port}"]))
+    given = [f"--job_port={port}"]
+    if PRISM_VARIABLE in os.environ:
+        given.append(f"--prism_location={os.environ[PRISM_VARIABLE]}")
+    server = PrismJobServer(PipelineOptions([*given, *arguments]))
     try:
         server.start()
     except Exception as error:
         raise PipelineError(
-            f"Prism did not start: {error}; --prism_location names its binary"
+            f"Prism did not start: {error}; --prism_location or ${PRISM_VARIABLE} names its binary"
         ) from error
     try:
         yield f"localhost:{port}"

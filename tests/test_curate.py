@@ -5,13 +5,14 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline import run
+from pipeline import finish, output_folder, run
 from pipeline.cli import EXIT_NO_PAIRS, EXIT_USAGE, main
 from schemas.audit import REJECTED_SCHEMA
 from schemas.ids import hash63
@@ -323,13 +324,39 @@ def test_a_crash_leaves_nothing_that_looks_finished(
     def crash(*_: object) -> None:
         raise OSError("the disk is full")
 
-    monkeypatch.setattr(run, "make_report", crash)
+    monkeypatch.setattr(finish, "make_report", crash)
     assert curate(tmp_path / "new") == 1
     assert list(tmp_path.iterdir()) == []
     output = tmp_path / "old"
     shutil.copytree(dataset, output)
     assert curate(output, "--overwrite") == 1
     assert hashes(output) == hashes(dataset), "the old dataset stays until the new one is whole"
+
+
+def test_a_shard_that_is_not_what_its_worker_wrote_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    run_on = run.run_on
+
+    def run_and_damage(*arguments: Any, **options: Any) -> Any:
+        spans = run_on(*arguments, **options)
+        shard = next(tmp_path.glob(".out.partial-*/data/*.parquet"))
+        shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+        return spans
+
+    monkeypatch.setattr(run, "run_on", run_and_damage)
+    assert curate(tmp_path / "out") == 1
+    assert "bytes are not those that a worker wrote" in " ".join(capsys.readouterr().err.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_outlives_a_run_cannot_write_into_the_next(tmp_path: Path) -> None:
+    (tmp_path / "usual").mkdir()
+    with output_folder.folder_of_run(tmp_path / "out", "partial") as first:
+        # Not tempfile's 0700: workers may be another user's.
+        assert first.stat().st_mode == (tmp_path / "usual").stat().st_mode
+    with output_folder.folder_of_run(tmp_path / "out", "partial") as second:
+        assert first != second and not first.exists()
 
 
 def test_an_interrupted_swap_keeps_the_old_dataset(
@@ -346,7 +373,7 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
 
     monkeypatch.setattr(Path, "rename", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        run.replace_folder(tmp_path / ".out.partial", output)
+        output_folder.replace_folder(tmp_path / ".out.partial", output)
     assert hashes(output) == hashes(dataset)
     monkeypatch.undo()
     output.rename(tmp_path / ".out.old")  # what a kill between the two renames leaves
@@ -356,8 +383,9 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
 
 
 def test_two_runs_cannot_write_one_output(tmp_path: Path, capsys) -> None:
-    (tmp_path / ".out.work-of-a-killed-run").mkdir()
-    with run.locked(tmp_path / "out"):
+    for left in (".out.work-of-a-killed-run", ".out.partial-of-a-killed-run"):
+        (tmp_path / left).mkdir()
+    with output_folder.locked(tmp_path / "out"):
         assert curate(tmp_path / "out") == 1  # it may do later
     assert "another run is writing it" in capsys.readouterr().err
     assert curate(tmp_path / "out") == 0

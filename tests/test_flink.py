@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 
 from pipeline import flink
 from pipeline.cli import EXIT_USAGE, main
 from pipeline.flink import FlinkSettings, _Job
-from pipeline.flink_cluster import SETTINGS
+from pipeline.flink_cluster import SETTINGS, ClusterError, start_cluster
 from pipeline.flink_rest import (
     FlinkRest,
     FlinkUnreachableError,
@@ -25,7 +26,7 @@ from pipeline.flink_rest import (
     network_bytes,
     seconds,
 )
-from pipeline.flink_server import JobServerError, child, find_jar, job_server
+from pipeline.flink_server import JobServerError, child, find_jar, job_server, write_settings
 from pipeline.flink_worker import worker_environment, write_command
 from pipeline.local import PipelineError
 from pipeline.progress import ProgressLine
@@ -109,6 +110,40 @@ def test_each_setting_that_is_amiss_is_named_with_its_remedy(fake: FakeFlink) ->
     assert f"to {network_bytes(64) >> 20}m" in memory
 
 
+def test_settings_may_be_in_quotes(fake: FakeFlink) -> None:
+    quoted = [{"key": k, "value": f"'{v}'"} for k, v in SETTINGS.items()]
+    fake.answers["/jobmanager/config"] = quoted
+    fake.answers["/taskmanagers"]["taskmanagers"][0]["memoryConfiguration"]["networkMemory"] = 64
+    (found,) = check_cluster(FlinkRest(fake.url), None)
+    assert f"to {network_bytes(64) >> 20}m" in found
+
+
+def test_settings_that_mean_something_to_yaml_are_read_back(tmp_path: Path) -> None:
+    settings = {"a.b": "x: y # z", "c": "8000", "d": "yes"}
+    assert yaml.safe_load((write_settings(tmp_path, settings) / "config.yaml").read_text()) == (
+        settings
+    )
+
+
+def test_a_second_cluster_on_one_port_is_refused(fake: FakeFlink, tmp_path: Path) -> None:
+    port = fake.server.server_port
+    with (
+        pytest.raises(ClusterError, match=f"port {port} is taken"),
+        start_cluster("x.jar", tmp_path, port=port),
+    ):
+        pass
+
+
+def test_the_jar_may_be_named_by_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORUMPREFS_FLINK_JAR", str(tmp_path / "none.jar"))
+    arguments = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "o"), "--quiet"]
+    assert main(["curate", *arguments, "--runner", "flink"]) == EXIT_USAGE
+    assert "none.jar: there is no such file" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_cannot_run_is_refused(fake: FakeFlink) -> None:
     rest = FlinkRest(fake.url)
     with pytest.raises(ValueError, match="--workers 3, but the cluster has 2"):
@@ -154,9 +189,10 @@ def test_progress_of_a_job_in_words(fake: FakeFlink) -> None:
 
 
 def test_a_job_that_gets_no_further_is_cancelled_with_advice(
-    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch
+    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(flink, "REST_INTERVAL_S", 0.1)
+    monkeypatch.setattr(flink, "CANCEL_S", 0.5)
     ended = threading.Event()
     fake.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "stuck"}]}
     settings = FlinkSettings(master=fake.url, stall_minutes=0.02)
@@ -165,6 +201,35 @@ def test_a_job_that_gets_no_further_is_cancelled_with_advice(
         job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
     ended.set()
     assert fake.cancelled == ["/jobs/7?mode=cancel"]
+    assert "job 7 was cancelled and goes on after 0.5 s" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_waits_until_its_job_has_ended(
+    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "mine"}]}
+    settings = FlinkSettings(master=fake.url)
+    job = _Job(FlinkRest(fake.url), name="mine", progress=ProgressLine(0), settings=settings)
+    looks: list[int] = []
+    rest = FlinkRest(fake.url)
+
+    def look(number: str) -> object:
+        looks.append(len(fake.cancelled))
+        if len(looks) == 4:
+            fake.answers["/jobs/7"]["state"] = "CANCELED"
+        return rest.job_state(number)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job._rest, "job_state", look)
+    monkeypatch.setattr(job, "_look", interrupt)
+    ended = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+    ended.set()
+    assert looks == [0, 1, 1, 1], "seen once, cancelled, and looked at until it had ended"
+    assert capsys.readouterr().err == ""
 
 
 def test_a_failure_is_told_in_the_words_of_flink(fake: FakeFlink) -> None:

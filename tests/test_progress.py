@@ -50,6 +50,18 @@ def test_a_step_shares_its_counts_through_the_folder(
     assert json.loads(written.read_text())["Step/out"] == before + 5
 
 
+def test_a_plain_line_is_said_again_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    stream = io.StringIO()
+    with ProgressLine(2_000_000, stream=stream) as line:
+        for second in range(75):
+            clock[0] = float(second)
+            line.tick("starting")
+    times = [text[:8] for text in stream.getvalue().splitlines()]
+    assert times == ["[   10 s", "[   70 s"]
+
+
 def test_plain_lines_when_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
     stream = io.StringIO()

@@ -7,7 +7,7 @@ from apache_beam.io.filesystem import BeamIOError
 
 from benchmarks.runners import hashes as hashes_of
 from pipeline.cli import EXIT_FAILED, EXIT_USAGE, main
-from pipeline.run import remove_strays
+from pipeline.output_folder import remove_strays
 from tests.memory_files import MemoryFileSystem
 from transforms import write
 
