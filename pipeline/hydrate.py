@@ -73,6 +73,12 @@ class HydrateOptions:
     verbose: bool = False
 
 
+def _local_folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: hydrate runs on this machine and needs its disk")
+    return Path(text)
+
+
 def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs hydrate``."""
     parser.epilog = EPILOG
@@ -96,7 +102,7 @@ def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--work-dir",
-        type=Path,
+        type=_local_folder,
         metavar="DIR",
         help="where archives are unpacked (default: beside the output)",
     )

@@ -7,17 +7,18 @@ rename there, on every filesystem; what a run leaves in the work folder is remov
 
 import contextlib
 import dataclasses
-import shutil
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
 from pipeline.inputs import Inputs
+from pipeline.progress import PLAIN_INTERVAL_S
 from pipeline.usage_error import UsageError
 from transforms.archives import TableFile
 from transforms.tally import RESULT_NAME, RunResult
@@ -64,12 +65,36 @@ def remote_folder(work_dir: str | None, name: str) -> Iterator[str | None]:
             print(f"warning: {folder} could not be removed: {error}", file=sys.stderr)
 
 
-def upload_inputs(inputs: Inputs, folder: str) -> Inputs:
+class Transfer:
+    """Copies streams and, now and then, says how much of them it has copied."""
+
+    def __init__(self, what: str, total: int, *, quiet: bool) -> None:
+        self._what, self._total, self._quiet = what, total, quiet
+        self._done = 0
+        self._said = time.monotonic()
+
+    def copy(self, source: BinaryIO, sink: BinaryIO) -> None:
+        """Copy ``source`` to its end."""
+        while chunk := source.read(CHUNK_BYTES):
+            sink.write(chunk)
+            self._done += len(chunk)
+            now = time.monotonic()
+            if not self._quiet and now - self._said >= PLAIN_INTERVAL_S:
+                self._said = now
+                of = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
+                print(f"{self._what}: {of}", file=sys.stderr, flush=True)
+
+
+def upload_inputs(inputs: Inputs, folder: str, *, quiet: bool = True) -> Inputs:
     """Copy local inputs below ``folder``; what is remote already stays where it is.
 
     Files keep their names, which rejected rows are called by.
     """
     number = 0
+    paths = [table.path for site in inputs.sites for table in site.tables.values()]
+    paths += [file.path for file in inputs.forum_files]
+    total = sum(Path(path).stat().st_size for path in paths if not is_remote(path))
+    transfer = Transfer(f"copying inputs to {folder}", total, quiet=quiet)
 
     def place(path: str) -> str:
         nonlocal number
@@ -82,7 +107,7 @@ def upload_inputs(inputs: Inputs, folder: str) -> Inputs:
             Path(path).open("rb") as source,
             FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
         ):
-            shutil.copyfileobj(source, sink, CHUNK_BYTES)
+            transfer.copy(source, sink)
         return target
 
     return dataclasses.replace(
@@ -103,30 +128,33 @@ def upload_inputs(inputs: Inputs, folder: str) -> Inputs:
     )
 
 
-def fetch_result(folder: str, staging: Path) -> None:
+def fetch_result(folder: str, staging: Path, *, quiet: bool = True) -> None:
     """Copy the run's result and its shards from ``folder`` into the local ``staging``.
 
     Raises OSError when a shard does not arrive as its worker wrote it.
     """
     fetch(FileSystems.join(folder, RESULT_NAME), staging / RESULT_NAME)
     result = msgspec.json.decode((staging / RESULT_NAME).read_bytes(), type=RunResult)
+    total = sum(report.shard.bytes for report in result.shards)
+    transfer = Transfer(f"fetching the dataset from {folder}", total, quiet=quiet)
     for report in result.shards:
         shard = report.shard
         target = staging / shard.path
         source = FileSystems.join(folder, *shard.path.split("/"))
-        fetch(source, target)
+        fetch(source, target, transfer)
         if sha256_of(target) != shard.sha256:
             raise OSError(f"{source}: its bytes are not those that a worker wrote")
 
 
-def fetch(source: str, target: Path) -> None:
+def fetch(source: str, target: Path, transfer: Transfer | None = None) -> None:
     """Copy one file of any filesystem to this machine."""
+    transfer = transfer or Transfer(source, 0, quiet=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
         target.open("wb") as sink,
     ):
-        shutil.copyfileobj(stream, sink, CHUNK_BYTES)
+        transfer.copy(stream, sink)
 
 
 def _write(path: str, content: bytes) -> None:

@@ -79,7 +79,9 @@ def curate(options: CurateOptions) -> Manifest:
                     print(f"{options.output} is finished and equal: nothing to do", file=sys.stderr)
                     return read_manifest(output)
                 with remote_folder(options.work_dir, output.name) as remote:
-                    where = inputs if remote is None else upload_inputs(inputs, remote)
+                    where = inputs
+                    if remote is not None:
+                        where = upload_inputs(inputs, remote, quiet=options.quiet)
                     job = CurateJob(
                         recipe=recipe,
                         sites=where.sites,
@@ -102,7 +104,7 @@ def curate(options: CurateOptions) -> Manifest:
                     for name, span in spans.items():
                         watch.seen(name, *span)
                     if remote is not None:
-                        fetch_result(job.folder, staging)
+                        fetch_result(job.folder, staging, quiet=options.quiet)
             sample = take_sample(staging)
             with watch.step("add up and check"):
                 manifest = finish(staging, options, inputs, output.name)

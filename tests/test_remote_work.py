@@ -6,6 +6,7 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from benchmarks.runners import hashes as hashes_of
+from pipeline import remote_work
 from pipeline.cli import EXIT_FAILED, EXIT_USAGE, main
 from pipeline.output_folder import remove_strays
 from tests.memory_files import MemoryFileSystem
@@ -48,6 +49,20 @@ def test_the_same_bytes_through_a_remote_work_folder(
     assert any("/dataset/data/train-" in path for path in seen), "and shards"
     assert not bucket, "nothing is left there"
     assert not [path for path in (tmp_path / "b").iterdir() if path.name != "set"]
+
+
+def test_transfers_say_how_far_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(remote_work, "PLAIN_INTERVAL_S", 0.0)
+    arguments = ["--output", str(tmp_path / "set"), "--work-dir", "memory://bucket/tmp"]
+    assert main(["curate", *INPUTS, *arguments, "--no-report"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    for what in ("copying inputs to memory://", "fetching the dataset from memory://"):
+        said = [line.rpartition(": ")[2] for line in lines if line.startswith(what)]
+        done = [int(line.partition(" ")[0]) for line in said]
+        assert done == sorted(done)
+        assert said[-1] == f"{done[-1]} of {done[-1]} MB", "the last line is the whole"
 
 
 def test_a_shard_that_arrives_damaged_leaves_no_dataset(
