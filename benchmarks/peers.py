@@ -135,7 +135,8 @@ def measure(command: list[str], environment: dict[str, str], log: Path) -> tuple
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-3000:]}")
-    return usage.ru_utime + usage.ru_stime, max(peak, usage.ru_maxrss * 1024)
+    # Not ru_maxrss, which begins with what this process had when it started the tool.
+    return usage.ru_utime + usage.ru_stime, peak
 
 
 class Bench:
