@@ -179,9 +179,7 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         return _fail(errors, error, EXIT_USAGE)
     except HubError as error:
         return _fail(errors, error, error.exit_code)
-    except (AccountingError, OSError) as error:
-        return _fail(errors, error, EXIT_FAILED)
-    except BusyError as error:
+    except (AccountingError, OSError, BusyError) as error:  # the last is a PipelineError, too
         return _fail(errors, error, EXIT_FAILED)
     except PipelineError as error:
         if options.verbose:

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,17 +13,19 @@ from pipeline import recipe as recipes
 from pipeline.accounting import add_up, total_stats
 from pipeline.card import make_card
 from pipeline.inputs import Inputs
-from pipeline.local import PipelineError
 from pipeline.options import CurateOptions
 from pipeline.output_folder import remove_strays
 from pipeline.publishable import why_not_publishable
 from pipeline.report import make_report
 from pipeline.usage_error import UsageError
-from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA_VERSION
 from transforms.tally import RESULT_NAME, RunResult
 from transforms.thread_sample import SAMPLE_NAME
 from transforms.write import sha256_of
+
+LONG_BYTES = 1 << 30
+"""Of shards, from which their check is worth a line."""
 
 RECORDED_PACKAGES = (
     "forumprefs",
@@ -50,8 +53,7 @@ def take_sample(staging: Path) -> bytes | None:
 def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards.
 
-    Raises AccountingError when records were lost, and PipelineError for a shard that is not, byte
-    for byte, what its worker wrote.
+    Raises AccountingError when records were lost, and what check_shards raises.
     """
     result_path = staging / RESULT_NAME
     result = msgspec.json.decode(result_path.read_bytes(), type=RunResult)
@@ -59,12 +61,10 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     accounting = add_up(result)
     shards = tuple(report.shard for report in result.shards)
     remove_strays(staging, {shard.path for shard in shards})
-    for shard in shards:
-        path = staging / shard.path
-        if not path.is_file():
-            raise PipelineError(f"{shard.path}: a worker wrote it, and it is not here")
-        if sha256_of(path) != shard.sha256:
-            raise PipelineError(f"{shard.path}: its bytes are not those that a worker wrote")
+    size = sum(shard.bytes for shard in shards)
+    if size > LONG_BYTES and not options.quiet:
+        print(f"checking {size / 1e9:,.1f} GB of shards", file=sys.stderr, flush=True)
+    check_shards(staging, shards)
     stats = total_stats(result)
     reasons = why_not_publishable(stats, ids_only=options.recipe.ids_only)
     manifest = Manifest(
@@ -80,6 +80,13 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
     )
     write_documents(staging, manifest, stats, name)
     return manifest
+
+
+def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
+    """Raise OSError for a shard that is not, byte for byte, what its worker wrote."""
+    for shard in shards:
+        if sha256_of(folder / shard.path) != shard.sha256:
+            raise OSError(f"{shard.path}: its bytes are not those that a worker wrote")
 
 
 def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:

@@ -51,8 +51,11 @@ from transforms.counters import PROGRESS_DIR_VARIABLE
 
 POLL_S = 0.2
 REST_INTERVAL_S = 2.0
-CANCEL_S = 30.0
-"""How long a cluster may take to end a job that is cancelled."""
+CANCEL_S = 15.0
+"""How long a cluster may take to end a job that is cancelled; schedulers kill us after 30."""
+APPEAR_S = 5.0
+"""How long a job that was handed to Flink may take until Flink lists it."""
+BUILDING = "building the job"
 UNREACHABLE_S = 120.0
 """How long the REST interface may be silent before the run is given up."""
 
@@ -107,7 +110,7 @@ def run_flink(
     try:
         with (
             ProgressLine(input_bytes, folder=folder / "progress", quiet=quiet) as progress,
-            _quiet_threads(),
+            _quiet_threads() as stopped,
             job_server(
                 jar,
                 address,
@@ -115,6 +118,7 @@ def run_flink(
                 settings=flink_settings,
                 jvm_flags=jvm,
                 java=arguments.view_as(JobServerOptions).job_server_java_launcher,
+                waiting=lambda: progress.tick("starting Beam's job server for Flink"),
             ) as endpoint,
         ):
             job = _Job(rest, name=_job_name(name), progress=progress, settings=settings)
@@ -133,23 +137,26 @@ def run_flink(
                 # The embedded Flink is gone when its job is, but its log is there.
                 said = _cause_in(log) if settings.is_embedded and error.__cause__ else ""
                 raise PipelineError(said or str(error)) from (error.__cause__ or error)
+            finally:
+                stopped.set()
     except (JobServerError, PipelineError) as error:
         words = last_words(folder / "workers.log") or last_words(log) if verbose else ""
         raise PipelineError(f"Flink: {error}{words}") from error
 
 
 @contextlib.contextmanager
-def _quiet_threads() -> Iterator[None]:
-    """Keep Beam's threads from printing that the job server, which has been stopped, is gone."""
+def _quiet_threads() -> Iterator[threading.Event]:
+    """Yield an event; once it is set, Beam's threads do not print that the job server is gone."""
     previous = threading.excepthook
+    stopped = threading.Event()
 
     def hook(given: threading.ExceptHookArgs) -> None:
-        if not isinstance(given.exc_value, grpc.RpcError):
+        if not (stopped.is_set() and isinstance(given.exc_value, grpc.RpcError)):
             previous(given)
 
     threading.excepthook = hook
     try:
-        yield
+        yield stopped
     finally:
         threading.excepthook = previous
 
@@ -244,7 +251,7 @@ class _Job:
 
         def submit() -> None:
             try:
-                self._phase = "building the job"
+                self._phase = BUILDING
                 pipeline = beam.Pipeline(options=options)
                 build(pipeline)
                 self._phase = "handing the job to Flink"
@@ -314,22 +321,40 @@ class _Job:
         return text
 
     def _cancel(self) -> None:
-        with contextlib.suppress(FlinkUnreachableError, KeyError):
-            if self._id is None:  # looks are seconds apart: it may have begun since
-                self._ask()
-            if self._id is None:
-                return
-            self._rest.cancel(self._id)
-            if self._settings.is_embedded:  # it ends with the job server
-                return
-            # Its workers write into this run's folder, which goes when we return.
-            deadline = time.monotonic() + CANCEL_S
-            while time.monotonic() < deadline:
-                if self._rest.job_state(self._id).name in ENDED:
-                    return
-                time.sleep(POLL_S)
-            print(
-                f"warning: Flink: job {self._id} was cancelled and goes on after {CANCEL_S:g} s",
-                file=sys.stderr,
-                flush=True,
-            )
+        """Ask a cluster to end the job and wait until it has, as its workers use this run's folder.
+
+        An embedded Flink ends with its job server.
+        """
+        if self._settings.is_embedded:
+            return
+        print("Flink: cancelling the job", file=sys.stderr, flush=True)
+        began = time.monotonic()
+        asked = False
+        while time.monotonic() - began < CANCEL_S:
+            # Silent for once, it may answer the next time.
+            with contextlib.suppress(FlinkUnreachableError, KeyError):
+                if self._id is None:  # looks are seconds apart: it may have begun since
+                    self._ask()
+                if self._id is None:
+                    if not self._is_handed_over or time.monotonic() - began > APPEAR_S:
+                        break
+                else:
+                    if not asked:
+                        self._rest.cancel(self._id)
+                        asked = True
+                    if self._rest.job_state(self._id).name in ENDED:
+                        return
+            time.sleep(POLL_S)
+        if self._id is None and not self._is_handed_over:
+            return
+        state = "was cancelled and goes on" if asked else "could not be cancelled"
+        waited = f"after {time.monotonic() - began:.0f} s"
+        print(
+            f"warning: Flink: the job {self.name} {state} {waited}; look at {self._rest.url}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    @property
+    def _is_handed_over(self) -> bool:
+        return self._phase not in ("", BUILDING)

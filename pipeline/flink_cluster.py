@@ -181,6 +181,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--port", type=int, default=8081, help="REST and web page (default: 8081)")
     parser.add_argument("--rpc-port", type=int, default=6123, help="default: 6123")
     given = parser.parse_args(arguments)
+    for port in (given.port, given.rpc_port):
+        if not 0 < port < 1 << 16:
+            parser.error(f"{port} is no port")
     if not Path(given.jar).is_file():
         parser.error(f"--jar {given.jar}: there is no such file")
     # What schedulers and `kill` send: end as after Ctrl-C, so that nothing is left behind.

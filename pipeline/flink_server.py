@@ -3,6 +3,7 @@
 import atexit
 import contextlib
 import ctypes
+import errno
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
 
@@ -160,10 +161,12 @@ def job_server(
     settings: dict[str, str],
     jvm_flags: Sequence[str] = (),
     java: str = "java",
+    waiting: Callable[[], None] = lambda: None,
 ) -> Iterator[str]:
     """Start a job server for the Flink at ``master`` and yield its address.
 
-    ``folder``: for its settings, files and log. Raises JobServerError when it does not start.
+    ``folder``: for its settings, files and log. ``waiting`` is called now and then until it is up.
+    Raises JobServerError when it does not start.
     """
     (port,) = free_ports(1)
     log = folder / "job-server.log"
@@ -181,7 +184,7 @@ def job_server(
         "--expansion-port=0",
     ]
     with child(command, log) as process:
-        _wait_for_port(process, port, log)
+        _wait_for_port(process, port, log, waiting)
         yield f"localhost:{port}"
 
 
@@ -200,16 +203,19 @@ def is_free(port: int) -> bool:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones linger
         try:
             probe.bind(("localhost", port))
-        except OSError:
-            return False
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
     return True
 
 
-def _wait_for_port(process: "subprocess.Popen[bytes]", port: int, log: Path) -> None:
+def _wait_for_port(
+    process: "subprocess.Popen[bytes]", port: int, log: Path, waiting: Callable[[], None]
+) -> None:
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline and process.poll() is None:
         with contextlib.suppress(OSError), socket.create_connection(("localhost", port), 1.0):
             return
+        waiting()
         time.sleep(0.2)
     raise JobServerError(f"Beam's Flink job server did not start.{last_words(log)}")
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 EMBEDDED = "[local]"
 DEFAULT_STALL_MINUTES = 20.0
 JAR_VARIABLE = "FORUMPREFS_FLINK_JAR"
-"""Environment variable that names a job server where no flag does."""
+"""Environment variable that names curate a job server where no flag does."""
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class FlinkSettings:
     master: str = EMBEDDED
     """``host:port`` of a cluster's REST interface, or ``[local]``."""
     jar: str | None = None
-    """Beam's Flink job server; None: that of :data:`JAR_VARIABLE`, or the one that Beam fetches."""
+    """Beam's Flink job server; None: the one that Beam fetches."""
     workers: int | None = None
     """Parallelism; None: 1 embedded, all slots of a cluster."""
     stall_minutes: float = DEFAULT_STALL_MINUTES

@@ -21,7 +21,7 @@ from pipeline import recipe as recipes
 from pipeline.accounting import total_stats
 from pipeline.curate import CurateJob, read_all
 from pipeline.filled import NotFilledError, check_filled, filled_manifest, notes_on
-from pipeline.finish import package_versions, read_manifest, write_documents
+from pipeline.finish import check_shards, package_versions, read_manifest, write_documents
 from pipeline.inputs import Inputs, find_inputs
 from pipeline.local import run_local
 from pipeline.options import CurateOptions, UsageError
@@ -76,6 +76,8 @@ class HydrateOptions:
 def _local_folder(text: str) -> Path:
     if "://" in text:
         raise argparse.ArgumentTypeError(f"{text}: hydrate runs on this machine and needs its disk")
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such folder")
     return Path(text)
 
 
@@ -156,7 +158,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
     recipe = _reading_recipe(manifest, options.input)
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
-        recover(output)
+        recover(output, options.work_dir)
         with folder_of_run(output, "partial") as staging:
             with folder_of_run(output, "work", options.work_dir) as work:
                 shards, reports = read_dataset(options.dataset, manifest, staging, work)
@@ -168,6 +170,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 stats = total_stats(RunResult(tallies=(), shards=tuple(reports)))
                 reasons = why_not_publishable(stats, ids_only=False)
                 made = filled_manifest(manifest, reports, filled, reasons)
+                check_shards(staging, made.shards)
                 write_documents(staging, made, stats, output.name)
                 notes = notes_on(made, inputs, filled, package_versions())
                 notes += _load_problems(work)

@@ -138,7 +138,8 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         totals = read_totals(self._folder, self._start)
         self._note(totals)
         text = describe(totals, self._input_bytes)
-        text = f"{text}, {note}" if note else text
+        if note:
+            text = f"{text}, {note}" if bytes_read(totals) else note
         if self._bar is not None and self._task is not None:
             done = min(bytes_read(totals), self._input_bytes)
             self._bar.update(self._task, completed=done, description=text)

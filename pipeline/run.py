@@ -66,7 +66,7 @@ def curate(options: CurateOptions) -> Manifest:
     benchmarks = read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe))
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
-        recover(output)
+        recover(output, options.local_work_dir)
         watch = Stopwatch()
         with folder_of_run(output, "partial") as staging:
             with folder_of_run(output, "work", options.local_work_dir) as work:

@@ -75,7 +75,8 @@ def run_on(
                 from pipeline.dataflow import dataflow_arguments
 
                 arguments = dataflow_arguments(arguments, options.work_dir or "")
-            stack.enter_context(_ticking(ProgressLine(input_bytes, quiet=options.quiet)))
+            progress = ProgressLine(input_bytes, quiet=options.quiet)
+            stack.enter_context(_ticking(progress, f"{options.beam_runner} is at work"))
             run_beam(build, options.beam_runner, arguments)
     return {}
 
@@ -87,6 +88,9 @@ def check_runner(options: CurateOptions) -> None:
         from pipeline.dataflow import dataflow_arguments
 
         dataflow_arguments(list(options.beam_arguments), options.work_dir or "")
+    binary = os.environ.get(PRISM_VARIABLE)
+    if options.runner_kind == "prism" and binary and not Path(binary).is_file():
+        raise UsageError(f"${PRISM_VARIABLE} is {binary}: there is no such file")
     if options.runner_kind == "flink":
         jar = options.flink_settings().jar
         if jar is not None and "://" not in jar and not Path(jar).is_file():
@@ -128,10 +132,9 @@ def prism(arguments: Sequence[str]) -> Iterator[str]:
     from apache_beam.utils.subprocess_server import pick_port
 
     (port,) = pick_port(None)
-    given = [f"--job_port={port}"]
-    if PRISM_VARIABLE in os.environ:
-        given.append(f"--prism_location={os.environ[PRISM_VARIABLE]}")
-    server = PrismJobServer(PipelineOptions([*given, *arguments]))
+    location = os.environ.get(PRISM_VARIABLE)
+    first = [f"--prism_location={location}"] if location else []  # what was said later counts
+    server = PrismJobServer(PipelineOptions([*first, *arguments, f"--job_port={port}"]))
     try:
         server.start()
     except Exception as error:
@@ -145,13 +148,13 @@ def prism(arguments: Sequence[str]) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def _ticking(progress: ProgressLine) -> Iterator[None]:
-    """Show progress while this thread waits; steps that run elsewhere are not seen."""
+def _ticking(progress: ProgressLine, note: str) -> Iterator[None]:
+    """Show progress, or ``note`` for steps that are not seen here, while this thread waits."""
     ended = threading.Event()
 
     def tick() -> None:
         while not ended.wait(POLL_S):
-            progress.tick()
+            progress.tick(note)
 
     thread = threading.Thread(target=tick, name="progress", daemon=True)
     with progress:

@@ -355,6 +355,7 @@ def test_what_outlives_a_run_cannot_write_into_the_next(tmp_path: Path) -> None:
     with output_folder.folder_of_run(tmp_path / "out", "partial") as first:
         # Not tempfile's 0700: workers may be another user's.
         assert first.stat().st_mode == (tmp_path / "usual").stat().st_mode
+        assert first.is_absolute()
     with output_folder.folder_of_run(tmp_path / "out", "partial") as second:
         assert first != second and not first.exists()
 
@@ -382,14 +383,65 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
     assert hashes(output) == hashes(dataset)
 
 
+def left_by_a_killed_run(output: Path, kind: str, parent: Path | None = None) -> Path:
+    with output_folder.folder_of_run(output, kind, parent) as folder:
+        pass
+    folder.mkdir()
+    return folder
+
+
 def test_two_runs_cannot_write_one_output(tmp_path: Path, capsys) -> None:
-    for left in (".out.work-of-a-killed-run", ".out.partial-of-a-killed-run"):
-        (tmp_path / left).mkdir()
+    for kind in ("work", "partial"):
+        left_by_a_killed_run(tmp_path / "out", kind)
     with output_folder.locked(tmp_path / "out"):
         assert curate(tmp_path / "out") == 1  # it may do later
     assert "another run is writing it" in capsys.readouterr().err
     assert curate(tmp_path / "out") == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_only_folders_of_this_output_are_removed(tmp_path: Path) -> None:
+    scratch, output = tmp_path / "scratch", tmp_path / "a" / "out"
+    for folder in (scratch, tmp_path / "a", tmp_path / "b"):
+        folder.mkdir()
+    own = left_by_a_killed_run(output, "work", scratch)
+    of_another = [
+        left_by_a_killed_run(tmp_path / "b" / "out", "work", scratch),
+        left_by_a_killed_run(output.with_name("out.partial-x"), "partial"),
+        output.with_name(".out.partial-v2.old"),
+        scratch / f"{own.name}.old",
+    ]
+    for folder in of_another:
+        folder.mkdir(exist_ok=True)
+    assert own.is_dir()
+    output_folder.recover(output, scratch)
+    assert not own.exists()
+    assert all(folder.is_dir() for folder in of_another)
+
+
+def test_a_lock_that_its_owner_has_removed_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def open_late(self: Path, *arguments: Any) -> Any:
+        file = opened(self, *arguments)
+        monkeypatch.undo()
+        self.unlink()  # between our opening it and locking it
+        return file
+
+    monkeypatch.setattr(Path, "open", open_late)
+    with output_folder.locked(tmp_path / "out"):
+        with pytest.raises(output_folder.BusyError), output_folder.locked(tmp_path / "out"):
+            pass
+        assert (tmp_path / ".out.lock").exists()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_work_folder_that_is_not_there(tmp_path: Path, capsys) -> None:
+    assert curate(tmp_path / "out", "--work-dir", str(tmp_path / "typo")) == EXIT_USAGE
+    assert "there is no such folder" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_link_to_a_folder_stays_a_link(dataset: Path, tmp_path: Path) -> None:

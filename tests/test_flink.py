@@ -9,12 +9,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 
-from pipeline import flink
+from pipeline import flink, runners
 from pipeline.cli import EXIT_USAGE, main
 from pipeline.flink import FlinkSettings, _Job
 from pipeline.flink_cluster import SETTINGS, ClusterError, start_cluster
@@ -60,6 +61,8 @@ class FakeFlink:
             },
         }
         self.cancelled: list[str] = []
+        self.cut = False
+        flink = self
         answers, cancelled = self.answers, self.cancelled
 
         class Handler(BaseHTTPRequestHandler):
@@ -67,6 +70,7 @@ class FakeFlink:
                 found = answers.get(self.path)
                 body = json.dumps(found).encode()
                 self.send_response(404 if found is None else 200)
+                self.send_header("Content-Length", str(len(body) + flink.cut))
                 self.end_headers()
                 self.wfile.write(body)
 
@@ -132,6 +136,31 @@ def test_a_second_cluster_on_one_port_is_refused(fake: FakeFlink, tmp_path: Path
         start_cluster("x.jar", tmp_path, port=port),
     ):
         pass
+
+
+def test_prism_may_be_named_by_the_environment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {}
+
+    class Server:
+        def __init__(self, options: PipelineOptions) -> None:
+            given.update(options.get_all_options(drop_default=True))
+
+        def start(self) -> None: ...
+        def stop(self) -> None: ...
+
+    monkeypatch.setattr("apache_beam.runners.portability.prism_runner.PrismJobServer", Server)
+    monkeypatch.setenv("FORUMPREFS_PRISM", "/opt/prism")
+    with runners.prism(["--job_port=1"]) as address:
+        assert given["prism_location"] == "/opt/prism"
+        assert address == f"localhost:{given['job_port']}" != "localhost:1"
+    with runners.prism(["--prism_location=/mine"]):
+        assert given["prism_location"] == "/mine"
+    monkeypatch.setenv("FORUMPREFS_PRISM", str(tmp_path / "none"))
+    arguments = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "o"), "--quiet"]
+    assert main(["curate", *arguments, "--runner", "prism"]) == EXIT_USAGE
+    assert "$FORUMPREFS_PRISM is" in capsys.readouterr().err
 
 
 def test_the_jar_may_be_named_by_the_environment(
@@ -201,7 +230,22 @@ def test_a_job_that_gets_no_further_is_cancelled_with_advice(
         job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
     ended.set()
     assert fake.cancelled == ["/jobs/7?mode=cancel"]
-    assert "job 7 was cancelled and goes on after 0.5 s" in capsys.readouterr().err
+    assert "the job stuck was cancelled and goes on" in capsys.readouterr().err
+
+
+def interrupted(job: _Job, monkeypatch: pytest.MonkeyPatch, phase: str | None = None) -> None:
+    """Run a job that never ends and that is interrupted at once."""
+
+    def interrupt() -> None:
+        if phase is not None:
+            job._phase = phase
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "_look", interrupt)
+    ended = threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+    ended.set()
 
 
 def test_an_interrupted_run_waits_until_its_job_has_ended(
@@ -215,21 +259,58 @@ def test_an_interrupted_run_waits_until_its_job_has_ended(
 
     def look(number: str) -> object:
         looks.append(len(fake.cancelled))
-        if len(looks) == 4:
+        if len(looks) == 3:
+            raise FlinkUnreachableError("silent for once")
+        if len(looks) == 5:
             fake.answers["/jobs/7"]["state"] = "CANCELED"
         return rest.job_state(number)
 
-    def interrupt() -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(job._rest, "job_state", look)
-    monkeypatch.setattr(job, "_look", interrupt)
-    ended = threading.Event()
-    with pytest.raises(KeyboardInterrupt):
-        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
-    ended.set()
-    assert looks == [0, 1, 1, 1], "seen once, cancelled, and looked at until it had ended"
-    assert capsys.readouterr().err == ""
+    interrupted(job, monkeypatch)
+    assert looks == [0, 1, 1, 1, 1], "seen once, cancelled once, looked at until it had ended"
+    assert "warning" not in capsys.readouterr().err
+
+
+def test_a_job_that_flink_does_not_list_yet_is_waited_for(
+    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers["/jobs/overview"] = {"jobs": []}
+    monkeypatch.setattr(flink, "APPEAR_S", 0.3)
+    settings = FlinkSettings(master=fake.url)
+    job = _Job(FlinkRest(fake.url), name="late", progress=ProgressLine(0), settings=settings)
+    interrupted(job, monkeypatch, "handing the job to Flink")
+    said = capsys.readouterr().err
+    assert "the job late could not be cancelled" in said and fake.url in said
+    job = _Job(FlinkRest(fake.url), name="early", progress=ProgressLine(0), settings=settings)
+    interrupted(job, monkeypatch)
+    assert "early" not in capsys.readouterr().err, "nothing had been handed over"
+    embedded = FlinkSettings()
+    job = _Job(FlinkRest(fake.url), name="own", progress=ProgressLine(0), settings=embedded)
+    interrupted(job, monkeypatch, "handing the job to Flink")
+    assert capsys.readouterr().err == "", "it ends with its job server"
+
+
+def test_threads_are_silent_once_the_job_server_is_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[type] = []
+    monkeypatch.setattr(threading, "excepthook", lambda given: told.append(given.exc_type))
+
+    def fail(error: Exception) -> None:
+        def run() -> None:
+            raise error
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+
+    with flink._quiet_threads() as stopped:
+        fail(grpc.RpcError())
+        stopped.set()
+        fail(grpc.RpcError())
+        fail(ValueError())
+    fail(grpc.RpcError())
+    assert told == [grpc.RpcError, ValueError, grpc.RpcError]
 
 
 def test_a_failure_is_told_in_the_words_of_flink(fake: FakeFlink) -> None:
@@ -258,6 +339,12 @@ def test_a_cause_that_names_the_file_is_preferred(fake: FakeFlink) -> None:
 def test_a_silent_flink_is_unreachable(fake: FakeFlink) -> None:
     with pytest.raises(FlinkUnreachableError, match="404"):
         FlinkRest(fake.url).get("/nothing")
+
+
+def test_an_answer_that_is_cut_short_is_none(fake: FakeFlink) -> None:
+    fake.cut = True
+    with pytest.raises(FlinkUnreachableError, match="IncompleteRead"):
+        FlinkRest(fake.url).get("/overview")
 
 
 def test_a_job_server_that_does_not_start_is_told_with_its_log(tmp_path: Path) -> None:

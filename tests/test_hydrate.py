@@ -328,6 +328,16 @@ def test_what_cannot_be_hydrated(
     assert not (tmp_path / "set").exists()
 
 
+@pytest.mark.parametrize(
+    ("folder", "why"), [("gs://bucket/tmp", "needs its disk"), ("/none/such", "no such folder")]
+)
+def test_a_work_folder_that_cannot_be_used(folder: str, why: str, tmp_path: Path, capsys) -> None:
+    line = ["hydrate", str(tmp_path), "--output", str(tmp_path / "out"), "--work-dir", folder]
+    with pytest.raises(SystemExit):
+        main([*line, "--input", f"stackexchange={tmp_path}"])
+    assert why in capsys.readouterr().err
+
+
 def test_an_existing_output_is_kept_unless_told(
     folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
