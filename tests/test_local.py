@@ -42,7 +42,9 @@ def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
 
 def test_workers_do_not_outlive_an_interrupted_run() -> None:
     code = (
-        "import os\n"
+        "import os, signal\n"
+        # In the background of a shell script SIGINT is ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pipeline.local import run_local\n"
         "from tests import broken_worker as b\n"
         "print('STARTED', flush=True)\n"
