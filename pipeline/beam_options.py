@@ -23,6 +23,9 @@ class BeamOptions(PipelineOptions):
         return view
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the views out of copies and pickles: they would go on sharing with the first."""
+        """Leave the views out: a shallow copy's would go on sharing with the first.
+
+        And Beam may take values out of the state, which views would keep.
+        """
         state = super().__getstate__()
         return {name: value for name, value in state.items() if name != "_views"}

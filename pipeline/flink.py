@@ -101,7 +101,7 @@ def run_flink(
         jvm: Sequence[str] = EMBEDDED_JVM
     else:
         rest = FlinkRest(settings.master)
-        parallelism, version = _look_at_cluster(rest, settings)
+        parallelism, version = look_at_cluster(rest, settings)
         flink_settings, jvm = {}, ()
     jar = find_jar(settings.jar, version)
     jvm = arguments.view_as(JobServerOptions).job_server_jvm_properties or jvm
@@ -166,15 +166,24 @@ def _cause_in(log: Path) -> str:
     return root_cause("\n".join(line for line in lines if line.startswith("Caused by: ")))
 
 
-def _look_at_cluster(rest: FlinkRest, settings: FlinkSettings) -> tuple[int, str]:
-    """Check a cluster before anything is sent to it; returns parallelism and minor version."""
+def look_at_cluster(
+    rest: FlinkRest, settings: FlinkSettings, *, warn: bool = True
+) -> tuple[int, str]:
+    """Check a cluster before anything is sent to it; returns parallelism and minor version.
+
+    Raises UsageError for one that cannot run the job.
+    """
     try:
         for warning in check_cluster(rest, settings.workers):
-            print(f"warning: Flink: {warning}", file=sys.stderr, flush=True)
+            if warn:
+                print(f"warning: Flink: {warning}", file=sys.stderr, flush=True)
         total, _ = rest.slots()
         version = ".".join(rest.version().split(".")[:2])
     except FlinkUnreachableError as error:
-        raise UsageError(f"--flink-master {settings.master}: {error}") from None
+        raise UsageError(
+            f"--flink-master {settings.master}: {error}; HOST:PORT of its REST interface is "
+            "wanted, usually port 8081"
+        ) from None
     except ValueError as error:
         raise UsageError(str(error)) from None
     if settings.jar is None and version not in FlinkRunnerOptions.PUBLISHED_FLINK_VERSIONS:
@@ -241,6 +250,7 @@ class _Job:
         self._id: str | None = None
         self._state: JobState | None = None
         self._phase = ""
+        self._given_up = False
         self._signature: object = None
         self._moved = self._answered = time.monotonic()
         self._next_look = 0.0
@@ -254,6 +264,8 @@ class _Job:
                 self._phase = BUILDING
                 pipeline = beam.Pipeline(options=options)
                 build(pipeline)
+                if self._given_up:
+                    return
                 self._phase = "handing the job to Flink"
                 result = pipeline.run()
                 self._phase = "waiting for Flink to begin"
@@ -272,7 +284,13 @@ class _Job:
             self._cancel()
             raise
         if errors:
-            raise PipelineError(self._explain(errors[0])) from errors[0]
+            text = self._explain(errors[0])
+            with contextlib.suppress(FlinkUnreachableError, KeyError):
+                if self._id is None:
+                    self._ask()
+            if self._id is not None:  # what failed may be the job server, and the job goes on
+                self._cancel()
+            raise PipelineError(text) from errors[0]
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -325,9 +343,9 @@ class _Job:
 
         An embedded Flink ends with its job server.
         """
+        self._given_up = True
         if self._settings.is_embedded:
             return
-        print("Flink: cancelling the job", file=sys.stderr, flush=True)
         began = time.monotonic()
         asked = False
         while time.monotonic() - began < CANCEL_S:
@@ -338,12 +356,12 @@ class _Job:
                 if self._id is None:
                     if not self._is_handed_over or time.monotonic() - began > APPEAR_S:
                         break
-                else:
-                    if not asked:
-                        self._rest.cancel(self._id)
-                        asked = True
-                    if self._rest.job_state(self._id).name in ENDED:
-                        return
+                elif self._rest.job_state(self._id).name in ENDED:
+                    return
+                elif not asked:
+                    self._rest.cancel(self._id)
+                    asked = True
+                    print("Flink: cancelling the job", file=sys.stderr, flush=True)
             time.sleep(POLL_S)
         if self._id is None and not self._is_handed_over:
             return

@@ -81,7 +81,8 @@ class FlinkRest:
                 return json.loads(answer.read() or b"{}")
         # URLError is an OSError; an answer that is cut short is not.
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise FlinkUnreachableError(f"no answer from Flink at {self.url}: {error}") from None
+            why = getattr(error, "reason", None) or error
+            raise FlinkUnreachableError(f"no answer from Flink at {self.url}: {why}") from None
 
     def jobs(self) -> dict[str, str]:
         """Names of the jobs that the cluster remembers, by id."""

@@ -159,6 +159,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output, options.work_dir)
+        _check_output(options)  # a dataset may have been put back
         with folder_of_run(output, "partial") as staging:
             with folder_of_run(output, "work", options.work_dir) as work:
                 shards, reports = read_dataset(options.dataset, manifest, staging, work)

@@ -10,3 +10,5 @@ def set_up_logs(*, verbose: bool) -> None:
     """
     level = logging.INFO if verbose else logging.ERROR
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s", force=True)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(level)  # loggers of Beam's have levels of their own

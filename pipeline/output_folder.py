@@ -33,7 +33,7 @@ def locked(output: Path) -> Iterator[None]:
         with path.open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 raise BusyError(f"{output}: another run is writing it") from None
             if not _is_at(file, path):
                 continue  # its owner removed it after we had opened it: who comes next has another
@@ -63,10 +63,27 @@ def folder_of_run(output: Path, kind: str, parent: str | Path | None = None) -> 
     name = f"{_prefix(output, kind)}{time.time_ns():016x}"
     folder = Path(parent or output.parent).resolve() / name
     folder.mkdir()
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
+        # Tells the folder of a run at work from what is left of one; not all filesystems can.
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether no run holds a folder; an output of the same path may be another machine's."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _prefix(output: Path, kind: str) -> str:
@@ -79,10 +96,10 @@ def remove_strays(staging: Path, wanted: set[str]) -> None:
     """Remove what workers left behind that were killed while they wrote; others did it again."""
     for path in sorted(staging.rglob("*"), reverse=True):
         if path.is_dir() and not path.is_symlink():
-            if not any(path.iterdir()):
+            with contextlib.suppress(OSError):  # not empty
                 path.rmdir()
         elif path.relative_to(staging).as_posix() not in wanted:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 def replace_folder(staging: Path, output: Path) -> None:
@@ -105,11 +122,14 @@ def recover(output: Path, work_dir: str | Path | None = None) -> None:
     The caller holds the output's lock. ``work_dir``: where else runs of this output work.
     """
     old = output.with_name(f".{output.name}.old")
+    if old.exists() and output.is_dir() and not any(output.iterdir()):
+        output.rmdir()
     if old.exists() and not output.exists():
         old.rename(output)
     shutil.rmtree(old, ignore_errors=True)
     ours = re.compile("|".join(re.escape(_prefix(output, kind)) for kind in ("work", "partial")))
     for folder in {output.parent, Path(work_dir or output.parent)}:
         for path in folder.iterdir() if folder.is_dir() else ():
-            if (found := ours.match(path.name)) and _TIME.fullmatch(path.name, found.end()):
+            found = ours.match(path.name)
+            if found and _TIME.fullmatch(path.name, found.end()) and _is_left(path):
                 shutil.rmtree(path, ignore_errors=True)

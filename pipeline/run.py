@@ -67,6 +67,7 @@ def curate(options: CurateOptions) -> Manifest:
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
         recover(output, options.local_work_dir)
+        check_output(options)  # another run may have ended since, or a dataset have been put back
         watch = Stopwatch()
         with folder_of_run(output, "partial") as staging:
             with folder_of_run(output, "work", options.local_work_dir) as work:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -54,6 +55,14 @@ def run_on(
             verbose=options.verbose,
             shuffle_folder=work,
         )
+    with _temporary_files_in(work):
+        _run_elsewhere(build, options, work, input_bytes)
+    return {}
+
+
+def _run_elsewhere(
+    build: Callable[[beam.Pipeline], None], options: CurateOptions, work: Path, input_bytes: int
+) -> None:
     if options.runner_kind == "flink":
         from pipeline.flink import run_flink
 
@@ -78,7 +87,17 @@ def run_on(
             progress = ProgressLine(input_bytes, quiet=options.quiet)
             stack.enter_context(_ticking(progress, f"{options.beam_runner} is at work"))
             run_beam(build, options.beam_runner, arguments)
-    return {}
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Have Beam put what it stages into a folder that goes: it leaves that behind."""
+    previous = tempfile.tempdir
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = previous
 
 
 def check_runner(options: CurateOptions) -> None:
@@ -96,6 +115,12 @@ def check_runner(options: CurateOptions) -> None:
         if jar is not None and "://" not in jar and not Path(jar).is_file():
             source = f"--flink-job-server-jar (or ${JAR_VARIABLE})"
             raise UsageError(f"{source} {jar}: there is no such file")
+        settings = options.flink_settings()
+        if not settings.is_embedded:
+            from pipeline.flink import look_at_cluster
+            from pipeline.flink_rest import FlinkRest
+
+            look_at_cluster(FlinkRest(settings.master), settings, warn=False)
 
 
 def shuffle_line(input_bytes: int, folder: Path) -> str:

@@ -378,7 +378,10 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
     assert hashes(output) == hashes(dataset)
     monkeypatch.undo()
     output.rename(tmp_path / ".out.old")  # what a kill between the two renames leaves
+    output.mkdir()  # and what a script makes in front of its next run
+    monkeypatch.setattr(run, "find_inputs", lambda *_: pytest.fail("read, to be refused later"))
     assert curate(output) == EXIT_USAGE
+    monkeypatch.undo()
     assert curate(output, "--resume") == 0
     assert hashes(output) == hashes(dataset)
 
@@ -414,7 +417,9 @@ def test_only_folders_of_this_output_are_removed(tmp_path: Path) -> None:
     for folder in of_another:
         folder.mkdir(exist_ok=True)
     assert own.is_dir()
-    output_folder.recover(output, scratch)
+    with output_folder.folder_of_run(output, "work", scratch) as live:  # on another machine
+        output_folder.recover(output, scratch)
+        assert live.is_dir()
     assert not own.exists()
     assert all(folder.is_dir() for folder in of_another)
 

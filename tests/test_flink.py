@@ -187,7 +187,7 @@ def test_a_jar_for_another_flink_is_refused(fake: FakeFlink, tmp_path: Path) -> 
     jar.touch()
     settings = FlinkSettings(master=fake.url, jar=str(jar))
     with pytest.raises(UsageError, match=r"runs Flink 1\.19, and .* is for 2\.2"):
-        flink._look_at_cluster(FlinkRest(fake.url), settings)
+        flink.look_at_cluster(FlinkRest(fake.url), settings)
 
 
 def test_no_flink_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -261,14 +261,41 @@ def test_an_interrupted_run_waits_until_its_job_has_ended(
         looks.append(len(fake.cancelled))
         if len(looks) == 3:
             raise FlinkUnreachableError("silent for once")
-        if len(looks) == 5:
+        if len(looks) == 6:
             fake.answers["/jobs/7"]["state"] = "CANCELED"
         return rest.job_state(number)
 
     monkeypatch.setattr(job._rest, "job_state", look)
     interrupted(job, monkeypatch)
-    assert looks == [0, 1, 1, 1, 1], "seen once, cancelled once, looked at until it had ended"
+    assert looks == [0, 0, 1, 1, 1, 1], "seen, cancelled once, looked at until it had ended"
     assert "warning" not in capsys.readouterr().err
+
+
+def test_a_job_that_has_ended_is_not_cancelled(
+    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "done"}]}
+    fake.answers["/jobs/7"]["state"] = "FINISHED"
+    settings = FlinkSettings(master=fake.url)
+    job = _Job(FlinkRest(fake.url), name="done", progress=ProgressLine(0), settings=settings)
+    interrupted(job, monkeypatch)
+    assert not fake.cancelled and capsys.readouterr().err == ""
+
+
+def test_a_job_goes_when_the_job_server_is_lost(
+    fake: FakeFlink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake.answers["/jobs/overview"] = {"jobs": [{"jid": "7", "name": "orphan"}]}
+    monkeypatch.setattr(flink, "CANCEL_S", 0.3)
+    settings = FlinkSettings(master=fake.url)
+    job = _Job(FlinkRest(fake.url), name="orphan", progress=ProgressLine(0), settings=settings)
+
+    def fail(pipeline: object) -> None:
+        raise RuntimeError("UNAVAILABLE")
+
+    with pytest.raises(PipelineError):
+        job.run(fail, PipelineOptions([]))
+    assert fake.cancelled == ["/jobs/7?mode=cancel"]
 
 
 def test_a_job_that_flink_does_not_list_yet_is_waited_for(

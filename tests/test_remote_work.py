@@ -1,5 +1,6 @@
 """Runs whose workers share no disk with the launcher: all goes through a remote work folder."""
 
+import io
 from pathlib import Path
 
 import pytest
@@ -52,17 +53,19 @@ def test_the_same_bytes_through_a_remote_work_folder(
 
 
 def test_transfers_say_how_far_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(remote_work, "PLAIN_INTERVAL_S", 0.0)
-    arguments = ["--output", str(tmp_path / "set"), "--work-dir", "memory://bucket/tmp"]
-    assert main(["curate", *INPUTS, *arguments, "--no-report"]) == 0
-    lines = capsys.readouterr().err.splitlines()
-    for what in ("copying inputs to memory://", "fetching the dataset from memory://"):
-        said = [line.rpartition(": ")[2] for line in lines if line.startswith(what)]
-        done = [int(line.partition(" ")[0]) for line in said]
-        assert done == sorted(done)
-        assert said[-1] == f"{done[-1]} of {done[-1]} MB", "the last line is the whole"
+    monkeypatch.setattr(remote_work, "CHUNK_BYTES", 1_000_000)
+    sink = io.BytesIO()
+    transfer = remote_work.Transfer("copying", 5_000_000, quiet=False)
+    for size in (3_000_000, 2_000_000):
+        transfer.copy(io.BytesIO(bytes(size)), sink)
+    assert len(sink.getvalue()) == 5_000_000
+    said = [f"copying: {number} of 5 MB" for number in range(1, 6)]
+    assert capsys.readouterr().err.splitlines() == said
+    remote_work.Transfer("copying", 1, quiet=True).copy(io.BytesIO(b"x"), sink)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_shard_that_arrives_damaged_leaves_no_dataset(

@@ -63,6 +63,7 @@ def test_a_view_of_the_options_is_made_once_and_shares_their_values() -> None:
 def test_a_copy_of_the_options_is_independent(again) -> None:
     options = BeamOptions(["--num_workers=3"])
     view = options.view_as(WorkerOptions)
+    assert "_views" not in options.__getstate__()
     copied = again(options)
     copied.view_as(WorkerOptions).num_workers = 5
     assert (view.num_workers, copied.view_as(WorkerOptions).num_workers) == (3, 5)
