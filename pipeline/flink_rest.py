@@ -81,7 +81,8 @@ class FlinkRest:
                 return json.loads(answer.read() or b"{}")
         # URLError is an OSError; an answer that is cut short is not.
         except (OSError, ValueError, http.client.HTTPException) as error:
-            why = getattr(error, "reason", None) or error
+            is_answer = isinstance(error, urllib.error.HTTPError)  # whose words have the number
+            why = error if is_answer else getattr(error, "reason", None) or error
             raise FlinkUnreachableError(f"no answer from Flink at {self.url}: {why}") from None
 
     def jobs(self) -> dict[str, str]:
