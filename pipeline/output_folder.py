@@ -76,7 +76,10 @@ def folder_of_run(output: Path, kind: str, parent: str | Path | None = None) -> 
 
 def _is_left(folder: Path) -> bool:
     """Whether no run holds a folder; an output of the same path may be another machine's."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:  # another user's, say
+        return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

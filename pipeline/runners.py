@@ -1,6 +1,7 @@
 """The runners by name, and what each of them is given."""
 
 import contextlib
+import math
 import os
 import shutil
 import sys
@@ -111,11 +112,11 @@ def check_runner(options: CurateOptions) -> None:
     if options.runner_kind == "prism" and binary and not Path(binary).is_file():
         raise UsageError(f"${PRISM_VARIABLE} is {binary}: there is no such file")
     if options.runner_kind == "flink":
-        jar = options.flink_settings().jar
+        settings = options.flink_settings()
+        jar = settings.jar
         if jar is not None and "://" not in jar and not Path(jar).is_file():
             source = f"--flink-job-server-jar (or ${JAR_VARIABLE})"
             raise UsageError(f"{source} {jar}: there is no such file")
-        settings = options.flink_settings()
         if not settings.is_embedded:
             from pipeline.flink import look_at_cluster
             from pipeline.flink_rest import FlinkRest
@@ -127,7 +128,8 @@ def shuffle_line(input_bytes: int, folder: Path) -> str:
     """Say where shuffled data go and whether there is room for them."""
     needed = input_bytes * SHUFFLED_SHARE
     free = shutil.disk_usage(folder).free
-    line = f"shuffling through files in {folder.parent}, up to about {needed / 1e9:.1f} GB"
+    size = f"{needed / 1e9:,.1f} GB" if needed >= 1e9 else f"{math.ceil(needed / 1e6)} MB"
+    line = f"shuffling through files in {folder.parent}, up to about {size}"
     if free < needed:
         return f"{line}: only {free / 1e9:.1f} GB are free there; name another --work-dir"
     return line
