@@ -21,8 +21,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,7 +39,7 @@ from benchmarks._peer_data import (
     write_texts,
 )
 from benchmarks._peer_scores import Found, count_damage, score_duplicates, share_unaccounted
-from benchmarks._processes import tree_rss
+from benchmarks._processes import watched
 
 ROOT = Path(__file__).parents[1]
 FEW = 400
@@ -117,26 +115,13 @@ def measure(command: list[str], environment: dict[str, str], log: Path) -> tuple
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT
         )
-    peak, done = 0, threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.is_set():
-            peak = max(peak, tree_rss(process.pid))
-            time.sleep(0.05)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
+    with watched(process.pid) as peak:
         _, status, usage = os.wait4(process.pid, 0)
-    finally:
-        done.set()
-        watcher.join()
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"{' '.join(command)}: exit code {process.returncode}\n{log.read_text()[-3000:]}")
     # Not ru_maxrss, which begins with what this process had when it started the tool.
-    return usage.ru_utime + usage.ru_stime, peak
+    return usage.ru_utime + usage.ru_stime, peak.bytes
 
 
 class Bench:

@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks._processes import tree_rss
 from pipeline.flink_cluster import Cluster, start_cluster
 from pipeline.flink_rest import ENDED, FlinkUnreachableError
 from pipeline.flink_settings import JAR_VARIABLE
@@ -221,23 +222,7 @@ def _memory(outcome: Outcome, root: int) -> Callable[[], None]:
     """Note the largest memory of the processes below ``root``, itself left out."""
 
     def look() -> None:
-        children: dict[int, list[int]] = {}
-        resident: dict[int, int] = {}
-        for path in Path("/proc").glob("[0-9]*"):
-            try:
-                pid = int(path.name)
-                parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-                pages = int((path / "statm").read_text().split()[1])
-            except (OSError, ValueError, IndexError):
-                continue
-            children.setdefault(parent, []).append(pid)
-            resident[pid] = pages * os.sysconf("SC_PAGE_SIZE")
-        below, total = list(children.get(root, ())), 0
-        while below:
-            pid = below.pop()
-            total += resident.get(pid, 0)
-            below += children.get(pid, ())
-        outcome.memory_mb = max(outcome.memory_mb, total / 1e6)
+        outcome.memory_mb = max(outcome.memory_mb, tree_rss(root, itself=False) / 1e6)
 
     return look
 

@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -27,7 +26,7 @@ from pathlib import Path
 import msgspec
 import pyarrow.parquet as pq
 
-from benchmarks._processes import tree_rss
+from benchmarks._processes import watched
 from pipeline import recipe as recipes
 from pipeline.worker import tune_gc
 from schemas.facts import PostFacts
@@ -226,23 +225,13 @@ def measure(command: list[str]) -> dict[str, float]:
     """Run a command; wall seconds, peak memory of its tree, and the pairs it reports."""
     began = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    peak = 0
-
-    def watch() -> None:
-        nonlocal peak
-        while process.poll() is None:
-            peak = max(peak, tree_rss(process.pid))
-            time.sleep(0.1)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = process.communicate()
-    watcher.join()
+    with watched(process.pid) as peak:
+        output, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
     return {
         "seconds": time.perf_counter() - began,
-        "peak": peak,
+        "peak": peak.bytes,
         "pairs": int(output.strip().splitlines()[-1]),
     }
 
