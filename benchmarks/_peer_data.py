@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.generate_dump import DumpOptions, generate_dump
-from transforms.markdown import html_to_markdown
+from transforms.text.markdown import html_to_markdown
 
 OTHER_LANGUAGES = {"fr": 0.4, "es": 0.3, "de": 0.3}
 

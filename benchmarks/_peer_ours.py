@@ -15,14 +15,14 @@ from typing import Any
 import apache_beam as beam
 import pyarrow.parquet as pq
 
-from pipeline.worker import tune_gc
+from pipeline.runners.worker import tune_gc
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, Thread
 from tests.beam_run import output_of
-from transforms.blocks import ThreadBlock, pack, thread_partition
-from transforms.dedup import FindDuplicates
-from transforms.language import LabelLanguages, LanguageRules
-from transforms.minhash import MinHashRules
+from transforms.core.blocks import ThreadBlock, pack, thread_partition
+from transforms.dedup.find_duplicates import FindDuplicates
+from transforms.dedup.minhash import MinHashRules
+from transforms.filters.language import LabelLanguages, LanguageRules
 
 PARTITIONS = 16
 THREADS_PER_BLOCK = 100

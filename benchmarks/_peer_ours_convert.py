@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.markdown import html_to_markdown
-from transforms.xml_rows import open_input, read_rows
+from transforms.readers.stackexchange.xml_rows import open_input, read_rows
+from transforms.text.markdown import html_to_markdown
 
 
 def main() -> None:

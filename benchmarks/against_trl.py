@@ -81,10 +81,10 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     import pyarrow.parquet as pq
 
     from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
-    from training.dataset import PairDataset
-    from training.feed import Feed
-    from training.model import load_model, save_model
-    from training.plan import Plan
+    from training.data.dataset import PairDataset
+    from training.data.loader import Feed
+    from training.data.sampler import Plan
+    from training.model.reward_model import load_model, save_model
 
     dataset = work / "dataset"
     found = write_subset(Path(arguments.dataset), dataset, per_prompt)

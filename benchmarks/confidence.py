@@ -25,7 +25,7 @@ from scipy.special import ndtr
 
 from benchmarks._load import load_dump
 from schemas.post import DAY_MS, Post, Thread
-from transforms.votes import (
+from transforms.pairing.votes import (
     HEAD_START_WEIGHT,
     PRIOR_VOTES,
     UNDATED_WEIGHT,

@@ -22,10 +22,10 @@ import numpy as np
 
 from schemas.post import Post, Thread
 from tests.beam_run import output_of
-from transforms.blocks import ThreadBlock, pack, thread_partition
-from transforms.components import StarBuckets, pack_rows
-from transforms.dedup import FindDuplicates, bucket_rows
-from transforms.minhash import (
+from transforms.core.blocks import ThreadBlock, pack, thread_partition
+from transforms.dedup.components import StarBuckets, pack_rows
+from transforms.dedup.find_duplicates import FindDuplicates, bucket_rows
+from transforms.dedup.minhash import (
     MinHashRules,
     band_keys,
     normalise,

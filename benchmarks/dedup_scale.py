@@ -13,7 +13,7 @@ import tracemalloc
 
 import numpy as np
 
-from transforms.components import (
+from transforms.dedup.components import (
     PENDING_ROWS,
     Forest,
     JoinBuckets,
@@ -21,7 +21,7 @@ from transforms.components import (
     partitions_of,
     unpack_rows,
 )
-from transforms.minhash import MinHashRules
+from transforms.dedup.minhash import MinHashRules
 
 SHARD_BYTES = 64 << 20
 """Of one unit of joining: what a small worker sorts in memory at ease."""

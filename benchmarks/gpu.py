@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from training.attention import segment_attention
 from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
-from training.ranks import Ranks
+from training.distributed import Ranks
+from training.model.attention import segment_attention
 from training.run import Run, TrainOptions, set_up
-from training.speed import peak_flops
+from training.throughput import peak_flops
 from training.train import train_step
 
 BIG = {
@@ -73,7 +73,7 @@ def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
 def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> Run:
     from transformers import AutoTokenizer
 
-    from training.model import wrap_model
+    from training.model.reward_model import wrap_model
 
     toy = arguments.toy
     config = TrainConfig(
@@ -145,7 +145,7 @@ def sync(device: torch.device) -> None:
 
 def check_attention() -> dict[str, float]:
     """Largest relative error of the GPU's attention against the loop in fp32; forward, backward."""
-    from training.attention import Segments, loop_attention
+    from training.model.attention import Segments, loop_attention
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(0)

@@ -18,13 +18,13 @@ from dataclasses import replace
 import numpy as np
 
 from schemas.post import Post, Thread
-from transforms.components import stars
-from transforms.dedup import bucket_rows, find_candidates
-from transforms.filter import FilterRules, filter_thread
-from transforms.minhash import MinHashRules
-from transforms.pair_threads import SplitThread, pair_thread
-from transforms.pairs import PairingRules
-from transforms.verdicts import apply_verdicts, verify_cluster
+from transforms.dedup.components import stars
+from transforms.dedup.find_duplicates import bucket_rows, find_candidates
+from transforms.dedup.minhash import MinHashRules
+from transforms.dedup.verify import apply_verdicts, verify_cluster
+from transforms.filters.posts import FilterRules, filter_thread
+from transforms.pairing.pair_threads import SplitThread, pair_thread
+from transforms.pairing.pairs import PairingRules
 
 SITE = "hot.example.com"
 BATCH = 256

@@ -27,7 +27,7 @@ from urllib.parse import unquote
 
 from markdown_it import MarkdownIt
 
-from transforms.markdown import html_to_markdown
+from transforms.text.markdown import html_to_markdown
 
 try:
     library: Any = importlib.import_module("html_to_markdown")

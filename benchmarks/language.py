@@ -18,7 +18,7 @@ from pathlib import Path
 
 from schemas.audit import Reason
 from schemas.post import Post, Thread, prompt_text
-from transforms.language import (
+from transforms.filters.language import (
     LanguageIdentifier,
     LanguageRules,
     label_threads,
@@ -26,7 +26,7 @@ from transforms.language import (
     prose,
     sample,
 )
-from transforms.markdown import html_to_markdown
+from transforms.text.markdown import html_to_markdown
 
 THREADS_PER_CALL = 200
 

@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._pairs_per_prompt import write_subset
-from training.batches import micro_batches
 from training.config import DataConfig
-from training.dataset import PairDataset
-from training.groups import PromptGroup, batch_rows, group_pairs, prompt_runs
-from training.plan import Plan
-from training.template import choose_template
-from training.tokens import PairTokenizer
+from training.data.collate import micro_batches
+from training.data.dataset import PairDataset
+from training.data.prompt_groups import PromptGroup, batch_rows, group_pairs, prompt_runs
+from training.data.sampler import Plan
+from training.data.template import choose_template
+from training.data.tokenizer import PairTokenizer
 
 LIMITS = (512, 1024, 2048)
 

@@ -73,9 +73,9 @@ def _run(mode: str, dump: str, output: str, workers: int) -> None:
     """One run of the job; prints the reports of its stages."""
     from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-    from pipeline import local
     from pipeline.cli import main as cli
-    from pipeline.disk_shuffle import DiskShuffleRunner, StageReport
+    from pipeline.runners import local
+    from pipeline.runners.disk_shuffle import DiskShuffleRunner, StageReport
 
     stages: list[StageReport] = []
 

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from tests.publishing import (
     MANY_SCENARIOS,
     PART,

@@ -31,8 +31,8 @@ import msgspec
 import zstandard
 
 from schemas.audit import Rejected
-from transforms.forum_files import ForumFile, ReadRules
-from transforms.reddit import read_reddit
+from transforms.readers.base import ForumFile, ReadRules
+from transforms.readers.reddit.reader import read_reddit
 
 SEED = 20190601
 ALLOWANCE_MB = 300

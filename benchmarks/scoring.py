@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 
 from training.config import DataConfig, ModelConfig
-from training.consoles import make_console
+from training.console import make_console
 from training.evaluation.items import Item, Scores
 from training.evaluation.models import find_model, open_scorer
 from training.evaluation.progress import ScoreProgress
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.suites.registry import load_suite
-from training.model import load_model
+from training.model.reward_model import load_model
 
 
 def sequences(items: list[Item], path: str, max_length: int) -> tuple[list[list[int]], int]:

@@ -27,20 +27,19 @@ import msgspec
 import pyarrow.parquet as pq
 
 from benchmarks._processes import watched
-from pipeline import recipe as recipes
-from pipeline.worker import tune_gc
-from schemas.facts import PostFacts
+from pipeline.curate import recipe as recipes
+from pipeline.runners.worker import tune_gc
 from schemas.ids import content_hash, hash63
+from schemas.metadata import PostFacts
 from schemas.post import Post, Thread
-from transforms.assemble import assemble_threads
-from transforms.dedup import bucket_rows, post_node, post_text
-from transforms.filter import filter_thread
-from transforms.language import label_threads, load_identifier
-from transforms.minhash import shingle_hashes
-from transforms.pair_threads import PairedThread, SplitThread, pair_thread
-from transforms.shards import place_of
-from transforms.split import split_of
-from transforms.stackexchange_rows import (
+from transforms.dedup.find_duplicates import bucket_rows, post_node, post_text
+from transforms.dedup.minhash import shingle_hashes
+from transforms.dedup.split import split_of
+from transforms.dedup.verify import Candidate, Verdict, apply_verdicts, verify_cluster
+from transforms.filters.language import label_threads, load_identifier
+from transforms.filters.posts import filter_thread
+from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.readers.stackexchange.rows import (
     CLOSED_AS,
     EventKind,
     parse_closing,
@@ -48,10 +47,11 @@ from transforms.stackexchange_rows import (
     parse_user,
     parse_vote,
 )
-from transforms.text import thread_to_markdown
-from transforms.verdicts import Candidate, Verdict, apply_verdicts, verify_cluster
-from transforms.write import row_groups
-from transforms.xml_rows import open_input, read_rows
+from transforms.readers.stackexchange.xml_rows import open_input, read_rows
+from transforms.text.convert import thread_to_markdown
+from transforms.threads.assemble import assemble_threads
+from transforms.writers.parquet import row_groups
+from transforms.writers.shards import place_of
 
 BATCH = 256
 

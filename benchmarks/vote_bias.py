@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks._load import load_dump
 from schemas.post import DAY_MS, Post, Thread
-from transforms.pairs import PRESETS, VoteMode, decide_pairs
-from transforms.votes import common_window, common_window_scores, response_score
+from transforms.pairing.pairs import PRESETS, VoteMode, decide_pairs
+from transforms.pairing.votes import common_window, common_window_scores, response_score
 
 DRAWS = 1000
 AGES = (0, 1, 7, 30, 90, 365, 100_000)

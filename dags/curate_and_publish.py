@@ -22,7 +22,7 @@ from dags.plans import (
     VERSION_PATTERN,
     plan_curation,
 )
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 PERCENT: dict[str, Any] = {"type": "number", "minimum": 0, "maximum": 100}
 

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from pipeline.hub_names import need_repo, parse_version, split_spec
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
+from pipeline.hub.names import need_repo, parse_version, split_spec
 
 REPO_PATTERN: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*$"
 VERSION_PATTERN: Final = (

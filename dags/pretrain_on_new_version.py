@@ -25,7 +25,7 @@ from dags.plans import (
     settled,
     superseded_by,
 )
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 
 TRAINING_VARIABLE = "forumprefs_training"
 """JSON object of parameters for runs that a new version starts: nobody fills in a form for them."""

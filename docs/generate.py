@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from docs.threads_page import threads_page
-from pipeline.options import GROUPS
-from pipeline.recipe import Recipe
+from pipeline.curate.options import GROUPS
+from pipeline.curate.recipe import Recipe
 from schemas.audit import (
     AUDIT_SCHEMA_VERSION,
     REASON_DOCS,
@@ -14,9 +14,9 @@ from schemas.audit import (
     Rejected,
     Stage,
 )
-from schemas.facts import PostFacts
 from schemas.fields import arrow_schema, field_docs, unwrap_optional
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
+from schemas.metadata import PostFacts
 from schemas.pair import PAIR_SCHEMA_VERSION, Pair
 from schemas.post import Post, Thread
 from training.config import options

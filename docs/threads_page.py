@@ -5,10 +5,10 @@ from typing import Any, get_args, get_origin
 
 import msgspec
 
-from pipeline.validate import EXAMPLE
+from pipeline.commands.validate import EXAMPLE
+from schemas.custom_thread import FREE_PREFIX, THREAD_FORMAT, Key, OwnResponse, OwnThread, VoteCount
 from schemas.fields import field_docs, unwrap_optional
-from schemas.own_thread import FREE_PREFIX, THREAD_FORMAT, Key, OwnResponse, OwnThread, VoteCount
-from transforms.thread_rows import MAX_VOTES
+from transforms.readers.custom_threads.rows import MAX_VOTES
 
 _FROM_DATABASE = """\
 ```python
@@ -135,5 +135,5 @@ thread that is there twice is `repeated_id`.
 One query per row type is enough; any tool that writes nested Parquet or JSON will do.
 
 {_FROM_DATABASE}
-For Parquet, `schemas.own_thread.OWN_THREAD_SCHEMA` is the Arrow schema to write with.
+For Parquet, `schemas.custom_thread.OWN_THREAD_SCHEMA` is the Arrow schema to write with.
 """

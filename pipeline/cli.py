@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.logs import set_up_logs
-from pipeline.terminal import printable
+from pipeline.console.logs import set_up_logs
+from pipeline.console.text import printable
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -55,44 +55,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 COMMANDS = {
-    "inspect": ("pipeline.inspect", "inspect", "look at pairs side by side"),
+    "inspect": ("pipeline.commands.inspect", "inspect", "look at pairs side by side"),
     "report": (
         "pipeline.report_page.command",
         "report",
         "write figures and a browser of rows as one HTML file",
     ),
     "validate-threads": (
-        "pipeline.validate",
+        "pipeline.commands.validate",
         "validate",
         "say what is wrong in files of your own threads",
     ),
     "prepare": (
-        "pipeline.prepare",
+        "pipeline.commands.prepare",
         "prepare",
         "cut large archives into parts that are read in parallel",
     ),
     "hydrate": (
-        "pipeline.hydrate",
+        "pipeline.commands.hydrate",
         "hydrate",
         "fill the texts into a dataset of ids and labels",
     ),
     "diff": (
-        "pipeline.diff",
+        "pipeline.commands.diff",
         "diff",
         "say what is new, gone or changed between two versions of a dataset",
     ),
     "verify": (
-        "pipeline.verify",
+        "pipeline.commands.verify",
         "verify",
         "check a dataset folder: files, books, leaks between splits, limits",
     ),
     "publish": (
-        "pipeline.publish",
+        "pipeline.commands.publish",
         "publish",
         "make a dataset folder a version at the Hugging Face Hub",
     ),
     "pull": (
-        "pipeline.pull",
+        "pipeline.commands.pull",
         "pull",
         "fetch a version from the Hugging Face Hub into a folder, and check it",
     ),
@@ -124,7 +124,7 @@ def make_parser(only: str | None = None) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     if only in (None, "curate"):
-        from pipeline.options import add_recipe_arguments, add_run_arguments
+        from pipeline.curate.options import add_recipe_arguments, add_run_arguments
 
         add_run_arguments(curate)
         add_recipe_arguments(curate)
@@ -153,13 +153,13 @@ def _version() -> str:
 
 
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.accounting import AccountingError
-    from pipeline.hub import HubError
-    from pipeline.local import PipelineError, WorkerDiedError
-    from pipeline.options import UsageError, parse
-    from pipeline.output_folder import BusyError
-    from pipeline.report import notes
-    from pipeline.run import curate
+    from pipeline.curate.options import UsageError, parse
+    from pipeline.curate.run import curate
+    from pipeline.dataset.accounting import AccountingError
+    from pipeline.dataset.atomic import BusyError
+    from pipeline.dataset.report import notes
+    from pipeline.hub.client import HubError
+    from pipeline.runners.local import PipelineError, WorkerDiedError
 
     errors = Console(stderr=True, highlight=False)
     # What schedulers send: end as after Ctrl-C, so that nothing is left behind.
@@ -170,7 +170,7 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     except UsageError as error:
         return _fail(errors, error, EXIT_USAGE)
     if namespace.dry_run:
-        from pipeline.preflight import preflight
+        from pipeline.commands.preflight import preflight
 
         return _run(lambda _: preflight(options), namespace)
     try:
@@ -204,14 +204,14 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         where = Path(options.output) / "rejected"
         return _fail(errors, f"no pair came out; {where} says why for each post", EXIT_NO_PAIRS)
     if options.publish is not None:
-        from pipeline.publish import publish_curated
+        from pipeline.commands.publish import publish_curated
 
         return _run(lambda _: publish_curated(options), namespace)
     return 0
 
 
 def _show(manifest: object, output: str) -> None:
-    from pipeline.report import print_funnel
+    from pipeline.dataset.report import print_funnel
     from schemas.manifest import Manifest
 
     assert isinstance(manifest, Manifest)
@@ -227,8 +227,8 @@ def _show(manifest: object, output: str) -> None:
 
 def _write_report(output: str, errors: Console) -> None:
     """Make the report; the dataset is finished, so a report that fails is only said."""
+    from pipeline.dataset.run_metadata import report_path
     from pipeline.report_page.command import write_report
-    from pipeline.run_notes import report_path
 
     try:
         made = write_report(output)
@@ -250,9 +250,9 @@ def _command(namespace: argparse.Namespace, rest: list[str]) -> int:
 
 def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:
     """Run a command that is given its parsed flags, and turn its errors into exit codes."""
-    from pipeline.hub import HubError
-    from pipeline.local import PipelineError, WorkerDiedError
-    from pipeline.options import UsageError
+    from pipeline.curate.options import UsageError
+    from pipeline.hub.client import HubError
+    from pipeline.runners.local import PipelineError, WorkerDiedError
 
     errors = Console(stderr=True, highlight=False)
     try:

@@ -11,8 +11,9 @@ from itertools import pairwise
 from pathlib import Path
 from unittest.mock import patch
 
-from pipeline import cli, hub
-from pipeline.dataset_folder import DatasetFolder
+from pipeline import cli
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.hub import client as hub
 from tests.hub import (
     BrokenUpload,
     CorruptRequest,

@@ -1,11 +1,11 @@
 import msgspec
 import pytest
 
-from pipeline.accounting import AccountingError, add_up
-from schemas.facts import Tally
+from pipeline.dataset.accounting import AccountingError, add_up
 from schemas.manifest import Shard
-from transforms.tally import RunResult
-from transforms.write import ShardReport
+from schemas.metadata import Tally
+from transforms.writers.counts import RunResult
+from transforms.writers.parquet import ShardReport
 
 
 def shard(table: str, rows: int, split: str | None, **stats: int) -> ShardReport:

@@ -13,10 +13,15 @@ import pytest
 
 from tests.dumps import DUMPS, needs_dumps
 from tests.memory_files import MemoryFileSystem
-from transforms import unpack
-from transforms.archives import Site, find_sites, is_meta
-from transforms.site_paths import InputProblem
-from transforms.unpack import UnpackError, UnpackLimits, WorkFolderError, unpack_tables
+from transforms.readers.stackexchange import unpack
+from transforms.readers.stackexchange.archives import Site, find_sites, is_meta
+from transforms.readers.stackexchange.paths import InputProblem
+from transforms.readers.stackexchange.unpack import (
+    UnpackError,
+    UnpackLimits,
+    WorkFolderError,
+    unpack_tables,
+)
 
 POSTS = b'<posts><row Id="1" PostTypeId="1" /></posts>'
 VOTES = b'<votes><row Id="1" PostId="1" /></votes>'

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.audit import Reason
-from schemas.facts import PostFacts
+from schemas.metadata import PostFacts
 from schemas.post import ClosedAs, Post
 from tests.make import SITE, prompt, response
-from transforms.assemble import assemble_threads, facts_by_id
+from transforms.threads.assemble import assemble_threads, facts_by_id
 
 
 def outcomes(posts, facts=(), takedown=frozenset()):

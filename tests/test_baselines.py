@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from tests.test_metrics import scored
-from training.baselines import (
+from training.validation.baselines import (
     Report,
     earlier,
     intervals,
@@ -16,8 +16,8 @@ from training.baselines import (
     report,
     resample,
 )
-from training.metrics import ScoredPairs, hits
-from training.watch_lines import line, summary, verdicts
+from training.validation.display import line, summary, verdicts
+from training.validation.metrics import ScoredPairs, hits
 
 
 def forum(size: int = 1200, *, per_prompt: int = 3, seed: int = 0) -> ScoredPairs:

@@ -4,9 +4,9 @@ from collections import Counter
 import pytest
 import yaml
 
-from pipeline.card import Release, is_generated, make_card
-from pipeline.card_figures import markdown_text
-from pipeline.report import make_report
+from pipeline.dataset.card import Release, is_generated, make_card
+from pipeline.dataset.card_figures import markdown_text
+from pipeline.dataset.report import make_report
 from schemas.manifest import Accounting, InputFile, Manifest, StageCount
 
 STATS = {

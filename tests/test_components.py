@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from schemas.ids import MASK_63
 from tests.beam_run import output_of
-from transforms import components
-from transforms.blocks import partition_of
-from transforms.components import (
+from transforms.core.blocks import partition_of
+from transforms.dedup import components
+from transforms.dedup.components import (
     BucketComponents,
     ConnectedComponents,
     Forest,

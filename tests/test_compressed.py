@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.audit import Reason
-from transforms import compressed, counters
-from transforms.compressed import BrokenFile, CompressedFile, recognise
+from transforms.core import counters
+from transforms.readers.formats import compressed
+from transforms.readers.formats.compressed import BrokenFile, CompressedFile, recognise
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstandard.ZstdCompressor(write_checksum=True).compress,

@@ -12,12 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline import finish, output_folder, run
 from pipeline.cli import EXIT_NO_PAIRS, EXIT_USAGE, main
+from pipeline.curate import finalize as finish
+from pipeline.curate import run
+from pipeline.dataset import atomic as output_folder
 from schemas.audit import REJECTED_SCHEMA
 from schemas.ids import hash63
 from schemas.pair import PAIR_SCHEMA
-from transforms.split import split_of as split_of_cluster
+from transforms.dedup.split import split_of as split_of_cluster
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"

@@ -30,9 +30,9 @@ from dags.plans import (
     superseded_by,
 )
 from pipeline.cli import make_parser
-from pipeline.hub_names import parse_version
-from pipeline.options import GROUPS, RUN_OPTIONS, parse
-from pipeline.usage_error import UsageError
+from pipeline.curate.options import GROUPS, RUN_OPTIONS, parse
+from pipeline.errors import UsageError
+from pipeline.hub.names import parse_version
 from training.config import load_config
 
 CURATION: dict[str, Any] = {

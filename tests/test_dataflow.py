@@ -17,13 +17,13 @@ from apache_beam.coders.coders import deserialize_coder
 from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf.wrappers_pb2 import BytesValue
 
-from pipeline.curate import CurateJob, build
-from pipeline.dataflow import check_installed, dataflow_arguments
-from pipeline.recipe import make
-from pipeline.usage_error import UsageError
-from transforms.archives import Site, TableFile
-from transforms.coders import StructCoder
-from transforms.forum_files import ForumFile
+from pipeline.curate.graph import CurateJob, build
+from pipeline.curate.recipe import make
+from pipeline.errors import UsageError
+from pipeline.runners.dataflow import check_installed, dataflow_arguments
+from transforms.core.coders import StructCoder
+from transforms.readers.base import ForumFile
+from transforms.readers.stackexchange.archives import Site, TableFile
 
 ROOT = Path(__file__).parents[1]
 CLOUD = ("--project=some-project", "--region=europe-west4")

@@ -9,15 +9,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.benchmark_files import find_benchmark_files, names_of, read_benchmarks, texts_of
-from pipeline.options import UsageError
+from pipeline.curate.benchmark_files import (
+    find_benchmark_files,
+    names_of,
+    read_benchmarks,
+    texts_of,
+)
+from pipeline.curate.options import UsageError
 from schemas.audit import Reason, Stage
 from schemas.manifest import MANIFEST_NAME
 from tests.make import prompt, response, thread
 from tests.publishing import curated
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.suites.registry import load_suite
-from transforms.decontaminate import (
+from transforms.dedup.minhash import MinHashRules
+from transforms.filters.decontaminate import (
     GRAM_WORDS,
     decontaminate_thread,
     gram_hashes,
@@ -28,7 +34,6 @@ from transforms.decontaminate import (
     shared_words,
     words_of,
 )
-from transforms.minhash import MinHashRules
 
 RULES = MinHashRules()
 RUN = "one two three four five six seven eight nine ten eleven twelve thirteen"

@@ -10,16 +10,16 @@ from schemas.ids import MASK_63, hash63
 from schemas.post import prompt_text
 from tests.beam_run import output_of
 from tests.make import response, thread
-from transforms.blocks import ThreadBlock, pack, partition_of, thread_partition
-from transforms.components import unpack_rows
-from transforms.dedup import (
+from transforms.core.blocks import ThreadBlock, pack, partition_of, thread_partition
+from transforms.dedup.components import unpack_rows
+from transforms.dedup.find_duplicates import (
     FindDuplicates,
     bucket_rows,
     find_candidates,
     post_node,
     route_to_threads,
 )
-from transforms.minhash import MinHashRules
+from transforms.dedup.minhash import MinHashRules
 
 RULES = MinHashRules()
 
@@ -245,7 +245,7 @@ def test_nodes():
 
 
 def test_posts_that_share_a_node_are_both_candidates(monkeypatch):
-    monkeypatch.setattr("transforms.dedup.post_node", lambda post: 7)
+    monkeypatch.setattr("transforms.dedup.find_duplicates.post_node", lambda post: 7)
     one = thread(10)
     found = find_candidates([one], np.array([[7, 3]]), RULES)
     assert [(c.root, c.id) for c in found] == [

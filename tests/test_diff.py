@@ -17,22 +17,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import compare as comparing
-from pipeline.changelog import changelog
-from pipeline.compare import SCORE_COLUMNS, compare, compare_inputs, compare_values
-from pipeline.dataset_folder import DatasetError, DatasetFolder
-from pipeline.diff import add_diff_arguments, diff, open_version
-from pipeline.difference import Difference, SchemaChange, ValueChange, semantic_advice
-from pipeline.fates import CONSEQUENCES, FATE_DOCS, FATES
-from pipeline.options import UsageError, add_recipe_arguments, add_run_arguments, parse
-from pipeline.run import curate
-from pipeline.thread_order import matching_threads
+from pipeline.commands.diff import add_diff_arguments, diff, open_version
+from pipeline.curate.options import UsageError, add_recipe_arguments, add_run_arguments, parse
+from pipeline.curate.run import curate
+from pipeline.dataset.folder import DatasetError, DatasetFolder
+from pipeline.diff import compare as comparing
+from pipeline.diff.aligned_read import matching_threads
+from pipeline.diff.changelog import changelog
+from pipeline.diff.compare import SCORE_COLUMNS, compare, compare_inputs, compare_values
+from pipeline.diff.difference import Difference, SchemaChange, ValueChange, semantic_advice
+from pipeline.diff.outcomes import CONSEQUENCES, FATE_DOCS, FATES
 from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA, Reason
 from schemas.ids import hash63
 from schemas.manifest import Accounting, InputFile, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS, TEXT_COLUMNS, text_hash
 from tests.dumps import DUMPS, needs_dumps
-from transforms.write import write_parquet
+from transforms.writers.parquet import write_parquet
 
 SITE = "forum.example.com"
 SAMPLES = Path(__file__).parents[1] / "samples"

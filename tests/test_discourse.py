@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
-from transforms.assemble import assemble_threads
-from transforms.discourse import DISCOURSE, read_discourse
-from transforms.discourse_html import clean_cooked
-from transforms.forum_files import UNKNOWN_LICENSE, ForumFile, Item, ReadRules
-from transforms.markdown import html_to_markdown
+from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, Item, ReadRules
+from transforms.readers.discourse.html import clean_cooked
+from transforms.readers.discourse.reader import DISCOURSE, read_discourse
+from transforms.text.markdown import html_to_markdown
+from transforms.threads.assemble import assemble_threads
 
 HOST = "discuss.example.org"
 DEEP = ReadRules(reply_depth=9)

@@ -17,11 +17,20 @@ import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 
-from pipeline import flink, runners
 from pipeline.cli import EXIT_USAGE, main
-from pipeline.flink import FlinkSettings, _Job
-from pipeline.flink_cluster import SETTINGS, ClusterError, start_cluster
-from pipeline.flink_rest import (
+from pipeline.console.progress import ProgressLine
+from pipeline.errors import UsageError
+from pipeline.runners import dispatch as runners
+from pipeline.runners.flink import runner as flink
+from pipeline.runners.flink.cluster import SETTINGS, ClusterError, start_cluster
+from pipeline.runners.flink.job_server import (
+    JobServerError,
+    child,
+    find_jar,
+    job_server,
+    write_settings,
+)
+from pipeline.runners.flink.rest import (
     FlinkRest,
     FlinkUnreachableError,
     check_cluster,
@@ -29,11 +38,9 @@ from pipeline.flink_rest import (
     network_bytes,
     seconds,
 )
-from pipeline.flink_server import JobServerError, child, find_jar, job_server, write_settings
-from pipeline.flink_worker import worker_environment, write_command
-from pipeline.local import PipelineError
-from pipeline.progress import ProgressLine
-from pipeline.usage_error import UsageError
+from pipeline.runners.flink.runner import FlinkSettings, _Job
+from pipeline.runners.flink.worker import worker_environment, write_command
+from pipeline.runners.local import PipelineError
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 VERTEX = {"name": "Assemble threads", "status": "RUNNING", "tasks": {"RUNNING": 1, "FINISHED": 1}}
@@ -425,5 +432,5 @@ def test_the_workers_program_has_one_path_and_this_interpreter(tmp_path: Path) -
     path = write_command(tmp_path / "worker", tmp_path / "a log")
     assert path.stat().st_mode & 0o100
     text = path.read_text()
-    assert f"exec {sys.executable} -P -m pipeline.flink_worker" in text
+    assert f"exec {sys.executable} -P -m pipeline.runners.flink.worker" in text
     assert "2>>'" in text, "paths with spaces"

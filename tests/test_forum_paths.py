@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from schemas.audit import Reason
-from transforms.forum_files import Source
-from transforms.forum_paths import find_forum_files
-from transforms.site_paths import InputProblem
+from transforms.readers.base import Source
+from transforms.readers.paths import find_forum_files
+from transforms.readers.stackexchange.paths import InputProblem
 
 MONTHS = Source(
     kind="months",

@@ -15,20 +15,20 @@ from samples.build_reddit import store_zstd
 from samples.forums import HERE, build_forums
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, Thread
-from transforms.assemble import assemble_threads
-from transforms.dedup import post_text
-from transforms.discourse import DISCOURSE
-from transforms.filter import FilterRules, filter_thread
-from transforms.forum_files import Item, ReadRules, SamePrompt, Source
-from transforms.forum_paths import find_forum_files
-from transforms.lemmy import LEMMY
-from transforms.markdown import html_to_markdown
-from transforms.minhash import MinHashRules
-from transforms.own_threads import THREADS
-from transforms.pairs import PairingRules, decide_pairs
-from transforms.reddit import REDDIT
-from transforms.stackexchange_rows import parse_post
-from transforms.text import post_to_markdown, thread_to_markdown
+from transforms.dedup.find_duplicates import post_text
+from transforms.dedup.minhash import MinHashRules
+from transforms.filters.posts import FilterRules, filter_thread
+from transforms.pairing.pairs import PairingRules, decide_pairs
+from transforms.readers.base import Item, ReadRules, SamePrompt, Source
+from transforms.readers.custom_threads.reader import THREADS
+from transforms.readers.discourse.reader import DISCOURSE
+from transforms.readers.lemmy import LEMMY
+from transforms.readers.paths import find_forum_files
+from transforms.readers.reddit.reader import REDDIT
+from transforms.readers.stackexchange.rows import parse_post
+from transforms.text.convert import post_to_markdown, thread_to_markdown
+from transforms.text.markdown import html_to_markdown
+from transforms.threads.assemble import assemble_threads
 
 SOURCES: dict[str, Source] = {s.kind: s for s in (REDDIT, DISCOURSE, LEMMY, THREADS)}
 PLANTED = json.loads((HERE / "planted.json").read_text(encoding="utf-8"))["forums"]

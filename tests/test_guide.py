@@ -11,11 +11,11 @@ import pytest
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
-from transforms.assemble import assemble_threads
-from transforms.coders import StructCoder
-from transforms.filter import FilterRules, filter_thread
-from transforms.forum_files import ForumFile, ReadRules, Source
-from transforms.pairs import decide_pairs, preset
+from transforms.core.coders import StructCoder
+from transforms.filters.posts import FilterRules, filter_thread
+from transforms.pairing.pairs import decide_pairs, preset
+from transforms.readers.base import ForumFile, ReadRules, Source
+from transforms.threads.assemble import assemble_threads
 
 ROOT = Path(__file__).parents[1]
 GUIDE = (ROOT / "docs" / "adding_a_forum.md").read_text(encoding="utf-8")
@@ -125,7 +125,7 @@ def test_reasons_and_files_that_the_guide_names_exist() -> None:
 
 
 def test_every_kind_of_input_has_a_section() -> None:
-    from pipeline.recipe import KINDS
+    from pipeline.curate.recipe import KINDS
 
     assert re.findall(r"^## ([a-z]\w*)$", SOURCES_PAGE, flags=re.MULTILINE) == list(KINDS)
     table = SOURCES_PAGE.split("## For all")[0]

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from tests.make import response, thread
-from transforms import jaccard, pairs
-from transforms.components import stars
-from transforms.dedup import bucket_rows, find_candidates
-from transforms.minhash import MinHashRules
-from transforms.pairs import PairingRules, decide_pairs
-from transforms.verdicts import verify_cluster
+from transforms.dedup import jaccard
+from transforms.dedup.components import stars
+from transforms.dedup.find_duplicates import bucket_rows, find_candidates
+from transforms.dedup.minhash import MinHashRules
+from transforms.dedup.verify import verify_cluster
+from transforms.pairing import pairs
+from transforms.pairing.pairs import PairingRules, decide_pairs
 
 LIMIT = 50
 

@@ -2,11 +2,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.difference import Advice
-from pipeline.hub_names import need_endpoint, need_repo, parse_version, split_spec
-from pipeline.hub_state import Refs, git_id
-from pipeline.release_notes import advise, level_between, next_number
-from pipeline.usage_error import UsageError
+from pipeline.diff.difference import Advice
+from pipeline.errors import UsageError
+from pipeline.hub.names import need_endpoint, need_repo, parse_version, split_spec
+from pipeline.hub.release_notes import advise, level_between, next_number
+from pipeline.hub.repo_state import Refs, git_id
 
 
 def version(tag: str):

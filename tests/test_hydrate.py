@@ -21,18 +21,18 @@ from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from schemas.post import Post, RemovedAs, Thread
 from tests.make import prompt, response
-from transforms.fill_texts import (
+from transforms.hydrate.fill_texts import (
     NOT_FILLED,
     TEXT_MISSING,
     fill_rows,
     fill_shard,
     markdown_by_id,
 )
-from transforms.needed_posts import IdsShard, NeededPosts, needed_posts, post_key
-from transforms.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
-from transforms.pairs import preset
-from transforms.shards import ShardKey, make_block, route_block, shard_path
-from transforms.write import to_table, without_texts, write_shard
+from transforms.hydrate.needed_posts import IdsShard, NeededPosts, needed_posts, post_key
+from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
+from transforms.pairing.pairs import preset
+from transforms.writers.parquet import to_table, without_texts, write_shard
+from transforms.writers.shards import ShardKey, make_block, route_block, shard_path
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 FLAGS = ("--shard-bytes", "60000", "--conversational")
@@ -424,7 +424,7 @@ def test_every_shard_gets_its_posts_and_no_others(tmp_path: Path) -> None:
 
 
 def test_a_shard_is_filled_byte_for_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.write.ROW_GROUP_BYTES", 6_000)
+    monkeypatch.setattr("transforms.writers.parquet.ROW_GROUP_BYTES", 6_000)
     items = [item for item in threads(30) if item.split == "train"]
     blobs = [make_block("data/train", items).blob]
     posts = markdown_by_id(posts_of(items))

@@ -8,12 +8,12 @@ import pytest
 from rich.console import Console
 
 from pipeline.cli import main
-from pipeline.inspect import render_pair
+from pipeline.commands.inspect import render_pair
 from schemas.pair import PAIR_SCHEMA
 from tests.make import response, thread
-from transforms.pair_threads import SplitThread, pair_rows, pair_thread
-from transforms.pairs import preset
-from transforms.write import to_table
+from transforms.pairing.pair_threads import SplitThread, pair_rows, pair_thread
+from transforms.pairing.pairs import preset
+from transforms.writers.parquet import to_table
 
 ROOT = Path(__file__).parents[1]
 

@@ -7,13 +7,13 @@ from apache_beam.pvalue import TaggedOutput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.facts import PostFacts, Tally
+from schemas.metadata import PostFacts, Tally
 from schemas.post import DAY_MS, ClosedAs
-from transforms import block_buffer
-from transforms.block_buffer import BlockBuffer
-from transforms.blocks import FactsBlock, unpack
-from transforms.join_facts import _JoinEvents, _JoinNames
-from transforms.join_parts import (
+from transforms.core import block_buffer
+from transforms.core.block_buffer import BlockBuffer
+from transforms.core.blocks import FactsBlock, unpack
+from transforms.readers.stackexchange.join import _JoinEvents, _JoinNames
+from transforms.readers.stackexchange.join_blocks import (
     Part,
     event_parts,
     global_id,
@@ -24,7 +24,7 @@ from transforms.join_parts import (
     split_global_id,
     unpack_columns,
 )
-from transforms.stackexchange_rows import CLOSED_AS, MAX_ID, EventKind
+from transforms.readers.stackexchange.rows import CLOSED_AS, MAX_ID, EventKind
 
 SITES = ("a.example.com", "b.example.com")
 UP, DOWN, ACCEPTED, FLAG = (

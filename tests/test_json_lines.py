@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
-from transforms import compressed
-from transforms.forum_files import ForumFile
-from transforms.json_lines import decode_lines, read_document
+from transforms.readers.base import ForumFile
+from transforms.readers.formats import compressed
+from transforms.readers.formats.json_lines import decode_lines, read_document
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "zst": zstandard.ZstdCompressor().compress,

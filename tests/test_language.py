@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import Post, Thread
 from tests.dumps import DUMPS, needs_dumps
-from transforms import language
-from transforms.language import (
+from transforms.filters import language
+from transforms.filters.language import (
     SAMPLE_CHARS,
     LanguageModelError,
     LanguageRules,
@@ -23,7 +23,7 @@ from transforms.language import (
     prose,
     sample,
 )
-from transforms.markdown import html_to_markdown
+from transforms.text.markdown import html_to_markdown
 
 PROSE = {
     "words": ("Hello,  world!\n\nIt's *fine* (really).", "Hello world It's fine really"),

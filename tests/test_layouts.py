@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.preference_data import make_model, make_pairs, write_dataset
-from training.attention import Segments, loop_attention
-from training.batches import MicroBatch, first_fit, micro_batches
 from training.config import DataConfig, ModelConfig, TrainConfig
-from training.dataset import PairDataset
-from training.feed import Feed
-from training.groups import PromptGroup, split_group
+from training.data.collate import MicroBatch, first_fit, micro_batches
+from training.data.dataset import PairDataset
+from training.data.loader import Feed
+from training.data.prompt_groups import PromptGroup, split_group
+from training.data.sampler import Plan
 from training.losses import bradley_terry
-from training.model import Loaded, load_model
-from training.plan import Plan
+from training.model.attention import Segments, loop_attention
+from training.model.reward_model import Loaded, load_model
 
 LAYOUTS = ("shared", "packed", "padded")
 
@@ -161,7 +161,7 @@ def test_loop_attention_is_softmax_over_the_visible_keys(
 def some_group(prompt: int, lengths: list[int]) -> PromptGroup:
     import numpy as np
 
-    from training.groups import PairOfGroup
+    from training.data.prompt_groups import PairOfGroup
 
     pairs = tuple(
         PairOfGroup(a, b, a * 100 + b, 1.0, 1.0, 1.0, "")

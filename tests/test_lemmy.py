@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
-from transforms.assemble import assemble_threads
-from transforms.coders import StructCoder
-from transforms.filter import FilterRules, filter_thread
-from transforms.forum_files import ForumFile, ReadRules, SamePrompt
-from transforms.lemmy import LEMMY, read_lemmy
-from transforms.pairs import decide_pairs, preset
+from transforms.core.coders import StructCoder
+from transforms.filters.posts import FilterRules, filter_thread
+from transforms.pairing.pairs import decide_pairs, preset
+from transforms.readers.base import ForumFile, ReadRules, SamePrompt
+from transforms.readers.lemmy import LEMMY, read_lemmy
+from transforms.threads.assemble import assemble_threads
 
 HOST = "lemmy.example"
 SHAPES = ("0.18", "0.19", "1.0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.local import PipelineError, run_local
+from pipeline.runners.local import PipelineError, run_local
 from tests import broken_worker
 
 ROOT = Path(__file__).parents[1]
@@ -28,7 +28,7 @@ def test_an_error_in_a_step_is_raised_with_its_cause() -> None:
 def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
     done = run_script(
         "import os\n"
-        "from pipeline.local import run_local, WorkerDiedError\n"
+        "from pipeline.runners.local import run_local, WorkerDiedError\n"
         "from tests import broken_worker as b\n"
         "try:\n"
         "    run_local(b.build(b.die), workers=2)\n"
@@ -45,7 +45,7 @@ def test_workers_do_not_outlive_an_interrupted_run() -> None:
         "import os, signal\n"
         # In the background of a shell script SIGINT is ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from pipeline.local import run_local\n"
+        "from pipeline.runners.local import run_local\n"
         "from tests import broken_worker as b\n"
         "print('STARTED', flush=True)\n"
         "try:\n"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests.dumps import DUMPS, needs_dumps
-from transforms.markdown import MAX_INDENT, html_to_markdown
+from transforms.text.markdown import MAX_INDENT, html_to_markdown
 
 GOLDEN = {
     # paragraphs and text

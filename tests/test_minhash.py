@@ -8,8 +8,8 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms import minhash
-from transforms.minhash import (
+from transforms.dedup import minhash
+from transforms.dedup.minhash import (
     MinHashRules,
     band_keys,
     exact_keys,

@@ -9,8 +9,8 @@ import torch
 from tests.preference_data import make_model, make_pairs, make_tokenizer, write_dataset
 from training.commands import main
 from training.config import ConfigError, DataConfig, ModelConfig
-from training.model import Loaded, check_layout, load_model, save_model
-from training.score import score_texts
+from training.model.reward_model import Loaded, check_layout, load_model, save_model
+from training.validation.score import score_texts
 
 CPU = torch.device("cpu")
 TEXTS = (["Why?", "And?"], [["because", "cold water", "slow bread " * 20], ["so"]])
@@ -185,8 +185,8 @@ def test_a_head_of_ours_is_kept_and_a_new_one_is_drawn_by_seed(tmp_path: Path) -
 
 def test_the_reward_tokens_embedding_learns(tmp_path: Path) -> None:
     """The base model's pad token was the end token, whose embedding gets no gradient."""
-    from training.batches import micro_batches
-    from training.groups import PairOfGroup, PromptGroup
+    from training.data.collate import micro_batches
+    from training.data.prompt_groups import PairOfGroup, PromptGroup
 
     loaded = load(make_model(tmp_path / "model"))
     (prompt,) = loaded.tokens.prompts(["a"])

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import recipe as recipes
 from pipeline.cli import make_parser
-from pipeline.options import GROUPS, CurateOptions, UsageError, parse, runner_of
-from pipeline.recipe import Recipe, RecipeError
-from transforms.minhash import MinHashRules
-from transforms.pairs import PairingRules, VoteMode, preset
+from pipeline.curate import recipe as recipes
+from pipeline.curate.options import GROUPS, CurateOptions, UsageError, parse, runner_of
+from pipeline.curate.recipe import Recipe, RecipeError
+from transforms.dedup.minhash import MinHashRules
+from transforms.pairing.pairs import PairingRules, VoteMode, preset
 
 
 def options(*arguments: str) -> CurateOptions:

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
-from schemas.own_thread import OWN_THREAD_SCHEMA
+from schemas.custom_thread import OWN_THREAD_SCHEMA
 from schemas.post import DAY_MS, Post
-from transforms.assemble import assemble_threads
-from transforms.forum_files import ForumFile, ReadRules, SamePrompt
-from transforms.own_threads import THREADS, read_own_threads
-from transforms.pairs import decide_pairs, preset
-from transforms.row_values import Milliseconds
-from transforms.table_rows import BATCH_ROWS, read_table
-from transforms.thread_rows import MAX_VOTES, parse_thread
+from transforms.pairing.pairs import decide_pairs, preset
+from transforms.readers.base import ForumFile, ReadRules, SamePrompt
+from transforms.readers.custom_threads.reader import THREADS, read_own_threads
+from transforms.readers.custom_threads.rows import MAX_VOTES, parse_thread
+from transforms.readers.formats.tables import BATCH_ROWS, read_table
+from transforms.readers.formats.values import Milliseconds
+from transforms.threads.assemble import assemble_threads
 
 SITE = "forum.example.com"
 

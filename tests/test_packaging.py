@@ -44,9 +44,9 @@ def test_an_empty_environment_can_import_all_of_it(tmp_path: Path) -> None:
         "    for path in sorted(root.rglob('*.py')):\n"
         "        name = '.'.join(path.relative_to(root.parent).with_suffix('').parts)\n"
         "        print(name.removesuffix('.__init__'))\n"
-        "for name in ('transforms.language', 'pipeline.curate', 'pipeline.flink_worker'):\n"
+        "for name in ('transforms.filters.language', 'pipeline.curate.graph', 'pipeline.runners.flink.worker'):\n"
         "    importlib.import_module(name)\n"
-        "from transforms.language import known_languages\n"
+        "from transforms.filters.language import known_languages\n"
         "assert 'en' in known_languages('lid.176')\n"
     )
     installed = set(run(python, "-I", "-c", code, cwd=tmp_path).split())

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import DAY_MS, Post, Thread
 from tests.make import SITE, day, prompt, response, thread
-from transforms import pairs
-from transforms.pairs import (
+from transforms.pairing import pairs
+from transforms.pairing.pairs import (
     PRESETS,
     Decision,
     PairingRules,
@@ -21,7 +21,7 @@ from transforms.pairs import (
     pair_row,
     preset,
 )
-from transforms.votes import common_window, common_window_scores, confidence, response_score
+from transforms.pairing.votes import common_window, common_window_scores, confidence, response_score
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 NEW_YEAR_2023 = 1_672_531_200_000

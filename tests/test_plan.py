@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.plan import Plan, shuffled, window_order
+from training.data.sampler import Plan, shuffled, window_order
 
 plans = st.builds(
     Plan,

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
-from schemas.facts import PostFacts
+from schemas.metadata import PostFacts
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.post import TURN_BREAK, Post, Thread
 from tests import make
 from tests.dumps import DUMPS
-from transforms.assemble import assemble_threads, facts_by_id
-from transforms.dialogues import SetRowError, split_dialogue
-from transforms.forum_files import ForumFile, ReadRules, SamePrompt, ThreadFacts
-from transforms.pairs import decide_pairs, pair_row, preset
-from transforms.preference_formats import read_row
-from transforms.preference_rows import Origin
-from transforms.preference_sets import PAIRS, read_preference_set, site_name
+from transforms.pairing.pairs import decide_pairs, pair_row, preset
+from transforms.readers.base import ForumFile, ReadRules, SamePrompt, ThreadFacts
+from transforms.readers.preferences.conversations import SetRowError, split_dialogue
+from transforms.readers.preferences.formats import read_row
+from transforms.readers.preferences.reader import PAIRS, read_preference_set, site_name
+from transforms.readers.preferences.rows import Origin
+from transforms.threads.assemble import assemble_threads, facts_by_id
 
 HH = DUMPS.parent / "preference" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 ORIGIN = Origin("pairs/set", {})

@@ -12,15 +12,22 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import prepare as preparing
 from pipeline.cli import EXIT_USAGE, main
-from pipeline.options import UsageError
-from pipeline.prepare import PrepareOptions, advise, find_files, parse_size, prepare_files, summary
-from pipeline.prepared import PREPARE_NAME
+from pipeline.commands import prepare as preparing
+from pipeline.commands.prepare import (
+    PrepareOptions,
+    advise,
+    find_files,
+    parse_size,
+    prepare_files,
+    summary,
+)
+from pipeline.curate.options import UsageError
+from pipeline.curate.prepared import PREPARE_NAME
 from schemas.post import Post
 from tests.dumps import DUMPS
-from transforms.forum_files import ForumFile, ReadRules
-from transforms.recompress import (
+from transforms.readers.base import ForumFile, ReadRules
+from transforms.readers.formats.recompress import (
     PartsJob,
     PartsResult,
     make_parts,
@@ -28,7 +35,7 @@ from transforms.recompress import (
     select_lines,
     split_name,
 )
-from transforms.sources import SOURCES
+from transforms.readers.registry import SOURCES
 
 REDDIT_DUMPS = DUMPS.parent / "reddit"
 needs_reddit = pytest.mark.skipif(
@@ -113,10 +120,10 @@ def test_lines_stay_as_they_are(
     with pytest.MonkeyPatch.context() as patch:
         # However the content comes in, the parts are the same.
         patch.setattr(
-            "transforms.compressed.CompressedFile.chunks",
+            "transforms.readers.formats.compressed.CompressedFile.chunks",
             lambda self: (content[i : i + chunk] for i in range(0, len(content), chunk)),
         )
-        patch.setattr("transforms.recompress._check_start", lambda chunk: None)
+        patch.setattr("transforms.readers.formats.recompress._check_start", lambda chunk: None)
         result = cut(source, folder / "parts", part_bytes)
     parts = contents(folder / "parts", result)
     assert b"".join(parts) == content
@@ -258,7 +265,7 @@ def test_lines_that_cannot_be_read_are_counted() -> None:
 
 
 def test_a_subreddit_is_cut_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.recompress.MAX_LINE_BYTES", 40_000)
+    monkeypatch.setattr("transforms.readers.formats.recompress.MAX_LINE_BYTES", 40_000)
     lines = [line(number, NAMES[number % 4]) for number in range(6_000)]
     lines.insert(3_000, line(0, body="x" * 700_000))
     source = tmp_path / "RC_2019-10.zst"
@@ -435,11 +442,11 @@ def test_real_parts_are_read_as_the_whole(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_long_lines_do_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.recompress.MAX_LINE_BYTES", 1_000)
+    monkeypatch.setattr("transforms.readers.formats.recompress.MAX_LINE_BYTES", 1_000)
     content = line(1) + line(2, body="x" * 5_000) + line(3) + line(4, body="y" * 5_000)
     (tmp_path / "RC_2019-10.jsonl").write_bytes(content)
     monkeypatch.setattr(
-        "transforms.compressed.CompressedFile.chunks",
+        "transforms.readers.formats.compressed.CompressedFile.chunks",
         lambda self: (content[i : i + 300] for i in range(0, len(content), 300)),
     )
     result = cut(tmp_path / "RC_2019-10.jsonl", tmp_path / "parts", 10, "askmen")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import progress
-from pipeline.progress import ProgressLine, describe, read_totals
-from transforms import counters
+from pipeline.console import progress
+from pipeline.console.progress import ProgressLine, describe, read_totals
+from transforms.core import counters
 
 
 def test_bytes_then_the_furthest_steps() -> None:

@@ -18,7 +18,7 @@ from training.evaluation.results import (
     Results,
     SuiteResult,
 )
-from training.promotion import (
+from training.registry import (
     Entry,
     PromotionError,
     judge_and_register,

@@ -12,9 +12,9 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 from huggingface_hub import constants
 from huggingface_hub.utils import _http
 
-from pipeline import hub_upload
-from pipeline.card import is_generated
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.card import is_generated
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.hub import upload as hub_upload
 from tests.hub import Fault, Status, loopback_only
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store

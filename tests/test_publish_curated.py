@@ -16,14 +16,14 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 
 from huggingface_hub import constants
 
-from pipeline import hub_upload
-from pipeline.dataset_folder import DatasetFolder, Folder
-from pipeline.hub import TRIES, HubError, connect, in_words
-from pipeline.hub_access import check_target
-from pipeline.hub_names import need_version
-from pipeline.local import run_local
-from pipeline.preupload import PreuploadShards, send_shards
-from pipeline.publish_target import PublishTarget
+from pipeline.dataset.folder import DatasetFolder, Folder
+from pipeline.hub import upload as hub_upload
+from pipeline.hub.client import TRIES, HubError, connect, in_words
+from pipeline.hub.names import need_version
+from pipeline.hub.permissions import check_target
+from pipeline.hub.preupload import PreuploadShards, send_shards
+from pipeline.hub.publish_target import PublishTarget
+from pipeline.runners.local import run_local
 from schemas.manifest import Shard
 from tests.hub import Fault, LostAnswer, Status, loopback_only
 from tests.hub.exchange import Refusal, Request, Response
@@ -36,7 +36,7 @@ from tests.publishing import (
     publisher,
     shard_bytes,
 )
-from transforms.write import ShardReport
+from transforms.writers.parquet import ShardReport
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -118,7 +118,7 @@ def test_workers_that_cannot_send_leave_it_to_the_launcher(
 ) -> None:
     user.hub.create_repo(REPO)
     user.hub.faults.add(Fault("POST", r"/objects/batch$", 99, Status(403)))
-    with caplog.at_level(logging.WARNING, "pipeline.preupload"):
+    with caplog.at_level(logging.WARNING, "pipeline.hub.preupload"):
         preupload(user, sample, reports_of(sample))
     assert "left to the launcher" in caplog.text
     user.hub.faults.rules.clear()
@@ -129,7 +129,7 @@ def test_workers_survive_any_error(
     user: Publisher, sample: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     user.hub.create_repo(REPO)
-    with caplog.at_level(logging.WARNING, "pipeline.preupload"):
+    with caplog.at_level(logging.WARNING, "pipeline.hub.preupload"):
         preupload(user, tmp_path / "not-mounted-here", reports_of(sample))
     assert "left to the launcher: ValueError" in caplog.text, "the client's for a missing file"
     assert user.hub.bytes_received == 0

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 pytest.importorskip("hf_xet", reason="the Xet client is not installed")
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from tests.hub import Fault, HubServer
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store

@@ -5,15 +5,15 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.cli import main
-from pipeline.publishable import unlicensed_sources, why_not_publishable
+from pipeline.dataset.licenses import unlicensed_sources, why_not_publishable
 from schemas.pair import PAIR_SCHEMA
 from schemas.post import Thread
 from tests.make import response, thread
-from transforms.forum_files import ForumFile, ReadRules
-from transforms.pair_threads import SplitThread, pair_rows, pair_thread
-from transforms.pairs import PairingRules
-from transforms.stats import _unlicensed, pair_stats
-from transforms.write import to_table
+from transforms.pairing.pair_threads import SplitThread, pair_rows, pair_thread
+from transforms.pairing.pairs import PairingRules
+from transforms.readers.base import ForumFile, ReadRules
+from transforms.writers.parquet import to_table
+from transforms.writers.stats import _unlicensed, pair_stats
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("huggingface_hub", reason="the client of the Hub is not installed")
 
-from pipeline import pull as pull_module
-from pipeline.dataset_folder import DatasetFolder
-from pipeline.hub import Patience
+from pipeline.commands import pull as pull_module
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.hub.client import Patience
 from tests.hub import CorruptAnswer, CutAnswer, Delay, Fault, Hold, Status, loopback_only
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs
-from transforms.forum_files import ForumFile, Item, ReadRules, SamePrompt
-from transforms.reddit import LICENSE, REDDIT, read_reddit, unusable_month
-from transforms.reddit_rows import is_bot, to_ms, unescape
+from transforms.readers.base import ForumFile, Item, ReadRules, SamePrompt
+from transforms.readers.reddit.reader import LICENSE, REDDIT, read_reddit, unusable_month
+from transforms.readers.reddit.rows import is_bot, to_ms, unescape
 
 SECOND = 1000
 DEEP = ReadRules(reply_depth=9)

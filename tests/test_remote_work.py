@@ -7,11 +7,11 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from benchmarks.runners import hashes as hashes_of
-from pipeline import remote_work
 from pipeline.cli import EXIT_FAILED, EXIT_USAGE, main
-from pipeline.output_folder import remove_strays
+from pipeline.curate import staging as remote_work
+from pipeline.dataset.atomic import remove_strays
 from tests.memory_files import MemoryFileSystem
-from transforms import write
+from transforms.writers import parquet as write
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 INPUTS = (

@@ -9,12 +9,12 @@ from schemas.audit import DuplicateRule, Reason, Stage
 from schemas.pair import Message, text_hash
 from schemas.post import TURN_BREAK, Post, Thread, conversation_text
 from tests.make import SITE, prompt, response
-from transforms.assemble import assemble_threads
-from transforms.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
-from transforms.pairs import PairingRules, decide_pairs, pair_row, prompt_messages
-from transforms.threads import Verdict, drop_posts, remaining
-from transforms.verdicts import Verdict as DuplicateVerdict
-from transforms.verdicts import apply_verdicts
+from transforms.core.outcomes import Verdict, drop_posts, remaining
+from transforms.dedup.verify import Verdict as DuplicateVerdict
+from transforms.dedup.verify import apply_verdicts
+from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
+from transforms.pairing.pairs import PairingRules, decide_pairs, pair_row, prompt_messages
+from transforms.threads.assemble import assemble_threads
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 

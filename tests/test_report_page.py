@@ -17,16 +17,22 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.run_metadata import (
+    REPORT_MARK,
+    TIMINGS_NAME,
+    forget,
+    load_notes,
+    notes_folder,
+)
 from pipeline.report_page import rows as report_rows
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.intervals import share, wilson
 from pipeline.report_page.sample import choose, read_rows
 from pipeline.report_page.text import render
 from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
-from pipeline.run_notes import REPORT_MARK, TIMINGS_NAME, forget, load_notes, notes_folder
 from schemas.post import DAY_MS, Post
-from transforms.votes import confidence
+from transforms.pairing.votes import confidence
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

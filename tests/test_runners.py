@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from benchmarks.runners import CASES, Case, hashes, quick_cluster, run_case, why_not
-from pipeline.flink_cluster import Cluster
-from pipeline.flink_rest import check_cluster
+from pipeline.runners.flink.cluster import Cluster
+from pipeline.runners.flink.rest import check_cluster
 
 flink = pytest.mark.flink
 prism = pytest.mark.prism

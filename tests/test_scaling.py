@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.scaling import main
-from training.scaling_runs import ScalingError, find_runs, read_run
-from training.scaling_study import Study, human, study
+from training.scaling.command import main
+from training.scaling.runs import ScalingError, find_runs, read_run
+from training.scaling.study import Study, human, study
 
 MODELS = (1_500_000, 22_700_000, 135_000_000)
 DATA = (1_000, 3_000, 10_000, 30_000)
@@ -421,7 +421,7 @@ def test_a_launcher_that_does_not_exist_is_named(tmp_path: Path, capsys: Any) ->
 
 
 def test_a_law_is_set_without_an_e_that_reads_as_a_number() -> None:
-    from training.scaling_plot import in_mathtext
+    from training.scaling.plot import in_mathtext
 
     assert in_mathtext("L = 0.619 + 4.26e+04·D^-3") == r"$L = 0.619 + 4.26\times 10^{4} D^{-3}$"
     assert in_mathtext("L = 1 + 2e-05·N^-0.25") == r"$L = 1 + 2\times 10^{-5} N^{-0.25}$"

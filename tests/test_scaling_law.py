@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize as scipy_minimize
 
-from training.scaling_law import (
+from training.scaling.law import (
     Floats,
     _bounds,
     _derivatives,

@@ -8,7 +8,7 @@ import torch
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training.config import LossConfig, TrainConfig, load_config
-from training.ranks import Ranks
+from training.distributed import Ranks
 from training.run import TrainOptions, set_up
 from training.train import train_step
 

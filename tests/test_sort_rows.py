@@ -11,8 +11,8 @@ import pytest
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
 from tests.test_write import PAIRED, paired, shard_of
-from transforms.shards import pack_rows
-from transforms.sort_rows import sorted_rows
+from transforms.writers.shards import pack_rows
+from transforms.writers.sort_rows import sorted_rows
 
 TRAIN = [item for item in PAIRED if item.split == "train"]
 
@@ -55,7 +55,7 @@ def test_rows_of_one_place_are_in_one_order(run_bytes: int) -> None:
 def test_a_shard_of_many_runs_has_the_same_bytes_and_figures(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("transforms.write.COUNTED_ROWS", 5)
+    monkeypatch.setattr("transforms.writers.parquet.COUNTED_ROWS", 5)
     whole, _ = shard_of(tmp_path / "one", TRAIN)
     blobs = blobs_of(TRAIN, 3, 1)
     runs, _ = shard_of(tmp_path / "runs", TRAIN, blobs=blobs, run_bytes=5_000)

@@ -9,10 +9,10 @@ from schemas.audit import DuplicateRule
 from schemas.ids import MASK_63, hash63
 from schemas.pair import SPLITS
 from tests.beam_run import output_of
-from transforms.blocks import partition_of
-from transforms.components import unpack_rows
-from transforms.split import DEFAULT_SHARES, QuestionClusters, split_of
-from transforms.verdicts import Verdict
+from transforms.core.blocks import partition_of
+from transforms.dedup.components import unpack_rows
+from transforms.dedup.split import DEFAULT_SHARES, QuestionClusters, split_of
+from transforms.dedup.verify import Verdict
 
 
 @pytest.mark.parametrize("shares", [DEFAULT_SHARES, {"train": 1, "validation": 1, "test": 2}])

@@ -10,21 +10,20 @@ import apache_beam as beam
 import pytest
 
 from schemas.audit import Reason, Rejected
-from schemas.facts import PostFacts
 from schemas.ids import hash63
+from schemas.metadata import PostFacts
 from schemas.post import DAY_MS, ClosedAs, Post
 from tests.dumps import DUMPS, needs_dumps
-from transforms.archives import Site, find_sites
-from transforms.assemble import complete_post, facts_by_id
-from transforms.blocks import FactsBlock, PostBlock, thread_partition, unpack
-from transforms.stackexchange import (
+from transforms.core.blocks import FactsBlock, PostBlock, thread_partition, unpack
+from transforms.readers.stackexchange.archives import Site, find_sites
+from transforms.readers.stackexchange.reader import (
     JOIN_BYTES,
     MIN_JOIN_PARTITIONS,
     ReadStackExchange,
     count_join_partitions,
     table_ranges,
 )
-from transforms.stackexchange_rows import (
+from transforms.readers.stackexchange.rows import (
     CLOSED_AS,
     Event,
     EventKind,
@@ -38,6 +37,7 @@ from transforms.stackexchange_rows import (
     split_tags,
     timestamp_ms,
 )
+from transforms.threads.assemble import complete_post, facts_by_id
 
 SITE = "beer.stackexchange.com"
 QUESTION = {

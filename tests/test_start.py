@@ -8,8 +8,8 @@ import sys
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions, WorkerOptions
 
-from pipeline.beam_options import BeamOptions
 from pipeline.cli import COMMANDS, make_parser
+from pipeline.runners.beam_options import BeamOptions
 
 IMPORTED = """
 import contextlib, io, sys

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from schemas.audit import Reason
-from schemas.facts import PostFacts
+from schemas.metadata import PostFacts
 from schemas.post import Thread
 from tests.make import SITE, prompt, response
-from transforms.assemble import assemble_threads, facts_by_id
-from transforms.pairs import PairingRules, VoteMode, decide_pairs
+from transforms.pairing.pairs import PairingRules, VoteMode, decide_pairs
+from transforms.threads.assemble import assemble_threads, facts_by_id
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 

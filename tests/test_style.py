@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from training.evaluation.baseline_scorers import prior_scorers
 from training.evaluation.comparisons import comparisons, differences, units_of
 from training.evaluation.figures import draw
 from training.evaluation.items import Item, conversation
-from training.evaluation.prior_scorers import prior_scorers
 from training.evaluation.style import (
     analyse,
     counted,
@@ -15,7 +15,7 @@ from training.evaluation.style import (
     phi,
     style_differences,
 )
-from training.logistic import cross_fitted, fit, folds
+from training.validation.logistic import cross_fitted, fit, folds
 
 
 def item(number: int, responses: tuple[str, ...], worth: tuple[float, ...]) -> Item:

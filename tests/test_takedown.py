@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.options import UsageError
-from pipeline.takedown import parse_entry, read_takedown
+from pipeline.curate.options import UsageError
+from pipeline.curate.takedown import parse_entry, read_takedown
 from tests.make import response
-from transforms.takedown import is_taken_down
+from transforms.threads.takedown import is_taken_down
 
 
 @pytest.mark.parametrize(

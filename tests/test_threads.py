@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Stage
 from tests.make import response, thread
-from transforms.threads import Verdict, drop_posts
+from transforms.core.outcomes import Verdict, drop_posts
 
 
 @given(

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from tests.preference_data import make_tokenizer
-from training.template import (
+from training.data.template import (
     Template,
     TemplateError,
     chat_template,
     choose_template,
     load_template,
 )
-from training.tokens import PairTokenizer
+from training.data.tokenizer import PairTokenizer
 
 TOKENIZER = make_tokenizer()
 CHATML = choose_template(TOKENIZER, "auto", encoder=False)

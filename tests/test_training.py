@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
 from training.commands import main
 from training.config import ConfigError, TrainConfig, convert
-from training.dataset import PairDataset
-from training.feed import Feed
-from training.model import load_model
-from training.plan import Plan
-from training.score import score_texts
+from training.data.dataset import PairDataset
+from training.data.loader import Feed
+from training.data.sampler import Plan
+from training.model.reward_model import load_model
+from training.validation.score import score_texts
 
 ROOT = Path(__file__).parents[1]
 SMALL = (

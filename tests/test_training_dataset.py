@@ -9,10 +9,10 @@ import pytest
 
 from tests.hub import HubServer
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
-from training.dataset import DatasetError, PairDataset, PairRows
-from training.groups import Windows, deal, prompt_runs
-from training.plan import Plan
-from training.watch import validation_rows
+from training.data.dataset import DatasetError, PairDataset, PairRows
+from training.data.prompt_groups import Windows, deal, prompt_runs
+from training.data.sampler import Plan
+from training.validation.validator import validation_rows
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +182,7 @@ def test_a_version_on_the_hub_is_streamed_and_checked(
     server.python(
         f"""
         import json
-        from training.dataset import DatasetError, PairDataset
+        from training.data.dataset import DatasetError, PairDataset
         dataset = PairDataset("acme/prefs@v1.0.0", "train")
         dataset.verify()
         rows = [dataset.read(number).chosen for number in range(len(dataset.rows))]

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from pipeline import transfer_progress
-from pipeline.hub import HubError, Patience, RefusedError, Throttled
-from pipeline.parallel import in_parallel
-from pipeline.transfer_progress import TransferProgress, readable_size
+from pipeline.console import transfer as transfer_progress
+from pipeline.console.transfer import TransferProgress, readable_size
+from pipeline.hub.client import HubError, Patience, RefusedError, Throttled
+from pipeline.hub.parallel import in_parallel
 
 
 class Terminal(io.StringIO):

@@ -13,8 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs.threads_page import threads_page
-from pipeline.options import UsageError
-from pipeline.validate import (
+from pipeline.commands.validate import (
     EXAMPLE,
     Summary,
     add_validate_arguments,
@@ -23,11 +22,12 @@ from pipeline.validate import (
     find_files,
     validate,
 )
+from pipeline.curate.options import UsageError
 from schemas.audit import Rejected
-from schemas.own_thread import OwnResponse, OwnThread, VoteCount
+from schemas.custom_thread import OwnResponse, OwnThread, VoteCount
 from tests import make
-from transforms.forum_files import ForumFile, ReadRules
-from transforms.own_threads import read_own_threads
+from transforms.readers.base import ForumFile, ReadRules
+from transforms.readers.custom_threads.reader import read_own_threads
 
 SITE = "forum.example.com"
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.audit import DuplicateRule, Reason, Rejected, Stage
 from tests.make import SITE, response, thread
-from transforms import jaccard
-from transforms.verdicts import Candidate, Verdict, apply_verdicts, verify_cluster
+from transforms.dedup import jaccard
+from transforms.dedup.verify import Candidate, Verdict, apply_verdicts, verify_cluster
 
 
 def candidate(number, shingles=(), content=None, **fields):

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
-from pipeline.dataset_folder import DatasetFolder
-from pipeline.leaks import find_leaks
-from pipeline.verify import Limits, faults_of_figures, unreadable
+from pipeline.commands.verify import Limits, faults_of_figures, unreadable
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.leaks import find_leaks
 from schemas.manifest import Accounting, StageCount
 from schemas.pair import Pair
 from tests.preference_data import make_pairs, one_pair, write_dataset

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.post import Post
 from tests.make import day, response
-from transforms.votes import (
+from transforms.pairing.votes import (
     HEAD_START_WEIGHT,
     PRIOR_VOTES,
     UNDATED_WEIGHT,

@@ -16,9 +16,10 @@ from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from tests.make import response, thread
-from transforms.pair_threads import PairedThread, SplitThread, pair_thread
-from transforms.pairs import preset, prompt_messages
-from transforms.shards import (
+from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.pairing.pairs import preset, prompt_messages
+from transforms.writers.parquet import WriteTables, write_shard
+from transforms.writers.shards import (
     ShardKey,
     make_block,
     plan_shards,
@@ -26,7 +27,6 @@ from transforms.shards import (
     row_bytes,
     shard_path,
 )
-from transforms.write import WriteTables, write_shard
 
 
 def paired(number: int, split: str = "train", answers: int = 3, replies: int = 0) -> PairedThread:
@@ -189,7 +189,7 @@ def test_a_block_over_a_border_is_divided(shards: int) -> None:
 
 
 def test_ids_only_has_the_same_rows_in_the_same_row_groups(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("transforms.write.ROW_GROUP_BYTES", 20_000)
+    monkeypatch.setattr("transforms.writers.parquet.ROW_GROUP_BYTES", 20_000)
     rows = [item for item in PAIRED if item.split == "train"]
     full_report, full = shard_of(tmp_path / "full", rows)
     report, ids = shard_of(tmp_path / "ids", rows, ids_only=True)

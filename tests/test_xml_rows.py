@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason
 from tests.dumps import DUMPS, needs_dumps
-from transforms.xml_rows import RowBatch, byte_ranges, check_table, open_input, read_rows
+from transforms.readers.stackexchange.xml_rows import (
+    RowBatch,
+    byte_ranges,
+    check_table,
+    open_input,
+    read_rows,
+)
 
 HEADER = b'\xef\xbb\xbf<?xml version="1.0" encoding="utf-8"?>\r\n<posts>\r\n'
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from schemas.fields import doc
 from training.config import ConfigError
-from training.model import Loaded, save_model
+from training.model.reward_model import Loaded, save_model
 
 TRAINER_NAME = "trainer.json"
 OPTIMIZER_NAME = "optimizer.safetensors"

@@ -13,8 +13,8 @@ from typing import Any
 
 from training.config import ConfigError, load_config, options
 from training.evaluation.arguments import add_evaluate_arguments
-from training.promotion_arguments import add_promote_arguments
-from training.scaling_arguments import add_scaling_arguments
+from training.registry_arguments import add_promote_arguments
+from training.scaling.arguments import add_scaling_arguments
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -154,10 +154,10 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
         from torch import OutOfMemoryError
 
         from training.checkpoint import checkpoints
-        from training.dataset import DatasetError
+        from training.data.dataset import DatasetError
+        from training.data.template import TemplateError
         from training.optimizer import DivergedError
         from training.run import CHECKPOINTS_NAME, TrainOptions
-        from training.template import TemplateError
         from training.train import train
     except ModuleNotFoundError as error:
         return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")
@@ -195,7 +195,7 @@ def _train(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
 
 
 def _scaling(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
-    from training.scaling import scaling
+    from training.scaling.command import scaling
 
     return scaling(namespace)
 
@@ -213,7 +213,7 @@ def _evaluate(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
 
 
 def _promote(namespace: argparse.Namespace, _: list[str] | None = None) -> int:
-    from training.promotion import promote
+    from training.registry import promote
 
     return promote(namespace)
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.config import OptimConfig
-from training.weights import Weights, fill, whole
+from training.model.sharding import Weights, fill, whole
 
 GUARD_WINDOW = 64
 """Gradient norms of which the guard takes the median."""

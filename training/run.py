@@ -18,15 +18,15 @@ from training.checkpoint import (
     save_checkpoint,
 )
 from training.config import ConfigError, TrainConfig
-from training.dataset import DatasetError, PairDataset
-from training.feed import Feed
+from training.data.dataset import DatasetError, PairDataset
+from training.data.loader import Feed
+from training.data.sampler import Plan
+from training.distributed import Ranks
 from training.losses import Objective, make_loss
-from training.model import Loaded, check_layout, load_model, save_model
+from training.model.reward_model import Loaded, check_layout, load_model, save_model
+from training.model.sharding import Weights
 from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
-from training.plan import Plan
-from training.ranks import Ranks
-from training.speed import FlopCount
-from training.weights import Weights
+from training.throughput import FlopCount
 
 RUN_NAME = "run.json"
 SUMMARY_NAME = "summary.json"

@@ -8,7 +8,7 @@ from typing import Any, Self, TextIO
 
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from training.consoles import make_console
+from training.console import make_console
 
 METRICS_NAME = "metrics.jsonl"
 PLAIN_INTERVAL_S = 10.0

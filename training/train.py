@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from training.feed import Share
+from training.data.loader import Share
+from training.distributed import start_ranks, stop_ranks
 from training.losses import weighted_sum
 from training.optimizer import learning_rate
-from training.ranks import start_ranks, stop_ranks
 from training.run import Run, TrainOptions, finish, save, set_up
 from training.run_log import RunLog
-from training.speed import peak_flops
-from training.watch import Watch, as_line
-from training.watch_lines import line, summary
+from training.throughput import peak_flops
+from training.validation.display import line, summary
+from training.validation.validator import Watch, as_line
 
 FEW_STEPS = 20
 """Below this a run says that its batches are too large."""

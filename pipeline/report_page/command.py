@@ -7,14 +7,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.dataset_folder import DatasetFolder
-from pipeline.options import UsageError
+from pipeline.console.transfer import readable_size
+from pipeline.curate.options import UsageError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.run_metadata import RunNotes, is_report, load_notes, report_path
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
 from pipeline.report_page.rows import browser_rows
 from pipeline.report_page.votes import bias_by_mode, calibration
-from pipeline.run_notes import RunNotes, is_report, load_notes, report_path
-from pipeline.transfer_progress import readable_size
 
 EPILOG = """\
 examples:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.report_page.intervals import Share, share
 from schemas.ids import hash63
 from schemas.pair import SPLITS

@@ -7,13 +7,13 @@ from html import escape
 from importlib.resources import files
 from typing import Any
 
+from pipeline.console.text import printable
+from pipeline.dataset.run_metadata import REPORT_MARK, StepTime
 from pipeline.report_page import charts
 from pipeline.report_page.figures import Bias, Cluster, Figures
 from pipeline.report_page.intervals import Share
 from pipeline.report_page.rows import as_json
 from pipeline.report_page.votes import calibration_error
-from pipeline.run_notes import REPORT_MARK, StepTime
-from pipeline.terminal import printable
 from schemas.audit import REASON_DOCS, Reason
 from schemas.manifest import Manifest
 from schemas.pair import SPLITS

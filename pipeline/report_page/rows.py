@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.console.text import printable
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.report_page.figures import Cluster
 from pipeline.report_page.sample import Row, choose, read_rows
 from pipeline.report_page.text import render, safe_url
-from pipeline.terminal import printable
 from schemas.audit import REASON_DOCS, DuplicateRule
 from schemas.pair import TEXT_COLUMNS
 from schemas.post import Post, Thread, prompt_text

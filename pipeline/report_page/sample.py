@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.dataset_folder import DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from schemas.ids import hash63
 
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
-from pipeline.terminal import printable
+from pipeline.console.text import printable
 
 MAX_CHARACTERS = 12_000
 """Longer posts are cut in the page; the link leads to the whole."""

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.report_page.figures import Bias
 from pipeline.report_page.intervals import Share, share
 from schemas.post import DAY_MS, Post, Thread
-from transforms.votes import VoteMode, common_window_scores, confidence, response_score
+from transforms.pairing.votes import VoteMode, common_window_scores, confidence, response_score
 
 MAX_COMPARED = 30
 """Responses of a thread that are compared; the page needs no more of a long one."""

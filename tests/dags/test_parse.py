@@ -11,7 +11,7 @@ from airflow.sdk.exceptions import ParamValidationError
 
 from dags.plans import TRAINING_DEFAULTS
 from dags.pretrain_on_new_version import PARAMS, checked
-from pipeline.usage_error import UsageError
+from pipeline.errors import UsageError
 from tests.dags import runs
 
 GOOD: dict[str, Any] = {"inputs": ["threads=/a.jsonl"], "repo": "acme/prefs", "version": "v1.0.0"}
@@ -28,7 +28,7 @@ def test_parsing_loads_nothing_heavy() -> None:
         "import sys; from tests.dags import runs\n"
         "assert not runs.bag().import_errors\n"
         "print([m for m in ('apache_beam', 'torch', 'pyarrow', 'numpy', 'datasketch', "
-        "'huggingface_hub', 'pipeline.run') if m in sys.modules])"
+        "'huggingface_hub', 'pipeline.curate.run') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from training.evaluation.figures import Units
 from training.evaluation.items import Item, Scores
-from training.metrics import Floats
+from training.validation.metrics import Floats
 
 
 class Comparisons(NamedTuple):

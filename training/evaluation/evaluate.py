@@ -13,7 +13,8 @@ from rich.text import Text
 
 from training.checkpoint import checkpoints, load_trainer_state
 from training.config import ConfigError
-from training.consoles import make_console
+from training.console import make_console
+from training.data.template import TemplateError
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
@@ -40,7 +41,6 @@ from training.evaluation.suites.registry import load_suite
 from training.evaluation.suites.rows import SuiteError
 from training.evaluation.terminal import summary
 from training.run import CHECKPOINTS_NAME
-from training.template import TemplateError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2

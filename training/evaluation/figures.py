@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from training.baselines import Interval
-from training.metrics import Floats
+from training.validation.baselines import Interval
+from training.validation.metrics import Floats
 
 Units: TypeAlias = npt.NDArray[np.int64]
 

@@ -12,11 +12,11 @@ import torch
 from schemas.post import TURN_BREAK
 from training.checkpoint import checkpoints
 from training.config import ConfigError, DataConfig, ModelConfig
+from training.data.template import load_template
 from training.evaluation.items import Message
-from training.model import Loaded, load_model
+from training.model.reward_model import Loaded, load_model
 from training.run import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
-from training.score import score_texts
-from training.template import load_template
+from training.validation.score import score_texts
 
 LONGEST = 4096
 """Tokens of a sequence where neither the run nor the model says fewer."""

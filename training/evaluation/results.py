@@ -7,7 +7,7 @@ import msgspec
 from schemas.fields import doc
 from training.evaluation.figures import Estimate
 from training.evaluation.style import Style
-from training.metrics import Bin, Figure
+from training.validation.metrics import Bin, Figure
 
 RESULTS_VERSION = "1.0.0"
 """Semantic version of the layout of ``results.json``."""

@@ -16,7 +16,7 @@ from training.evaluation.items import Item, Scores
 from training.evaluation.suites.judged import LLMBAR_ADVERSARIAL
 from training.evaluation.suites.reward_bench import COUNTS, SECTIONS, SUBSETS_2
 from training.evaluation.suites.rm_bench import STYLES
-from training.metrics import Floats
+from training.validation.metrics import Floats
 
 Rule = Callable[[Sequence[Item], Scores, Units, bool], list[Node]]
 """(items, scores, unit of each item, half) → figures."""

@@ -23,8 +23,8 @@ from schemas.words import WORDS_AND_MARKS
 from training.evaluation.comparisons import Comparisons, sides
 from training.evaluation.figures import Estimate, Leaf, estimate, interval
 from training.evaluation.items import Item
-from training.logistic import FOLDS, RIDGE, cross_fitted, fit, folds
-from training.metrics import Floats, Mask, hits
+from training.validation.logistic import FOLDS, RIDGE, cross_fitted, fit, folds
+from training.validation.metrics import Floats, Mask, hits
 
 FEATURES = ("length", "headers", "lists", "bold")
 RESAMPLES = 200

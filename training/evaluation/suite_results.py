@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from training.evaluation.baseline_scorers import CHANCE, prior_scorers
 from training.evaluation.comparisons import Comparisons, comparisons, differences, sides, units_of
 from training.evaluation.figures import (
     Estimate,
@@ -19,7 +20,6 @@ from training.evaluation.figures import (
     value,
 )
 from training.evaluation.items import GROUPS, Item, Scores
-from training.evaluation.prior_scorers import CHANCE, prior_scorers
 from training.evaluation.results import (
     Calibration,
     Curve,
@@ -34,8 +34,8 @@ from training.evaluation.scoring_rules import expected_best, human_agreement, ru
 from training.evaluation.style import analyse, counted
 from training.evaluation.suites.registry import BY_NAME, Loaded
 from training.evaluation.suites.rows import SuiteError
-from training.logistic import FOLDS, cross_fitted, folds
-from training.metrics import Figure, Floats, Mask, ScoredPairs, figures, hits, tally
+from training.validation.logistic import FOLDS, cross_fitted, folds
+from training.validation.metrics import Figure, Floats, Mask, ScoredPairs, figures, hits, tally
 
 CONFIDENCES = (
     ("<0.6", 0.0, 0.6),

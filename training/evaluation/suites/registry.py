@@ -10,15 +10,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from training.evaluation.items import Item
-from training.evaluation.suites import (
-    judged,
-    own,
-    pairs,
-    ppe,
-    reward_bench,
-    rm_bench,
-    rmb,
-)
+from training.evaluation.suites import held_out as own
+from training.evaluation.suites import judged, pairs, ppe, reward_bench, rm_bench, rmb
 from training.evaluation.suites.rows import SUFFIXES, Row, SuiteError, read_rows
 
 _HUB = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", re.ASCII)

@@ -1,0 +1,337 @@
+"""``forumprefs hydrate``: a dataset of ids and labels becomes the dataset with its texts."""
+
+import argparse
+import functools
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import apache_beam as beam
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.commands.hydrate_result import NotFilledError, check_filled, filled_manifest, notes_on
+from pipeline.console.text import printable
+from pipeline.curate import recipe as recipes
+from pipeline.curate.finalize import check_shards, package_versions, read_manifest, write_documents
+from pipeline.curate.graph import CurateJob, read_all
+from pipeline.curate.inputs import Inputs, find_inputs
+from pipeline.curate.options import CurateOptions, UsageError
+from pipeline.curate.recipe import Recipe, RecipeError
+from pipeline.curate.run import NothingToReadError, OutputExistsError, check_output
+from pipeline.dataset.accounting import total_stats
+from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
+from pipeline.dataset.licenses import why_not_publishable
+from pipeline.runners.local import run_local
+from schemas.audit import Duplicate, Rejected
+from schemas.ids import content_hash
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.hydrate.fill_texts import (
+    FilledShard,
+    FillTexts,
+    load_filled,
+    save_filled,
+)
+from transforms.hydrate.needed_posts import IdsShard, needed_posts
+from transforms.writers.counts import RunResult
+from transforms.writers.parquet import ShardReport, sha256_of
+from transforms.writers.stats import duplicate_stats
+
+EXIT_FAILED = 1
+
+EPILOG = """\
+examples:
+  forumprefs hydrate ids/askmen --input reddit=dumps/reddit --output out/askmen
+  forumprefs hydrate ids/beer --output out/beer
+
+The folder is what `curate` without --ids-only would have written, byte for byte, from the dumps
+that the labels were made from. Each row is checked against its text_hash.
+exit codes: 0 finished, 1 failed or rows that cannot be filled, 2 wrong use
+"""
+
+
+@dataclass(frozen=True)
+class HydrateOptions:
+    """Everything ``forumprefs hydrate`` was told."""
+
+    dataset: Path
+    input: tuple[str, ...]
+    output: str
+    workers: int = 1
+    work_dir: Path | None = None
+    allow_missing: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def _local_folder(text: str) -> Path:
+    if "://" in text:
+        raise argparse.ArgumentTypeError(f"{text}: hydrate runs on this machine and needs its disk")
+    if not Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: there is no such folder")
+    return Path(text)
+
+
+def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs hydrate``."""
+    parser.epilog = EPILOG
+    parser.add_argument("dataset", metavar="DIR", type=Path, help="dataset made with --ids-only")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        metavar="KIND=PATH",
+        help="dump with the texts, repeatable (default: the inputs that the manifest names)",
+    )
+    parser.add_argument("--output", metavar="DIR2", required=True, help="dataset folder to make")
+    parser.add_argument(
+        "--allow-missing",
+        action="store_true",
+        help="leave rows out whose texts are missing or have changed, instead of failing",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a finished DIR2")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)"
+    )
+    parser.add_argument(
+        "--work-dir",
+        type=_local_folder,
+        metavar="DIR",
+        help="where archives are unpacked (default: beside the output)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+    parser.add_argument("-v", "--verbose", action="store_true", help="show logs")
+
+
+def hydrate(namespace: argparse.Namespace) -> int:
+    """Run ``forumprefs hydrate`` and return its exit code; raises what run_local and curate do."""
+    errors = Console(stderr=True, highlight=False)
+    if namespace.workers < 1:
+        raise UsageError(f"--workers {namespace.workers}: at least 1")
+    options = HydrateOptions(
+        dataset=namespace.dataset,
+        input=tuple(namespace.input),
+        output=namespace.output,
+        workers=namespace.workers,
+        work_dir=namespace.work_dir,
+        allow_missing=namespace.allow_missing,
+        overwrite=namespace.overwrite,
+        quiet=namespace.quiet,
+        verbose=namespace.verbose,
+    )
+    try:
+        manifest, notes = hydrate_dataset(options)
+    except NotFilledError as error:
+        errors.print(f"[red]error:[/red] {escape(printable(str(error)))}", soft_wrap=True)
+        return EXIT_FAILED
+    for note in notes:
+        errors.print(escape(printable(note)), style="yellow", soft_wrap=True)
+    if not options.quiet:
+        pairs = sum(manifest.accounting.pairs.values())
+        console = Console(highlight=False)
+        console.print(
+            f"{pairs:,} pairs with their texts, each as it was labelled.\n"
+            f"{escape(options.output)} is ready. Look: forumprefs inspect {escape(options.output)}",
+            soft_wrap=True,
+        )
+    return 0
+
+
+def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
+    """Make the folder with texts; returns its manifest and what a person should know.
+
+    The folder appears at the very end, complete. Raises NotFilledError, UsageError, and what
+    pipeline.runners.local.run_local raises. Memory: per worker, the posts of one shard.
+    """
+    output = _check_output(options)
+    manifest = read_manifest(options.dataset)
+    _check_dataset(manifest, options.dataset)
+    recipe = _reading_recipe(manifest, options.input)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with locked(output):
+        recover(output, options.work_dir)
+        _check_output(options)  # a dataset may have been put back
+        with folder_of_run(output, "partial") as staging:
+            with folder_of_run(output, "work", options.work_dir) as work:
+                shards, reports = read_dataset(options.dataset, manifest, staging, work)
+                inputs = _find_inputs(recipe, work, options)
+                filled = _run(shards, recipe, inputs, staging, work, options)
+                if not options.allow_missing:
+                    check_filled(filled, manifest, inputs)
+                reports += [report for result in filled for report in result.reports]
+                stats = total_stats(RunResult(tallies=(), shards=tuple(reports)))
+                reasons = why_not_publishable(stats, ids_only=False)
+                made = filled_manifest(manifest, reports, filled, reasons)
+                check_shards(staging, made.shards)
+                write_documents(staging, made, stats, output.name)
+                notes = notes_on(made, inputs, filled, package_versions())
+                notes += _load_problems(work)
+            _check_output(options)
+            replace_folder(staging, output)
+    return made, notes
+
+
+def _check_output(options: HydrateOptions) -> Path:
+    try:
+        return check_output(
+            CurateOptions(
+                recipe=Recipe(),
+                output=options.output,
+                runner="local",
+                workers=options.workers,
+                partitions=None,
+                work_dir=None if options.work_dir is None else str(options.work_dir),
+                on_existing="overwrite" if options.overwrite else "refuse",
+                quiet=options.quiet,
+                verbose=options.verbose,
+                beam_arguments=(),
+            )
+        )
+    except OutputExistsError:
+        if not (Path(options.output) / MANIFEST_NAME).is_file():
+            raise
+        message = f"--output {options.output}: there is a dataset already; --overwrite replaces it"
+        raise OutputExistsError(message) from None
+
+
+def _check_dataset(manifest: Manifest, folder: Path) -> None:
+    if not manifest.ids_only:
+        raise UsageError(f"{folder}: has its texts; only a dataset made with --ids-only has not")
+    if manifest.pair_schema_version != PAIR_SCHEMA_VERSION:
+        raise UsageError(
+            f"{folder}: its columns are of version {manifest.pair_schema_version}, this program "
+            f"writes {PAIR_SCHEMA_VERSION}; use the forumprefs that made it "
+            f"({manifest.versions.get('forumprefs', 'unknown')})"
+        )
+
+
+def _reading_recipe(manifest: Manifest, given: Sequence[str]) -> Recipe:
+    """The dataset's recipe, with the inputs that are to be read now."""
+    values = manifest.recipe | {"ids_only": False, "takedown": None, "decontaminate": []}
+    try:
+        return recipes.make(values | {"input": list(given)} if given else values)
+    except RecipeError as error:
+        raise UsageError(str(error)) from None
+
+
+def read_dataset(
+    folder: Path, manifest: Manifest, staging: Path, work: Path
+) -> tuple[list[IdsShard], list[ShardReport]]:
+    """List the posts that data shards need, and copy the other tables with their statistics.
+
+    Raises UsageError when a file is not what the manifest says.
+    """
+    shards: list[IdsShard] = []
+    reports: list[ShardReport] = []
+    for shard in manifest.shards:
+        file = folder / shard.path
+        if not file.is_file() or sha256_of(file) != shard.sha256:
+            what = "has other bytes than" if file.is_file() else "is not there, but in"
+            raise UsageError(f"{file}: {what} {MANIFEST_NAME}; get the dataset again")
+        if shard.table == "data":
+            start, keys = needed_posts(str(file))
+            needed = work / f"needed-{len(shards)}.npy"
+            np.save(needed, keys)
+            shards.append(IdsShard(shard=shard, file=str(file), needed=str(needed), start=start))
+            continue
+        target = staging / shard.path
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(file, target)
+        reports.append(ShardReport(shard=shard, stats=dict(audit_stats(file, shard))))
+    return shards, reports
+
+
+def audit_stats(file: Path, shard: Shard) -> Counter[str]:
+    """Count the rows of a shard of the duplicates or rejected table as their writer does."""
+    stats: Counter[str] = Counter()
+    with pq.ParquetFile(file) as table:
+        for batch in table.iter_batches():
+            if shard.table == "duplicates":
+                values = [list(row.values()) for row in batch.to_pylist()]
+                stats.update(duplicate_stats(msgspec.convert(values, list[Duplicate])))
+                continue
+            # By value rather than by row: of a large forum there are very many.
+            counts = (
+                pa.table(batch)
+                .group_by(["record", "stage", "reason"])
+                .aggregate([([], "count_all")])
+            )
+            for row in counts.to_pylist():
+                key = f"rejected:{row['record']}:{row['stage']}:{row['reason']}"
+                stats[key] += row["count_all"]
+    return stats
+
+
+def _find_inputs(recipe: Recipe, work: Path, options: HydrateOptions) -> Inputs:
+    if not options.quiet:
+        print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
+    try:
+        inputs = find_inputs(recipe, work)
+    except UsageError as error:
+        if options.input:
+            raise
+        message = f"{error}; the dataset was made from it: name your copy with --input KIND=PATH"
+        raise UsageError(message) from None
+    if not inputs.sites and not inputs.forum_files:
+        reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
+        raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    # Votes, users and the rest decided the labels, which are there.
+    sites = tuple(replace(site, tables={"Posts": site.tables["Posts"]}) for site in inputs.sites)
+    return replace(inputs, sites=sites)
+
+
+def _run(
+    shards: Sequence[IdsShard],
+    recipe: Recipe,
+    inputs: Inputs,
+    staging: Path,
+    work: Path,
+    options: HydrateOptions,
+) -> list[FilledShard]:
+    job = CurateJob(
+        recipe=recipe,
+        sites=inputs.sites,
+        forum_files=inputs.forum_files,
+        problems=inputs.problems,
+        takedown=frozenset(),
+        folder=str(staging),
+        partitions=1,
+    )
+    fill = FillTexts(shards, str(staging), conversational=recipes.is_conversational(recipe))
+
+    def build(pipeline: beam.Pipeline) -> None:
+        read = read_all(pipeline, job)
+        filled = read.posts | "Fill texts" >> fill
+        _ = filled | "Save" >> beam.MapTuple(functools.partial(save_filled, work))
+        _ = read.rejected | "Save problems" >> beam.Map(functools.partial(_save_problem, work))
+
+    run_local(
+        build,
+        workers=options.workers,
+        input_bytes=inputs.bytes_to_read,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        shuffle_folder=work,
+    )
+    return load_filled(work, len(shards))
+
+
+def _save_problem(work: Path, rejected: Rejected) -> None:
+    """Remember a file that was not read to its end."""
+    if rejected.record == "file":
+        line = f"{rejected.id}: {rejected.detail}"
+        (work / f"problem-{content_hash(line).hex()}").write_text(line, encoding="utf-8")
+
+
+def _load_problems(work: Path) -> list[str]:
+    texts = (path.read_text(encoding="utf-8") for path in work.glob("problem-*"))
+    return sorted(f"not read to its end: {text}" for text in texts)

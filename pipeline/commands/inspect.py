@@ -1,0 +1,169 @@
+"""``forumprefs inspect``: pairs side by side in the terminal."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from rich.columns import Columns
+from rich.console import Console, Group, RenderableType
+from rich.markdown import Markdown
+from rich.panel import Panel
+from rich.text import Text
+
+from pipeline.console.text import printable
+from pipeline.curate.options import UsageError
+from schemas.pair import SPLITS
+
+DEFAULT_LIMIT = 3
+
+
+def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``forumprefs inspect``."""
+    parser.add_argument("dataset", type=Path, metavar="DIR", help="finished dataset folder")
+    parser.add_argument("--split", choices=SPLITS, help="only this split")
+    parser.add_argument("--site", help="only this site, e.g. beer.stackexchange.com")
+    parser.add_argument("--language", help="only prompts in this language, e.g. en")
+    parser.add_argument("--thread", metavar="ID", help="only this thread, e.g. SITE:123")
+    parser.add_argument("--min-margin", type=float, metavar="N", help="least margin")
+    parser.add_argument("--max-margin", type=float, metavar="N", help="most margin")
+    parser.add_argument("--min-confidence", type=float, metavar="P", help="least confidence")
+    parser.add_argument("--max-confidence", type=float, metavar="P", help="most confidence")
+    parser.add_argument(
+        "--limit",
+        type=int,
+        metavar="N",
+        help=f"show N pairs (default: {DEFAULT_LIMIT}, or page through all on a terminal)",
+    )
+    parser.add_argument("--raw", action="store_true", help="Markdown source, not rendered")
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def inspect(arguments: argparse.Namespace) -> int:
+    """Print the pairs that pass the filters; page through them on a terminal."""
+    pairs = select_pairs(arguments)
+    if arguments.limit is not None and arguments.limit < 1:
+        raise UsageError(f"--limit {arguments.limit}: at least 1")
+    paging = sys.stdin.isatty() and sys.stdout.isatty() and arguments.limit is None
+    paging = paging and not arguments.json
+    limit = arguments.limit or (None if paging else DEFAULT_LIMIT)
+    console = Console(highlight=False)
+    shown = 0
+    try:
+        for row in pairs:
+            if arguments.json:
+                print(json.dumps(row, default=str, ensure_ascii=sys.stdout.isatty()))
+            else:
+                console.print(render_pair(row, console.width, raw=arguments.raw))
+            shown += 1
+            if shown == limit:
+                break
+            if paging and console.input("[dim]Enter: next, q: quit[/dim] ").strip() == "q":
+                break
+    except (KeyboardInterrupt, EOFError):
+        console.print()
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not shown:
+        hint = (
+            "; --thread takes SITE:ID" if arguments.thread and ":" not in arguments.thread else ""
+        )
+        Console(stderr=True).print(f"no pair passes these filters{hint}")
+    return 0
+
+
+def select_pairs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """Read the pairs of a dataset folder that pass the filters, in the order of the files."""
+    folder = arguments.dataset / "data"
+    files = [
+        str(path)
+        for split in ([arguments.split] if arguments.split else SPLITS)
+        for path in sorted(folder.glob(f"{split}-*.parquet"))
+    ]
+    if not files:
+        what = f"{arguments.split} shards" if arguments.split else "data shards"
+        raise UsageError(f"{arguments.dataset}: no {what} there; is it a finished dataset?")
+    conditions = [
+        pc.field(column) == value
+        for column, value in (
+            ("site", arguments.site),
+            ("language", arguments.language),
+            ("thread_id", arguments.thread),
+        )
+        if value is not None
+    ]
+    for column in ("margin", "confidence"):
+        if (low := getattr(arguments, f"min_{column}")) is not None:
+            conditions.append(pc.field(column) >= low)
+        if (high := getattr(arguments, f"max_{column}")) is not None:
+            conditions.append(pc.field(column) <= high)
+    condition = None
+    for term in conditions:
+        condition = term if condition is None else condition & term
+    return _rows(ds.dataset(files, format="parquet"), condition)
+
+
+def _rows(dataset: ds.Dataset, condition: Any) -> Iterator[dict[str, Any]]:
+    for batch in dataset.to_batches(filter=condition, batch_size=64):
+        yield from batch.to_pylist()
+
+
+def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> RenderableType:
+    """Lay out one pair: the prompt above, the two responses side by side when they fit."""
+    header = Text.assemble(
+        (printable(row["pair_id"]), "bold"),
+        f"  {printable(row['split'])}, {printable(row['language'])}, margin {row['margin']:g}, "
+        f"confidence {row['confidence']:.2f}",
+    )
+    prompt = Panel(
+        _body(row, "prompt", raw),
+        title=_title(row, "prompt"),
+        subtitle=printable(row["prompt_url"]),
+        title_align="left",
+        border_style="blue",
+    )
+    wide = width >= 100
+    answers = [
+        Panel(
+            _body(row, side, raw),
+            title=_title(row, side),
+            subtitle=printable(row[f"{side}_url"]),
+            title_align="left",
+            border_style=colour,
+            width=(width - 1) // 2 if wide else None,
+        )
+        for side, colour in (("chosen", "green"), ("rejected", "red"))
+    ]
+    return Group(header, prompt, Columns(answers) if wide else Group(*answers), Text())
+
+
+def _title(row: dict[str, Any], side: str) -> Text:
+    parts = [side]
+    if side != "prompt":
+        parts.append(f"score {row[f'{side}_score']:g}")
+        if row[f"{side}_is_accepted"]:
+            parts.append("accepted")
+        window = row[f"window_{side}_score"]
+        if window is not None:
+            parts.append(f"in window {window:+d}")
+    return Text(" · ".join(parts))
+
+
+def _body(row: dict[str, Any], side: str, raw: bool) -> RenderableType:
+    author = printable(row[f"{side}_author"]) or "unknown or deleted account"
+    created: datetime = row[f"{side}_created_at"]
+    # 0 is how a source without dates is written down.
+    date = f"{created:%Y-%m-%d %H:%M}" if created.timestamp() else "date unknown"
+    if side not in row:
+        return Text(f"by {author}, {date}; no text, see forumprefs hydrate", style="dim")
+    clean = printable(row[side])
+    return Group(
+        Text(f"by {author}, {date}", style="dim"),
+        Text(clean) if raw else Markdown(clean, hyperlinks=False),
+    )

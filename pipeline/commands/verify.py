@@ -1,0 +1,180 @@
+"""``forumprefs verify``: whether a dataset folder is whole, balanced, leak-free and usual."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+
+from pipeline.commands.publish import verify as verify_files
+from pipeline.console.text import printable
+from pipeline.curate.options import UsageError
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.leaks import find_leaks
+from pipeline.hub.client import EXIT_REFUSED, RefusedError
+from schemas.audit import Reason, Stage
+from schemas.manifest import Accounting, Manifest
+
+EPILOG = f"""\
+examples:
+  forumprefs verify out/beer
+  forumprefs verify out/beer --max-rejected 80 --max-unreadable 2 --min-pairs 10000
+
+Looked at are: every file against its checksum; whether posts read = kept + duplicates + rejected;
+whether two splits share a thread or a prompt; and the limits. What a version may have fewer than
+the one before, `forumprefs publish --dry-run` looks at.
+
+exit codes: 0 all is well; 1 failed, run it again; 2 wrong use, or a damaged folder;
+{EXIT_REFUSED} a limit is passed or the splits leak: running it again changes nothing
+"""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a dataset has to keep to."""
+
+    min_pairs: int = 1
+    max_rejected: float = 100.0
+    """Per cent of the posts read that may be rejected, in any step."""
+    max_unreadable: float = 5.0
+    """Per cent of the posts read that may be rejected while they are read."""
+    damaged_files: bool = False
+    """Whether input files may be missing, damaged or broken off."""
+
+
+def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs verify``."""
+    defaults = Limits()
+    parser.epilog = EPILOG
+    parser.add_argument("folder", metavar="DIR", help="finished dataset folder, or its URL")
+    parser.add_argument(
+        "--min-pairs",
+        type=int,
+        default=defaults.min_pairs,
+        metavar="N",
+        help=f"fewest pairs (default: {defaults.min_pairs})",
+    )
+    parser.add_argument(
+        "--max-rejected",
+        type=float,
+        default=defaults.max_rejected,
+        metavar="PERCENT",
+        help="posts that may be rejected, of those read; forums differ, so any share is "
+        "allowed unless you say so",
+    )
+    parser.add_argument(
+        "--max-unreadable",
+        type=float,
+        default=defaults.max_unreadable,
+        metavar="PERCENT",
+        help="posts that may be rejected while they are read, of those read: malformed, of "
+        f"another layout, not understood (default: {defaults.max_unreadable:g})",
+    )
+    parser.add_argument(
+        "--allow-damaged-files",
+        action="store_true",
+        help="input files may be damaged, of no known layout, or broken off",
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
+
+
+def verify(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs verify``; raises UsageError, DatasetError and RefusedError."""
+    for name in ("max_rejected", "max_unreadable"):
+        if not 0 <= getattr(arguments, name) <= 100:
+            flag = "--" + name.replace("_", "-")
+            raise UsageError(f"{flag} {getattr(arguments, name):g}: between 0 and 100")
+    if arguments.min_pairs < 0:
+        raise UsageError(f"--min-pairs {arguments.min_pairs}: at least 0")
+    quiet = arguments.quiet or arguments.json
+    folder = DatasetFolder(arguments.folder)
+    verify_files(folder, quiet=quiet)
+    limits = Limits(
+        arguments.min_pairs,
+        arguments.max_rejected,
+        arguments.max_unreadable,
+        arguments.allow_damaged_files,
+    )
+    faults = [*faults_of_figures(folder.manifest, limits), *map(str, find_leaks(folder))]
+    if faults:
+        raise RefusedError("\n  ".join((f"{folder.location}: is not as it should be:", *faults)))
+    accounting = folder.manifest.accounting
+    figures = {
+        "pairs": sum(accounting.pairs.values()),
+        "posts_read": accounting.posts_read,
+        "rejected_percent": round(percent(accounting.rejected, accounting.posts_read), 2),
+        "unreadable_percent": round(percent(unreadable(accounting), accounting.posts_read), 2),
+        "shards": len(folder.manifest.shards),
+    }
+    if arguments.json:
+        print(json.dumps(figures))
+    elif not arguments.quiet:
+        Console(highlight=False).print(
+            escape(
+                printable(
+                    f"{folder.location}: every checksum right, books balance, no thread and no "
+                    f"prompt in two splits; {figures['pairs']:,} pairs, "
+                    f"{figures['rejected_percent']} % of the posts rejected, "
+                    f"{figures['unreadable_percent']} % while they were read"
+                )
+            ),
+            soft_wrap=True,
+        )
+    return 0
+
+
+def faults_of_figures(manifest: Manifest, limits: Limits) -> Iterator[str]:
+    """Say what is wrong with the manifest's figures."""
+    accounting = manifest.accounting
+    read = accounting.posts_read
+    left = accounting.posts_kept + accounting.duplicates + accounting.rejected
+    if read != left:
+        yield f"the books do not balance: {read:,} posts read, {left:,} accounted for"
+    pairs = sum(accounting.pairs.values())
+    rows = sum(shard.rows for shard in manifest.shards if shard.table == "data")
+    if rows != pairs:
+        yield f"the shards hold {rows:,} pairs, and the books say {pairs:,}"
+    damaged = sum(
+        amount
+        for key, amount in accounting.other_records.items()
+        if key.startswith("rejected:file:")
+    )
+    if damaged and not limits.damaged_files:
+        names = [item.name for item in manifest.inputs if not item.used and not item.sha256]
+        named = f" ({', '.join(names[:5])})" if names else ""
+        yield (
+            f"{damaged:,} input files could not be read, or not to their end{named}; the rejected "
+            "table says why; --allow-damaged-files lets it pass"
+        )
+    if pairs < limits.min_pairs:
+        yield f"{pairs:,} pairs, at least {limits.min_pairs:,} are asked for"
+    for name, posts, most in (
+        ("rejected", accounting.rejected, limits.max_rejected),
+        ("rejected while they were read", unreadable(accounting), limits.max_unreadable),
+    ):
+        if percent(posts, read) > most:
+            yield (
+                f"{percent(posts, read):.1f} % of the posts were {name}, at most {most:g} % may be "
+                "(rejected/ has the reasons)"
+            )
+
+
+def unreadable(accounting: Accounting) -> int:
+    """Posts of which the reader could make nothing."""
+    # Read, and known not to be wanted.
+    told = (Reason.NOT_A_QUESTION_OR_ANSWER, Reason.TOO_DEEP)
+    return sum(
+        count
+        for stage in accounting.stages
+        if stage.stage == Stage.READ
+        for reason, count in stage.rejected.items()
+        if reason not in told
+    )
+
+
+def percent(part: int, whole: int) -> float:
+    """Per cent; 0 of nothing."""
+    return 100 * part / whole if whole else 0.0

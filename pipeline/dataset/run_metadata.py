@@ -1,0 +1,111 @@
+"""What a run leaves beside its dataset folder for the report: timings and a sample of threads.
+
+None of it belongs to the dataset: the timings differ from run to run, and the sample holds posts
+that the dataset leaves out. So it stays on this machine, in ``.NAME.run`` beside ``NAME``.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+
+from schemas.post import Thread
+from transforms.threads.sample import SAMPLE_NAME, decode_sample
+
+TIMINGS_NAME = "timings.notes"
+"""JSON; not named so, because a folder of dumps beside it may be read for its .json files."""
+
+REPORT_MARK = '<meta name="generator" content="forumprefs report">'
+"""Stands in the first bytes of each report: how ours are told from a file of the user."""
+
+
+class StepTime(msgspec.Struct, frozen=True, kw_only=True):
+    """When a step was seen at work, in seconds since the run began."""
+
+    step: str
+    began: float
+    ended: float
+
+
+class RunNotes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of the run that made a dataset; empty where it ran elsewhere."""
+
+    steps: tuple[StepTime, ...] = ()
+    threads: tuple[Thread, ...] = ()
+
+
+class Stopwatch:
+    """Times the parts of a run by the clock."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self.steps: list[StepTime] = []
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Time what is done inside."""
+        began = time.monotonic() - self._began
+        yield
+        ended = time.monotonic() - self._began
+        self.steps.append(StepTime(step=name, began=began, ended=ended))
+
+    def seen(self, name: str, began: float, ended: float) -> None:
+        """Add a step that was watched: ``began`` and ``ended`` as time.monotonic() gave them."""
+        self.steps.append(StepTime(step=name, began=began - self._began, ended=ended - self._began))
+
+
+def notes_folder(dataset: Path) -> Path:
+    """Return where the notes of a dataset folder lie."""
+    dataset = dataset.absolute()
+    return dataset.with_name(f".{dataset.name}.run")
+
+
+def report_path(dataset: Path) -> Path:
+    """Return where the report of a dataset folder lies unless another place is named."""
+    dataset = dataset.absolute()
+    return dataset.with_name(f"{dataset.name}.html")
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report that we made."""
+    with path.open("rb") as file:
+        return REPORT_MARK.encode() in file.read(4_096)
+
+
+def forget(dataset: Path) -> None:
+    """Remove notes and report of a dataset that is no more: they may hold what it must not."""
+    shutil.rmtree(notes_folder(dataset), ignore_errors=True)
+    page = report_path(dataset)
+    with suppress(OSError):
+        if is_report(page):
+            page.unlink()
+
+
+def save_notes(dataset: Path, digest: str, steps: list[StepTime], sample: bytes | None) -> None:
+    """Replace the notes of a dataset whose manifest has this sha256; raises OSError."""
+    folder = notes_folder(dataset)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    content = {"manifest_sha256": digest, "steps": [msgspec.to_builtins(step) for step in steps]}
+    (folder / TIMINGS_NAME).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    if sample is not None:
+        (folder / SAMPLE_NAME).write_bytes(sample)
+
+
+def load_notes(dataset: Path, digest: str) -> RunNotes:
+    """Read the notes of a dataset; empty where there are none, or they are of another run."""
+    folder = notes_folder(dataset)
+    try:
+        content = json.loads((folder / TIMINGS_NAME).read_bytes())
+        if content["manifest_sha256"] != digest:
+            return RunNotes()
+        steps = msgspec.convert(content["steps"], tuple[StepTime, ...])
+        path = folder / SAMPLE_NAME
+        threads = decode_sample(path.read_bytes()) if path.is_file() else []
+    except (OSError, ValueError, KeyError, TypeError):  # a DecodeError is a ValueError
+        return RunNotes()
+    return RunNotes(steps=steps, threads=tuple(threads))

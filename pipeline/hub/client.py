@@ -1,0 +1,289 @@
+"""The Hugging Face Hub's client: who we are to it, its errors in words, and trying again.
+
+The token is never held here. The client takes it from HF_TOKEN or its own login with each
+request, so no option, log, manifest, exception or pickled object can carry it.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, TypeVar
+
+from pipeline.errors import UsageError
+from pipeline.hub.names import need_endpoint
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+T = TypeVar("T")
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 3
+
+TRIES = 7
+"""Tries of a step before it is given up."""
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 30.0
+LONGEST_TOLD_WAIT_S = 330.0
+"""Most seconds that are waited when the Hub says how long; its limits are per 5 minutes."""
+
+TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
+"""Answers after which a step is tried again: busy, broken, or somebody was faster (409, 412)."""
+
+INSTALL = "the Hub's client is not installed; install it: pip install 'forumprefs[hub]'"
+
+
+class HubError(RuntimeError):
+    """What went wrong at the Hub, in words; ``exit_code`` is what the command ends with.
+
+    Holds text alone, so it can be logged and pickled: the client's own errors carry the request
+    with its token. ``transient``: it may work when tried again.
+    """
+
+    exit_code = EXIT_FAILED
+
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message, transient)
+        self.transient = transient
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class RefusedError(HubError):
+    """Nothing was changed, and trying again changes nothing; a person has to decide."""
+
+    exit_code = EXIT_REFUSED
+
+
+def connect(endpoint: str | None = None) -> "HfApi":
+    """Return the client for an endpoint.
+
+    Raises UsageError where it is not installed, or HF_ENDPOINT is no address.
+    """
+    # Without this the client also asks the public Hub, whatever the endpoint.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        from huggingface_hub import HfApi
+    except ImportError:
+        raise UsageError(INSTALL) from None
+    try:
+        ours = version("forumprefs")
+    except PackageNotFoundError:
+        ours = "0"
+    api = HfApi(endpoint=endpoint, library_name="forumprefs", library_version=ours)
+    need_endpoint(api.endpoint, "HF_ENDPOINT" if endpoint is None else "--endpoint")
+    return api
+
+
+@contextlib.contextmanager
+def quiet_client(*, verbose: bool = False) -> Iterator[None]:
+    """Keep the client's bars off the terminal and, unless ``verbose``, its warnings.
+
+    They name each of its own retries; we say what matters ourselves. The log of every request is
+    kept off in any case: it has addresses by which whoever reads it may read and write files.
+    """
+    from huggingface_hub.utils.tqdm import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+
+    names = ["httpx", "httpx2"] if verbose else ["huggingface_hub", "httpx", "httpx2"]
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    shown = not are_progress_bars_disabled()
+    if shown:
+        disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if shown:
+            enable_progress_bars()
+
+
+def need_token() -> None:
+    """Raise UsageError where there is no token to write with."""
+    try:
+        from huggingface_hub import get_token
+    except ImportError:
+        raise UsageError(INSTALL) from None
+    if not get_token():
+        raise UsageError(
+            "there is no token of the Hub; set HF_TOKEN or log in with `hf auth login` (a token "
+            "that may write)"
+        )
+
+
+def in_words(what: str, call: Callable[[], T]) -> T:
+    """Call the client, and turn its errors into HubError about ``what``, e.g. a repository.
+
+    The client's error is dropped, also as cause and context: it holds the request's headers.
+    """
+    try:
+        return call()
+    except HubError:
+        raise
+    except Exception as error:
+        # Also a UsageError, when it is about a file that could not be read from the Hub.
+        found = explain(error, what)
+        if found is None:
+            raise
+    raise found
+
+
+def explain(error: BaseException, what: str) -> HubError | None:
+    """Say in words what an error of the client means; None for one that is not about the Hub."""
+    from huggingface_hub.errors import (
+        HfHubHTTPError,
+        LocalTokenNotFoundError,
+        OfflineModeIsEnabled,
+    )
+
+    if isinstance(error, json.JSONDecodeError):  # not of a file: those have errors of their own
+        return HubError(f"{what}: what answered is no Hub; is the endpoint right?")
+    causes = list(_causes(error))
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
+        return HubError(f"{what}: the Hub's client is set to work offline; unset HF_HUB_OFFLINE")
+    http = next((cause for cause in causes if isinstance(cause, HfHubHTTPError)), None)
+    if http is not None:
+        return _explain_status(http, what)
+    if any(isinstance(cause, LocalTokenNotFoundError) for cause in causes):
+        return HubError(f"{what}: there is no token of the Hub; set HF_TOKEN")
+    if any(_is_transport(cause) for cause in causes):
+        kind = next(cause for cause in causes if _is_transport(cause))
+        return HubError(
+            f"{what}: the Hub cannot be reached ({type(kind).__name__}); is there a network, and "
+            "is the endpoint right?",
+            transient=True,
+        )
+    return None
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_transport(error: BaseException) -> bool:
+    """Whether an error says that a request got no answer."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return "TransportError" in names or isinstance(error, ConnectionError | TimeoutError)
+
+
+def _explain_status(error: "HfHubHTTPError", what: str) -> HubError:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    status = error.response.status_code
+    said = f" ({error.server_message})" if error.server_message else ""
+    if status == 401 and not isinstance(error, RepositoryNotFoundError):
+        return HubError(f"{what}: the Hub does not know the token (401); make a new one")
+    if isinstance(error, GatedRepoError):
+        return HubError(f"{what}: is gated; accept its conditions on its page at the Hub first")
+    if status == 403:
+        return HubError(
+            f"{what}: the token may not do this (403){said}; use one with write access to it"
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return MissingRepoError(
+            f"{what}: there is no such dataset at the Hub, or the token may not see it ({status})"
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return HubError(f"{what}: there is no such revision")
+    if status == 429:
+        return Throttled(f"{what}: the Hub asks for a pause (429)", told_wait(error))
+    if status in TRANSIENT:
+        busy = f"{what}: the Hub answered {status}{said}"
+        return Throttled(busy, told_wait(error))
+    if status == 400:
+        return BadRequestError(f"{what}: the Hub answered 400{said}")
+    return HubError(f"{what}: the Hub answered {status}{said}")
+
+
+class MissingRepoError(HubError):
+    """The repository does not exist, or may not be seen."""
+
+
+class BadRequestError(HubError):
+    """What was sent is not right, or did not arrive as it was sent."""
+
+
+class Throttled(HubError):  # noqa: N818
+    """Try again; ``wait`` are the seconds that the Hub asked to wait, None if it did not say."""
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message, transient=True)
+        self.wait = wait
+
+    def __reduce__(self) -> tuple[type, tuple[str, float | None]]:
+        return type(self), (str(self), self.wait)
+
+
+def told_wait(error: "HfHubHTTPError") -> float | None:
+    """Seconds that an answer asks to wait, in Retry-After or RateLimit."""
+    from huggingface_hub.utils import parse_ratelimit_headers  # type: ignore[attr-defined]
+
+    headers = error.response.headers
+    after = headers.get("Retry-After", "")
+    if after.strip().isdecimal():
+        return float(after)
+    limits = parse_ratelimit_headers(headers)
+    if limits is not None and limits.remaining == 0:
+        return float(limits.reset_in_seconds)
+    return None
+
+
+@dataclass
+class Patience:
+    """Bounded tries with growing waits; ``say`` hears of each, ``sleep`` does the waiting."""
+
+    say: Callable[[str], None] = lambda _: None
+    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
+    tries: int = TRIES
+    failures: int = field(default=0, init=False)
+
+    def until_done(self, what: str, step: Callable[[], T]) -> T:
+        """Call ``step`` until it succeeds; it must look at the Hub anew each time.
+
+        Raises HubError at once for what no second try mends, and after ``tries`` failures.
+        """
+        while True:
+            try:
+                return in_words(what, step)
+            except HubError as error:
+                failure = error
+            self.wait_after(failure)
+
+    def has_progressed(self) -> None:
+        """Count failures from here on: a long upload may meet more of them than ``tries``."""
+        self.failures = 0
+
+    def wait_after(self, error: HubError) -> None:
+        """Wait before the next try, or raise the error if there should be none."""
+        self.failures += 1
+        if not error.transient:
+            raise error
+        if self.failures >= self.tries:
+            message = f"{error}; given up after {self.failures} tries, run the command again later"
+            raise HubError(message) from None
+        wait = min(FIRST_WAIT_S * 2 ** (self.failures - 1), LONGEST_WAIT_S)
+        told = error.wait if isinstance(error, Throttled) else None
+        if told is not None:
+            wait = min(max(told, FIRST_WAIT_S), LONGEST_TOLD_WAIT_S)
+        self.say(f"{error}; trying again in {wait:.0f} s")
+        self.sleep(wait)

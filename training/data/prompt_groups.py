@@ -1,0 +1,207 @@
+"""A batch of pairs as prompts with their distinct responses, each to be encoded once."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Literal
+
+from training.data.dataset import PairDataset, PairRows, concatenate
+from training.data.sampler import Plan, window_order
+from training.data.tokenizer import Ids, PairTokenizer
+
+
+@dataclass(frozen=True)
+class PairOfGroup:
+    """One pair: indices of its responses in the group, and its labels."""
+
+    chosen: int
+    rejected: int
+    row: int
+    """Number of the pair in its batch."""
+    weight: float
+    confidence: float
+    margin: float
+    site: str
+
+
+@dataclass(frozen=True)
+class PromptGroup:
+    """A prompt, its distinct responses, and the pairs among them."""
+
+    prompt: Ids
+    responses: tuple[Ids, ...]
+    pairs: tuple[PairOfGroup, ...]
+
+    @property
+    def shared_tokens(self) -> int:
+        """Tokens when the prompt is encoded once."""
+        return len(self.prompt) + sum(map(len, self.responses))
+
+    @property
+    def packed_tokens(self) -> int:
+        """Tokens when each (prompt, response) is a sequence of its own."""
+        return len(self.prompt) * len(self.responses) + sum(map(len, self.responses))
+
+
+@dataclass
+class GroupedBatch:
+    """One rank's share of a step, and what was left out of it."""
+
+    groups: list[PromptGroup] = field(default_factory=list)
+    identical: int = 0
+    """Pairs whose two responses became the same tokens when they were cut."""
+    unsure: int = 0
+    """Pairs under `min_confidence`."""
+    at_limit: int = 0
+    """Sequences of `max_length` or with a prompt of `max_prompt_length`: cut, or just so long."""
+
+
+class Windows:
+    """The shuffled rows of windows; keeps the last two, since a step can lie in both."""
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self._dataset = dataset
+        self._rows = lru_cache(maxsize=2)(self._read)
+
+    def _read(self, row_groups: tuple[int, ...], key: str) -> PairRows:
+        with ThreadPoolExecutor(4) as pool:  # far away, reading is waiting
+            rows = concatenate(list(pool.map(self._dataset.read, row_groups)))
+        return rows.take(window_order(rows.prompts, key))
+
+    def batch(self, plan: Plan, step: int) -> PairRows:
+        """The rows of a step, in the plan's order."""
+        return concatenate(
+            [
+                self._rows(piece.row_groups, piece.key).take(range(piece.begin, piece.end))
+                for piece in plan.slices(step)
+            ]
+        )
+
+
+def prompt_runs(rows: PairRows) -> list[range]:
+    """Cut rows into runs of neighbours that share their prompt."""
+    prompts = rows.prompts
+    starts = [row for row in range(len(rows)) if row == 0 or prompts[row] != prompts[row - 1]]
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
+
+
+def deal(rows: PairRows, ranks: int) -> list[list[range]]:
+    """Divide a batch's prompts over ranks so that each gets about as much text.
+
+    Longest first, each to the rank with the least: a pure function of the rows and ``ranks``.
+    A rank's runs come back in the order of the rows.
+    """
+    runs = prompt_runs(rows)
+    sizes = [
+        len(rows.prompt[run.start])
+        + sum(map(len, {rows.chosen[row] for row in run} | {rows.rejected[row] for row in run}))
+        for run in runs
+    ]
+    loads = [0] * ranks
+    shares: list[list[range]] = [[] for _ in range(ranks)]
+    for size, run in sorted(zip(sizes, runs, strict=True), key=lambda x: (-x[0], x[1].start)):
+        rank = loads.index(min(loads))
+        loads[rank] += size
+        shares[rank].append(run)
+    return [sorted(share, key=lambda run: run.start) for share in shares]
+
+
+def group_pairs(
+    rows: PairRows,
+    runs: Sequence[range],
+    tokenizer: PairTokenizer,
+    *,
+    prompt_weights: Literal["prompt", "pair"] = "prompt",
+    min_confidence: float = 0.0,
+) -> GroupedBatch:
+    """Tokenise runs of rows: each prompt once, each distinct response once.
+
+    Pairs below ``min_confidence`` and pairs that became identical are left out and counted.
+    """
+    batch = GroupedBatch()
+    prompts = tokenizer.prompts([rows.prompt[run.start] for run in runs])
+    for run, prompt in zip(runs, prompts, strict=True):
+        kept = [row for row in run if rows.confidence[row] >= min_confidence]
+        batch.unsure += len(run) - len(kept)
+        texts = list(
+            dict.fromkeys(t for row in kept for t in (rows.chosen[row], rows.rejected[row]))
+        )
+        if not texts:
+            continue
+        # Texts that are the same tokens are one response.
+        responses: dict[bytes, int] = {}
+        distinct: list[Ids] = []
+        index = {}
+        for text, ids in zip(texts, tokenizer.responses(texts, len(prompt)), strict=True):
+            index[text] = responses.setdefault(ids.tobytes(), len(distinct))
+            if index[text] == len(distinct):
+                distinct.append(ids)
+        batch.at_limit += sum(
+            len(prompt) == tokenizer.max_prompt_length
+            or len(prompt) + len(ids) == tokenizer.max_length
+            for ids in distinct
+        )
+        pairs = []
+        for row in kept:
+            chosen, rejected = index[rows.chosen[row]], index[rows.rejected[row]]
+            if chosen == rejected:
+                batch.identical += 1
+                continue
+            weight = 1.0 / rows.prompt_pairs[row] if prompt_weights == "prompt" else 1.0
+            pairs.append(
+                PairOfGroup(
+                    chosen=chosen,
+                    rejected=rejected,
+                    row=row,
+                    weight=float(weight),
+                    confidence=float(rows.confidence[row]),
+                    margin=float(rows.margin[row]),
+                    site=rows.site[row],
+                )
+            )
+        if pairs:
+            batch.groups.append(_used(PromptGroup(prompt, tuple(distinct), tuple(pairs))))
+    return batch
+
+
+def _used(group: PromptGroup) -> PromptGroup:
+    """Drop responses that no pair uses any more."""
+    used = sorted({i for pair in group.pairs for i in (pair.chosen, pair.rejected)})
+    return _subgroup(group, group.pairs) if len(used) < len(group.responses) else group
+
+
+def _subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
+    used = sorted({i for pair in pairs for i in (pair.chosen, pair.rejected)})
+    place = {index: number for number, index in enumerate(used)}
+    return PromptGroup(
+        group.prompt,
+        tuple(group.responses[index] for index in used),
+        tuple(
+            PairOfGroup(
+                place[pair.chosen],
+                place[pair.rejected],
+                pair.row,
+                pair.weight,
+                pair.confidence,
+                pair.margin,
+                pair.site,
+            )
+            for pair in pairs
+        ),
+    )
+
+
+def split_group(group: PromptGroup, tokens: int) -> list[PromptGroup]:
+    """Cut a group into ones of at most ``tokens`` tokens, prompt shared; a pair stays whole."""
+    if group.shared_tokens <= tokens:
+        return [group]
+    parts: list[PromptGroup] = []
+    taken: list[PairOfGroup] = []
+    for pair in group.pairs:
+        grown = _subgroup(group, [*taken, pair])
+        if taken and grown.shared_tokens > tokens:
+            parts.append(_subgroup(group, taken))
+            taken = []
+        taken.append(pair)
+    return [*parts, _subgroup(group, taken)]

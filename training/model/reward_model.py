@@ -1,0 +1,349 @@
+"""A transformers backbone with a scalar head, and its way to and from disk.
+
+A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassification
+.from_pretrained(folder)`` in another process gives the same scores.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.config import ConfigError, DataConfig, ModelConfig
+from training.data.collate import Layout, MicroBatch, micro_batches
+from training.data.prompt_groups import PairOfGroup, PromptGroup
+from training.data.template import (
+    Template,
+    TemplateError,
+    chat_template,
+    choose_template,
+    load_template,
+)
+from training.data.tokenizer import PairTokenizer
+from training.model import attention
+
+MAX_FILE_SIZE = "5GB"
+PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
+"""Texts on which a chat template is tried before it is saved."""
+LAYOUT_TOLERANCE = 1e-2
+"""Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
+
+
+_HEAD = re.compile(r"(^|\.)(score|classifier|pre_classifier|pooler)\.")
+"""Names of weights that a model without a trained head lacks."""
+
+
+class RewardModel(nn.Module):
+    """Scores sequences: [S] rewards in fp32 of a :class:`MicroBatch` with S sequences.
+
+    ``hf`` is the unmodified sequence classifier of transformers. A causal one is read at the
+    reward token by indices that we keep ourselves; an encoder computes its own single logit.
+    """
+
+    def __init__(self, hf: Any, layout: Layout) -> None:
+        super().__init__()
+        self.hf = hf
+        self.layout = layout
+        self._own_attention = hf.config._attn_implementation
+        self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
+        if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
+            raise ConfigError(f"{type(hf).__name__} has no head that is known here")
+        if self.is_encoder and layout != "padded":
+            raise ConfigError(
+                f"{type(hf).__name__} reads both directions, so responses cannot share a prompt; "
+                "set model.layout=padded"
+            )
+        if self.is_encoder:
+            self.head.register_forward_pre_hook(_in_fp32)
+            return
+        attention.register()
+        self.use_layout(layout)
+
+    def use_layout(self, layout: Layout) -> None:
+        """Have the backbone's attention follow a layout; raises ConfigError where it cannot."""
+        self.layout = layout
+        name = self._own_attention if layout == "padded" else attention.NAME
+        if self.hf.config._attn_implementation != name:
+            self.hf.set_attn_implementation(name)
+        if self.hf.config._attn_implementation != name:
+            raise ConfigError(
+                f"{type(self.hf).__name__} computes attention in a way of its own, so sequences "
+                "cannot be laid end to end; set model.layout=padded"
+            )
+
+    @property
+    def backbone(self) -> Any:
+        """The transformer without its head."""
+        return getattr(self.hf, self.hf.base_model_prefix)
+
+    @property
+    def head(self) -> Any:
+        """The module that makes a scalar; its parameters stay fp32."""
+        return self.hf.classifier if self.is_encoder else self.hf.score
+
+    def checkpoint_activations(self) -> None:
+        """Recompute the blocks' activations in the backward pass."""
+        name = "activation_checkpointing_enable"  # its name from transformers 5.20 on
+        if not hasattr(self.hf, name):
+            name = "gradient_checkpointing_enable"
+        getattr(self.hf, name)({"use_reentrant": False})
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The transformer blocks: the first list of modules in the backbone, seen from outside."""
+        for module in self.backbone.modules():  # outer modules come first
+            if isinstance(module, nn.ModuleList):
+                return module
+        raise ConfigError(f"{type(self.hf).__name__} has no list of blocks")
+
+    def forward(self, batch: MicroBatch) -> Tensor:
+        """Return the reward of each sequence, float32 [S]."""
+        if self.is_encoder:
+            logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
+            return logits[:, 0].float()
+        # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
+        rewards: Tensor = self.head(self.read(batch).float())
+        return rewards[:, 0].clone()  # FSDP wants no view here
+
+    def read(self, batch: MicroBatch) -> Tensor:
+        """Return the hidden state of each sequence's reward token, [S, hidden size]."""
+        extra: dict[str, Any] = {} if batch.segments is None else {"segments": batch.segments}
+        hidden: Tensor = self.backbone(
+            input_ids=batch.input_ids,
+            position_ids=batch.position_ids,
+            attention_mask=batch.attention_mask,
+            use_cache=False,
+            **extra,
+        ).last_hidden_state
+        return hidden.flatten(0, 1)[batch.last]
+
+
+def _in_fp32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.float() for tensor in inputs)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to be trained or to score."""
+
+    model: RewardModel
+    tokenizer: Any
+    template: Template
+    tokens: PairTokenizer
+    head_is_new: bool
+
+
+def load_model(
+    path: str, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+) -> Loaded:
+    """Load a backbone, or a reward model, in fp32 on the CPU.
+
+    Args:
+        path: a folder or a name on the Hub; a causal language model, an encoder, or a sequence
+            classifier with one label. A checkpoint of ours brings its template.
+        seed: of a new head.
+
+    Raises ConfigError or TemplateError when the model cannot be a reward model.
+    """
+    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # its report of a missing head is not for our users
+    logging.disable_progress_bar()
+    torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
+    try:
+        config = AutoConfig.from_pretrained(path)
+        tokenizer = AutoTokenizer.from_pretrained(path)
+        if getattr(config, "is_encoder_decoder", False):
+            raise ConfigError(f"--model {path}: encoder-decoder models are not supported")
+        hf, info = AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=1, dtype=torch.float32, output_loading_info=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"--model {path}: {str(error).strip().splitlines()[0]}") from None
+    missing = set(info["missing_keys"])
+    if lost := {name for name in missing if not _HEAD.search(name)}:
+        raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
+    return wrap_model(
+        hf,
+        tokenizer,
+        load_template(path),
+        model_config,
+        data_config,
+        new_head_seed=seed if missing else None,
+        name=path,
+    )
+
+
+def wrap_model(
+    hf: Any,
+    tokenizer: Any,
+    template: Template | None,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    new_head_seed: int | None,
+    name: str,
+) -> Loaded:
+    """Make a sequence classifier of transformers ready to be trained or to score.
+
+    Args:
+        template: that of a checkpoint of ours; None: one is chosen.
+        new_head_seed: draw the head anew; None: it is trained already.
+        name: of the model, for messages.
+    """
+    model = RewardModel(hf, model_config.layout)
+    if template is None:
+        template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
+    tokenizer.pad_token = template.pad_token
+    if len(tokenizer) > hf.get_input_embeddings().num_embeddings:
+        hf.resize_token_embeddings(len(tokenizer))
+    longest = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
+    if longest is not None and data_config.max_length > longest:
+        raise ConfigError(
+            f"{name} reads at most {longest} tokens; set data.max_length={longest} or less"
+        )
+    tokens = PairTokenizer(
+        tokenizer,
+        template,
+        max_length=data_config.max_length,
+        max_prompt_length=data_config.max_prompt_length,
+    )
+    _prepare_config(hf, template, tokens)
+    if new_head_seed is not None:
+        init_head(model, model_config.head_init_std, new_head_seed)
+    _no_dropout(hf)
+    return Loaded(model, tokenizer, template, tokens, new_head_seed is not None)
+
+
+def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
+    """Write into the model's config what transformers needs to read the right token."""
+    config = hf.config
+    text_config = config.get_text_config()
+    config.pad_token_id = text_config.pad_token_id = tokens.pad_id
+    embedding = hf.get_input_embeddings()
+    if getattr(embedding, "padding_idx", None) is not None:
+        # It gets no gradient; where it was the end token, the reward token would have had none.
+        embedding.padding_idx = tokens.pad_id
+    config.problem_type = "regression"
+    config.id2label, config.label2id = {0: "reward"}, {"reward": 0}
+    config.architectures = [type(hf).__name__]
+    config.dtype = "float32"
+    config.use_cache = False
+    if template.pad_token == template.reward_token:
+        raise TemplateError(
+            f"pad token and reward token are both {template.pad_token!r}: transformers would read "
+            "the token before it"
+        )
+
+
+@torch.no_grad()
+def check_layout(loaded: Loaded, layout: Layout, device: torch.device) -> None:
+    """Compare a layout with padded rows on a few tokens, in fp32, before a run relies on it.
+
+    Raises ConfigError for a backbone that mixes tokens outside its attention (a convolution, a
+    recurrent state), where sequences laid end to end would reach into each other.
+    """
+    model, tokens = loaded.model, loaded.tokens
+    if model.is_encoder or layout == "padded":
+        return
+    (prompt,) = tokens.prompts(["Which of the two?"])
+    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
+    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
+    group = PromptGroup(prompt, tuple(responses), (pair,))
+    found = []
+    both: tuple[Layout, Layout] = ("padded", layout)
+    for name in both:
+        model.use_layout(name)
+        (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={})
+        try:
+            found.append(model.read(batch.to(device)).float())
+        except ValueError as error:  # attention that ours does not compute, or never hears of
+            raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
+    difference = float((found[1] - found[0]).norm() / found[0].norm())
+    if not difference < LAYOUT_TOLERANCE:
+        raise ConfigError(
+            f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
+            f"rows (relative difference {difference:.1e}); set model.layout=padded"
+        )
+
+
+def init_head(model: RewardModel, std: float | None, seed: int) -> None:
+    """Draw a new head's weights from N(0, std²); std is 1 / (hidden size + 1) by default.
+
+    So small that rewards begin near zero and the loss near log 2, and not zero, so that the
+    backbone learns from the first step.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.head.parameters():
+        with torch.no_grad():
+            if parameter.dim() < 2:
+                parameter.zero_()
+                continue
+            scale = std if std is not None else 1.0 / (parameter.shape[-1] + 1)
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+
+
+def _no_dropout(hf: nn.Module) -> None:
+    """One epoch over far more data than parameters can learn by heart needs no dropout."""
+    for module in hf.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        for name, value in list(vars(module).items()):  # the rate, under whatever name
+            if isinstance(value, float) and "drop" in name:
+                setattr(module, name, 0.0)
+
+
+def save_model(folder: Path, loaded: Loaded, state: Mapping[str, Tensor] | None = None) -> None:
+    """Write a folder that transformers loads as a sequence classifier with our scores.
+
+    ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
+    """
+    hf = loaded.model.hf
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {
+        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
+        for name, tensor in (state if state is not None else hf.state_dict()).items()
+    }
+    # transformers writes the weights under the names that other programs know.
+    hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
+    hf.config.dtype = "float32"  # it noted that of the copies that compute
+    hf.config.save_pretrained(folder)
+    _check_config(folder, loaded)
+    tokenizer = loaded.tokenizer
+    tokenizer.pad_token = loaded.template.pad_token
+    if loaded.model.is_encoder:
+        # Trained without segment ids, so transformers' tokenizer must not make any either.
+        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    else:
+        tokenizer.chat_template = chat_template(loaded.template)
+        if not _renders_our_ids(loaded):
+            tokenizer.chat_template = None  # better none than one that gives other tokens
+    tokenizer.save_pretrained(folder)
+    loaded.template.save(folder)
+
+
+def _renders_our_ids(loaded: Loaded) -> bool:
+    """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
+    for prompt, response in PROBES:
+        messages = [
+            {"role": "user", "content": prompt},
+            {"role": "assistant", "content": response},
+        ]
+        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False)
+        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+        if ids != loaded.tokens.sequence(prompt, response).tolist():
+            return False
+    return True
+
+
+def _check_config(folder: Path, loaded: Loaded) -> None:
+    """Read back what transformers will go by: trap 1 of reward models is a wrong pad id."""
+    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if written.get("pad_token_id") != loaded.tokens.pad_id:
+        raise TemplateError(f"{folder}/config.json has lost the pad token id")

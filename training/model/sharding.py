@@ -1,0 +1,173 @@
+"""fp32 master weights, bf16 copies that compute, and their place on several GPUs.
+
+With a learning rate of 3e-6 a bf16 weight would not move: its neighbours are 1/256 apart,
+relatively. So the optimizer sees fp32 masters, whose gradients add up in fp32 over the
+micro-batches of a step; the backbone computes with bf16 copies. The head stays fp32.
+
+ddp: every rank has all of it, and gradients are summed over ranks once a step. fsdp: FSDP2
+divides masters, gradients and optimizer state over the ranks and makes the bf16 copies block by
+block. Gradients are summed and never averaged: the loss is already divided by the weight of the
+whole step.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from training.model.reward_model import RewardModel
+
+
+class Weights:
+    """The parameters as the optimizer sees them.
+
+    Args:
+        model: on its device, in fp32.
+        dtype: of the backbone's computation, bfloat16 or float32.
+        parallel: 'ddp' or 'fsdp'; only of interest with several ranks.
+    """
+
+    def __init__(self, model: RewardModel, dtype: torch.dtype, parallel: str) -> None:
+        self.model = model
+        self.is_sharded = parallel == "fsdp" and dist.is_initialized()
+        if self.is_sharded:
+            _shard(model, dtype)
+        self.masters: dict[str, nn.Parameter] = {}
+        """fp32, by the names of ``model.hf``."""
+        self._copies: list[tuple[nn.Parameter, nn.Parameter]] = []
+        of_head = {id(parameter) for parameter in model.head.parameters()}
+        self.head = {n for n, p in model.hf.named_parameters() if id(p) in of_head}
+        """Names of the head's parameters."""
+        for name, parameter in model.hf.named_parameters():
+            if self.is_sharded or dtype == torch.float32 or name in self.head:
+                self.masters[name] = parameter
+                continue
+            master = nn.Parameter(parameter.detach().clone())
+            master.grad = torch.zeros_like(master)
+            parameter.data = parameter.data.to(dtype)
+            parameter.register_post_accumulate_grad_hook(_add_to(master))
+            self.masters[name] = master
+            self._copies.append((parameter, master))
+
+    def sum_gradients(self) -> None:
+        """Add up the gradients of all ranks (fsdp did so in the backward pass)."""
+        if not dist.is_initialized() or self.is_sharded:
+            return
+        for master in self.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        for bucket in _buckets([master.grad for master in self.masters.values()]):
+            flat = torch.cat([gradient.flatten() for gradient in bucket])
+            dist.all_reduce(flat)
+            parts = flat.split([gradient.numel() for gradient in bucket])
+            for gradient, summed in zip(bucket, parts, strict=True):
+                gradient.copy_(summed.view_as(gradient))
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of the whole gradient, the same on every rank; a scalar."""
+        gradients = [m.grad for m in self.masters.values() if m.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        return norm.full_tensor() if hasattr(norm, "full_tensor") else norm
+
+    def scale_gradients(self, factor: Tensor | float) -> None:
+        """Multiply all gradients, for clipping."""
+        gradients = [m.grad for m in self.masters.values() if m.grad is not None]
+        for gradient in gradients:
+            gradient.mul_(factor)
+
+    def clear_gradients(self) -> None:
+        """Forget the gradients."""
+        for parameter, master in self._copies:
+            parameter.grad = None
+            assert master.grad is not None
+            master.grad.zero_()
+        kept = {id(master) for _, master in self._copies}
+        for master in self.masters.values():
+            if id(master) not in kept:
+                master.grad = None
+
+    @torch.no_grad()
+    def refresh_copies(self) -> None:
+        """Copy the masters into the bf16 weights after a step."""
+        if self._copies:
+            torch._foreach_copy_(
+                [parameter for parameter, _ in self._copies], [master for _, master in self._copies]
+            )
+
+    def state(self, *, keep: bool) -> dict[str, Tensor]:
+        """The fp32 weights and the buffers, whole, on the CPU; every rank must call.
+
+        ``keep``: on the rank that writes them; the others get an empty dict and no copies.
+        """
+        found: dict[str, Tensor] = {}
+        for name, tensor in (self.model.hf.state_dict() | self.masters).items():
+            gathered = whole(tensor, keep=keep)
+            if gathered is not None:
+                found[name] = gathered
+        return found
+
+    @torch.no_grad()
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over fp32 weights."""
+        for name, master in self.masters.items():
+            fill(master, state[name])
+        self.refresh_copies()
+
+
+def whole(tensor: Any, *, keep: bool = True) -> Tensor | None:
+    """A tensor on the CPU, gathered from all ranks where it is divided; None without ``keep``."""
+    full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
+    return full.detach().to("cpu", copy=True) if keep else None
+
+
+@torch.no_grad()
+def fill(target: Any, value: Tensor) -> None:
+    """Copy a whole tensor into one that may be divided over ranks."""
+    if hasattr(target, "device_mesh"):
+        from torch.distributed.tensor import distribute_tensor
+
+        value = distribute_tensor(
+            value.to(target.device_mesh.device_type), target.device_mesh, target.placements
+        )
+    target.copy_(value)
+
+
+def _add_to(master: nn.Parameter) -> Any:
+    def hook(parameter: Tensor) -> None:
+        assert master.grad is not None
+        assert parameter.grad is not None
+        master.grad.add_(parameter.grad)
+        parameter.grad = None
+
+    return hook
+
+
+def _buckets(tensors: list[Any], elements: int = 1 << 26) -> Iterator[list[Tensor]]:
+    """Group gradients so that few all-reduces are needed: 256 MiB of fp32 each."""
+    bucket: list[Tensor] = []
+    size = 0
+    for tensor in tensors:
+        if bucket and size + tensor.numel() > elements:
+            yield bucket
+            bucket, size = [], 0
+        bucket.append(tensor)
+        size += tensor.numel()
+    if bucket:
+        yield bucket
+
+
+def _shard(model: RewardModel, dtype: torch.dtype) -> None:
+    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+
+    policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
+    full = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32)
+    for block in model.blocks:
+        fully_shard(block, mp_policy=policy)
+    fully_shard(model.head, mp_policy=full)
+    fully_shard(model, mp_policy=policy)
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)  # gloo cannot scale and sum at once

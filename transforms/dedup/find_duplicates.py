@@ -1,0 +1,294 @@
+"""Near-duplicate questions and answers: found by MinHash, verified by exact Jaccard similarity.
+
+MinHash only proposes groups. Within a group, posts are joined when their normalised texts are
+equal or the exact similarity of their shingles reaches the threshold, never on an estimate.
+"""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import apache_beam as beam
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from schemas.ids import content_hash, hash63
+from schemas.post import Post, Thread, prompt_text
+from transforms.core.blocks import ThreadBlock, thread_partition, unpack
+from transforms.core.coders import register
+from transforms.core.counters import count
+from transforms.dedup.components import (
+    BucketComponents,
+    no_rows,
+    pack_rows,
+    partitions_of,
+    route_rows,
+    unpack_rows,
+)
+from transforms.dedup.minhash import (
+    MinHashRules,
+    band_keys,
+    exact_keys,
+    normalise,
+    shingle_hashes,
+    signatures,
+)
+from transforms.dedup.verify import (
+    SHINGLE_TYPE,
+    Candidate,
+    Verdict,
+    apply_verdicts,
+    verify_cluster,
+)
+
+__all__ = ["FindDuplicates", "Verdict", "apply_verdicts"]
+
+Int64Array = npt.NDArray[np.int64]
+
+_LOW_BITS: Final = 32
+_LOW_MASK: Final = (1 << _LOW_BITS) - 1
+
+
+class _ThreadsOrRoots(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One side of the join of threads with the groups of their posts."""
+
+    threads: ThreadBlock | None
+    roots: bytes
+
+
+class _AnswerOrRemoval(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One side of the join of candidate responses with the removed prompts."""
+
+    answer: Candidate | None
+    removed_thread_id: str
+
+
+register(_ThreadsOrRoots, _AnswerOrRemoval)
+
+
+def post_text(post: Post) -> str:
+    """Return the normalised text in which a post is compared with others of its kind."""
+    return normalise(prompt_text(post) if post.is_prompt else post.text)
+
+
+def post_node(post: Post) -> int:
+    """Return the post's node in the graph of shared buckets, 63 bits.
+
+    The upper 31 bits are those of its thread's hash, so that a node finds the partition of its
+    thread. Two posts may share a node: then both are candidates, and are told apart by id.
+    """
+    return hash63(post.thread_id) & ~_LOW_MASK | hash63(post.id) & _LOW_MASK
+
+
+def bucket_rows(posts: Sequence[Post], rules: MinHashRules) -> Int64Array:
+    """Return (bucket key, node) rows: one a band, or one in all for a text without shingles."""
+    if not posts:
+        return no_rows()
+    texts = [post_text(post) for post in posts]
+    nodes = np.array([post_node(post) for post in posts], np.int64)
+    is_prompt = np.array([post.is_prompt for post in posts], np.bool_)
+    sets = shingle_hashes(texts, rules)
+    # Equal texts have equal shingles and so share all bands: only texts too short for shingles
+    # need a key of their own.
+    long = np.array([len(hashes) > 0 for hashes in sets], np.bool_)
+    bands = band_keys(signatures([s for s in sets if len(s)], rules), is_prompt[long], rules)
+    short_texts = [text for text, is_long in zip(texts, long, strict=True) if not is_long]
+    exact = exact_keys(short_texts, is_prompt[~long])
+    keys = np.concatenate([bands.ravel(), exact])
+    owners = np.concatenate([np.repeat(nodes[long], rules.bands), nodes[~long]])
+    return np.stack([keys, owners], axis=1)
+
+
+def route_to_threads(rows: Int64Array, partitions: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (node, root) rows packed for the partition of each node's thread.
+
+    A node has the upper bits of its thread's hash only. Where a partition begins among the
+    hashes with these bits, the row goes to both sides.
+    """
+    lowest = partitions_of(rows[:, 0] & ~_LOW_MASK, partitions)
+    highest = partitions_of(rows[:, 0] | _LOW_MASK, partitions)
+    unsure = lowest != highest
+    yield from route_rows(
+        np.concatenate([rows, rows[unsure]]), np.concatenate([lowest, highest[unsure]])
+    )
+
+
+def find_candidates(
+    threads: Iterable[Thread], roots: Int64Array, rules: MinHashRules
+) -> Iterator[Candidate]:
+    """Yield the posts whose node is in ``roots``, (node, root) rows sorted by node."""
+    posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
+    nodes = np.array([post_node(post) for post in posts], np.int64)
+    places = np.minimum(np.searchsorted(roots[:, 0], nodes), len(roots) - 1)
+    touched = np.flatnonzero(roots[places, 0] == nodes)
+    texts = [post_text(posts[index]) for index in touched]
+    sets = shingle_hashes(texts, rules)
+    for index, text, hashes in zip(touched, texts, sets, strict=True):
+        post = posts[index]
+        yield Candidate(
+            root=int(roots[places[index], 1]),
+            id=post.id,
+            thread_id=post.thread_id,
+            is_prompt=post.is_prompt,
+            score=post.score,
+            accepted=post.accepted,
+            created_at=post.created_at,
+            content=content_hash(text),
+            shingles=hashes.astype(SHINGLE_TYPE).tobytes(),
+        )
+
+
+class HashTexts(beam.DoFn):
+    """(partition, threads) -> packed (bucket key, node) rows."""
+
+    def __init__(self, rules: MinHashRules) -> None:
+        self._rules = rules
+
+    def process(self, element: tuple[int, ThreadBlock]) -> Iterable[bytes]:
+        threads = unpack(element[1])
+        posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
+        count(type(self), "in-posts", len(posts))
+        yield from pack_rows(bucket_rows(posts, self._rules))
+
+
+class RouteRoots(beam.DoFn):
+    """Packed (node, root) rows -> (partition of the node's thread, packed rows)."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+
+    def process(self, element: bytes) -> Iterable[tuple[int, _ThreadsOrRoots]]:
+        for partition, chunk in route_to_threads(unpack_rows(element), self._partitions):
+            yield partition, _ThreadsOrRoots(None, chunk)
+
+
+class FindCandidates(beam.DoFn):
+    """(partition, threads and roots of their posts) -> candidates."""
+
+    def __init__(self, rules: MinHashRules) -> None:
+        self._rules = rules
+
+    def process(self, element: tuple[int, Iterable[_ThreadsOrRoots]]) -> Iterable[Candidate]:
+        # Groups may come before or after threads: the blocks wait, compressed as they are.
+        blocks = []
+        roots = [no_rows()]
+        for side in element[1]:
+            if side.threads is not None:
+                blocks.append(side.threads)
+            else:
+                roots.append(unpack_rows(side.roots))
+        table = np.concatenate(roots)
+        if not len(table):
+            return
+        table = table[np.argsort(table[:, 0])]
+        for block in blocks:
+            candidates = list(find_candidates(unpack(block), table, self._rules))
+            count(type(self), "out-candidates", len(candidates))
+            yield from candidates
+
+
+class MarkAnswers(beam.DoFn):
+    """(partition, candidate responses and removed threads) -> the responses, marked."""
+
+    def process(self, element: tuple[int, Iterable[_AnswerOrRemoval]]) -> Iterable[Candidate]:
+        answers = []
+        removed = set()
+        for side in element[1]:
+            if side.answer is not None:
+                answers.append(side.answer)
+            else:
+                removed.add(side.removed_thread_id)
+        for answer in answers:
+            marked = answer.thread_id in removed
+            yield msgspec.structs.replace(answer, prompt_removed=True) if marked else answer
+
+
+@dataclasses.dataclass
+class VerifyGroups(beam.PTransform):
+    """Candidates -> verdicts, group by group."""
+
+    threshold: float
+
+    def expand(self, candidates: Any) -> Any:
+        return (
+            candidates
+            | "Key by group" >> beam.Map(_key_by_root)
+            | "Group candidates" >> beam.GroupByKey()
+            | "Verify group" >> beam.ParDo(_VerifyGroup(self.threshold))
+        )
+
+
+class _VerifyGroup(beam.DoFn):
+    def __init__(self, threshold: float) -> None:
+        self._threshold = threshold
+
+    def process(self, element: tuple[int, Iterable[Candidate]]) -> Iterable[Verdict]:
+        candidates = list(element[1])
+        count(VerifyGroups, "in-candidates", len(candidates))
+        verdicts = verify_cluster(candidates, self._threshold)
+        count(VerifyGroups, "out-verdicts", len(verdicts))
+        return verdicts
+
+
+@dataclasses.dataclass
+class FindDuplicates(beam.PTransform):
+    """(partition, threads) -> verdicts, one for each prompt or response that is a duplicate.
+
+    Prompts are settled first. Of duplicate responses, one whose thread stays is kept if there
+    is any. Its thread may still be lost later when too few of its responses are left.
+    """
+
+    rules: MinHashRules
+    partitions: int
+
+    def expand(self, threads: Any) -> Any:
+        roots = (
+            threads
+            | "Hash texts" >> beam.ParDo(HashTexts(self.rules))
+            | "Join buckets" >> BucketComponents(self.partitions)
+            | "Route roots" >> beam.ParDo(RouteRoots(self.partitions))
+        )
+        candidates = (
+            (threads | "Wrap threads" >> beam.MapTuple(_wrap_threads), roots)
+            | "Threads and roots" >> beam.Flatten()
+            | "Group by partition" >> beam.GroupByKey()
+            | "Find candidates" >> beam.ParDo(FindCandidates(self.rules))
+        )
+        prompt_verdicts = (
+            candidates
+            | "Take prompts" >> beam.Filter(_is_prompt)
+            | "Verify prompts" >> VerifyGroups(self.rules.threshold)
+        )
+        answers = candidates | "Key answers" >> beam.FlatMap(_key_answer, self.partitions)
+        removals = prompt_verdicts | "Key removals" >> beam.Map(_key_removal, self.partitions)
+        answer_verdicts = (
+            (answers, removals)
+            | "Answers and removals" >> beam.Flatten()
+            | "Group by thread" >> beam.GroupByKey()
+            | "Mark answers" >> beam.ParDo(MarkAnswers())
+            | "Verify answers" >> VerifyGroups(self.rules.threshold)
+        )
+        return (prompt_verdicts, answer_verdicts) | "All verdicts" >> beam.Flatten()
+
+
+def _key_by_root(candidate: Candidate) -> tuple[int, Candidate]:
+    return candidate.root, candidate
+
+
+def _is_prompt(candidate: Candidate) -> bool:
+    return candidate.is_prompt
+
+
+def _wrap_threads(partition: int, block: ThreadBlock) -> tuple[int, _ThreadsOrRoots]:
+    return partition, _ThreadsOrRoots(block, b"")
+
+
+def _key_answer(candidate: Candidate, partitions: int) -> Iterable[tuple[int, _AnswerOrRemoval]]:
+    if not candidate.is_prompt:
+        yield thread_partition(candidate.thread_id, partitions), _AnswerOrRemoval(candidate, "")
+
+
+def _key_removal(verdict: Verdict, partitions: int) -> tuple[int, _AnswerOrRemoval]:
+    partition = thread_partition(verdict.removed_thread_id, partitions)
+    return partition, _AnswerOrRemoval(None, verdict.removed_thread_id)

@@ -1,0 +1,87 @@
+"""Splits by question cluster: what says the same, or is linked as the same, stays together."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate
+from types import MappingProxyType
+from typing import Any, Final
+
+import apache_beam as beam
+import numpy as np
+
+from schemas.ids import hash63
+from schemas.pair import SPLITS
+from transforms.core.blocks import HASH_BITS
+from transforms.core.counters import count
+from transforms.dedup.components import (
+    ConnectedComponents,
+    pack_rows,
+    partitions_of,
+    route_rows,
+    unpack_rows,
+)
+from transforms.dedup.verify import Verdict
+
+DEFAULT_SHARES: Final[Mapping[str, int]] = MappingProxyType(
+    {"train": 90, "validation": 5, "test": 5}
+)
+
+
+def split_of(cluster: int, shares: Mapping[str, int] = DEFAULT_SHARES, seed: int = 0) -> str:
+    """Return the split of a question cluster: 'train', 'validation' or 'test'.
+
+    ``cluster`` is the cluster's root, or the hash63 of the thread's id for a question that is in
+    none. ``shares`` are relative sizes by split, in clusters. The position of
+    hash63("<seed>:<cluster>") in [0, 2**63) decides, cut in the order of `SPLITS`.
+    """
+    if unknown := sorted(set(shares) - set(SPLITS)):
+        raise ValueError(f"unknown splits {unknown}; known are {list(SPLITS)}")
+    sizes = [shares.get(split, 0) for split in SPLITS]
+    if min(sizes) < 0 or not sum(sizes):
+        raise ValueError(f"shares must not be negative, and one must be positive: {dict(shares)}")
+    position = hash63(f"{seed}:{cluster}") * sum(sizes) >> HASH_BITS
+    ends = accumulate(sizes)
+    return next(split for split, end in zip(SPLITS, ends, strict=True) if position < end)
+
+
+class RouteClusters(beam.DoFn):
+    """Packed (thread hash, root) rows -> (partition of the thread, packed rows)."""
+
+    def __init__(self, partitions: int) -> None:
+        self._partitions = partitions
+
+    def process(self, element: bytes) -> Iterable[tuple[int, bytes]]:
+        rows = unpack_rows(element)
+        count(type(self), "out-threads", len(rows))
+        yield from route_rows(rows, partitions_of(rows[:, 0], self._partitions))
+
+
+@dataclasses.dataclass
+class QuestionClusters(beam.PTransform):
+    """(verdicts, links) -> (partition, packed (thread hash, root)) of clustered threads.
+
+    Verdicts are those of :class:`transforms.dedup.find_duplicates.FindDuplicates`, of which those on prompts
+    count. Links are packed pairs of thread hashes (hash63 of the thread id) that the source
+    itself calls duplicates. Either thread of a pair may be unknown to the rest of the pipeline:
+    it still connects its neighbours. A thread that is in no row is a cluster of its own, its
+    root its own hash.
+    """
+
+    partitions: int
+
+    def expand(self, inputs: tuple[Any, Any]) -> Any:
+        verdicts, links = inputs
+        found = verdicts | "Take prompt pairs" >> beam.FlatMap(prompt_pair)
+        return (
+            (found, links)
+            | "All pairs" >> beam.Flatten()
+            | "Join questions" >> ConnectedComponents()
+            | "Route clusters" >> beam.ParDo(RouteClusters(self.partitions))
+        )
+
+
+def prompt_pair(verdict: Verdict) -> Iterator[bytes]:
+    """Yield the packed pair of thread hashes that a verdict on two prompts links."""
+    if verdict.is_prompt:
+        ends = [hash63(verdict.removed_thread_id), hash63(verdict.kept_thread_id)]
+        yield from pack_rows(np.array([ends], np.int64))

@@ -1,0 +1,116 @@
+"""Threads become pairs: the split and the decisions, still beside the texts they refer to."""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import apache_beam as beam
+import msgspec
+
+from schemas.audit import Rejected
+from schemas.fields import doc
+from schemas.pair import Pair
+from schemas.post import Thread
+from transforms.core.coders import register
+from transforms.core.counters import count
+from transforms.pairing.pairs import Decision, PairingRules, decide_pairs, pair_row
+
+
+class SplitThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A thread that survived deduplication."""
+
+    thread: Annotated[Thread, doc("the thread")]
+    split: Annotated[str, doc("'train', 'validation' or 'test'")]
+
+
+class PairedThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A thread with at least one pair; responses that are in none, nor above one, are gone.
+
+    Texts are held once per response however many pairs it is in, which keeps the shuffle to
+    the shards small.
+    """
+
+    thread: Annotated[Thread, doc("prompt and the responses that are in a pair")]
+    split: Annotated[str, doc("'train', 'validation' or 'test'")]
+    decisions: Annotated[tuple[Decision, ...], doc("one per pair, in the order of the output")]
+
+
+register(SplitThread, PairedThread)
+
+
+def pair_thread(
+    item: SplitThread, rules: PairingRules
+) -> tuple[PairedThread | None, list[Rejected]]:
+    """Decide the pairs of a thread; posts in no pair come back as rejects."""
+    thread = item.thread
+    decisions, rejected = decide_pairs(thread, rules)
+    if not decisions:
+        return None, rejected
+    used = sorted({index for d in decisions for index in (d.chosen, d.rejected, *d.context)})
+    position = {index: place for place, index in enumerate(used)}
+    return (
+        PairedThread(
+            thread=Thread(
+                prompt=thread.prompt, responses=tuple(thread.responses[index] for index in used)
+            ),
+            split=item.split,
+            decisions=tuple(
+                msgspec.structs.replace(
+                    d,
+                    chosen=position[d.chosen],
+                    rejected=position[d.rejected],
+                    context=tuple(position[index] for index in d.context),
+                )
+                for d in decisions
+            ),
+        ),
+        rejected,
+    )
+
+
+def pair_rows(paired: PairedThread, *, conversational: bool = False) -> list[Pair]:
+    """Expand a paired thread into its output rows."""
+    return [
+        pair_row(paired.thread, decision, paired.split, conversational=conversational)
+        for decision in paired.decisions
+    ]
+
+
+@dataclass
+class PairThreads(beam.PTransform):
+    """SplitThread → ``pairs`` (PairedThread) and ``rejected``."""
+
+    rules: PairingRules
+
+    def expand(self, threads: beam.PCollection) -> Any:
+        return threads | "Pair" >> beam.ParDo(_Pair(self.rules)).with_outputs(
+            "rejected", main="pairs"
+        )
+
+
+class _Pair(beam.DoFn):
+    COUNT_EVERY = 256
+
+    def __init__(self, rules: PairingRules) -> None:
+        self._decide = functools.partial(pair_thread, rules=rules)
+        self._threads = self._pairs = 0
+
+    def process(self, item: SplitThread) -> Iterator[Any]:
+        paired, rejected = self._decide(item)
+        self._threads += 1
+        if paired is not None:
+            self._pairs += len(paired.decisions)
+            yield paired
+        for row in rejected:
+            yield beam.pvalue.TaggedOutput("rejected", row)
+        if self._threads == self.COUNT_EVERY:
+            self._report()
+
+    def finish_bundle(self) -> None:
+        self._report()
+
+    def _report(self) -> None:
+        count(PairThreads, "in-threads", self._threads)
+        count(PairThreads, "out-pairs", self._pairs)
+        self._threads = self._pairs = 0

@@ -1,0 +1,96 @@
+"""The rules of pairing, and published sets of them by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
+
+from transforms.pairing.votes import VoteMode
+
+
+@dataclass(frozen=True)
+class PairingRules:
+    """When two responses to one prompt are a pair, and how many pairs a thread may give.
+
+    The scores compared are those of `mode`; `min_prompt_score` and `min_response_score` look at
+    the published score (upvotes − downvotes) whatever the mode. Responses of one known author
+    never form a pair.
+    """
+
+    mode: VoteMode = VoteMode.NET_VOTES
+    min_margin: float = 0.0
+    """Least chosen − rejected score; at 0 any difference will do."""
+    min_ratio: float = 0.0
+    """Least chosen / rejected score, both positive; 0: not asked."""
+    max_pairs_per_thread: int = 10
+    """Random pairs kept of a thread; 0: all."""
+    max_responses: int = 200
+    """Random responses to one post that are compared, which bounds the comparisons; 0: all."""
+    min_prompt_score: int | None = None
+    min_response_score: int | None = None
+    drop_edited: bool = False
+    """Leave edited responses out, and threads with an edited prompt."""
+    drop_edited_prompts: bool = False
+    """Leave threads with an edited prompt out."""
+    drop_deleted_authors: bool = False
+    drop_prompt_author: bool = False
+    """Leave responses by the prompt's author out."""
+    drop_staff: bool = False
+    drop_links: bool = False
+    """Leave prompts out that share a link rather than a text."""
+    created_before: int | None = None
+    """Leave prompts and responses out that were posted at or after this time, ms since epoch."""
+    later_must_win: bool = False
+    """Ask in every mode what LATER_WINS asks: the chosen response is not the earlier one."""
+    max_gap_days: float = 0.0
+    """Most days between the two responses; 0: any."""
+    seed: int = 0
+
+
+_YEAR_2023_MS = 1_672_531_200_000
+
+PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
+    {
+        # Every decided pair under net votes. The cap of 10 is that of lvwerra's
+        # stack-exchange-paired, so that threads with many responses do not dominate. Notices of
+        # moderators are no responses (StackExchange dumps do not mark them).
+        "all": PairingRules(drop_staff=True),
+        # WorldPM (arXiv 2505.10527, section 3.1.1 and appendix A.2): two responses of one post
+        # with different net votes, drawn at random; acceptance is one more upvote; no margin or
+        # length rule. The paper does not say how many pairs a post gives; this takes one.
+        "worldpm": PairingRules(max_pairs_per_thread=1),
+        # HuggingFaceH4/stack-exchange-preferences with the published binarisation: two responses
+        # of unequal log2 score per question. A question whose scores are all equal gives no
+        # pair; the published script announces the same but repeats the previous question.
+        "h4": PairingRules(mode=VoteMode.LOG2, max_pairs_per_thread=1),
+        # SHP (card of stanfordnlp/SHP, section Data Selection), with SHP-2's score for
+        # StackExchange, 0 + upvotes − downvotes. Rule 1 as its prose and its rows have it: the
+        # preferred response is not the earlier one (the numbered rule says the reverse). Rule 2:
+        # post before 2023 (asked here of responses too), not edited (of the post only). Rule 3:
+        # no deleted users, moderators or self-answers. Rule 4: post >= 10, both responses >= 2.
+        # At most 50 responses of a post, and every pair of them. Rule 2 also asks for a self-post
+        # that is not NSFW, and rule 5 for top-level comments: filters and `reply_depth` see to
+        # that by default. StackExchange dumps do not mark moderators.
+        "shp": PairingRules(
+            mode=VoteMode.LATER_WINS,
+            max_pairs_per_thread=0,
+            max_responses=50,
+            min_prompt_score=10,
+            min_response_score=2,
+            drop_edited_prompts=True,
+            drop_deleted_authors=True,
+            drop_prompt_author=True,
+            drop_staff=True,
+            drop_links=True,
+            created_before=_YEAR_2023_MS,
+        ),
+    }
+)
+"""Published pairing rules by name; ``dataclasses.replace`` changes single fields."""
+
+
+def preset(name: str) -> PairingRules:
+    """Return the pairing rules called ``name``; ValueError lists the names there are."""
+    if name not in PRESETS:
+        raise ValueError(f"no pairing preset {name!r}; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]

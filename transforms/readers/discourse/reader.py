@@ -1,0 +1,137 @@
+"""Read topics of Discourse forums, as a forum serves them at ``/t/ID.json``.
+
+Each post of a topic is ``<host>:<topic id>.<post number>``, the numbers in its URL, and post 1 is
+the prompt. So a post from any page names its thread, the post it replies to and the accepted
+answer without a look at the other pages. A post that its author wrote as a reply to another
+post, not to the topic, is a reply to that response.
+"""
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from schemas.audit import Reason, Rejected
+from schemas.post import Post
+from transforms.readers.base import ForumFile, Item, ReadRules, Source, reject
+from transforms.readers.discourse.rows import (
+    KIND,
+    Topic,
+    TopicPost,
+    UnusableError,
+    accepted_number,
+    parse_post,
+    place_of,
+)
+from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
+from transforms.readers.formats.json_lines import decode_lines, read_document
+from transforms.readers.formats.values import shown
+
+_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_raw_decoder = msgspec.json.Decoder(msgspec.Raw)
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_topic_decoder = msgspec.json.Decoder(Topic)
+_post_decoder = msgspec.json.Decoder(TopicPost)
+
+
+def read_discourse(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
+    """Yield the posts of the topics in a file: one topic or page, a list of them, or one a line.
+
+    Every element of ``post_stream.posts`` is one record; posts that only ``post_stream.stream``
+    lists are none. A private message, a notice of the system and a whisper are rejected.
+    """
+    for found in _values(file):
+        if isinstance(found, Rejected):
+            yield found
+            continue
+        line, value = found
+        for topic in _topics(file, line, value):
+            if isinstance(topic, Rejected):
+                yield topic
+            else:
+                yield from _posts(file, rules, line, topic)
+
+
+def _values(file: ForumFile) -> Iterator[tuple[int | None, bytes] | Rejected]:
+    """JSON values with their line; None: the file is one value."""
+    if _is_document(file.name):
+        document = read_document(file)
+        yield document if isinstance(document, Rejected) else (None, document)
+        return
+    for found in decode_lines(file, _raw_decoder):
+        yield found if isinstance(found, Rejected) else (found[0], bytes(found[1]))
+
+
+def _is_document(name: str) -> bool:
+    name = name.lower()
+    for suffix in COMPRESSED_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return name.endswith(".json")
+
+
+def _topics(file: ForumFile, line: int | None, value: bytes) -> Iterator[Topic | Rejected]:
+    try:
+        several = value.lstrip(b" \t\r\n")[:1] == b"["
+        values = _list_decoder.decode(value) if several else [_raw_decoder.decode(value)]
+    except _UNDECODABLE as error:
+        if line is not None:
+            yield reject(file, Reason.MALFORMED_ROW, str(error), line=line)
+            return
+        hint = "; a file of lines must be called .jsonl" if "trailing" in str(error) else ""
+        reason = Reason.TRUNCATED_FILE if "truncated" in str(error) else Reason.UNREADABLE_FILE
+        yield reject(file, reason, f"{error}{hint}", record="file")
+        return
+    for one in values:
+        try:
+            yield _topic_decoder.decode(one)
+        except _UNDECODABLE as error:
+            # Discourse serves {"errors": …} in place of a topic that is gone.
+            yield reject(file, _reason(error), f"no topic: {error}", line=line)
+
+
+def _reason(error: Exception) -> Reason:
+    if not isinstance(error, msgspec.ValidationError):
+        return Reason.MALFORMED_ROW
+    missing = "missing required" in str(error)
+    return Reason.MISSING_FIELD if missing else Reason.BAD_VALUE
+
+
+def _posts(
+    file: ForumFile, rules: ReadRules, line: int | None, topic: Topic
+) -> Iterator[Post | Rejected]:
+    posts: list[TopicPost] = []
+    for raw in topic.post_stream.posts:
+        try:
+            posts.append(_post_decoder.decode(raw))
+        except _UNDECODABLE as error:
+            yield reject(file, _reason(error), f"topic {shown(topic.id)}: {error}", line=line)
+    accepted = accepted_number(topic, posts)
+    for row in posts:
+        id = None
+        try:
+            topic_id, number = place_of(topic, row)
+            id = f"{file.site}:{topic_id}.{number}"
+            post = parse_post(topic, row, file.site, topic_id, number)
+        except UnusableError as problem:
+            yield reject(file, problem.reason, problem.detail, id=id, line=line)
+            continue
+        if post.parent_id is not None and rules.reply_depth < 2:
+            detail = f"in reply to {post.parent_id}"
+            yield reject(file, Reason.TOO_DEEP, detail, id=id, line=line)
+            continue
+        changes: dict[str, str] = {"license": rules.license_of(file)}
+        if post.is_prompt and accepted is not None:
+            changes["accepted_response_id"] = f"{file.site}:{topic_id}.{accepted}"
+        yield msgspec.structs.replace(post, **changes)
+
+
+DISCOURSE: Final = Source(
+    kind=KIND,
+    read=read_discourse,
+    suffixes=tuple(
+        name + end for name in (".json", ".jsonl", ".ndjson") for end in ("", *COMPRESSED_SUFFIXES)
+    ),
+    help="folder named by the forum's host, with topics as /t/ID.json serves them",
+    has_sites=True,
+)

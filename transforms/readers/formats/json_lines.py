@@ -1,0 +1,223 @@
+"""Read JSON from plain or compressed files: one value a line, or one document.
+
+Nothing in a file stops the reading of what is well in it: each line that gives no value is said
+to be so, and why.
+"""
+
+import io
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, TypeVar
+
+import msgspec
+
+from schemas.audit import Reason, Rejected
+from transforms.readers.base import ForumFile, reject
+from transforms.readers.formats.compressed import BrokenFile, CompressedFile
+
+T = TypeVar("T")
+
+MAX_LINE_BYTES = 16 << 20
+MAX_DOCUMENT_BYTES = 256 << 20
+
+Identify = Callable[[bytes], str | None]
+"""Says which record an undecodable line is, or None."""
+
+_END = b"\n"
+_BOM = b"\xef\xbb\xbf"
+_SPACE = b" \t\r\n"
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
+_JSON: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
+_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_MISSING = re.compile(r"Object missing required field|Expected .*, got `null` - at ")
+_INCOMPLETE = "Input data was truncated"
+"""What msgspec says of a line that ends too early."""
+
+
+class _LongLine(NamedTuple):
+    size: int
+
+
+def decode_lines(
+    file: ForumFile,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    identify: Identify | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[tuple[int, T] | Rejected]:
+    """Yield (line number from 1, value) of every line of ``file`` that is not blank.
+
+    A line that gives no value is Rejected: MALFORMED_ROW (no JSON, or not UTF-8), MISSING_FIELD
+    (absent, or null where the type of ``decoder`` allows none), BAD_VALUE (another type) or
+    ROW_TOO_LARGE. Its id is what ``identify`` makes of it, else its file and line. A file that
+    breaks off gives all before the break and one Rejected ``record='file'``. An escaped lone
+    surrogate, which JSON allows and UTF-8 does not, becomes U+FFFD. Raises OSError only if the
+    disk or network fails.
+    """
+    number = 0
+    line = b"\n"
+    decode = decoder.decode
+    try:
+        for block in _whole_lines(CompressedFile(file.path).chunks(), max_line_bytes):
+            if isinstance(block, _LongLine):
+                number += 1
+                line = b"\n"
+                yield _too_large(file, block.size, number, max_line_bytes)
+                continue
+            for line in io.BytesIO(block):
+                number += 1
+                if len(line) > max_line_bytes:
+                    yield _too_large(file, len(line), number, max_line_bytes)
+                    continue
+                try:
+                    value = decode(line)
+                except _NOT_DECODED:
+                    pass
+                else:
+                    yield number, value
+                    continue
+                item = _decode_with_care(file, line, number, decoder, identify)
+                if item is not None:
+                    yield item
+    except BrokenFile as error:
+        yield _broken(file, error, f"after {number - (not line.endswith(_END))} lines")
+    else:
+        if not line.endswith(_END) and _ends_early(line):
+            detail = f"its last line breaks off, after {number - 1} lines"
+            yield reject(file, Reason.TRUNCATED_FILE, detail, record="file")
+
+
+def read_document(file: ForumFile, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes | Rejected:
+    """Return the whole content of a file that holds one JSON document, without a BOM.
+
+    A larger one (ROW_TOO_LARGE) and one that breaks off is Rejected with ``record='file'``.
+    Raises OSError only if the disk or network fails.
+    """
+    parts: list[bytes] = []
+    size = 0
+    try:
+        for chunk in CompressedFile(file.path).chunks():
+            size += len(chunk)
+            if size > max_bytes:
+                detail = f"more than {max_bytes} bytes, too much for one document"
+                return reject(file, Reason.ROW_TOO_LARGE, detail, record="file")
+            parts.append(chunk)
+    except BrokenFile as error:
+        return _broken(file, error, f"after {size} bytes")
+    return b"".join(parts).removeprefix(_BOM)
+
+
+def _broken(file: ForumFile, error: BrokenFile, place: str) -> Rejected:
+    after = f", {place}" if error.reason is Reason.TRUNCATED_FILE else ""
+    return reject(file, error.reason, error.detail + after, record="file")
+
+
+def _whole_lines(chunks: Iterator[bytes], limit: int) -> Iterator[bytes | _LongLine]:
+    """Cut ``chunks`` behind their last newline; a line that outgrows ``limit`` is not kept.
+
+    Only the last block may lack its newline. Raises BrokenFile after all before the break.
+    """
+    parts: list[bytes] = []
+    size = 0
+    broken = None
+    try:
+        for chunk in chunks:
+            end = chunk.rfind(b"\n") + 1
+            if end and size > limit:
+                first = chunk.index(b"\n")
+                yield _LongLine(size + first + 1)
+                if first + 1 < end:
+                    yield chunk[first + 1 : end]
+            elif end:
+                yield b"".join((*parts, chunk[:end]))
+            if end:
+                parts.clear()
+                size = 0
+            rest = chunk[end:]
+            size += len(rest)
+            if size > limit:
+                parts.clear()
+            else:
+                parts.append(rest)
+    except BrokenFile as error:
+        broken = error
+    if size > limit:
+        yield _LongLine(size)
+    elif size:
+        yield b"".join(parts)
+    if broken is not None:
+        raise broken
+
+
+def _decode_with_care(
+    file: ForumFile,
+    line: bytes,
+    number: int,
+    decoder: msgspec.json.Decoder[T],
+    identify: Identify | None,
+) -> tuple[int, T] | Rejected | None:
+    """Return the value of a line that could not be decoded as it is, if it has one after all."""
+    data = line.removeprefix(_BOM).strip(_SPACE)
+    if not data:
+        return None
+    try:
+        return number, _decode(data, decoder)
+    except _NOT_DECODED as error:
+        return _not_decoded(file, data, number, error, identify)
+
+
+def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    try:
+        return decoder.decode(data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        repaired = _ESCAPE.sub(_without_lone, data)
+        if repaired == data:
+            raise
+        return decoder.decode(repaired)
+
+
+def _ends_early(line: bytes) -> bool:
+    if not line.strip(_SPACE):
+        return False
+    try:
+        _decode(line, _JSON)
+    except _NOT_DECODED as error:
+        return str(error) == _INCOMPLETE
+    return False
+
+
+def _without_lone(escape: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if escape["lone"] else escape[0]
+
+
+def _too_large(file: ForumFile, size: int, line: int, limit: int) -> Rejected:
+    detail = f"{size} bytes, {limit} allowed"
+    return reject(file, Reason.ROW_TOO_LARGE, detail, line=line)
+
+
+def _not_decoded(
+    file: ForumFile, data: bytes, line: int, error: Exception, identify: Identify | None
+) -> Rejected:
+    """Say what is wrong with a line; no JSON at all goes before values of a wrong type."""
+    id = None
+    if isinstance(error, msgspec.ValidationError):
+        try:
+            _decode(data, _JSON)
+        except _NOT_DECODED as worse:
+            error = worse
+    if isinstance(error, msgspec.ValidationError):
+        missing = _MISSING.match(str(error)) is not None
+        reason = Reason.MISSING_FIELD if missing else Reason.BAD_VALUE
+        id = identify(data) if identify is not None else None
+        detail = str(error)
+    else:
+        reason = Reason.MALFORMED_ROW
+        what = "nested too deeply" if isinstance(error, RecursionError) else error
+        detail = str(what)
+    return reject(file, reason, detail, id=id, line=line)

@@ -1,0 +1,312 @@
+"""Rows of published preference sets, each in its own form, become prompts and responses.
+
+Forms, told by their columns:
+
+- answer lists: ``question`` and ``answers``, as HuggingFaceH4/stack-exchange-preferences has them
+- SHP and SHP-2 (stanfordnlp): ``history``, ``human_ref_A``, ``human_ref_B``, ``labels``
+- pairs of this project, :mod:`schemas.pair`
+- ``chosen`` and ``rejected`` with or without ``prompt``, as text, as transcripts
+  (Anthropic/hh-rlhf) or as messages: the preference formats of TRL. ``response_j`` and
+  ``response_k`` of lvwerra/stack-exchange-paired are taken for them.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from schemas.audit import Reason
+from schemas.ids import content_hash
+from schemas.post import TURN_BREAK, Post
+from transforms.readers.base import SamePrompt
+from transforms.readers.formats import values
+from transforms.readers.preferences.conversations import SetRowError, split_dialogue
+from transforms.readers.preferences.rows import (
+    KIND,
+    AnswerList,
+    Origin,
+    Row,
+    StatedPair,
+    global_id,
+    need,
+    number,
+    posts_fields,
+    score,
+    stated,
+    text_of,
+)
+
+REDDIT: Final = "reddit.com"
+"""Host in the ids of the Reddit reader, so that a post has one id wherever it comes from."""
+
+COLUMNS: Final = frozenset(
+    (
+        *("answers", "c_root_id_A", "c_root_id_B", "chosen", "chosen_author", "chosen_author_url"),
+        *("chosen_created_at", "chosen_id", "chosen_is_accepted", "chosen_license"),
+        *("chosen_score", "chosen_url", "context_ids", "created_at_utc_A", "created_at_utc_B"),
+        *("date", "domain", "history", "human_ref_A", "human_ref_B", "labels", "license"),
+        *("metadata", "pair_id", "post_id", "prompt", "prompt_author", "prompt_author_url"),
+        *("prompt_created_at", "prompt_id", "prompt_license", "prompt_url", "qid", "question"),
+        *("rejected", "rejected_author", "rejected_author_url", "rejected_created_at"),
+        *("rejected_id", "rejected_is_accepted", "rejected_license", "rejected_score"),
+        *("rejected_url", "response_j", "response_k", "score_A", "score_B", "score_chosen"),
+        *("score_rejected", "site", "tags", "thread_id", "title", "url"),
+    )
+)
+"""Columns that are read; others are left alone."""
+
+_ALIASES: Final = (
+    ("chosen", "response_j"),
+    ("rejected", "response_k"),
+    ("chosen_score", "score_chosen"),
+    ("rejected_score", "score_rejected"),
+)
+_OWN_PAIR: Final = {"pair_id", "thread_id", "prompt_id", "chosen_id", "rejected_id"}
+_SPLIT_NAME = re.compile(r"_(?:train|test|validation)$")
+_LINK = re.compile(r"https?://([^/\s:#?]+)(/\S*)?")
+_USER = re.compile(r"/users?/(-?\d+)")
+
+
+def read_row(row: Row, origin: Origin) -> StatedPair | AnswerList:
+    """Turn a row of any of the forms into posts; raises SetRowError when it is none of them."""
+    try:
+        if row.keys() >= _OWN_PAIR:
+            return read_own_pair(row, origin)
+        if row.get("chosen") is None and "answers" in row:
+            return read_answer_list(row, origin)
+        if row.get("chosen") is None and "human_ref_A" in row:
+            return read_shp(row, origin)
+        return read_chosen_rejected(row, origin)
+    except ValueError as error:
+        raise SetRowError(Reason.BAD_VALUE, str(error)) from None
+
+
+def read_answer_list(row: Row, origin: Origin) -> AnswerList:
+    """A question with its answers; ``pm_score`` is log2 of the votes, plus 1 if accepted.
+
+    The acceptance is taken out again, for it is a field of its own. Only the question is dated.
+    """
+    links = _links(row)
+    hosts = [match[1].lower() for link in links if (match := _LINK.match(link))]
+    site = values.site(hosts[0]) if hosts else origin.site
+    thread_id = f"{site}:{need(row, 'qid', values.key)}"
+    asker = next((match[1] for link in links if (match := _USER.search(link))), None)
+    common = posts_fields(thread_id, site, origin.license_of(site), "html")
+    prompt = Post(
+        id=thread_id,
+        url=next((link for link in links if "/q" in link), ""),
+        text=need(row, "question", values.text),
+        created_at=_day_ms(row.get("date")),
+        score=0,
+        author_id=None if asker is None else f"{site}:u{asker}",
+        author_url=next((link for link in links if "/users/" in link), None),
+        **common,
+    )
+    responses: list[Post] = []
+    bad: list[tuple[int, str | None, SetRowError]] = []
+    for index, answer in enumerate(need(row, "answers", values.sequence)):
+        answer_id = None
+        try:
+            if not isinstance(answer, Mapping):
+                raise ValueError(f"an answer is {values.shown(answer)}, not an object")
+            answer_id = f"{site}:{need(answer, 'answer_id', values.key)}"
+            responses.append(_answer(answer, answer_id, site, common))
+        except SetRowError as error:
+            bad.append((index, answer_id, error))
+        except ValueError as error:
+            bad.append((index, answer_id, SetRowError(Reason.BAD_VALUE, str(error))))
+    accepted = [post.id for post in responses if post.accepted]
+    if len(accepted) == 1:
+        prompt = msgspec.structs.replace(prompt, accepted_response_id=accepted[0])
+    return AnswerList(prompt, responses, bad)
+
+
+def _answer(answer: Row, answer_id: str, site: str, common: dict[str, Any]) -> Post:
+    accepted = values.flag(answer.get("selected") or False)
+    author = answer.get("author_id")
+    return Post(
+        id=answer_id,
+        url=f"https://{site}/a/{answer_id.partition(':')[2]}" if "/" not in site else "",
+        text=need(answer, "text", values.text),
+        created_at=0,
+        score=need(answer, "pm_score", values.whole) - accepted,
+        accepted=accepted,
+        author=values.text(answer.get("author") or ""),
+        author_id=None if author is None else f"{site}:u{values.key(author)}",
+        author_url=None
+        if not answer.get("author_profile")
+        else values.text(answer["author_profile"]),
+        **common,
+    )
+
+
+def _links(row: Row) -> list[str]:
+    links = row.get("metadata")
+    return [link for link in links if isinstance(link, str)] if isinstance(links, list) else []
+
+
+def _day_ms(date: object) -> int:
+    if not date:
+        return 0
+    return values.time_ms(date.replace("/", "-") if isinstance(date, str) else date)
+
+
+def read_shp(row: Row, origin: Origin) -> StatedPair:
+    """Two comments A and B to a post; ``labels`` is 1 when A is preferred.
+
+    Domains that begin with ``stack_`` are of StackExchange (SHP-2), all others of Reddit.
+    """
+    domain = _SPLIT_NAME.sub("", need(row, "domain", values.key))
+    history = need(row, "history", values.text)
+    title, separator, text = history.partition(" <sep> ")
+    on_reddit = not domain.startswith("stack_") and not separator
+    site = values.site(f"{REDDIT}/r/{domain}" if on_reddit else f"{KIND}/{domain}")
+    host = REDDIT if on_reddit else site
+    kinds = ("t3_", "t1_") if on_reddit else ("", "")
+    native = need(row, "post_id", values.key)
+    thread_id = f"{host}:{kinds[0]}{native}"
+    link = f"https://www.reddit.com/comments/{native}" if on_reddit else ""
+    common = posts_fields(thread_id, site, origin.license_of(site), "markdown")
+    prompt = Post(
+        id=thread_id,
+        url=link and f"{link}/",
+        title=title if separator else "",
+        text=text if separator else history,
+        created_at=0,
+        score=0,
+        **common,
+    )
+    sides = []
+    for side in "AB":
+        own_id = need(row, f"c_root_id_{side}", values.key)
+        created = row.get(f"created_at_utc_{side}")
+        sides.append(
+            Post(
+                id=f"{host}:{kinds[1]}{own_id}",
+                url=link and f"{link}/_/{own_id}/",
+                text=need(row, f"human_ref_{side}", values.text),
+                created_at=0 if created is None else values.time_ms(number(created)),
+                score=values.whole(number(need(row, f"score_{side}", number))),
+                **common,
+            )
+        )
+    label = need(row, "labels", number)
+    if label not in (0, 1):
+        raise ValueError(f"labels: {values.shown(row['labels'])}: must be 0 or 1")
+    return stated(prompt, *(sides if label == 1 else reversed(sides)))
+
+
+def read_own_pair(row: Row, origin: Origin) -> StatedPair:
+    """A row of a dataset that this project made; see :mod:`schemas.pair`.
+
+    Where responses reply to a response, the conversation above them is a prompt of its own, in
+    the split of its thread.
+    """
+    if row.get("prompt") is None and row.get("chosen") is None:
+        detail = "it holds ids and labels without texts; fill them in with forumprefs hydrate"
+        raise SetRowError(Reason.MISSING_FIELD, detail)
+    site = need(row, "site", values.site)
+    prompt_id = need(row, "prompt_id", global_id)
+    context = [global_id(item) for item in values.sequence(row.get("context_ids") or ())]
+    thread_id = prompt_id
+    if context:
+        thread_id = f"{prompt_id}+{context[-1].partition(':')[2]}"
+    prompt, chosen, rejected = (
+        Post(
+            id=thread_id if side == "prompt" else need(row, f"{side}_id", global_id),
+            thread_id=thread_id,
+            source=KIND,
+            site=site,
+            url=text_of(row, f"{side}_url"),
+            text=need(row, side, values.text),
+            markup="markdown",
+            tags=values.texts(row.get("tags") or ()) if side == "prompt" else (),
+            created_at=values.time_ms(row.get(f"{side}_created_at") or 0),
+            score=score(row, f"{side}_score"),
+            accepted=side != "prompt" and values.flag(row.get(f"{side}_is_accepted") or False),
+            author=text_of(row, f"{side}_author"),
+            author_id=_author_id(site, row, side),
+            author_url=text_of(row, f"{side}_author_url") or None,
+            license=text_of(row, f"{side}_license") or origin.license_of(site),
+        )
+        for side in ("prompt", "chosen", "rejected")
+    )
+    same = SamePrompt(thread_id, prompt_id) if context else None
+    return stated(prompt, chosen, rejected)._replace(same_prompt=same)
+
+
+def _author_id(site: str, row: Row, side: str) -> str | None:
+    """Pairs name an author by name and profile; without a profile there is no account."""
+    profile = text_of(row, f"{side}_author_url")
+    if not profile:
+        return None
+    numbered = _USER.search(profile)
+    account = numbered[1] if numbered else profile.rstrip("/").rpartition("/")[2]
+    return f"{site.partition('/')[0]}:u{account}"
+
+
+def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
+    """Two responses, the better one first, in any form that :mod:`transforms.readers.preferences.conversations` reads."""
+    row = dict(row)
+    for name, alias in _ALIASES:
+        if row.get(name) is None:
+            row[name] = row.get(alias)
+    if row.get("prompt") is None and isinstance(row.get("response_j"), str):
+        row["prompt"] = row.get("question")
+        row["thread_id"] = row.get("qid")
+    if row.get("chosen") is None and row.get("rejected") is None:
+        known = ", ".join(sorted(COLUMNS & row.keys() - {name for name, _ in _ALIASES})) or "none"
+        found = ", ".join(sorted(str(name) for name in row if row[name] is not None)[:12])
+        detail = (
+            f"no chosen and rejected text among its columns {found:.200}; name yours with "
+            f"--pairs-columns chosen=THEIRS,rejected=THEIRS (known here: {known})"
+        )
+        raise SetRowError(Reason.MISSING_FIELD, detail)
+    prompt_turns, chosen, rejected = split_dialogue(
+        row.get("prompt"), row.get("chosen"), row.get("rejected")
+    )
+    if chosen == rejected:
+        raise ValueError("chosen and rejected are the same text")
+    site = _site_of(row, origin)
+    text = TURN_BREAK.join(prompt_turns)
+    title = text_of(row, "title")
+    native = row.get("thread_id") or row.get("prompt_id")
+    if native is None:
+        native = content_hash(f"{title}\0{text}").hex()
+    thread_id = f"{site}:{values.key(native)}"
+    license_id = text_of(row, "license") or origin.license_of(site)
+    common = posts_fields(thread_id, site, license_id, "markdown")
+    prompt = Post(
+        id=thread_id,
+        url=text_of(row, "url"),
+        title=title,
+        text=text,
+        created_at=0,
+        score=0,
+        **common,
+    )
+    sides = []
+    for side, answer in (("chosen", chosen), ("rejected", rejected)):
+        own_id = row.get(f"{side}_id")
+        if own_id is None:
+            own_id = content_hash(answer).hex()
+        sides.append(
+            Post(
+                id=f"{thread_id}#{values.key(own_id)}",
+                url="",
+                text=answer,
+                created_at=0,
+                score=score(row, f"{side}_score"),
+                **common,
+            )
+        )
+    return stated(prompt, *sides)
+
+
+def _site_of(row: Row, origin: Origin) -> str:
+    named = row.get("site") or next(iter(_links(row)), None)
+    if not isinstance(named, str):
+        return origin.site
+    link = _LINK.match(named)
+    return values.site(link[1].lower() if link else named)

@@ -1,0 +1,102 @@
+"""Read existing preference sets: pairs and answer lists that others have made from votes."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from schemas.metadata import PostFacts
+from transforms.readers.base import (
+    ForumFile,
+    Item,
+    ReadRules,
+    Source,
+    ThreadFacts,
+    reject,
+)
+from transforms.readers.formats.tables import TABLE_SUFFIXES, Row, read_table
+from transforms.readers.preferences.conversations import SetRowError
+from transforms.readers.preferences.formats import COLUMNS, read_row
+from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
+
+_SHARD = re.compile(r"-\d+-of-\d+(?:-[0-9a-f]+)?$")
+_NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
+_NO_ROWS = ("dataset_info.json", "dataset_infos.json", "manifest.json", "report.json", "state.json")
+
+
+def read_preference_set(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
+    """Yield the posts of a preference set, and which it says is better.
+
+    Rows about one prompt become one thread. Each row gives its prompt and responses, so what is
+    in several rows is yielded as often. ``rules.columns`` (our name → theirs) goes before the
+    names of the forms in :mod:`transforms.readers.preferences.formats`. A row that is of no form is one
+    Rejected. Raises OSError when the disk or the network fails.
+    """
+    origin = Origin(site_name(file), {**rules.licenses, "": rules.license_of(file)})
+    wanted = COLUMNS.union(rules.columns.values())
+    for item in read_table(file, wanted.__contains__):
+        if not isinstance(item, tuple):
+            yield item
+            continue
+        number, row = item
+        try:
+            parsed = read_row(rename(row, rules.columns), origin)
+        except SetRowError as error:
+            yield reject(file, error.reason, error.detail, line=number)
+            continue
+        if isinstance(parsed, AnswerList):
+            yield from _answer_list(file, number, parsed)
+        else:
+            yield from _stated_pair(parsed)
+
+
+def rename(row: Row, columns: Mapping[str, str]) -> Row:
+    """Return the row with the user's names of columns replaced by ours."""
+    if not columns:
+        return row
+    return row | {ours: row.get(theirs) for ours, theirs in columns.items()}
+
+
+def site_name(file: ForumFile) -> str:
+    """Site of rows that name none: 'pairs/<name of the file without its ends>'."""
+    name = file.name.lower()
+    end = next((end for end in TABLE_SUFFIXES if name.endswith(end)), "")
+    stem = _SHARD.sub("", file.name[: len(file.name) - len(end)])
+    return f"{KIND}/{_NOT_IN_A_NAME.sub('_', stem)[:100] or 'unnamed'}"
+
+
+def _answer_list(file: ForumFile, number: int, answers: AnswerList) -> Iterator[Item]:
+    yield answers.prompt
+    yield from answers.responses
+    for index, id, error in answers.bad:
+        place = id or f"{file.name}:{number}/answers[{index}]"
+        yield reject(file, error.reason, error.detail, id=place)
+
+
+def _stated_pair(pair: StatedPair) -> Iterator[Item]:
+    thread_id = pair.prompt.id
+    yield pair.prompt
+    yield pair.better
+    yield pair.worse
+    yield ThreadFacts(thread_id, PostFacts(id=pair.better.id, preferred_to=(pair.worse.id,)))
+    yield ThreadFacts(thread_id, PostFacts(id=pair.worse.id, preferred_to=()))
+    if pair.same_prompt is not None:
+        yield pair.same_prompt
+
+
+def _not_a_table(name: str) -> str | None:
+    if name.lower() in _NO_ROWS:
+        return "it describes a dataset, and holds no rows"
+    if name.startswith(("duplicates-", "rejected-")):
+        return "it says what became of other posts, and holds no pairs"
+    return None
+
+
+PAIRS = Source(
+    kind=KIND,
+    read=read_preference_set,
+    suffixes=TABLE_SUFFIXES,
+    help="preference sets: chosen/rejected rows (TRL, HH-RLHF), SHP, answer lists of "
+    "stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",
+    publishable=True,
+    refuse=_not_a_table,
+)
+"""Existing preference sets. Most state no licence of their texts, so none is assumed."""

@@ -1,0 +1,237 @@
+"""Find the StackExchange sites that a person means: folders, archives, globs, remote folders.
+
+The name of a site is the name of its folder or archive, and must be the site's host name,
+because the links in the output are made from it: ``beer.stackexchange.com/Posts.xml``,
+``beer.stackexchange.com.7z``. Archives of single tables make one site together:
+``stackoverflow.com-Posts.7z``, ``stackoverflow.com-Votes.7z``. A folder that holds no
+table is searched for such folders and archives, one level deep.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+
+from transforms.readers.stackexchange.paths import InputProblem, Source, find_sources, list_remote
+from transforms.readers.stackexchange.unpack import (
+    TABLES,
+    UnpackError,
+    UnpackLimits,
+    WorkFolderError,
+    cause_of,
+    printable,
+    table_of,
+    unpack_tables,
+)
+from transforms.readers.stackexchange.xml_rows import check_table, is_remote, open_input
+
+__all__ = [
+    "GivenFile",
+    "InputProblem",
+    "Site",
+    "TableFile",
+    "UnpackLimits",
+    "WorkFolderError",
+    "find_sites",
+    "is_meta",
+]
+
+_SITE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
+_RENAME = "rename it to the site's host name, for example beer.stackexchange.com"
+
+
+class GivenFile(NamedTuple):
+    """A file as it was given: what a rerun must find again to give the same output."""
+
+    path: str
+    size: int
+    """Bytes."""
+    sha256: str
+    """Of the archive or XML file; '' for a remote file, which would have to be read twice."""
+
+
+class TableFile(NamedTuple):
+    """One XML table that workers can open."""
+
+    path: str
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """One forum's tables; ``Posts`` is always there."""
+
+    name: str
+    """Host name."""
+    tables: Mapping[str, TableFile]
+    inputs: tuple[GivenFile, ...] = field(default=())
+
+
+def is_meta(site: str) -> bool:
+    """Tell whether a site discusses another one; votes there mean agreement, not quality."""
+    return "meta" in site.split(".")
+
+
+def find_sites(
+    specs: Sequence[str], work_dir: Path, limits: UnpackLimits | None = None
+) -> tuple[list[Site], list[InputProblem]]:
+    """Return the sites that ``specs`` (paths, globs, remote folders) name, ordered by name.
+
+    Archives are unpacked below ``work_dir``, which the workers must be able to read. Whatever
+    cannot be read becomes an InputProblem, and the rest goes on. A site that is given twice is
+    not read at all: its votes would count twice, and which of the two is meant is unknown.
+    Raises WorkFolderError when ``work_dir`` cannot take the tables: no input is at fault.
+    """
+    problems: list[InputProblem] = []
+    by_site: dict[str, list[Source]] = defaultdict(list)
+    for source in find_sources(specs, problems):
+        if _SITE_NAME.fullmatch(source.site):
+            by_site[source.site].append(source)
+        else:
+            message = f"{source.site!r} is no host name, and links need one; {_RENAME}"
+            problems.append(InputProblem(source.path, message))
+    sites = []
+    for name, sources in sorted(by_site.items()):
+        if repeated := _repeated(sources):
+            names = ", ".join(_short_name(source.path) for source in repeated)
+            message = f"{name} is given {len(repeated)} times: {names}; leave one"
+            problems.append(InputProblem(repeated[0].path, message))
+            continue
+        site = _open_site(name, sources, work_dir / name, limits or UnpackLimits(), problems)
+        if site is not None:
+            sites.append(site)
+    return sites, problems
+
+
+def _repeated(sources: Sequence[Source]) -> Sequence[Source]:
+    """Return the sources of one site that hold the same table, or nothing."""
+    if len(sources) > 1 and any(source.table is None for source in sources):
+        return sources
+    tables: dict[str | None, list[Source]] = defaultdict(list)
+    for source in sources:
+        tables[source.table].append(source)
+    return next((same for same in tables.values() if len(same) > 1), ())
+
+
+def _open_site(
+    name: str,
+    sources: Sequence[Source],
+    folder: Path,
+    limits: UnpackLimits,
+    problems: list[InputProblem],
+) -> Site | None:
+    """Return the site with every table that can be read, or None without Posts."""
+    tables: dict[str, TableFile] = {}
+    inputs: dict[GivenFile, None] = {}
+    found_problems: list[InputProblem] = []
+    for source in sources:
+        try:
+            for table, (file, given) in _open_source(source, folder, limits).items():
+                problem = _check_file(file.path, table)
+                if problem is None:
+                    tables[table] = file
+                    inputs[given] = None
+                else:
+                    message = f"{table}.xml cannot be used: {problem}"
+                    found_problems.append(InputProblem(given.path, message))
+        except UnpackError as error:
+            found_problems.append(InputProblem(source.path, str(error)))
+        except WorkFolderError:
+            raise
+        except (OSError, ValueError) as error:
+            found_problems.append(InputProblem(source.path, _why_unreadable(error)))
+    problems.extend(found_problems)
+    if "Posts" not in tables:
+        if not found_problems:
+            message = f"{name} has no Posts.xml, where questions and answers are; add it"
+            problems.append(InputProblem(sources[0].path, message))
+        return None
+    if "." not in name:
+        message = f"{name!r} is no host name, so links in the output lead nowhere; {_RENAME}"
+        problems.append(InputProblem(sources[0].path, message, skipped=False))
+    return Site(name, {table: tables[table] for table in TABLES if table in tables}, tuple(inputs))
+
+
+def _short_name(path: str) -> str:
+    """Name a source without the path to it, which differs between machines."""
+    return repr("/".join(filter(None, (Path(path).parent.name, Path(path).name))))
+
+
+def _why_unreadable(error: OSError | ValueError) -> str:
+    if not isinstance(error, OSError):
+        return f"it cannot be read: {error}"
+    name = Path(error.filename).name if isinstance(error.filename, str) else "it"
+    return f"{printable(name)} cannot be read: {cause_of(error)}"
+
+
+def _open_source(
+    source: Source, folder: Path, limits: UnpackLimits
+) -> dict[str, tuple[TableFile, GivenFile]]:
+    """Return each table's XML file and the file it was given as.
+
+    Raises UnpackError, OSError or ValueError.
+    """
+    if is_remote(source.path):
+        return _open_remote(source.path)
+    path = Path(source.path)
+    if path.is_dir():
+        return _open_folder(path)
+    given = _fingerprint(path)
+    unpacked = unpack_tables(path, folder, _wanted(source), limits)
+    if not unpacked:
+        raise UnpackError(f"it holds no {_wanted(source)[0]}.xml; give the archive of a site")
+    return {
+        table: (TableFile(str(xml), xml.stat().st_size), given) for table, xml in unpacked.items()
+    }
+
+
+def _wanted(source: Source) -> tuple[str, ...]:
+    return TABLES if source.table is None else (source.table,)
+
+
+def _open_folder(folder: Path) -> dict[str, tuple[TableFile, GivenFile]]:
+    entries = {entry.name: entry for entry in folder.iterdir() if entry.is_file()}
+    found = {}
+    for table, name in _choose_names(entries).items():
+        given = _fingerprint(entries[name])
+        found[table] = TableFile(given.path, given.size), given
+    return found
+
+
+def _open_remote(folder: str) -> dict[str, tuple[TableFile, GivenFile]]:
+    entries = {FileSystems.split(item[0])[1]: item for item in list_remote(f"{folder}/*.xml")}
+    found = {}
+    for table, name in _choose_names(entries).items():
+        path, size = entries[name]
+        found[table] = TableFile(path, size), GivenFile(path, size, "")
+    return found
+
+
+def _choose_names(names: Iterable[str]) -> dict[str, str]:
+    """Return the file name of each table in a folder; raises UnpackError when one has two."""
+    found: dict[str, str] = {}
+    for name in sorted(names):
+        table = table_of(name)
+        if table is None:
+            continue
+        if table in found:
+            raise UnpackError(f"it holds {table}.xml twice ({found[table]!r}, {name!r}); leave one")
+        found[table] = name
+    return found
+
+
+def _check_file(path: str, table: str) -> str | None:
+    with open_input(path) as stream:
+        return check_table(stream, table.lower(), rows_required=table == "Posts")
+
+
+def _fingerprint(path: Path) -> GivenFile:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        return GivenFile(str(path), stream.tell(), digest)

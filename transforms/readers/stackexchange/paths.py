@@ -1,0 +1,145 @@
+"""Paths, globs and remote folders become sources: the folders and archives of forum sites."""
+
+import glob
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from apache_beam.io.filesystems import FileSystems
+
+from schemas.audit import Reason
+from transforms.readers.stackexchange.unpack import ARCHIVE_SUFFIXES, TABLES, table_of
+from transforms.readers.stackexchange.xml_rows import is_remote
+
+_SINGLE_TABLE = re.compile(r"(.+)-([A-Za-z]+)")
+_ALL_TABLES = {name.lower() for name in (*TABLES, "Comments", "Badges", "Tags")}
+
+
+class InputProblem(NamedTuple):
+    """Something wrong with an input, and what to do about it."""
+
+    path: str
+    message: str
+    skipped: bool = True
+    """False: the input is read in spite of it."""
+    reason: Reason = Reason.UNREADABLE_FILE
+
+
+class Source(NamedTuple):
+    """A folder or archive that stands for a site, or for one table of it."""
+
+    site: str
+    """Name of the folder or archive, lower case."""
+    path: str
+    table: str | None = None
+
+
+def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[Source]:
+    """Yield each source that ``specs`` name, once; what names none goes to ``problems``."""
+    seen: set[str] = set()
+    for source in _expand(specs, problems):
+        identity = source.path if is_remote(source.path) else os.path.realpath(source.path)
+        if identity not in seen:  # two globs may both match it
+            seen.add(identity)
+            yield source
+
+
+def _expand(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[Source]:
+    for spec in specs:
+        if is_remote(spec):
+            yield from _expand_remote(spec, problems)
+            continue
+        # Not Path.glob: it takes no absolute pattern.
+        matches = [spec] if Path(spec).exists() else sorted(glob.glob(spec))  # noqa: PTH207
+        if not matches:
+            what = "nothing matches it" if glob.has_magic(spec) else "it does not exist"
+            problems.append(InputProblem(spec, f"{what}; check the path"))
+        for match in matches:
+            yield from _expand_path(Path(match), problems)
+
+
+def _expand_path(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
+    if not path.is_dir():
+        yield from _expand_file(path, problems)
+        return
+    entries = _list(path, problems)
+    if any(table_of(entry.name) for entry in entries):
+        yield _folder_source(path)
+        return
+    sources: list[Source] = []
+    for entry in entries:
+        if entry.suffix.lower() in ARCHIVE_SUFFIXES and not entry.is_dir():
+            sources.extend(_expand_file(entry, problems))
+        elif entry.is_dir() and any(table_of(file.name) for file in _list(entry, problems)):
+            sources.append(_folder_source(entry))
+    if not sources:
+        message = "no Posts.xml, no folder with one and no archive of a site is in it"
+        problems.append(InputProblem(str(path), f"{message}; give the folder of a site"))
+    yield from sources
+
+
+def _list(folder: Path, problems: list[InputProblem]) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError as error:
+        message = f"it cannot be listed: {error.strerror}; check its permissions"
+        problems.append(InputProblem(str(folder), message))
+        return []
+
+
+def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVE_SUFFIXES:
+        single = _SINGLE_TABLE.fullmatch(path.stem)
+        if single is None or single[2].lower() not in _ALL_TABLES:
+            yield Source(path.stem.lower(), str(path))
+        elif table := table_of(f"{single[2]}.xml"):
+            yield Source(single[1].lower(), str(path), table)
+        # else: a table such as Comments, which nothing here needs
+    elif suffix == ".xml" and path.stem.lower() in _ALL_TABLES:
+        yield _folder_source(path.parent)
+    else:
+        message = "it is neither Posts.xml nor a .7z or .zip archive of a site"
+        problems.append(InputProblem(str(path), f"{message}; give one of these or a folder"))
+
+
+def _folder_source(folder: Path) -> Source:
+    # Not resolve(): the name of a link to a folder counts, not of what it points to.
+    return Source(Path(os.path.abspath(folder)).name.lower(), str(folder))  # noqa: PTH100
+
+
+def _expand_remote(spec: str, problems: list[InputProblem]) -> Iterator[Source]:
+    if spec.lower().endswith(ARCHIVE_SUFFIXES):
+        message = "archives are read from local disks only; copy it here or unpack it there"
+        problems.append(InputProblem(spec, message))
+        return
+    base = spec.rstrip("/")
+    patterns = [base] if base.lower().endswith(".xml") else [f"{base}/*.xml", f"{base}/*/*.xml"]
+    try:
+        folders = {
+            FileSystems.split(path)[0].rstrip("/")
+            for pattern in patterns
+            for path, _ in list_remote(pattern)
+        }
+    except (OSError, ValueError) as error:
+        message = f"it cannot be listed ({error}); gs:// needs the package apache-beam[gcp]"
+        problems.append(InputProblem(spec, message))
+        return
+    if not folders:
+        problems.append(InputProblem(spec, "no Posts.xml is there; check the path"))
+    for folder in sorted(folders):
+        yield Source(folder.rpartition("/")[2].lower(), folder)
+
+
+def list_remote(pattern: str) -> Iterable[tuple[str, int]]:
+    """Return (path, size in bytes) of the tables a remote pattern matches.
+
+    Raises OSError or ValueError.
+    """
+    return [
+        (item.path, item.size_in_bytes)
+        for item in FileSystems.match([pattern])[0].metadata_list
+        if table_of(FileSystems.split(item.path)[1])
+    ]

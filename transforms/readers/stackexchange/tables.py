@@ -1,0 +1,283 @@
+"""What each StackExchange table contributes: a collector per table that is fed batches of rows.
+
+A collector yields (output, value): 'posts' (thread partition, PostBlock), 'by_post' and
+'by_user' (join partition, Part), 'links' (bytes), 'rejected' (Rejected).
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+
+from schemas.audit import Reason, Rejected, Stage
+from schemas.ids import hash63
+from transforms.core.block_buffer import BlockBuffer
+from transforms.core.blocks import PostBlock, thread_partition
+from transforms.readers.stackexchange.join_blocks import (
+    event_parts,
+    global_id,
+    name_parts,
+    reference_parts,
+)
+from transforms.readers.stackexchange.rows import (
+    Event,
+    EventKind,
+    RowError,
+    parse_closing,
+    parse_duplicate,
+    parse_owner,
+    parse_post,
+    parse_user,
+    parse_vote,
+    place,
+)
+from transforms.readers.stackexchange.xml_rows import RowBatch
+
+PART_ROWS = 1 << 19
+"""Rows of a join's side that are packed at once, so that long ranges stay small in memory."""
+
+_POST_BYTES = 400
+"""About what a post takes in a block beside its text."""
+
+_NO_EVENT = 0
+_EVENT_NAMES = {
+    _NO_EVENT: "other",
+    EventKind.UPVOTE: "up",
+    EventKind.DOWNVOTE: "down",
+    EventKind.ACCEPTANCE: "accepted",
+    EventKind.FLAG: "flags",
+}
+
+Outputs = Iterator[tuple[str, Any]]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SiteContext:
+    """What a collector must know of the site and the run."""
+
+    index: int
+    """Number of the site in the run; with an id of the site it is unique."""
+    name: str
+    tables: frozenset[str]
+    partitions: int
+    """Of threads."""
+    join_partitions: int
+
+
+@dataclass
+class Collector:
+    """Base of the collectors: counts rows and rejects them."""
+
+    context: SiteContext
+    tally: Counter[str] = field(default_factory=Counter)
+
+    table: ClassVar[str]
+    record: ClassVar[str]
+    containing: ClassVar[bytes] = b""
+    """Rows without these bytes are not parsed."""
+
+    def take(self, batch: RowBatch) -> Outputs:
+        """Yield what one batch completes."""
+        self._count("rows", batch.seen)
+        self._count("repaired", batch.repaired)
+        for offset, reason, detail in batch.bad:
+            yield self._reject(offset, reason, detail)
+        yield from self._take_rows(batch)
+
+    def finish(self) -> Outputs:
+        """Yield what is left at the end of a range."""
+        yield from ()
+
+    def _take_rows(self, batch: RowBatch) -> Outputs:
+        raise NotImplementedError
+
+    def _count(self, what: str, amount: int = 1) -> None:
+        if amount:
+            self.tally[f"{self.table}.{what}"] += amount
+
+    def _reject(self, offset: int, reason: Reason, detail: str) -> tuple[str, Rejected]:
+        self._count("rejected")
+        row_id = place(self.context.name, self.table, offset)
+        return "rejected", Rejected(
+            id=row_id, stage=Stage.READ, reason=reason, detail=detail, record=self.record
+        )
+
+    def _parsed(
+        self, batch: RowBatch, parse: Callable[[Mapping[str, str]], T]
+    ) -> Iterator[tuple[T, None] | tuple[None, tuple[str, Rejected]]]:
+        """Parse rows; yield (value, None) or (None, reject)."""
+        for row, offset in zip(batch.rows, batch.offsets, strict=True):
+            try:
+                yield parse(row), None
+            except RowError as error:
+                yield None, self._reject(offset, error.reason, error.detail)
+
+
+@dataclass
+class PostCollector(Collector):
+    """Posts go into blocks, and a reference to each goes where facts about it will come."""
+
+    table = "Posts"
+    record = "post"
+
+    blocks: BlockBuffer[PostBlock] = field(default_factory=lambda: BlockBuffer(PostBlock))
+    """Shared by the ranges of a bundle; whoever owns it flushes it."""
+    _by_post: list[tuple[int, int]] = field(default_factory=list)
+    _by_user: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def _take_rows(self, batch: RowBatch) -> Outputs:
+        context, tables = self.context, self.context.tables
+        has_votes, has_users = "Votes" in tables, "Users" in tables
+        has_events = has_votes or "PostHistory" in tables
+        kept = 0
+        for row, offset in zip(batch.rows, batch.offsets, strict=True):
+            post = parse_post(row, context.name, has_votes, offset)
+            if isinstance(post, Rejected):
+                self._count("rejected")
+                yield "rejected", post
+                continue
+            kept += 1
+            partition = thread_partition(post.thread_id, context.partitions)
+            key = global_id(context.index, int(row["Id"]))
+            if has_events:
+                self._by_post.append((key, partition))
+            owner = parse_owner(row) if has_users and not post.author else None
+            if owner is not None:
+                self._by_user.append((global_id(context.index, owner), key, partition))
+            for block in self.blocks.add(partition, post, len(post.text) + _POST_BYTES):
+                yield "posts", block
+        self._count("kept", kept)
+        if len(self._by_post) + len(self._by_user) >= PART_ROWS:
+            yield from self.finish()
+
+    def finish(self) -> Outputs:
+        """Yield the references."""
+        for part in reference_parts(self._by_post, self.context.join_partitions):
+            yield "by_post", part
+        for part in reference_parts(self._by_user, self.context.join_partitions):
+            yield "by_user", part
+        self._by_post.clear()
+        self._by_user.clear()
+
+
+@dataclass
+class EventCollector(Collector):
+    """Base of the tables that hold dated events on posts."""
+
+    _events: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def _take_rows(self, batch: RowBatch) -> Outputs:
+        kinds: Counter[int] = Counter()
+        site = self.context.index
+        for event, reject in self._parsed(batch, self._parse):
+            if reject is not None:
+                yield reject
+            elif event is None:
+                kinds[_NO_EVENT] += 1
+            else:
+                kinds[event.kind] += 1
+                self._events.append((global_id(site, event.post_id), event.kind, event.at_ms))
+        for kind, amount in kinds.items():
+            self._count(_EVENT_NAMES.get(kind, "closings"), amount)
+        self._count("other", batch.skipped)
+        if len(self._events) >= PART_ROWS:
+            yield from self.finish()
+
+    def finish(self) -> Outputs:
+        """Yield the events."""
+        for part in event_parts(self._events, self.context.join_partitions):
+            yield "by_post", part
+        self._events.clear()
+
+    def _parse(self, row: Mapping[str, str]) -> Event | None:
+        raise NotImplementedError
+
+
+@dataclass
+class VoteCollector(EventCollector):
+    """Upvotes, downvotes, acceptances and flags."""
+
+    table = "Votes"
+    record = "vote"
+
+    def _parse(self, row: Mapping[str, str]) -> Event | None:
+        return parse_vote(row)
+
+
+@dataclass
+class HistoryCollector(EventCollector):
+    """Closings of questions."""
+
+    table = "PostHistory"
+    record = "history"
+    containing = b'PostHistoryTypeId="10"'
+
+    def _parse(self, row: Mapping[str, str]) -> Event | None:
+        return parse_closing(row)
+
+
+@dataclass
+class LinkCollector(Collector):
+    """Links from a duplicate question to the original."""
+
+    table = "PostLinks"
+    record = "link"
+
+    _links: list[tuple[int, int]] = field(default_factory=list)
+
+    def _take_rows(self, batch: RowBatch) -> Outputs:
+        for link, reject in self._parsed(batch, parse_duplicate):
+            if reject is not None:
+                yield reject
+            elif link is None:
+                self._count("other")
+            else:
+                duplicate, original = (hash63(f"{self.context.name}:{number}") for number in link)
+                self._links.append((duplicate, original))
+                self._count("duplicates")
+
+    def finish(self) -> Outputs:
+        """Yield the links."""
+        if self._links:
+            yield "links", np.array(self._links, dtype="<i8").tobytes()
+            self._links.clear()
+
+
+@dataclass
+class UserCollector(Collector):
+    """Display names."""
+
+    table = "Users"
+    record = "user"
+
+    _names: list[tuple[int, str]] = field(default_factory=list)
+
+    def _take_rows(self, batch: RowBatch) -> Outputs:
+        for user, reject in self._parsed(batch, parse_user):
+            if reject is not None:
+                yield reject
+            elif user is not None:
+                self._names.append((global_id(self.context.index, user[0]), user[1]))
+        if len(self._names) >= PART_ROWS:
+            yield from self.finish()
+
+    def finish(self) -> Outputs:
+        """Yield the names."""
+        for part in name_parts(self._names, self.context.join_partitions):
+            yield "by_user", part
+        self._names.clear()
+
+
+COLLECTORS: Mapping[str, type[Collector]] = {
+    collector.table: collector
+    for collector in (
+        PostCollector,
+        VoteCollector,
+        UserCollector,
+        LinkCollector,
+        HistoryCollector,
+    )
+}

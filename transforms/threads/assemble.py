@@ -1,0 +1,262 @@
+"""Posts and the facts about them become threads."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import apache_beam as beam
+import msgspec
+
+from schemas.audit import Reason, Rejected, Stage
+from schemas.metadata import PostFacts
+from schemas.post import Post, Thread
+from transforms.core.blocks import FactsBlock, PostBlock, unpack
+from transforms.core.coders import register
+from transforms.core.counters import count
+from transforms.core.outcomes import Outcome, Verdict, drop_posts
+from transforms.threads.takedown import is_taken_down
+
+register(Thread, Rejected)
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def facts_by_id(facts: Iterable[PostFacts]) -> dict[str, list[PostFacts]]:
+    """Group facts by the post they are about."""
+    by_id: dict[str, list[PostFacts]] = {}
+    for fact in facts:
+        by_id.setdefault(fact.id, []).append(fact)
+    return by_id
+
+
+def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> Post:
+    """Return ``post`` with the facts about it and its acceptance filled in.
+
+    Votes and flags of several facts add up, and stated preferences unite. Where two disagree on
+    a field that holds only one value, the smaller wins, so their order does not matter. Vote
+    days are taken only when the source dates its votes at all (``post.up_days`` is not None),
+    and a closing only when the post says that it is closed now.
+    """
+    changes: dict[str, Any] = {"accepted": True} if accepted else {}
+    ups: list[int] = []
+    downs: list[int] = []
+    flags = 0
+    preferred: set[str] = set(post.preferred_to or ())
+    for fact in facts:
+        if fact.thread_id not in (None, post.thread_id):
+            continue  # about a copy in another thread, which may be in any partition
+        ups += fact.up_days
+        downs += fact.down_days
+        flags += fact.flags
+        if fact.author and not post.author:
+            changes["author"] = min(fact.author, changes.get("author", fact.author))
+        if accepted and fact.accepted_day is not None:
+            day = fact.accepted_day
+            changes["accepted_day"] = min(day, changes.get("accepted_day", day))
+        if fact.preferred_to is not None:
+            preferred.update(fact.preferred_to)
+            changes["preferred_to"] = ()
+        if fact.closed_as is not None and post.closed_as is not None:
+            changes["closed_as"] = min(fact.closed_as, changes.get("closed_as", fact.closed_as))
+    if post.up_days is not None and (ups or downs):
+        changes["up_days"] = tuple(sorted(ups))
+        changes["down_days"] = tuple(sorted(downs))
+    if flags:
+        changes["flags"] = flags
+    if preferred:
+        changes["preferred_to"] = tuple(sorted(preferred))
+    return msgspec.structs.replace(post, **changes) if changes else post
+
+
+def assemble_threads(
+    posts: Iterable[Post],
+    facts: Mapping[str, Sequence[PostFacts]],
+    takedown: frozenset[str] = frozenset(),
+    reply_depth: int = 1,
+) -> Iterator[Outcome]:
+    """Group posts into threads; all posts of a thread must be in ``posts``.
+
+    Yields one outcome per thread and one for each lot of posts that belong to none. Every post
+    is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the one that
+    :func:`latest_copy` chooses. Replies more than ``reply_depth`` responses below the prompt
+    are ``too_deep``, and those whose parent is missing are ``orphan_response``. Posts and authors
+    in ``takedown`` go first, so their count is that of what would have been published.
+    """
+    # By thread and id, because copies in two threads may be in two partitions, where neither
+    # could know of the other: what happens must not depend on the number of partitions.
+    latest: dict[tuple[str, str], Post] = {}
+    repeated: list[Rejected] = []
+    for post in posts:
+        key = (post.thread_id, post.id)
+        other = latest.setdefault(key, post)
+        if other is not post:
+            latest[key] = latest_copy(post, other)
+            repeated.append(_reject(post, Reason.REPEATED_ID, "another copy of this id is used"))
+    if repeated:
+        yield Outcome(None, repeated)
+
+    responses: dict[str, list[Post]] = defaultdict(list)
+    for post in latest.values():
+        if not post.is_prompt:
+            responses[post.thread_id].append(post)
+    for post in latest.values():
+        if post.is_prompt:
+            placed, misplaced = _place_replies(responses.pop(post.id, []), reply_depth)
+            if misplaced:
+                yield Outcome(None, misplaced)
+            yield _assemble_thread(post, placed, facts, takedown)
+    orphans = [
+        _reject(post, Reason.ORPHAN_RESPONSE, f"no prompt {thread_id}")
+        for thread_id, lost in responses.items()
+        for post in lost
+    ]
+    if orphans:
+        yield Outcome(None, orphans)
+
+
+def _place_replies(responses: list[Post], reply_depth: int) -> tuple[list[Post], list[Rejected]]:
+    """Separate the responses that hang together with the prompt from those that do not."""
+    if all(post.parent_id is None for post in responses):
+        return responses, []
+    replies: dict[str | None, list[Post]] = defaultdict(list)
+    for post in responses:
+        replies[post.parent_id].append(post)
+    depth = {post.id: 1 for post in replies[None]}
+    in_order = list(replies[None])
+    for post in in_order:  # grows while it is read
+        for reply in replies.get(post.id, ()):
+            depth[reply.id] = depth[post.id] + 1
+            in_order.append(reply)
+    placed, misplaced = [], []
+    for post in responses:
+        if post.id not in depth:
+            missing = f"no response {post.parent_id} under the prompt"
+            misplaced.append(_reject(post, Reason.ORPHAN_RESPONSE, missing))
+        elif depth[post.id] > reply_depth:
+            deep = f"{depth[post.id]} > {reply_depth}"
+            misplaced.append(_reject(post, Reason.TOO_DEEP, deep))
+        else:
+            placed.append(post)
+    return placed, misplaced
+
+
+def _assemble_thread(
+    prompt: Post,
+    responses: list[Post],
+    facts: Mapping[str, Sequence[PostFacts]],
+    takedown: frozenset[str],
+) -> Outcome:
+    responses.sort(key=_age)
+    thread = Thread(prompt=prompt, responses=tuple(responses))
+    refused: dict[str, Verdict] = {}
+    if takedown:
+        for post in (prompt, *responses):
+            if is_taken_down(post, takedown):
+                refused[post.id] = Verdict(Reason.TAKEDOWN)
+    outcome = drop_posts(thread, refused, Stage.ASSEMBLE)
+    if outcome.thread is None:
+        return outcome
+    accepted = prompt.accepted_response_id
+    completed = Thread(
+        prompt=complete_post(prompt, facts.get(prompt.id, ()), accepted=False),
+        responses=tuple(
+            complete_post(post, facts.get(post.id, ()), accepted=post.id == accepted)
+            for post in outcome.thread.responses
+        ),
+    )
+    return Outcome(completed, outcome.rejected)
+
+
+def _age(post: Post) -> tuple[int, str]:
+    return post.created_at, post.id
+
+
+def latest_copy(post: Post, other: Post) -> Post:
+    """Choose between two copies of a post, whatever their order.
+
+    A copy whose text is gone comes first: a deletion counts even where an older dump still has
+    the text. Then the one whose score was read later, the one edited later, and the one whose
+    encoding is larger.
+    """
+    return max(post, other, key=_recency)
+
+
+def _recency(post: Post) -> tuple[bool, int, int, bytes]:
+    edited = post.edited_at or post.created_at
+    return post.removed_as is not None, post.score_seen_at or 0, edited, _encode(post)
+
+
+def _reject(post: Post, reason: Reason, detail: str) -> Rejected:
+    return Rejected(id=post.id, stage=Stage.ASSEMBLE, reason=reason, detail=detail)
+
+
+@dataclass
+class AssembleThreads(beam.PTransform):
+    """Join post and facts blocks of each partition into threads.
+
+    Input: a tuple of (partition, PostBlock) and (partition, FactsBlock).
+    Output: ``threads`` (Thread elements) and ``rejected``.
+    """
+
+    takedown: frozenset[str] = frozenset()
+    reply_depth: int = 1
+
+    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> Any:
+        posts, facts = inputs
+        # Not CoGroupByKey: its tagged values are pickled, and a union of our own is not.
+        return (
+            (
+                posts | "Wrap posts" >> beam.MapTuple(_wrap_posts),
+                facts | "Wrap facts" >> beam.MapTuple(_wrap_facts),
+            )
+            | "Posts and facts" >> beam.Flatten()
+            | "Group by partition" >> beam.GroupByKey()
+            | "Assemble"
+            >> beam.ParDo(_Assemble(self.takedown, self.reply_depth)).with_outputs(
+                "rejected", main="threads"
+            )
+        )
+
+
+class _PostsOrFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One side of the join."""
+
+    posts: PostBlock | None
+    facts: FactsBlock | None
+
+
+register(_PostsOrFacts)
+
+
+def _wrap_posts(partition: int, block: PostBlock) -> tuple[int, _PostsOrFacts]:
+    return partition, _PostsOrFacts(block, None)
+
+
+def _wrap_facts(partition: int, block: FactsBlock) -> tuple[int, _PostsOrFacts]:
+    return partition, _PostsOrFacts(None, block)
+
+
+class _Assemble(beam.DoFn):
+    def __init__(self, takedown: frozenset[str], reply_depth: int) -> None:
+        self._takedown = takedown
+        self._reply_depth = reply_depth
+
+    def process(self, element: tuple[int, Iterable[_PostsOrFacts]]) -> Iterator[Any]:
+        posts: list[Post] = []
+        found: list[PostFacts] = []
+        for side in element[1]:
+            if side.posts is not None:
+                posts += unpack(side.posts)
+            if side.facts is not None:
+                found += unpack(side.facts)
+        facts = facts_by_id(found)
+        count(AssembleThreads, "in-posts", len(posts))
+        threads = 0
+        for outcome in assemble_threads(posts, facts, self._takedown, self._reply_depth):
+            if outcome.thread is not None:
+                threads += 1
+                yield outcome.thread
+            for rejected in outcome.rejected:
+                yield beam.pvalue.TaggedOutput("rejected", rejected)
+        count(AssembleThreads, "out-threads", threads)
