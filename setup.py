@@ -42,6 +42,9 @@ REQUIRES = [
     # with rich; named because we import them.
     "markdown-it-py>=3,<5",
     "Pygments>=2.17,<3",
+    # Rooms (subpackages) name what is public in a stub and load it when it is first used, so that
+    # `forumprefs --help` does not wait for Beam (Scientific Python's SPEC 1).
+    "lazy_loader>=0.4,<1",
     # Sanitises that HTML (ammonia, a Rust library; 0.8 MB, no dependencies).
     "nh3>=0.2.18,<1",
 ]
@@ -95,7 +98,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=[f"{layer}*" for layer in LAYERS]),
-    package_data={"pipeline.report_page": ["style.css", "script.js"]},
+    package_data={"": ["__init__.pyi"], "pipeline.report_page": ["style.css", "script.js"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

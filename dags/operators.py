@@ -18,7 +18,7 @@ from airflow.sdk.exceptions import (
 )
 from kubernetes.client import models as k8s
 
-from dags.exit_codes import is_final, meaning
+from schemas.exit_codes import is_final, meaning
 
 PYTHON_VARIABLE = "forumprefs_python"
 """Interpreter of the environment that forumprefs is installed in, which is not Airflow's."""

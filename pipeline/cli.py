@@ -153,13 +153,17 @@ def _version() -> str:
 
 
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
-    from pipeline.curate.options import UsageError, parse
+    from pipeline.curate.options import parse
     from pipeline.curate.run import curate
-    from pipeline.dataset.accounting import AccountingError
-    from pipeline.dataset.atomic import BusyError
     from pipeline.dataset.report import notes
-    from pipeline.hub.client import HubError
-    from pipeline.runners.local import PipelineError, WorkerDiedError
+    from pipeline.errors import (
+        AccountingError,
+        BusyError,
+        HubError,
+        PipelineError,
+        UsageError,
+        WorkerDiedError,
+    )
 
     errors = Console(stderr=True, highlight=False)
     # What schedulers send: end as after Ctrl-C, so that nothing is left behind.
@@ -250,9 +254,7 @@ def _command(namespace: argparse.Namespace, rest: list[str]) -> int:
 
 def _run(command: Callable[[argparse.Namespace], int], namespace: argparse.Namespace) -> int:
     """Run a command that is given its parsed flags, and turn its errors into exit codes."""
-    from pipeline.curate.options import UsageError
-    from pipeline.hub.client import HubError
-    from pipeline.runners.local import PipelineError, WorkerDiedError
+    from pipeline.errors import HubError, PipelineError, UsageError, WorkerDiedError
 
     errors = Console(stderr=True, highlight=False)
     try:

@@ -1,7 +1,8 @@
 import msgspec
 import pytest
 
-from pipeline.dataset.accounting import AccountingError, add_up
+from pipeline.dataset.accounting import add_up
+from pipeline.errors import AccountingError
 from schemas.manifest import Shard
 from schemas.metadata import Tally
 from transforms.writers.counts import RunResult

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dags.exit_codes import is_final, meaning
 from dags.plans import (
     INPUT_PATTERN,
     NOT_IN_RECIPE,
@@ -33,6 +32,7 @@ from pipeline.cli import make_parser
 from pipeline.curate.options import GROUPS, RUN_OPTIONS, parse
 from pipeline.errors import UsageError
 from pipeline.hub.names import parse_version
+from schemas.exit_codes import is_final, meaning
 from training.config import load_config
 
 CURATION: dict[str, Any] = {

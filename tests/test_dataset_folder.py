@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.curate.options import UsageError, add_recipe_arguments, add_run_arguments, parse
+from pipeline.curate.options import add_recipe_arguments, add_run_arguments, parse
 from pipeline.curate.run import curate
-from pipeline.dataset.folder import DatasetError, DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
+from pipeline.errors import DatasetError, UsageError
 from schemas.manifest import MANIFEST_VERSION
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, PAIR_SCHEMA_VERSION
 from tests.memory_files import MemoryFileSystem

@@ -15,7 +15,7 @@ from pipeline.curate.benchmark_files import (
     read_benchmarks,
     texts_of,
 )
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from schemas.audit import Reason, Stage
 from schemas.manifest import MANIFEST_NAME
 from tests.make import prompt, response, thread

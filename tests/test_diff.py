@@ -18,15 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.commands.diff import add_diff_arguments, diff, open_version
-from pipeline.curate.options import UsageError, add_recipe_arguments, add_run_arguments, parse
+from pipeline.curate.options import add_recipe_arguments, add_run_arguments, parse
 from pipeline.curate.run import curate
-from pipeline.dataset.folder import DatasetError, DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff import compare as comparing
 from pipeline.diff.aligned_read import matching_threads
 from pipeline.diff.changelog import changelog
 from pipeline.diff.compare import SCORE_COLUMNS, compare, compare_inputs, compare_values
 from pipeline.diff.difference import Difference, SchemaChange, ValueChange, semantic_advice
 from pipeline.diff.outcomes import CONSEQUENCES, FATE_DOCS, FATES
+from pipeline.errors import DatasetError, UsageError
 from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA, Reason
 from schemas.ids import hash63
 from schemas.manifest import Accounting, InputFile, Manifest, Shard

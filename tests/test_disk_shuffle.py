@@ -12,11 +12,12 @@ from apache_beam.runners.portability.fn_api_runner import execution
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 
+from pipeline.errors import PipelineError
 from pipeline.runners import disk_buffers, local
 from pipeline.runners.disk_buffers import PIECE_BYTES
 from pipeline.runners.disk_shuffle import DiskShuffleRunner, StageReport
 from pipeline.runners.dispatch import shuffle_line
-from pipeline.runners.local import PipelineError, run_local
+from pipeline.runners.local import run_local
 from tests import shuffle_job
 from tests.test_curate import curate, hashes
 

@@ -19,20 +19,13 @@ from apache_beam.portability.api import beam_provision_api_pb2
 
 from pipeline.cli import EXIT_USAGE, main
 from pipeline.console.progress import ProgressLine
-from pipeline.errors import UsageError
+from pipeline.errors import FlinkUnreachableError, JobServerError, PipelineError, UsageError
 from pipeline.runners import dispatch as runners
 from pipeline.runners.flink import runner as flink
 from pipeline.runners.flink.cluster import SETTINGS, ClusterError, start_cluster
-from pipeline.runners.flink.job_server import (
-    JobServerError,
-    child,
-    find_jar,
-    job_server,
-    write_settings,
-)
+from pipeline.runners.flink.job_server import child, find_jar, job_server, write_settings
 from pipeline.runners.flink.rest import (
     FlinkRest,
-    FlinkUnreachableError,
     check_cluster,
     check_settings,
     network_bytes,
@@ -40,7 +33,6 @@ from pipeline.runners.flink.rest import (
 )
 from pipeline.runners.flink.runner import FlinkSettings, _Job
 from pipeline.runners.flink.worker import worker_environment, write_command
-from pipeline.runners.local import PipelineError
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 VERTEX = {"name": "Assemble threads", "status": "RUNNING", "tasks": {"RUNNING": 1, "FINISHED": 1}}

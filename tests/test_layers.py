@@ -1,9 +1,16 @@
+"""The house: layers import downwards only, rooms of a layer form no circle, and every room says
+what is public."""
+
 import ast
+import graphlib
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
+
 BELOW = {
     "schemas": set(),
     "transforms": {"schemas"},
@@ -12,25 +19,93 @@ BELOW = {
     "training": {"schemas"},
 }
 
+ROOMS: dict[str, dict[str, set[str]]] = {
+    "transforms": {
+        "core": set(),
+        "text": set(),
+        "threads": {"core"},
+        "dedup": {"core"},
+        "readers": {"core", "text"},
+        "filters": {"core", "dedup"},
+        "pairing": {"core", "dedup"},
+        "writers": {"core", "dedup", "pairing"},
+        "hydrate": {"core", "text", "threads", "pairing", "writers"},
+    },
+    "pipeline": {
+        "errors": set(),
+        "console": {"errors"},
+        "runners": {"console", "errors"},
+        "dataset": {"console", "errors"},
+        "diff": {"dataset", "errors"},
+        "hub": {"console", "dataset", "diff", "errors"},
+        "report_page": {"console", "dataset", "errors"},
+        "curate": {"console", "dataset", "errors", "hub", "runners"},
+        "commands": {
+            "console", "curate", "dataset", "diff", "errors", "hub", "report_page", "runners",
+        },
+        "cli": {"commands", "console", "errors"},
+    },
+}  # fmt: skip
+"""Which rooms of the same layer a room may import."""
 
-def imported_floors(path: Path) -> set[str]:
-    found = set()
+
+def imported(path: Path) -> Iterator[str]:
+    """Names of all modules that a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found & (BELOW.keys() | {"tests", "benchmarks", "samples"})
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-@pytest.mark.parametrize("floor", BELOW)
-def test_imports_go_only_downwards(floor: str) -> None:
-    files = sorted((ROOT / floor).rglob("*.py"))
+def rooms_of(layer: str) -> set[str]:
+    return {path.stem for path in (ROOT / layer).iterdir() if (path / "__init__.py").is_file()}
+
+
+@pytest.mark.parametrize("layer", BELOW)
+def test_layers_import_only_downwards(layer: str) -> None:
+    files = sorted((ROOT / layer).rglob("*.py"))
     assert files
+    others = BELOW.keys() | {"tests", "benchmarks", "samples", "docs"}
     for path in files:
-        assert imported_floors(path) <= BELOW[floor] | {floor}, path
+        layers = {name.split(".")[0] for name in imported(path)} & others
+        assert layers <= BELOW[layer] | {layer}, path
+
+
+@pytest.mark.parametrize("layer", ROOMS)
+def test_rooms_import_only_what_the_table_says(layer: str) -> None:
+    found: dict[str, set[str]] = {room: set() for room in ROOMS[layer]}
+    for path in sorted((ROOT / layer).rglob("*.py")):
+        room = path.relative_to(ROOT / layer).with_suffix("").parts[0]
+        if room == "__init__":
+            continue
+        assert room in found, f"{path} is in no room of the table"
+        found[room] |= {
+            name.split(".")[1] for name in imported(path) if name.startswith(f"{layer}.")
+        }
+    for room, seen in found.items():
+        assert seen - {room} <= ROOMS[layer][room], room
+    tuple(graphlib.TopologicalSorter(ROOMS[layer]).static_order())  # raises where there is a circle
+
+
+ROOM_NAMES = sorted(
+    ".".join(path.parent.relative_to(ROOT).parts)
+    for layer in BELOW
+    for path in (ROOT / layer).rglob("__init__.py")
+)
+
+
+@pytest.mark.parametrize("name", ROOM_NAMES)
+def test_a_room_says_what_it_is_for_and_what_is_public(name: str) -> None:
+    room = importlib.import_module(name)
+    assert len((room.__doc__ or "").split()) > 5
+    for public in getattr(room, "__all__", ()):
+        assert getattr(room, public) is not None
 
 
 def test_modules_with_dofns_evaluate_their_annotations() -> None:
-    for path in sorted((ROOT / "transforms").rglob("*.py")):
-        assert "from __future__ import annotations" not in path.read_text(encoding="utf-8"), path
+    for layer in ("schemas", "transforms", "pipeline"):
+        for path in sorted((ROOT / layer).rglob("*.py")):
+            assert "from __future__ import annotations" not in path.read_text(encoding="utf-8"), (
+                path
+            )

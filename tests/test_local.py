@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.runners.local import PipelineError, run_local
+from pipeline.errors import PipelineError
+from pipeline.runners.local import run_local
 from tests import broken_worker
 
 ROOT = Path(__file__).parents[1]

@@ -22,8 +22,8 @@ from pipeline.commands.prepare import (
     prepare_files,
     summary,
 )
-from pipeline.curate.options import UsageError
 from pipeline.curate.prepared import PREPARE_NAME
+from pipeline.errors import UsageError
 from schemas.post import Post
 from tests.dumps import DUMPS
 from transforms.readers.base import ForumFile, ReadRules

@@ -17,8 +17,9 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 from huggingface_hub import constants
 
 from pipeline.dataset.folder import DatasetFolder, Folder
+from pipeline.errors import HubError
 from pipeline.hub import upload as hub_upload
-from pipeline.hub.client import TRIES, HubError, connect, in_words
+from pipeline.hub.client import TRIES, connect, in_words
 from pipeline.hub.names import need_version
 from pipeline.hub.permissions import check_target
 from pipeline.hub.preupload import PreuploadShards, send_shards

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curate.options import UsageError
 from pipeline.curate.takedown import parse_entry, read_takedown
+from pipeline.errors import UsageError
 from tests.make import response
 from transforms.threads.takedown import is_taken_down
 

@@ -8,7 +8,8 @@ import pytest
 
 from pipeline.console import transfer as transfer_progress
 from pipeline.console.transfer import TransferProgress, readable_size
-from pipeline.hub.client import HubError, Patience, RefusedError, Throttled
+from pipeline.errors import HubError, RefusedError, Throttled
+from pipeline.hub.client import Patience
 from pipeline.hub.parallel import in_parallel
 
 

@@ -22,7 +22,7 @@ from pipeline.commands.validate import (
     find_files,
     validate,
 )
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from schemas.audit import Rejected
 from schemas.custom_thread import OwnResponse, OwnThread, VoteCount
 from tests import make

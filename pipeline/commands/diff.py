@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.console.text import printable
-from pipeline.curate.options import UsageError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.compare import DEFAULT_LIMIT, compare
 from pipeline.diff.difference import (
@@ -26,6 +25,7 @@ from pipeline.diff.difference import (
     value_text,
 )
 from pipeline.diff.outcomes import FATE_DOCS
+from pipeline.errors import UsageError
 from pipeline.hub.client import Patience, connect, in_words, quiet_client
 from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.repo_state import HubFolder, open_hub_folder

@@ -17,18 +17,25 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.markup import escape
 
-from pipeline.commands.hydrate_result import NotFilledError, check_filled, filled_manifest, notes_on
+from pipeline.commands.hydrate_result import check_filled, filled_manifest, notes_on
 from pipeline.console.text import printable
 from pipeline.curate import recipe as recipes
 from pipeline.curate.finalize import check_shards, package_versions, read_manifest, write_documents
 from pipeline.curate.graph import CurateJob, read_all
 from pipeline.curate.inputs import Inputs, find_inputs
-from pipeline.curate.options import CurateOptions, UsageError
-from pipeline.curate.recipe import Recipe, RecipeError
-from pipeline.curate.run import NothingToReadError, OutputExistsError, check_output
+from pipeline.curate.options import CurateOptions
+from pipeline.curate.recipe import Recipe
+from pipeline.curate.run import check_output
 from pipeline.dataset.accounting import total_stats
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
 from pipeline.dataset.licenses import why_not_publishable
+from pipeline.errors import (
+    NotFilledError,
+    NothingToReadError,
+    OutputExistsError,
+    RecipeError,
+    UsageError,
+)
 from pipeline.runners.local import run_local
 from schemas.audit import Duplicate, Rejected
 from schemas.ids import content_hash

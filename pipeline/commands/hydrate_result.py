@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pipeline.curate.inputs import DECONTAMINATE, Inputs
+from pipeline.errors import NotFilledError
 from schemas.manifest import Accounting, Manifest, Shard, StageCount
 from transforms.hydrate.fill_texts import EXAMPLES, HYDRATE, TEXT_MISSING, FilledShard
 from transforms.writers.parquet import ShardReport
-
-
-class NotFilledError(RuntimeError):
-    """Rows whose texts were not found as they were."""
 
 
 def check_filled(filled: Sequence[FilledShard], manifest: Manifest, inputs: Inputs) -> None:

@@ -18,7 +18,7 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pipeline.console.text import printable
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from schemas.pair import SPLITS
 
 DEFAULT_LIMIT = 3

@@ -12,7 +12,8 @@ from pipeline.curate.options import CurateOptions
 from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.curate.run import check_languages, check_licenses, check_output
 from pipeline.curate.takedown import read_takedown
-from pipeline.hub.client import HubError, Patience, RefusedError, connect, quiet_client
+from pipeline.errors import HubError, RefusedError
+from pipeline.hub.client import Patience, connect, quiet_client
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import read_refs

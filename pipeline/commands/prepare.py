@@ -19,7 +19,6 @@ from rich.markup import escape
 from pipeline.console.progress import ProgressLine
 from pipeline.console.text import printable
 from pipeline.curate.inputs import COMPRESSED, COMPRESSION
-from pipeline.curate.options import UsageError
 from pipeline.curate.prepared import (
     FileKey,
     PreparedFile,
@@ -32,7 +31,7 @@ from pipeline.curate.prepared import (
 )
 from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.dataset.atomic import locked
-from pipeline.runners.local import WorkerDiedError
+from pipeline.errors import UsageError, WorkerDiedError
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 from transforms.readers.base import ForumFile
 from transforms.readers.formats.recompress import Part, PartsJob, PartsResult, make_parts, part_name

@@ -10,17 +10,11 @@ from rich.markup import escape
 
 from pipeline.console.text import printable
 from pipeline.console.transfer import TransferProgress, readable_size
-from pipeline.curate.options import CurateOptions, UsageError
+from pipeline.curate.options import CurateOptions
 from pipeline.dataset.card import is_generated
 from pipeline.dataset.folder import CARD_NAME, DatasetFolder
-from pipeline.hub.client import (
-    EXIT_REFUSED,
-    Patience,
-    RefusedError,
-    connect,
-    need_token,
-    quiet_client,
-)
+from pipeline.errors import RefusedError, UsageError
+from pipeline.hub.client import EXIT_REFUSED, Patience, connect, need_token, quiet_client
 from pipeline.hub.names import need_endpoint, need_repo, need_version
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publication import Forecast, Outcome, Publication

@@ -12,10 +12,10 @@ from rich.markup import escape
 
 from pipeline.commands.publish import add_endpoint_argument
 from pipeline.console.transfer import TransferProgress, readable_size
-from pipeline.curate.options import UsageError
 from pipeline.dataset.atomic import locked, recover, replace_folder
-from pipeline.dataset.folder import CARD_NAME, REPORT_NAME, DatasetError, DatasetFolder
-from pipeline.hub.client import HubError, Patience, connect, in_words, quiet_client
+from pipeline.dataset.folder import CARD_NAME, REPORT_NAME, DatasetFolder
+from pipeline.errors import DatasetError, HubError, UsageError
+from pipeline.hub.client import Patience, connect, in_words, quiet_client
 from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, HubFolder, is_content, open_hub_folder

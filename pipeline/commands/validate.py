@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.console.text import printable
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from schemas.audit import Reason, Rejected
 from schemas.custom_thread import THREAD_FORMAT
 from schemas.ids import hash63

@@ -10,10 +10,10 @@ from rich.markup import escape
 
 from pipeline.commands.publish import verify as verify_files
 from pipeline.console.text import printable
-from pipeline.curate.options import UsageError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.leaks import find_leaks
-from pipeline.hub.client import EXIT_REFUSED, RefusedError
+from pipeline.errors import RefusedError, UsageError
+from pipeline.hub.client import EXIT_REFUSED
 from schemas.audit import Reason, Stage
 from schemas.manifest import Accounting, Manifest
 

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.decontaminate import Benchmarks, read_texts
 

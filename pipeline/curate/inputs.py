@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.curate.benchmark_files import find_benchmark_files
-from pipeline.curate.options import UsageError
 from pipeline.curate.recipe import STACKEXCHANGE, Recipe
+from pipeline.errors import UsageError
 from schemas.audit import Rejected, Stage
 from schemas.manifest import InputFile
 from transforms.readers.base import ForumFile

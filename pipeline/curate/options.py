@@ -13,7 +13,8 @@ from typing import Any, Literal, get_args, get_origin
 from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
 
 from pipeline.curate import recipe as recipes
-from pipeline.curate.recipe import Recipe, RecipeError
+from pipeline.curate.recipe import Recipe
+from pipeline.errors import RecipeError
 from pipeline.errors import UsageError as UsageError
 from pipeline.hub.publish_target import PublishTarget, add_target_arguments, target_of
 from pipeline.runners.flink.settings import (

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from schemas.fields import doc
 from transforms.readers.base import ForumFile
 from transforms.readers.formats.recompress import PartsResult, split_name

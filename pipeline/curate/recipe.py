@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 import yaml
 
+from pipeline.errors import RecipeError
 from schemas.fields import doc, field_docs
 from schemas.pair import SPLITS
 from schemas.post import ClosedAs
@@ -28,10 +29,6 @@ from transforms.writers.parquet import DEFAULT_SHARD_BYTES
 
 NonNegative = Annotated[float, msgspec.Meta(ge=0)]
 NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
-
-
-class RecipeError(ValueError):
-    """A recipe that cannot be run; the message says which option and what would be right."""
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

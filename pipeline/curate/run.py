@@ -11,13 +11,13 @@ from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.finalize import finish, package_versions, read_manifest, take_sample
 from pipeline.curate.graph import CurateJob, build
 from pipeline.curate.inputs import Inputs, find_inputs
-from pipeline.curate.options import CurateOptions, UsageError
+from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
 from pipeline.curate.takedown import read_takedown
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
 from pipeline.dataset.licenses import unlicensed_sources
 from pipeline.dataset.run_metadata import Stopwatch, forget, save_notes
-from pipeline.hub.client import RefusedError
+from pipeline.errors import NothingToReadError, OutputExistsError, RefusedError, UsageError
 from pipeline.hub.permissions import check_target
 from pipeline.runners.dispatch import check_runner, run_on
 from schemas.manifest import MANIFEST_NAME, Manifest
@@ -36,14 +36,6 @@ MIN_PARTITIONS = 16
 
 MAX_PARTITIONS = 1024
 """Every range of input makes a block for every partition, so more of them mean crumbs."""
-
-
-class OutputExistsError(UsageError):
-    """The output folder is there and the user did not say what to do with it."""
-
-
-class NothingToReadError(UsageError):
-    """None of the inputs can be used."""
 
 
 def curate(options: CurateOptions) -> Manifest:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from pipeline.curate.options import UsageError
+from pipeline.errors import UsageError
 from transforms.threads.takedown import link_key
 
 _ID = re.compile(r"^[^\s:]+:(?!//)\S(?:.*\S)?$")

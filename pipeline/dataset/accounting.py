@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 
+from pipeline.errors import AccountingError
 from schemas.audit import Reason, Stage
 from schemas.manifest import Accounting, StageCount
 from transforms.writers.counts import RunResult
@@ -15,10 +16,6 @@ OTHER_TABLES = {
     "PostLinks": ("duplicates", "other"),
 }
 """What the rows of a table other than Posts are counted as, beside rejects."""
-
-
-class AccountingError(RuntimeError):
-    """The sums are off: records were lost or counted twice, so the run's output is not used."""
 
 
 def add_up(result: RunResult) -> Accounting:

@@ -16,13 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from pipeline.runners.local import PipelineError
+from pipeline.errors import BusyError
 
 _TIME = re.compile("[0-9a-f]{16}")
-
-
-class BusyError(PipelineError):
-    """Another run writes the same output; the same command may do later."""
 
 
 @contextlib.contextmanager

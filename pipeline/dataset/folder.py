@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.curate.options import UsageError
 from pipeline.dataset.checks import card_faults, table_faults
+from pipeline.errors import DatasetError
 from schemas.manifest import MANIFEST_NAME, MANIFEST_VERSION, Manifest, Shard
 
 TABLES = ("data", "duplicates", "rejected")
@@ -36,21 +36,6 @@ REMEDY = (
 )
 
 _SHARD_PATH = re.compile(rf"({'|'.join(TABLES)})/[\w-]+\.parquet", re.ASCII)
-
-
-class DatasetError(UsageError):
-    """A folder that is no dataset, or a damaged one; the message says which file and what to do.
-
-    ``problems`` are the findings, one sentence each.
-    """
-
-    def __init__(self, location: str, problems: Sequence[str], remedy: str = "") -> None:
-        self.problems = tuple(problems)
-        separator = "\n  " if len(problems) > 1 else " "
-        message = f"{location}:{separator}{separator.join(problems)}"
-        if remedy:
-            message += f"\n{remedy[0].upper()}{remedy[1:]}." if len(problems) > 1 else f"; {remedy}"
-        super().__init__(message)
 
 
 class _Header(msgspec.Struct):

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from pipeline.dataset.folder import BATCH_ROWS, DatasetError, DatasetFolder
+from pipeline.dataset.folder import BATCH_ROWS, DatasetFolder
+from pipeline.errors import DatasetError
 from schemas.ids import hash63
 from schemas.pair import SPLITS
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.dataset.folder import DatasetError, DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.aligned_read import matching_threads
 from pipeline.diff.difference import (
     Difference,
@@ -21,6 +21,7 @@ from pipeline.diff.difference import (
     semantic_advice,
 )
 from pipeline.diff.outcomes import Posts, explain, post_hashes
+from pipeline.errors import DatasetError
 from schemas.manifest import InputFile, Manifest
 from schemas.pair import TEXT_COLUMNS
 

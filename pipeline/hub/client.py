@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.errors import UsageError
+from pipeline.errors import BadRequestError, HubError, MissingRepoError, Throttled, UsageError
 from pipeline.hub.names import need_endpoint
 
 if TYPE_CHECKING:
@@ -37,29 +37,6 @@ TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 """Answers after which a step is tried again: busy, broken, or somebody was faster (409, 412)."""
 
 INSTALL = "the Hub's client is not installed; install it: pip install 'forumprefs[hub]'"
-
-
-class HubError(RuntimeError):
-    """What went wrong at the Hub, in words; ``exit_code`` is what the command ends with.
-
-    Holds text alone, so it can be logged and pickled: the client's own errors carry the request
-    with its token. ``transient``: it may work when tried again.
-    """
-
-    exit_code = EXIT_FAILED
-
-    def __init__(self, message: str, transient: bool = False) -> None:
-        super().__init__(message, transient)
-        self.transient = transient
-
-    def __str__(self) -> str:
-        return str(self.args[0])
-
-
-class RefusedError(HubError):
-    """Nothing was changed, and trying again changes nothing; a person has to decide."""
-
-    exit_code = EXIT_REFUSED
 
 
 def connect(endpoint: str | None = None) -> "HfApi":
@@ -213,25 +190,6 @@ def _explain_status(error: "HfHubHTTPError", what: str) -> HubError:
     if status == 400:
         return BadRequestError(f"{what}: the Hub answered 400{said}")
     return HubError(f"{what}: the Hub answered {status}{said}")
-
-
-class MissingRepoError(HubError):
-    """The repository does not exist, or may not be seen."""
-
-
-class BadRequestError(HubError):
-    """What was sent is not right, or did not arrive as it was sent."""
-
-
-class Throttled(HubError):  # noqa: N818
-    """Try again; ``wait`` are the seconds that the Hub asked to wait, None if it did not say."""
-
-    def __init__(self, message: str, wait: float | None = None) -> None:
-        super().__init__(message, transient=True)
-        self.wait = wait
-
-    def __reduce__(self) -> tuple[type, tuple[str, float | None]]:
-        return type(self), (str(self), self.wait)
 
 
 def told_wait(error: "HfHubHTTPError") -> float | None:

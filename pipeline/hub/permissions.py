@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pipeline.hub.client import Patience, RefusedError, connect, in_words, need_token, quiet_client
+from pipeline.errors import RefusedError
+from pipeline.hub.client import Patience, connect, in_words, need_token, quiet_client
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import DATASET, Refs, read_refs
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import apache_beam as beam
 
 from pipeline.dataset.folder import Folder
-from pipeline.errors import UsageError
-from pipeline.hub.client import HubError, Patience, connect, quiet_client
+from pipeline.errors import HubError, UsageError
+from pipeline.hub.client import Patience, connect, quiet_client
 from pipeline.hub.upload import groups, missing_shards, upload_group
 from schemas.manifest import Shard
 from transforms.writers.parquet import ShardReport

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from pipeline.dataset.folder import DatasetError
-from pipeline.hub.client import HubError, Patience, RefusedError, explain, in_words
+from pipeline.errors import DatasetError, HubError, RefusedError
+from pipeline.hub.client import Patience, explain, in_words
 from pipeline.hub.permissions import check_visibility, make_repository
 from pipeline.hub.publish_request import Wish
 from pipeline.hub.pull_request import FILES_PER_COMMIT, merge_proposal, open_proposal

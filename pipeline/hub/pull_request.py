@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from pipeline.hub.client import BadRequestError, HubError, in_words
+from pipeline.errors import BadRequestError, HubError
+from pipeline.hub.client import in_words
 from pipeline.hub.publish_request import Wish
 from pipeline.hub.repo_state import DATASET, find_changes, read_refs, read_tree
 from pipeline.hub.upload import commit_operations, prepare_documents

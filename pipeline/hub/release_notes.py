@@ -5,16 +5,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pipeline.dataset.card import Release, is_generated, make_card
-from pipeline.dataset.folder import (
-    CARD_NAME,
-    REMEDY,
-    REPORT_NAME,
-    DatasetError,
-    DatasetFolder,
-)
+from pipeline.dataset.folder import CARD_NAME, REMEDY, REPORT_NAME, DatasetFolder
 from pipeline.diff.changelog import changelog
 from pipeline.diff.compare import compare
 from pipeline.diff.difference import Advice, Difference
+from pipeline.errors import DatasetError
 from pipeline.hub.client import explain
 from pipeline.hub.names import Version
 from pipeline.hub.repo_state import HubFolder, Refs

@@ -7,7 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from pipeline.dataset.folder import TABLES, DatasetFolder
-from pipeline.hub.client import HubError, MissingRepoError, in_words
+from pipeline.errors import HubError, MissingRepoError
+from pipeline.hub.client import in_words
 from pipeline.hub.names import Version, parse_version
 from schemas.manifest import MANIFEST_NAME, Shard
 

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.dataset.folder import READ_BYTES, DatasetError, Folder
-from pipeline.hub.client import BadRequestError, HubError, explain, in_words
+from pipeline.dataset.folder import READ_BYTES, Folder
+from pipeline.errors import BadRequestError, DatasetError, HubError
+from pipeline.hub.client import explain, in_words
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, Changes
 from schemas.manifest import MANIFEST_NAME, Shard

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipeline.console.transfer import readable_size
-from pipeline.curate.options import UsageError
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.run_metadata import RunNotes, is_report, load_notes, report_path
+from pipeline.errors import UsageError
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
 from pipeline.report_page.rows import browser_rows

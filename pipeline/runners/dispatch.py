@@ -14,11 +14,12 @@ import apache_beam as beam
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.console.progress import ProgressLine
-from pipeline.curate.options import CurateOptions, UsageError
+from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import check_work_dir
+from pipeline.errors import PipelineError, UsageError
 from pipeline.runners.beam_options import BeamOptions
 from pipeline.runners.flink.settings import JAR_VARIABLE
-from pipeline.runners.local import PipelineError, run_local
+from pipeline.runners.local import run_local
 
 POLL_S = 0.5
 

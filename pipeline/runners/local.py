@@ -21,6 +21,7 @@ import apache_beam as beam
 from apache_beam.transforms.environments import SubprocessSDKEnvironment
 
 from pipeline.console.progress import ProgressLine
+from pipeline.errors import PipelineError, WorkerDiedError
 from pipeline.runners.beam_options import BeamOptions
 from pipeline.runners.disk_shuffle import DiskShuffleRunner
 from pipeline.runners.worker import tune_gc
@@ -32,14 +33,6 @@ WORKER_GRACE_S = 10.0
 
 WORKER_THREAD = "run_worker"
 """Name that FnApiRunner gives to the thread that waits for a worker process."""
-
-
-class WorkerDiedError(RuntimeError):
-    """A worker process ended before the run did."""
-
-
-class PipelineError(RuntimeError):
-    """The pipeline raised; the cause is attached."""
 
 
 def run_local(

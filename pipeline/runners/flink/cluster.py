@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from subprocess import Popen
 
+from pipeline.errors import FlinkUnreachableError
 from pipeline.runners.flink.job_server import (
     child,
     find_java,
@@ -27,7 +28,7 @@ from pipeline.runners.flink.job_server import (
     open_flags,
     write_settings,
 )
-from pipeline.runners.flink.rest import FlinkRest, FlinkUnreachableError, network_bytes
+from pipeline.runners.flink.rest import FlinkRest, network_bytes
 
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"

@@ -17,7 +17,7 @@ from threading import current_thread, main_thread
 
 import yaml
 
-from pipeline.errors import UsageError
+from pipeline.errors import JobServerError, UsageError
 
 START_S = 90.0
 STOP_S = 5.0
@@ -43,10 +43,6 @@ EMBEDDED_SETTINGS = {
     "restart-strategy.type": "none",
 }
 EMBEDDED_JVM = ("-Xmx1g", "-XX:MaxDirectMemorySize=768m")
-
-
-class JobServerError(RuntimeError):
-    """The job server did not start."""
 
 
 def open_flags() -> list[str]:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.errors import FlinkUnreachableError
+
 HTTP_TIMEOUT_S = 10.0
 
 DEFAULT_HEARTBEAT_TIMEOUT_S = 50.0
@@ -27,10 +29,6 @@ READ_BYTES = 32 << 20
 """Network memory for what a slot reads."""
 
 ENDED = frozenset({"FINISHED", "FAILED", "CANCELED", "SUSPENDED"})
-
-
-class FlinkUnreachableError(RuntimeError):
-    """There is no Flink at the address, or it does not answer."""
 
 
 @dataclass(frozen=True)

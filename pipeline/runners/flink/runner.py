@@ -25,28 +25,19 @@ from apache_beam.options.pipeline_options import (
 )
 
 from pipeline.console.progress import ProgressLine
-from pipeline.errors import UsageError
+from pipeline.errors import FlinkUnreachableError, JobServerError, PipelineError, UsageError
 from pipeline.runners.beam_options import BeamOptions
 from pipeline.runners.flink.job_server import (
     EMBEDDED_JVM,
     EMBEDDED_SETTINGS,
-    JobServerError,
     find_jar,
     free_ports,
     job_server,
     last_words,
 )
-from pipeline.runners.flink.rest import (
-    ENDED,
-    FlinkRest,
-    FlinkUnreachableError,
-    JobState,
-    check_cluster,
-    root_cause,
-)
+from pipeline.runners.flink.rest import ENDED, FlinkRest, JobState, check_cluster, root_cause
 from pipeline.runners.flink.settings import EMBEDDED, FlinkSettings
 from pipeline.runners.flink.worker import write_command
-from pipeline.runners.local import PipelineError
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 
 POLL_S = 0.2

@@ -1,0 +1,2 @@
+from .coders import register as register
+from .outcomes import remaining as remaining
