@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import ast
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,40 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # counterexamples with `pytest --hypothesis-profile=default`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+# What `--fast` leaves alone: a test file that imports one of these.
+SLOW_IMPORTS = {"torch", "transformers", "training", "tests.browser"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="everything but training, Flink and the browser"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Under ``--fast`` such a file is not even imported: torch need not be installed."""
+    if not config.getoption("--fast") or not collection_path.match("test_*.py"):
+        return None
+    return bool(imported(collection_path) & SLOW_IMPORTS) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        flink = [item for item in items if item.get_closest_marker("flink")]
+        items[:] = [item for item in items if item not in flink]
+        config.hook.pytest_deselected(items=flink)
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports anywhere in it, and the packages these are in."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+    return names | {name.partition(".")[0] for name in names}
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
