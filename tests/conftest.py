@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
+ROOT = Path(__file__).parents[1]
+
 # What `--fast` leaves alone: a test file that imports one of these.
 SLOW_IMPORTS = {"torch", "transformers", "training", "tests.browser"}
 
@@ -41,14 +43,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def imported(path: Path) -> set[str]:
-    """The modules that a file imports anywhere in it, and the packages these are in."""
-    names = set()
+    """What a file imports anywhere in it, itself or by way of our tests and benchmarks."""
+    found: set[str] = set()
+    files = [path]
+    while files:
+        names = imports_of(files.pop()) - found
+        found |= names
+        for name in names:
+            helper = ROOT / (name.replace(".", "/") + ".py")
+            if name.startswith(("tests.", "benchmarks.")) and helper.is_file():
+                files.append(helper)
+    return found | {name.partition(".")[0] for name in found}
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
-    return names | {name.partition(".")[0] for name in names}
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
@@ -80,6 +96,6 @@ def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """133 shards."""
-    samples = Path(__file__).parents[1] / "samples"
+    samples = ROOT / "samples"
     inputs = ("--input", f"stackexchange={samples}", "--input", f"threads={samples / 'threads'}")
     return made_once(tmp_path_factory, "many", "--shard-bytes", "300", *inputs)
