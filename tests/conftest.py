@@ -43,7 +43,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def imported(path: Path) -> set[str]:
-    """What a file imports anywhere in it, itself or by way of our tests and benchmarks."""
+    """What a file needs to be imported, itself or by way of our tests and benchmarks."""
     found: set[str] = set()
     files = [path]
     while files:
@@ -58,7 +58,7 @@ def imported(path: Path) -> set[str]:
 
 def imports_of(path: Path) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
