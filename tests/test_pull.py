@@ -13,7 +13,7 @@ pytest.importorskip("huggingface_hub", reason="the client of the Hub is not inst
 
 from pipeline.commands import pull as pull_module
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.hub.client import Patience
+from pipeline.hub.retries import hub_retry_policy
 from tests.hub import CorruptAnswer, CutAnswer, Delay, Fault, Hold, Status, loopback_only
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store
@@ -109,7 +109,7 @@ def test_a_long_download_outlasts_many_failures(
     user: Publisher, sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pull_module, "PARALLEL_DOWNLOADS", 1)
-    monkeypatch.setattr(pull_module, "Patience", partial(Patience, tries=3))
+    monkeypatch.setattr(pull_module, "hub_retry_policy", partial(hub_retry_policy, max_attempts=3))
     user.hub.faults.add(Fault("GET", SHARD, 99, DamagedAtFirst()))
     assert pull(user, tmp_path / "copy", f"{REPO}@v1.0.0", "--quiet") == 0
     assert len(user.waits) >= 3

@@ -1,6 +1,6 @@
 """Plots as small static SVG, coloured by the page's style sheet so that dark mode holds.
 
-Written out here because matplotlib is no part of the core install and paints its own colours.
+Written out here because matplotlib is not part of the core install and paints its own colours.
 Every mark has a <title>, which browsers show on hover and screen readers read.
 """
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipeline.report_page.intervals import Share
+from pipeline.report_page.intervals import Proportion
 
 WIDTH = 520
 LABEL = 150
@@ -64,7 +64,7 @@ def columns(counts: Mapping[str, int], axis: str, unit: str = "pairs") -> str:
     return _svg(214, parts, f"histogram of {axis}", "middle")
 
 
-def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
+def shares(rows: Sequence[tuple[str, Proportion]], middle: str = "50 %") -> str:
     """Points with 95 % intervals on a percent axis, a line each, with a line at one half."""
     span = WIDTH - LABEL - 60
     parts = []
@@ -98,7 +98,7 @@ def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
     return _svg(bottom + 22, parts, "shares with 95 % intervals")
 
 
-def reliability(points: Sequence[tuple[float, Share]]) -> str:
+def reliability(points: Sequence[tuple[float, Proportion]]) -> str:
     """Predicted probability against what happened, with the diagonal."""
     left, top, size = 44, 8, 250
     low = 0.4 if all(said >= 0.4 for said, _ in points) else 0.0
@@ -136,7 +136,7 @@ def reliability(points: Sequence[tuple[float, Share]]) -> str:
     return _svg(top + size + 44, parts, "reliability diagram", "square", width=340)
 
 
-def _said(one: Share) -> str:
+def _said(one: Proportion) -> str:
     value, low, high = (100 * (each or 0.0) for each in one[:3])
     return f"{value:.1f} % [{low:.1f}, {high:.1f}], n = {one.total:,}"
 

@@ -10,8 +10,8 @@ from typing import Any
 from pipeline.console.text import printable
 from pipeline.dataset.run_metadata import REPORT_MARK, StepTime
 from pipeline.report_page import charts
-from pipeline.report_page.figures import Bias, Cluster, Figures
-from pipeline.report_page.intervals import Share
+from pipeline.report_page.figures import DuplicateCluster, ReportFigures, VoteBias
+from pipeline.report_page.intervals import Proportion
 from pipeline.report_page.rows import as_json
 from pipeline.report_page.votes import calibration_error
 from schemas.audit import REASON_DOCS, Reason
@@ -30,11 +30,11 @@ def make_page(
     name: str,
     manifest: Manifest,
     report: Report,
-    figures: Figures,
+    figures: ReportFigures,
     rows: Mapping[str, Any],
     *,
-    modes: Sequence[Bias] = (),
-    calibration: Sequence[tuple[float, Share]] = (),
+    modes: Sequence[VoteBias] = (),
+    calibration: Sequence[tuple[float, Proportion]] = (),
     sampled: int = 0,
     steps: Sequence[StepTime] = (),
 ) -> str:
@@ -86,7 +86,7 @@ def _hash(content: str) -> str:
     return f"sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}"
 
 
-def _tiles(manifest: Manifest, report: Report, figures: Figures) -> str:
+def _tiles(manifest: Manifest, report: Report, figures: ReportFigures) -> str:
     accounting = manifest.accounting
     labelled = figures.bias[0]
     parts = [
@@ -106,7 +106,7 @@ def _tiles(manifest: Manifest, report: Report, figures: Figures) -> str:
         f"<p class='warning'>Not to be published: {escape(printable(reason))}</p>"
         for reason in manifest.not_publishable_because
     )
-    found = [leak for leak in figures.leaks if leak.in_two_splits]
+    found = [leak for leak in figures.overlaps if leak.in_two_splits]
     if found:
         said = "; ".join(f"{leak.what}: {leak.in_two_splits:,}" for leak in found)
         warnings += f"<p class='warning'>Splits leak, found in two of them: {said}.</p>"
@@ -158,7 +158,7 @@ def _reason_text(reason: str) -> str:
     return REASON_DOCS[Reason(reason)] if reason in known else "says the same as another post"
 
 
-def _bias(figures: Figures, modes: Sequence[Bias], sampled: int) -> str:
+def _bias(figures: ReportFigures, modes: Sequence[VoteBias], sampled: int) -> str:
     parts = [
         "<h2>Who wins</h2><div class='grid'>",
         f"<div><h3>The earlier response wins</h3>{_shares(figures.bias, 'earlier')}</div>",
@@ -185,7 +185,7 @@ def _bias(figures: Figures, modes: Sequence[Bias], sampled: int) -> str:
     return "".join([*parts, f"<p class='note'>{text}</p>"])
 
 
-def _shares(rows: Iterable[Bias], side: str) -> str:
+def _shares(rows: Iterable[VoteBias], side: str) -> str:
     names = {"same pairs, votes since both existed": "votes since both"}
     shown = [
         (names.get(row.votes, row.votes.replace("as labelled", "label")), getattr(row, side))
@@ -195,7 +195,10 @@ def _shares(rows: Iterable[Bias], side: str) -> str:
 
 
 def _confidence(
-    report: Report, figures: Figures, calibration: Sequence[tuple[float, Share]], sampled: int
+    report: Report,
+    figures: ReportFigures,
+    calibration: Sequence[tuple[float, Proportion]],
+    sampled: int,
 ) -> str:
     histogram = {name.split("–")[0]: count for name, count in report["confidence"].items()}
     parts = [
@@ -278,7 +281,7 @@ def _clean(counts: Mapping[str, int]) -> dict[str, int]:
     return {printable(name): count for name, count in counts.items()}
 
 
-def _duplicates(report: Report, figures: Figures, rows: Mapping[str, Any]) -> str:
+def _duplicates(report: Report, figures: ReportFigures, rows: Mapping[str, Any]) -> str:
     if not figures.clusters:
         return "<h2>Duplicates</h2><p class='note'>No post was removed as a duplicate.</p>"
     titles = {row["kept"]: row["title"] for row in rows["duplicates"]}
@@ -293,7 +296,7 @@ def _duplicates(report: Report, figures: Figures, rows: Mapping[str, Any]) -> st
     )
 
 
-def _cluster_row(cluster: Cluster, titles: Mapping[str, str]) -> str:
+def _cluster_row(cluster: DuplicateCluster, titles: Mapping[str, str]) -> str:
     examples = ", ".join(
         f"<code class='id'>{escape(printable(name))}</code> {similarity:.2f} {escape(rule)}"
         for name, similarity, rule in cluster.examples
@@ -306,7 +309,7 @@ def _cluster_row(cluster: Cluster, titles: Mapping[str, str]) -> str:
     )
 
 
-def _splits(manifest: Manifest, figures: Figures) -> str:
+def _splits(manifest: Manifest, figures: ReportFigures) -> str:
     pairs, threads = manifest.accounting.pairs, manifest.accounting.threads
     total = max(sum(pairs.values()), 1)
     body = "".join(
@@ -322,7 +325,7 @@ def _splits(manifest: Manifest, figures: Figures) -> str:
             if not leak.in_two_splits
             else f"<td class='fault'>{leak.in_two_splits:,}</td></tr>"
         )
-        for leak in figures.leaks
+        for leak in figures.overlaps
     )
     return (
         "<h2>Splits</h2><div class='grid'><div><table><thead><tr><th>split</th><th class='n'>pairs"
@@ -334,7 +337,7 @@ def _splits(manifest: Manifest, figures: Figures) -> str:
     )
 
 
-def _licenses(figures: Figures) -> str:
+def _licenses(figures: ReportFigures) -> str:
     texts = ("prompt", "chosen", "rejected", "context")
     body = "".join(
         f"<tr><td>{escape(printable(name))}</td>"
@@ -400,7 +403,7 @@ def _percent_of(part: int, total: int) -> str:
     return _percent(part / total if total else None)
 
 
-def _interval(one: Share) -> str:
+def _interval(one: Proportion) -> str:
     if one.value is None:
         return "–"
     return f"{100 * one.value:.1f} [{100 * one.low:.1f}, {100 * one.high:.1f}]"
