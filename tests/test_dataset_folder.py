@@ -238,7 +238,11 @@ def test_ids_and_labels_have_a_schema_of_their_own(dataset: Path) -> None:
         ("license:", "license: {", "not valid YAML"),
         ("configs:\n", "configs: 3\nmore:\n", "`configs` is not a list"),
         ("data/train-*", "data/learn-*", "no file is named data/learn-*.parquet"),
-        ("split: train", "split: test", "out of the split train"),
+        (
+            "split: train",
+            "split: test",
+            "does not list data/train-00000-of-00003.parquet in the split train",
+        ),
         ("duplicates/*", "duplicate/*", "no file is named duplicate/*.parquet"),
     ],
 )
