@@ -19,7 +19,8 @@ from huggingface_hub import constants
 from pipeline.dataset.folder import DatasetFolder, Folder
 from pipeline.errors import HubError
 from pipeline.hub import upload as hub_upload
-from pipeline.hub.client import TRIES, call_hub, connect
+from pipeline.hub.client import call_hub, connect
+from pipeline.hub.retries import MAX_ATTEMPTS
 from pipeline.hub.names import need_version
 from pipeline.hub.permissions import check_target
 from pipeline.hub.preupload import PreuploadShards, send_shards
@@ -157,8 +158,8 @@ def test_failures_of_a_worker_are_counted_from_its_last_success(
     shards = DatasetFolder(sample).manifest.shards
     user.hub.faults.add(Fault("POST", "/preupload/", 99, EveryOther()))
     sent = list(send_shards(Folder(sample), REPO, user.hub.endpoint, shards))
-    assert len(sent) == len(shards) == TRIES
-    assert user.waits == [1] * TRIES
+    assert len(sent) == len(shards) == MAX_ATTEMPTS
+    assert user.waits == [1] * MAX_ATTEMPTS
 
 
 def test_workers_send_to_the_endpoint_of_the_launcher(

@@ -115,8 +115,8 @@ def verify(arguments: argparse.Namespace) -> int:
         Console(highlight=False).print(
             escape(
                 printable(
-                    f"{folder.location}: every checksum right, every post accounted for, no thread and no "
-                    f"prompt in two splits; {figures['pairs']:,} pairs, "
+                    f"{folder.location}: every checksum right, every post accounted for, no thread "
+                    f"and no prompt in two splits; {figures['pairs']:,} pairs, "
                     f"{figures['rejected_percent']} % of the posts rejected, "
                     f"{figures['unreadable_percent']} % while they were read"
                 )
