@@ -53,6 +53,9 @@ REQUIRES = [
     "lazy_loader>=0.4,<1",
     # Sanitises that HTML (ammonia, a Rust library; 0.8 MB, no dependencies).
     "nh3>=0.2.18,<1",
+    # The page of the report as templates that escape every text (MarkupSafe comes with Jinja2).
+    "Jinja2>=3.1,<4",
+    "MarkupSafe>=2.1,<4",
 ]
 
 EXTRAS = {
@@ -106,7 +109,10 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=[f"{layer}*" for layer in LAYERS]),
-    package_data={"": ["__init__.pyi"], "pipeline.report_page": ["style.css", "script.js"]},
+    package_data={
+        "": ["__init__.pyi"],
+        "pipeline.report_page": ["style.css", "script.js", "templates/*.html"],
+    },
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={

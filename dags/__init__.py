@@ -1,1 +1,1 @@
-"""Airflow DAGs over `pipeline`; the top floor."""
+"""Airflow DAGs over `pipeline`; the top layer."""

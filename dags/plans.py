@@ -11,15 +11,16 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from pipeline.errors import UsageError
-from pipeline.hub.names import need_repo, parse_version, split_spec
+from pipeline.hub.names import need_repo, split_spec
+from schemas.hub_names import REPO_PATTERN as REPO
+from schemas.hub_names import VERSION_PATTERN as VERSION
+from schemas.hub_names import parse_version
 
-REPO_PATTERN: Final = r"^[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*$"
-VERSION_PATTERN: Final = (
-    r"^v?(0|[1-9][0-9]{0,8})(\.(0|[1-9][0-9]{0,8})){0,2}(-[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*)?$"
-)
+REPO_PATTERN: Final = f"^{REPO}$"
+VERSION_PATTERN: Final = f"^{VERSION}$"
+SPEC_PATTERN: Final = f"^{REPO}@{VERSION}$"
 INPUT_PATTERN: Final = r"^[a-z]+=(/|[a-z0-9]+://)."
 """KIND=PLACE; tasks run in folders of their own, so a place is absolute or a URL."""
-SPEC_PATTERN: Final = f"{REPO_PATTERN.removesuffix('$')}@{VERSION_PATTERN.removeprefix('^')}"
 SETTING_PATTERN: Final = r"^[a-z]+\.[a-z_]+=."
 
 RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
@@ -72,7 +73,7 @@ def plan_curation(params: Mapping[str, Any], root: str) -> CurationPlan:
     """
     repo, version = need_repo(params["repo"]), params["version"]
     if parse_version(version) is None:
-        raise UsageError(f"version {version}: is no version; write v1.2.0")
+        raise UsageError(f"version {version}: is not a valid version; write v1.2.0")
     folder = str(PurePosixPath(root, "datasets", flat(repo), version))
     target = ["--private"] if params["private"] else []
     shrink = ["--allow-shrink"] if params["allow_shrink"] else []
@@ -111,7 +112,7 @@ def recipe_flags(recipe: Mapping[str, Any]) -> list[str]:
     flags = []
     for name, value in recipe.items():
         if name in NOT_IN_RECIPE:
-            raise UsageError(f"recipe: {name} is no option of a recipe here")
+            raise UsageError(f"recipe: {name} is not an option of a recipe here")
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             flags.append(f"--{flag}" if value else f"--no-{flag}")
@@ -127,7 +128,7 @@ def runner_flags(flags: list[str]) -> list[str]:
     for flag in flags:
         name = flag.partition("=")[0].removeprefix("--").replace("-", "_")
         if not flag.startswith("--") or name in OURS:
-            raise UsageError(f"runner_options: {flag} is no option of a runner")
+            raise UsageError(f"runner_options: {flag} is not an option of a runner")
     return flags
 
 

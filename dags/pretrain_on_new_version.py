@@ -136,7 +136,7 @@ def checked(configured: str) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"variable {TRAINING_VARIABLE}: {error}") from None
     if not isinstance(found, dict):
-        raise UsageError(f"variable {TRAINING_VARIABLE}: is no JSON object")
+        raise UsageError(f"variable {TRAINING_VARIABLE}: is not a JSON object")
     for name, value in found.items():
         if name not in PARAMS:
             raise UsageError(f"variable {TRAINING_VARIABLE}: no parameter {name}")

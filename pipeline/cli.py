@@ -155,7 +155,7 @@ def _version() -> str:
 def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
     from pipeline.curate.options import parse
     from pipeline.curate.run import curate
-    from pipeline.dataset.report import notes
+    from pipeline.dataset.report import dataset_warnings
     from pipeline.errors import (
         AccountingError,
         BusyError,
@@ -194,7 +194,7 @@ def _curate(namespace: argparse.Namespace, rest: list[str]) -> int:
         return _leave(_fail(errors, error, EXIT_FAILED))
     except KeyboardInterrupt:
         return _leave(_fail(errors, "interrupted; nothing was written", EXIT_INTERRUPTED))
-    for note in notes(manifest):
+    for note in dataset_warnings(manifest):
         errors.print(escape(note), style="yellow", soft_wrap=True)
     if not options.quiet:
         _show(manifest, options.output)

@@ -13,7 +13,7 @@ from unittest.mock import patch
 
 from pipeline import cli
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.hub import client as hub
+from pipeline.hub import retries as hub_retries
 from tests.hub import (
     BrokenUpload,
     CorruptRequest,
@@ -104,7 +104,11 @@ def publisher() -> Iterator[Publisher]:
     """A server and its user; waits are skipped, and remembered."""
     waits: list[float] = []
     clock = types.SimpleNamespace(sleep=waits.append)
-    with HubServer() as server, server.in_process() as theirs, patch.object(hub, "time", clock):
+    with (
+        HubServer() as server,
+        server.in_process() as theirs,
+        patch.object(hub_retries, "time", clock),
+    ):
         yield Publisher(server, waits)
         waits += theirs
 

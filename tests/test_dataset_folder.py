@@ -138,7 +138,7 @@ def test_every_problem_is_named(dataset: Path) -> None:
         (name_of(missing), "missing"),
         ("data/train-99999-of-00001.parquet", "not in manifest.json"),
         ("rejected/notes/of/mine.txt", "not in manifest.json"),
-        ("report.json", "no JSON"),
+        ("report.json", "not valid JSON"),
         ("README.md", "missing"),
     ]
     assert len(found) == len(wanted)
@@ -166,7 +166,7 @@ def test_parquet_that_is_cut_off_although_the_hash_agrees(dataset: Path) -> None
     replace_shard(dataset, path)
     (problem,) = problems(dataset)
     assert problem.startswith(name_of(path)) and "cannot be read" in problem
-    with pytest.raises(DatasetError, match=f"{path.name}: is not whole Parquet"):
+    with pytest.raises(DatasetError, match=f"{path.name}: is not a complete Parquet file"):
         list(DatasetFolder(dataset).read_columns("data", ["pair_id"]))
 
 
@@ -235,10 +235,14 @@ def test_ids_and_labels_have_a_schema_of_their_own(dataset: Path) -> None:
     [
         ("---\n", "", "does not begin with front matter"),
         ("---\n", "---\n- a\n---\n", "does not begin with front matter"),
-        ("license:", "license: {", "no YAML"),
+        ("license:", "license: {", "not valid YAML"),
         ("configs:\n", "configs: 3\nmore:\n", "`configs` is not a list"),
         ("data/train-*", "data/learn-*", "no file is named data/learn-*.parquet"),
-        ("split: train", "split: test", "out of the split train"),
+        (
+            "split: train",
+            "split: test",
+            "does not list data/train-00000-of-00003.parquet in the split train",
+        ),
         ("duplicates/*", "duplicate/*", "no file is named duplicate/*.parquet"),
     ],
 )
@@ -328,7 +332,7 @@ def test_manifests_that_are_none(dataset: Path, content: bytes) -> None:
 )
 def test_paths_that_lead_elsewhere_are_refused(dataset: Path, path: str) -> None:
     edit_manifest(dataset, lambda manifest: manifest["shards"][0].update(path=path))
-    with pytest.raises(DatasetError, match="no path of a shard"):
+    with pytest.raises(DatasetError, match="not a valid path of a shard"):
         DatasetFolder(dataset)
 
 

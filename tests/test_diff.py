@@ -23,10 +23,10 @@ from pipeline.curate.run import curate
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff import compare as comparing
 from pipeline.diff.aligned_read import matching_threads
-from pipeline.diff.changelog import changelog
-from pipeline.diff.compare import SCORE_COLUMNS, compare, compare_inputs, compare_values
-from pipeline.diff.difference import Difference, SchemaChange, ValueChange, semantic_advice
-from pipeline.diff.outcomes import CONSEQUENCES, FATE_DOCS, FATES
+from pipeline.diff.changelog import make_changelog
+from pipeline.diff.compare import SCORE_COLUMNS, compare_datasets, compare_inputs, compare_values
+from pipeline.diff.difference import DatasetDifference, SchemaChange, ValueChange, semantic_advice
+from pipeline.diff.outcomes import CONSEQUENCES, OUTCOME_DOCS, OUTCOMES
 from pipeline.errors import DatasetError, UsageError
 from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA, Reason
 from schemas.ids import hash63
@@ -185,24 +185,24 @@ def naive_reasons(pairs: list[Row], other: DatasetFolder) -> tuple[Counter[str],
     for row in rows_of(other, "duplicates"):
         reasons.setdefault(row["removed_id"], set()).add("duplicate")
 
-    def fate(post: str) -> str:
+    def outcome(post: str) -> str:
         if post in kept:
             return "kept"
-        return min(reasons.get(post, {"not_in_input"}), key=FATES.index)
+        return min(reasons.get(post, {"not_in_input"}), key=OUTCOMES.index)
 
     by_pair: Counter[str] = Counter()
     most = other.manifest.recipe.get("max_pairs_per_thread", 0)
     for row in pairs:
-        fates = [f for side in SIDES if (f := fate(row[side])) != "kept"]
-        if fates:
-            by_pair[min(fates, key=FATES.index)] += 1
+        outcomes = [f for side in SIDES if (f := outcome(row[side])) != "kept"]
+        if outcomes:
+            by_pair[min(outcomes, key=OUTCOMES.index)] += 1
         elif scores.get(row["chosen_id"], 0.5) == scores.get(row["rejected_id"], -0.5):
             by_pair["equal_scores"] += 1
         else:
             full = most and sizes[row["prompt_id"]] >= most
             by_pair["thread_full" if full else "only_in_other_pairs"] += 1
     posts = {row[side] for row in pairs for side in SIDES}
-    by_post = Counter(f for post in posts if (f := fate(post)) != "kept")
+    by_post = Counter(f for post in posts if (f := outcome(post)) != "kept")
     return by_pair, by_post
 
 
@@ -250,8 +250,8 @@ def naive(old: DatasetFolder, new: DatasetFolder) -> dict[str, Any]:
     }
 
 
-def as_naive(found: Difference) -> dict[str, Any]:
-    """The same figures out of a `Difference`."""
+def as_naive(found: DatasetDifference) -> dict[str, Any]:
+    """The same figures out of a `DatasetDifference`."""
     kinds = {
         "same": found.same,
         "rescored": found.rescored.count,
@@ -281,7 +281,7 @@ AUDIT_REASONS = ("tied", "language", "repeated_id", "no_pair", "prompt_rejected"
 
 @st.composite
 def contents(draw: st.DrawFn) -> dict[str, Any]:
-    """A small dataset: threads 100, 200, …, answers 101, 102, …, and the fates of the others."""
+    """A small dataset: threads 100, 200, …, answers 101, 102, …, and the outcomes of the others."""
     pairs: list[Row] = []
     left: list[int] = []
     for thread in range(100, 100 * (THREADS + 1), 100):
@@ -341,7 +341,7 @@ def test_it_is_what_dictionaries_find(
         patch.setattr(comparing, "matching_threads", small)
         old = write_dataset(Path(folder, "a"), **before)
         new = write_dataset(Path(folder, "b"), **after)
-        found = compare(old, new)
+        found = compare_datasets(old, new)
         assert as_naive(found) == naive(old, new)
         assert found.equal is (old.manifest == new.manifest)
 
@@ -400,7 +400,7 @@ def test_every_kind_by_name(tmp_path: Path) -> None:
         pair(500, 501, 502, tags=["x"], split="test"),
         pair(700, 701, 702),
     ]
-    found = compare(write_dataset(tmp_path / "a", old), write_dataset(tmp_path / "b", new))
+    found = compare_datasets(write_dataset(tmp_path / "a", old), write_dataset(tmp_path / "b", new))
     assert found.same == 1
     assert {
         "gone": found.gone.examples,
@@ -441,7 +441,7 @@ def test_causes_come_before_their_consequences(tmp_path: Path) -> None:
         reject(602, "not made yet"),
     ]
     new = write_dataset(tmp_path / "b", [], rejected, [401])
-    why = compare(old, new).why_gone
+    why = compare_datasets(old, new).why_gone
     assert why.pairs == {
         "duplicate": 1,
         "language": 1,
@@ -464,48 +464,51 @@ def test_pairs_whose_responses_are_in_other_pairs(tmp_path: Path) -> None:
     ]
     cap = {"max_pairs_per_thread": 3}
     a, b = write_dataset(tmp_path / "a", old), write_dataset(tmp_path / "b", new, recipe=cap)
-    why = compare(a, b).why_gone
+    why = compare_datasets(a, b).why_gone
     assert why.pairs == {"equal_scores": 1, "only_in_other_pairs": 1, "thread_full": 1}
     assert why.posts == {}
     windowed = write_dataset(tmp_path / "c", new, recipe={"votes": "common_window"})
-    assert compare(a, windowed).why_gone.pairs == {"only_in_other_pairs": 3}
+    assert compare_datasets(a, windowed).why_gone.pairs == {"only_in_other_pairs": 3}
 
 
 def test_a_response_in_the_conversation_of_a_pair_is_kept(tmp_path: Path) -> None:
     old = write_dataset(tmp_path / "a", [pair(100, 101, 102)])
     replies = pair(100, 103, 104, context_ids=[f"{SITE}:101", f"{SITE}:102"])
-    why = compare(old, write_dataset(tmp_path / "b", [replies])).why_gone
+    why = compare_datasets(old, write_dataset(tmp_path / "b", [replies])).why_gone
     assert (why.pairs, why.posts) == ({"only_in_other_pairs": 1}, {})
 
 
-def test_every_fate_has_a_meaning_and_a_rank() -> None:
-    assert set(FATES) >= {reason.value for reason in Reason}
-    assert len(FATES) == len(set(FATES))
-    assert set(FATE_DOCS) == {*FATES, "equal_scores", "thread_full", "only_in_other_pairs"} - {
-        "kept"
-    }
-    assert max(FATES.index(r.value) for r in Reason if r not in CONSEQUENCES) < min(
-        FATES.index(reason.value) for reason in CONSEQUENCES
+def test_every_outcome_has_a_meaning_and_a_rank() -> None:
+    assert set(OUTCOMES) >= {reason.value for reason in Reason}
+    assert len(OUTCOMES) == len(set(OUTCOMES))
+    assert set(OUTCOME_DOCS) == {
+        *OUTCOMES,
+        "equal_scores",
+        "thread_full",
+        "only_in_other_pairs",
+    } - {"kept"}
+    assert max(OUTCOMES.index(r.value) for r in Reason if r not in CONSEQUENCES) < min(
+        OUTCOMES.index(reason.value) for reason in CONSEQUENCES
     )
 
 
 def test_examples_are_limited_and_counts_are_not(tmp_path: Path) -> None:
     old = write_dataset(tmp_path / "a", [pair(100, 101, 102)])
     new = write_dataset(tmp_path / "b", [pair(t, t + 1, t + 2) for t in range(100, 3000, 100)])
-    found = compare(old, new, limit=3)
+    found = compare_datasets(old, new, limit=3)
     assert found.added.count == 28 and len(found.added.examples) == 3
-    assert compare(old, new, limit=0).added.examples == ()
-    assert found == compare(old, new, limit=3)
+    assert compare_datasets(old, new, limit=0).added.examples == ()
+    assert found == compare_datasets(old, new, limit=3)
 
 
 def test_equal_shards_are_not_read(tmp_path: Path) -> None:
     rows = [pair(100, 101, 102), pair(100, 101, 103), pair(200, 201, 202)]
     old = write_dataset(tmp_path / "a", rows)
     new = write_dataset(tmp_path / "b", rows, recipe={"languages": ["en"]})
-    found = compare(old, old)
+    found = compare_datasets(old, old)
     assert found.equal and found.advice.level == "none"
     assert (found.same, found.pairs_old, found.threads_new) == (3, 3, 2)
-    found = compare(old, new)
+    found = compare_datasets(old, new)
     assert not found.equal and found.same == 3 and found.advice.level == "minor"
     assert [(c.name, c.old, c.new) for c in found.recipe] == [("languages", msgspec.UNSET, ["en"])]
 
@@ -513,11 +516,11 @@ def test_equal_shards_are_not_read(tmp_path: Path) -> None:
 def test_a_dataset_without_pairs(tmp_path: Path) -> None:
     empty = write_dataset(tmp_path / "a", [], [reject(101, "tied")])
     full = write_dataset(tmp_path / "b", [pair(100, 101, 102)])
-    found = compare(empty, full)
+    found = compare_datasets(empty, full)
     assert (found.pairs_old, found.pairs_new, found.added.count) == (0, 1, 1)
     assert found.schema is None
-    assert compare(full, empty).gone.count == 1
-    assert compare(empty, empty).equal
+    assert compare_datasets(full, empty).gone.count == 1
+    assert compare_datasets(empty, empty).equal
 
 
 def test_an_older_schema_is_compared_by_its_texts(tmp_path: Path) -> None:
@@ -528,14 +531,14 @@ def test_an_older_schema_is_compared_by_its_texts(tmp_path: Path) -> None:
     rows = [pair(100, 101, 102), pair(200, 201, 202), pair(300, 301, 302)]
     old = write_dataset(tmp_path / "a", rows, schema=older, pair_schema_version="1.0.0")
     rows = [pair(100, 101, 102, prompt="edited"), pair(200, 201, 202), pair(300, 301, 303)]
-    found = compare(old, write_dataset(tmp_path / "b", rows))
+    found = compare_datasets(old, write_dataset(tmp_path / "b", rows))
     assert (found.rewritten.count, found.same, found.gone.count) == (1, 1, 1)
     assert found.columns == {"prompt": 1}
     assert found.schema == SchemaChange(
         old_version="1.0.0", new_version=PAIR_SCHEMA_VERSION, added=later
     )
     assert found.advice.level == "minor" and "text_hash" in found.advice.because
-    back = compare(DatasetFolder(tmp_path / "b"), old)
+    back = compare_datasets(DatasetFolder(tmp_path / "b"), old)
     assert back.advice.level == "major" and back.schema is not None and back.schema.gone == later
 
 
@@ -544,7 +547,7 @@ def test_columns_of_another_type_are_told_and_left_alone(tmp_path: Path) -> None
     other = PAIR_SCHEMA.set(place, pa.field("language", pa.large_string(), nullable=False))
     old = write_dataset(tmp_path / "a", [pair(100, 101, 102)])
     new = write_dataset(tmp_path / "b", [pair(100, 101, 102, language="fr")], schema=other)
-    found = compare(old, new)
+    found = compare_datasets(old, new)
     assert found.schema is not None and found.schema.retyped == ("language",)
     assert found.advice.level == "major" and found.same == 1
 
@@ -554,7 +557,7 @@ def test_without_ids_there_is_nothing_to_compare_by(tmp_path: Path) -> None:
     old = write_dataset(tmp_path / "a", [pair(100, 101, 102)])
     new = write_dataset(tmp_path / "b", [pair(200, 201, 202)], schema=few)
     with pytest.raises(DatasetError, match="no thread_id"):
-        compare(old, new)
+        compare_datasets(old, new)
 
 
 def test_threads_that_move_are_warned_of(tmp_path: Path) -> None:
@@ -565,14 +568,14 @@ def test_threads_that_move_are_warned_of(tmp_path: Path) -> None:
         pair(t, t + 1, t + 2, split=s) for t, s in ((100, "test"), (200, "train"), (300, "train"))
     ]
     a, b = write_dataset(tmp_path / "a", old), write_dataset(tmp_path / "b", new)
-    found = compare(a, b)
+    found = compare_datasets(a, b)
     assert found.moves == {"test>train": 1, "train>test": 1} and found.same == 3
     assert len(found.warnings) == 2
     assert found.warnings[0].startswith("2 threads") and found.warnings[1].startswith("1 threads")
     seeded = write_dataset(tmp_path / "c", new, recipe={"seed": 1})
-    (warning,) = compare(a, seeded).warnings
+    (warning,) = compare_datasets(a, seeded).warnings
     assert "do not judge" in warning
-    (warning,) = compare(write_dataset(tmp_path / "d", old[1:]), b).warnings
+    (warning,) = compare_datasets(write_dataset(tmp_path / "d", old[1:]), b).warnings
     assert "seed and split are equal" in warning
 
 
@@ -700,10 +703,10 @@ def test_json_is_the_whole_comparison(
 ) -> None:
     assert run(*two, "--json", "--limit", "1") == 0
     found = json.loads(capsys.readouterr().out)
-    expected = compare(DatasetFolder(two[0]), DatasetFolder(two[1]), 1)
+    expected = compare_datasets(DatasetFolder(two[0]), DatasetFolder(two[1]), 1)
     assert found == json.loads(msgspec.json.encode(expected))
     assert found["gone"]["count"] > 1 == len(found["gone"]["examples"])
-    assert msgspec.convert(found, Difference) == expected
+    assert msgspec.convert(found, DatasetDifference) == expected
 
 
 def test_exit_codes(two: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -718,7 +721,7 @@ def test_wrong_use(tmp_path: Path, two: tuple[str, str], monkeypatch: pytest.Mon
         run(*two, "--limit", "-1")
     with pytest.raises(UsageError, match=r"no manifest\.json"):
         run(two[0], str(tmp_path / "nothing"))
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not an address"):
         run(*two, "--endpoint", "hub")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(two[0], tmp_path / "org/name@v1")
@@ -728,8 +731,8 @@ def test_wrong_use(tmp_path: Path, two: tuple[str, str], monkeypatch: pytest.Mon
 def test_the_changelog_tells_every_figure_and_escapes_what_is_not_ours(
     two: tuple[str, str],
 ) -> None:
-    found = compare(DatasetFolder(two[0]), DatasetFolder(two[1]))
-    text = changelog(found, "v1|<b>", "v2")
+    found = compare_datasets(DatasetFolder(two[0]), DatasetFolder(two[1]))
+    text = make_changelog(found, "v1|<b>", "v2")
     assert text.startswith("## Changes from v1\\|&lt;b&gt; to v2\n")
     assert "<b>" not in text and "*x*" not in text
     for count, what in (
@@ -745,8 +748,8 @@ def test_the_changelog_tells_every_figure_and_escapes_what_is_not_ours(
     assert sum(int(row.split("|")[2]) for row in reasons[2:] if row.split("|")[2] != " – ") == (
         found.gone.count
     )
-    same = compare(DatasetFolder(two[0]), DatasetFolder(two[0]))
-    assert changelog(same, "v1", "v2").splitlines()[2] == "None: v2 holds what v1 holds."
+    same = compare_datasets(DatasetFolder(two[0]), DatasetFolder(two[0]))
+    assert make_changelog(same, "v1", "v2").splitlines()[2] == "None: v2 holds what v1 holds."
 
 
 def tables(text: str) -> Iterator[list[str]]:
@@ -775,7 +778,7 @@ def test_two_recipes_on_the_sample(tmp_path: Path) -> None:
         *(tmp_path / "b", "--input", sample, "--languages", "en,fr", "--min-response-chars", "80"),
         *("--votes", "common_window", "--dedup", "off"),
     )
-    found = compare(old, new)
+    found = compare_datasets(old, new)
     assert found.gone.count and found.added.count and found.flipped.count
     assert "too_short" in found.why_gone.pairs and "duplicate" in found.why_added.pairs
     assert found.advice.level == "minor"
@@ -799,7 +802,7 @@ def test_one_site_four_years_apart(tmp_path: Path) -> None:
     old = curated(tmp_path / "2016", "--input", f"stackexchange={dump}")
     archive = DUMPS / "beer.stackexchange.com.7z"
     new = curated(tmp_path / "2020", "--input", f"stackexchange={archive}")
-    found = compare(old, new)
+    found = compare_datasets(old, new)
     assert as_naive(found) == naive(old, new)
     assert found.advice.level == "patch"
     assert [change.name for change in found.recipe] == ["input"]

@@ -91,7 +91,7 @@ def test_names_of_repositories(name: str) -> None:
     ],
 )
 def test_what_is_no_repository(name: str) -> None:
-    with pytest.raises(UsageError, match="is no repository"):
+    with pytest.raises(UsageError, match="is not a valid repository"):
         need_repo(name)
 
 
@@ -104,7 +104,7 @@ def test_endpoints() -> None:
     assert need_endpoint(None) is None
     assert need_endpoint("https://hub.example/") == "https://hub.example"
     for bad in ("hub.example", "ftp://x", "https://"):
-        with pytest.raises(UsageError, match="is no address"):
+        with pytest.raises(UsageError, match="is not an address"):
             need_endpoint(bad)
 
 

@@ -286,7 +286,7 @@ def test_a_card_with_bad_metadata_is_not_sent(
     folder = copied(sample, tmp_path / "x")
     (folder / "README.md").write_text("---\nconfigs: [\n---\n# Mine\n")
     assert user.publish(folder) == 2
-    assert "README.md: its front matter is no YAML" in capsys.readouterr().err
+    assert "README.md: its front matter is not valid YAML" in capsys.readouterr().err
     assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
@@ -343,7 +343,7 @@ def test_an_unknown_client_is_refused(
 
 @dataclass(frozen=True)
 class SomeWebsite:
-    """What answers is no Hub."""
+    """What answers is not a Hub."""
 
     def answer(
         self, store: Store, request: Request, process: Callable[[Request], Response]
@@ -359,7 +359,7 @@ def test_where_no_hub_is(
 ) -> None:
     user.hub.faults.add(Fault("GET", ".", 99, SomeWebsite()))
     assert user.publish(sample) == 1
-    assert "what answered is no Hub" in capsys.readouterr().err
+    assert "what answered is not a Hub" in capsys.readouterr().err
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     _http.close_session()  # the client looks when it connects
     try:
@@ -408,13 +408,13 @@ def test_who_may_publish(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("acme", "--version", "v1"), "is no repository"),
-        (("acme/a b", "--version", "v1"), "is no repository"),
-        (("acme/prefs/x", "--version", "v1"), "is no repository"),
-        (("acme/prefs", "--version", "latest"), "is no version"),
-        (("acme/prefs", "--version", "v1.2.3.4"), "is no version"),
-        (("acme/prefs", "--version", "v01"), "is no version"),
-        (("acme/prefs", "--version", "v1..2"), "is no version"),
+        (("acme", "--version", "v1"), "is not a valid repository"),
+        (("acme/a b", "--version", "v1"), "is not a valid repository"),
+        (("acme/prefs/x", "--version", "v1"), "is not a valid repository"),
+        (("acme/prefs", "--version", "latest"), "is not a valid version"),
+        (("acme/prefs", "--version", "v1.2.3.4"), "is not a valid version"),
+        (("acme/prefs", "--version", "v01"), "is not a valid version"),
+        (("acme/prefs", "--version", "v1..2"), "is not a valid version"),
         (("acme/prefs", "--version", "v1", "--message", " "), "--message: is empty"),
         (("acme/prefs", "--version", "v1", "--message", "a\nb"), "more than one line"),
         (("acme/prefs", "--version", "v1", "--message", "a" * 101), "at most 100"),

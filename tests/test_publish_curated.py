@@ -19,7 +19,8 @@ from huggingface_hub import constants
 from pipeline.dataset.folder import DatasetFolder, Folder
 from pipeline.errors import HubError
 from pipeline.hub import upload as hub_upload
-from pipeline.hub.client import TRIES, connect, in_words
+from pipeline.hub.client import call_hub, connect
+from pipeline.hub.retries import MAX_ATTEMPTS
 from pipeline.hub.names import need_version
 from pipeline.hub.permissions import check_target
 from pipeline.hub.preupload import PreuploadShards, send_shards
@@ -157,8 +158,8 @@ def test_failures_of_a_worker_are_counted_from_its_last_success(
     shards = DatasetFolder(sample).manifest.shards
     user.hub.faults.add(Fault("POST", "/preupload/", 99, EveryOther()))
     sent = list(send_shards(Folder(sample), REPO, user.hub.endpoint, shards))
-    assert len(sent) == len(shards) == TRIES
-    assert user.waits == [1] * TRIES
+    assert len(sent) == len(shards) == MAX_ATTEMPTS
+    assert user.waits == [1] * MAX_ATTEMPTS
 
 
 def test_workers_send_to_the_endpoint_of_the_launcher(
@@ -194,7 +195,7 @@ def test_what_cannot_be_published_is_refused_before_the_work(
     for flags, says in (
         (("--version", "v1"), "goes with --publish"),
         (("--publish", REPO), "give the version, too"),
-        (("--publish", "acme", "--version", "v1"), "is no repository"),
+        (("--publish", "acme", "--version", "v1"), "is not a valid repository"),
     ):
         inputs = ("--input", f"reddit={SAMPLES / 'reddit'}", "--output", str(tmp_path / "c"))
         assert hub_cli(*inputs, *flags) == 2
@@ -244,7 +245,7 @@ def test_an_error_carries_no_token_into_another_process(user: Publisher, sample:
     errors: list[BaseException] = []
     for call in (
         lambda: list(send_shards(Folder(sample), REPO, user.hub.endpoint, shards)),
-        lambda: in_words(REPO, lambda: api.create_tag(REPO, tag="v1", repo_type="model")),
+        lambda: call_hub(REPO, lambda: api.create_tag(REPO, tag="v1", repo_type="model")),
     ):
         with pytest.raises(HubError) as caught:
             call()

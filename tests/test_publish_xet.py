@@ -17,7 +17,7 @@ from pipeline.dataset.folder import DatasetFolder
 from tests.hub import Fault, HubServer
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store
-from tests.publishing import REPO, curated
+from tests.publishing import REPO
 
 PROBE = """
 import sys
@@ -66,8 +66,8 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_a_version_sent_by_xet(tmp_path: Path) -> None:
-    folder = curated(tmp_path / "set", "--shard-bytes", "30000")
+def test_a_version_sent_by_xet(sample: Path, tmp_path: Path) -> None:
+    folder = sample
     store = tmp_path / "xet"
     store.mkdir()
     with HubServer() as hub:

@@ -5,7 +5,7 @@ import msgspec
 import pyarrow as pa
 
 from pipeline.cli import main
-from pipeline.dataset.licenses import unlicensed_sources, why_not_publishable
+from pipeline.dataset.licenses import unlicensed_sources, unlicensed_texts
 from schemas.pair import PAIR_SCHEMA
 from schemas.post import Thread
 from tests.make import response, thread
@@ -123,11 +123,11 @@ def test_reasons_are_grouped_by_what_a_licence_can_be_given_for() -> None:
         "unlicensed:threads my forum": 4,
         "license:NOASSERTION": 3,
     }
-    reasons = why_not_publishable(stats, ids_only=False)
+    reasons = unlicensed_texts(stats, ids_only=False)
     assert [reason.partition(":")[0] for reason in reasons] == ["d.example", "my forum", "reddit"]
     assert "5 pairs hold" in reasons[2] and "--license reddit=SPDX" in reasons[2]
     assert "--license d.example=SPDX" in reasons[0] and "in its rows" in reasons[1]
-    assert why_not_publishable(stats, ids_only=True) == ()
+    assert unlicensed_texts(stats, ids_only=True) == ()
 
 
 def test_what_can_be_refused_before_it_is_read() -> None:

@@ -21,13 +21,13 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.run_metadata import (
     REPORT_MARK,
     TIMINGS_NAME,
-    forget,
-    load_notes,
-    notes_folder,
+    delete_run_metadata,
+    load_run_metadata,
+    run_metadata_folder,
 )
 from pipeline.report_page import rows as report_rows
 from pipeline.report_page.figures import read_figures
-from pipeline.report_page.intervals import share, wilson
+from pipeline.report_page.intervals import proportion, wilson
 from pipeline.report_page.sample import choose, read_rows
 from pipeline.report_page.text import render
 from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
@@ -65,7 +65,7 @@ def test_curate_makes_the_report_beside_the_dataset_and_changes_nothing_in_it(
     quiet = tmp_path / "sample"
     # Of an earlier run: they may hold what the new dataset must not.
     (tmp_path / "sample.html").write_text(REPORT_MARK)
-    notes_folder(quiet).mkdir()
+    run_metadata_folder(quiet).mkdir()
     arguments = ["curate", "--input", f"stackexchange={SAMPLES}", "--output", str(quiet)]
     assert main([*arguments, "--quiet"]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sample"]
@@ -82,7 +82,7 @@ def test_the_report_is_the_same_each_time(dataset: Path, tmp_path: Path) -> None
 
 def test_notes_of_another_run_are_not_used(dataset: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
-    path = notes_folder(dataset) / TIMINGS_NAME
+    path = run_metadata_folder(dataset) / TIMINGS_NAME
     content = path.read_text()
     try:
         path.write_text(content.replace('"manifest_sha256": "', '"manifest_sha256": "0'))
@@ -120,7 +120,7 @@ def test_a_report_that_fails_is_said_and_leaves_the_dataset(
     monkeypatch.setattr("pipeline.report_page.command.make_page", interrupt)
     assert main([*arguments, "--resume"]) == 130
     assert sorted(path.name for path in dataset.parent.iterdir()) == sorted(
-        [dataset.name, page.name, notes_folder(dataset).name]
+        [dataset.name, page.name, run_metadata_folder(dataset).name]
     )
 
 
@@ -131,8 +131,8 @@ def test_a_file_that_is_no_report_is_not_replaced(
     page = tmp_path / "mine.html"
     page.write_text("my own page")
     assert main(["report", str(copy)]) == 2
-    assert "no report of ours" in capsys.readouterr().err
-    forget(copy)
+    assert "is not a report of forumprefs" in capsys.readouterr().err
+    delete_run_metadata(copy)
     assert page.read_text() == "my own page"
 
 
@@ -160,7 +160,7 @@ def test_a_leak_is_told_at_the_top(dataset: Path, tmp_path: Path, what: str) -> 
 def test_vote_modes_and_calibration_are_those_of_the_sample(dataset: Path) -> None:
     """Computed again from the dated votes, one case at a time."""
     digest = hashlib.sha256((dataset / "manifest.json").read_bytes()).hexdigest()
-    threads = load_notes(dataset, digest).threads
+    threads = load_run_metadata(dataset, digest).threads
     assert threads
 
     def votes(post: Post, first: int = -1, last: int = 10**9) -> int:
@@ -254,7 +254,7 @@ def test_figures_are_those_of_the_rows(dataset: Path) -> None:
     assert (window.longer.value, window.longer.total) == (pytest.approx(wins / total), total)
     expected = Counter(row["prompt_license"] for row in rows)
     assert {name: n["prompt"] for name, n in figures.licenses.items() if n["prompt"]} == expected
-    assert all(leak.in_two_splits == 0 for leak in figures.leaks)
+    assert all(overlap.in_two_splits == 0 for overlap in figures.overlaps)
     rejected = ds.dataset(dataset / "rejected", format="parquet").to_table().to_pylist()
     counted = Counter((r["stage"], r["reason"]) for r in rejected if r["record"] == "post")
     assert figures.reasons == counted
@@ -262,12 +262,12 @@ def test_figures_are_those_of_the_rows(dataset: Path) -> None:
 
 def test_the_interval_counts_threads_not_pairs() -> None:
     wins = np.array([True, True, False, False] * 25)
-    alone = share(wins, np.arange(100))
+    alone = proportion(wins, np.arange(100))
     assert (alone.low, alone.high) == pytest.approx(wilson(0.5, 99), abs=1e-9)
     assert wilson(0.5, 100) == pytest.approx((0.40383, 0.59617), abs=1e-5)  # Newcombe 1998
-    together = share(np.repeat(wins, 4), np.repeat(np.arange(100), 4))
+    together = proportion(np.repeat(wins, 4), np.repeat(np.arange(100), 4))
     assert (together.low, together.high) == pytest.approx((alone.low, alone.high))
-    assert share(np.zeros(0, bool), np.zeros(0)).value is None
+    assert proportion(np.zeros(0, bool), np.zeros(0)).value is None
 
 
 def test_a_sample_shows_every_stratum(dataset: Path) -> None:

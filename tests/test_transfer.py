@@ -1,4 +1,4 @@
-"""Progress of transfers, tasks in threads, and patience with the Hub."""
+"""Progress of transfers, tasks in threads, and retries at the Hub."""
 
 import io
 import threading
@@ -9,8 +9,8 @@ import pytest
 from pipeline.console import transfer as transfer_progress
 from pipeline.console.transfer import TransferProgress, readable_size
 from pipeline.errors import HubError, RefusedError, Throttled
-from pipeline.hub.client import Patience
 from pipeline.hub.parallel import in_parallel
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 
 
 class Terminal(io.StringIO):
@@ -95,8 +95,8 @@ def waits_of(*errors: HubError | None, **options: int) -> list[float]:
             raise error
         return "done"
 
-    patience = Patience(sleep=waits.append, **options)  # type: ignore[arg-type]
-    assert patience.until_done("it", step) == "done"
+    retries = hub_retry_policy(sleep=waits.append, **options)  # type: ignore[arg-type]
+    assert retry_at_hub(retries, "it", step) == "done"
     return waits
 
 
@@ -109,18 +109,29 @@ def test_waits_grow_and_the_hub_s_word_counts() -> None:
 
 
 def test_what_is_given_up() -> None:
-    with pytest.raises(HubError, match="busy; given up after 3 tries"):
-        waits_of(*[HubError("busy", transient=True)] * 3, tries=3)
+    with pytest.raises(HubError, match="busy; given up after 3 attempts"):
+        waits_of(*[HubError("busy", transient=True)] * 3, max_attempts=3)
     for error in (HubError("no"), RefusedError("never")):
         with pytest.raises(type(error), match=str(error)):
             waits_of(error, None)
 
 
-def test_progress_renews_patience() -> None:
-    patience = Patience(sleep=lambda _: None, tries=2)
-    for _ in range(5):
-        patience.wait_after(HubError("busy", transient=True))
-        patience.has_progressed()
-    with pytest.raises(HubError, match="given up"):
-        for _ in range(2):
-            patience.wait_after(HubError("busy", transient=True))
+def test_progress_renews_the_attempts() -> None:
+    retries = hub_retry_policy(sleep=lambda _: None, max_attempts=2)
+    left = 5
+
+    def step() -> str:
+        nonlocal left
+        left -= 1
+        retries.reset()
+        if left:
+            raise HubError("busy", transient=True)
+        return "done"
+
+    assert retry_at_hub(retries, "it", step) == "done"
+
+    def fails() -> None:
+        raise HubError("busy", transient=True)
+
+    with pytest.raises(HubError, match="given up after 2 attempts"):
+        retry_at_hub(retries, "it", fails)

@@ -1,4 +1,4 @@
-"""``forumprefs verify``: files, books, leaks and limits."""
+"""``forumprefs verify``: files, accounting, leaks and limits."""
 
 import hashlib
 import json
@@ -118,7 +118,7 @@ def test_a_damaged_archive_is_refused_unless_it_is_let_pass(
 def test_a_leak_is_refused(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With all its files whole, books balanced, and one thread moved to another split."""
+    """With all its files whole, its accounting right, and one thread moved to another split."""
     folder = copied(sample, tmp_path / "leaking")
     manifest = DatasetFolder(folder).manifest
     train, test = (next(s for s in manifest.shards if s.split == n) for n in ("train", "test"))
@@ -170,7 +170,7 @@ def test_wrong_use_and_damage(
     assert "cut off or overwritten" in capsys.readouterr().err
 
 
-def test_books_that_do_not_balance(sample: Path) -> None:
+def test_an_accounting_that_does_not_add_up(sample: Path) -> None:
     manifest = DatasetFolder(sample).manifest
     assert list(faults_of_figures(manifest, Limits(max_unreadable=100))) == []
     read = msgspec.structs.replace(
@@ -179,7 +179,7 @@ def test_books_that_do_not_balance(sample: Path) -> None:
     [fault] = faults_of_figures(
         msgspec.structs.replace(manifest, accounting=read), Limits(max_unreadable=100)
     )
-    assert fault.startswith("the books do not balance")
+    assert fault.startswith("the accounting does not add up")
     [fault] = faults_of_figures(
         msgspec.structs.replace(manifest, shards=()), Limits(max_unreadable=100)
     )

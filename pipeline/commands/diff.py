@@ -15,20 +15,21 @@ from rich.text import Text
 
 from pipeline.console.text import printable
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.diff.compare import DEFAULT_LIMIT, compare
+from pipeline.diff.compare import DEFAULT_LIMIT, compare_datasets
 from pipeline.diff.difference import (
-    Difference,
+    DatasetDifference,
     InputChange,
     ValueChange,
     input_name,
     kinds,
     value_text,
 )
-from pipeline.diff.outcomes import FATE_DOCS
+from pipeline.diff.outcomes import OUTCOME_DOCS
 from pipeline.errors import UsageError
-from pipeline.hub.client import Patience, connect, in_words, quiet_client
+from pipeline.hub.client import call_hub, connect, quiet_client
 from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.repo_state import HubFolder, open_hub_folder
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 
 EXIT_DIFFERENT = 1
 
@@ -79,11 +80,12 @@ def diff(arguments: argparse.Namespace) -> int:
     old, new = (open_version(spec, endpoint) for spec in (arguments.old, arguments.new))
     if any(isinstance(folder, HubFolder) for folder in (old, new)):
         with quiet_client():
-            difference = in_words(
-                f"{old.location} and {new.location}", lambda: compare(old, new, arguments.limit)
+            difference = call_hub(
+                f"{old.location} and {new.location}",
+                lambda: compare_datasets(old, new, arguments.limit),
             )
     else:
-        difference = compare(old, new, arguments.limit)
+        difference = compare_datasets(old, new, arguments.limit)
     try:
         if arguments.json:
             plain = msgspec.to_builtins(difference)
@@ -106,14 +108,14 @@ def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
         return DatasetFolder(spec)
     api = connect(endpoint)
     with quiet_client():
-        return Patience(say=_say).until_done(spec, lambda: open_hub_folder(api, *found))
+        return retry_at_hub(hub_retry_policy(say=_say), spec, lambda: open_hub_folder(api, *found))
 
 
 def _say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-def print_difference(difference: Difference, console: Console) -> None:
+def print_difference(difference: DatasetDifference, console: Console) -> None:
     """Print a difference, readable from 80 columns on."""
     if difference.equal:
         console.print(f"equal: {difference.pairs_new:,} pairs, {difference.threads_new:,} threads")
@@ -148,7 +150,7 @@ def print_difference(difference: Difference, console: Console) -> None:
     console.print(Text(f"Version: {what}. {printable(advice.because)}"))
 
 
-def _print_sizes(difference: Difference, console: Console) -> None:
+def _print_sizes(difference: DatasetDifference, console: Console) -> None:
     table = _table("", "A", "B", "change", right=(1, 2, 3))
     for name, old, new in (
         ("pairs", difference.pairs_old, difference.pairs_new),
@@ -158,7 +160,7 @@ def _print_sizes(difference: Difference, console: Console) -> None:
     console.print(table)
 
 
-def _print_kinds(difference: Difference, console: Console) -> None:
+def _print_kinds(difference: DatasetDifference, console: Console) -> None:
     table = _table("what", "count", "first ids", right=(1,))
     table.add_row("pairs that are equal", f"{difference.same:,}", "")
     for name, found in kinds(difference):
@@ -185,7 +187,7 @@ def _print_reasons(
     table = _table("reason", "pairs", "posts", "meaning", right=(1, 2))
     for reason in [*pairs, *(reason for reason in posts if reason not in pairs)]:
         cells = [f"{counts[reason]:,}" if reason in counts else "–" for counts in (pairs, posts)]
-        table.add_row(reason, *cells, FATE_DOCS[reason])
+        table.add_row(reason, *cells, OUTCOME_DOCS[reason])
     console.print(f"\n[bold]{title}[/bold]")
     console.print(table)
 

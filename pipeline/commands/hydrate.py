@@ -28,7 +28,7 @@ from pipeline.curate.recipe import Recipe
 from pipeline.curate.run import check_output
 from pipeline.dataset.accounting import total_stats
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
-from pipeline.dataset.licenses import why_not_publishable
+from pipeline.dataset.licenses import unlicensed_texts
 from pipeline.errors import (
     NotFilledError,
     NothingToReadError,
@@ -176,7 +176,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                     check_filled(filled, manifest, inputs)
                 reports += [report for result in filled for report in result.reports]
                 stats = total_stats(RunResult(tallies=(), shards=tuple(reports)))
-                reasons = why_not_publishable(stats, ids_only=False)
+                reasons = unlicensed_texts(stats, ids_only=False)
                 made = filled_manifest(manifest, reports, filled, reasons)
                 check_shards(staging, made.shards)
                 write_documents(staging, made, stats, output.name)

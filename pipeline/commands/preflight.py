@@ -13,10 +13,11 @@ from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.curate.run import check_languages, check_licenses, check_output
 from pipeline.curate.takedown import read_takedown
 from pipeline.errors import HubError, RefusedError
-from pipeline.hub.client import Patience, connect, quiet_client
+from pipeline.hub.client import connect, quiet_client
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import read_refs
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from pipeline.runners.dispatch import check_runner
 from transforms.readers.base import ForumFile
 from transforms.readers.paths import find_forum_files
@@ -68,7 +69,7 @@ def describe_target(target: PublishTarget) -> str:
     """Say whether the version is there; raises RefusedError where its name is taken."""
     api = connect(target.endpoint)
     with quiet_client():
-        refs = Patience().until_done(target.repo, lambda: read_refs(api, target.repo))
+        refs = retry_at_hub(hub_retry_policy(), target.repo, lambda: read_refs(api, target.repo))
     name = f"{target.repo}@{target.version}"
     if refs is None:
         return f"would publish {name}: the dataset would be made"

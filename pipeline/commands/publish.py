@@ -14,13 +14,15 @@ from pipeline.curate.options import CurateOptions
 from pipeline.dataset.card import is_generated
 from pipeline.dataset.folder import CARD_NAME, DatasetFolder
 from pipeline.errors import RefusedError, UsageError
-from pipeline.hub.client import EXIT_REFUSED, Patience, connect, need_token, quiet_client
+from pipeline.hub.client import connect, need_token, quiet_client
 from pipeline.hub.names import need_endpoint, need_repo, need_version
 from pipeline.hub.permissions import check_target
-from pipeline.hub.publication import Forecast, Outcome, Publication
-from pipeline.hub.publish_request import SHRINK_LIMIT, Wish
+from pipeline.hub.publication import Forecast, Publication, PublishOutcome
+from pipeline.hub.publish_request import SHRINK_LIMIT, PublishRequest
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.release_notes import ReleaseNotes
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
+from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 LONGEST_MESSAGE = 100
@@ -38,8 +40,8 @@ after any failure; what has been sent is not sent again, and a finished version 
 The token is taken from HF_TOKEN or `hf auth login`, and is written nowhere.
 
 exit codes: 0 published, now or before; 1 failed, run it again; 2 wrong use, or a damaged folder;
-{EXIT_REFUSED} refused: the version has other data, the texts may not be published, or it shrinks;
-130 interrupted
+{ExitCode.REFUSED} refused: the version has other data, the texts may not be published, or
+it shrinks; 130 interrupted
 """
 
 
@@ -103,7 +105,7 @@ def publish(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--shrink-limit {arguments.shrink_limit:g}: between 0 and 100")
     check_message(arguments.message)
     folder = DatasetFolder(arguments.folder)
-    wish = Wish(
+    request = PublishRequest(
         folder=folder,
         repo=repo,
         version=version,
@@ -114,7 +116,7 @@ def publish(arguments: argparse.Namespace) -> int:
         shrink_limit=arguments.shrink_limit,
     )
     found = publish_folder(
-        wish,
+        request,
         endpoint,
         dry_run=arguments.dry_run,
         with_changes=not arguments.no_changelog,
@@ -122,7 +124,7 @@ def publish(arguments: argparse.Namespace) -> int:
         verbose=arguments.verbose,
     )
     if arguments.json:
-        print(json.dumps(as_plain(wish, found)))
+        print(json.dumps(as_plain(request, found)))
     return 0
 
 
@@ -143,68 +145,73 @@ def publish_curated(options: CurateOptions) -> int:
     target = options.publish
     if target is None:
         raise ValueError("nothing is to be published")
-    wish = Wish(
+    request = PublishRequest(
         folder=DatasetFolder(options.output),
         repo=target.repo,
         version=target.version,
         private=target.private,
         allow_shrink=target.allow_shrink,
     )
-    publish_folder(wish, target.endpoint, quiet=options.quiet, verbose=options.verbose)
+    publish_folder(request, target.endpoint, quiet=options.quiet, verbose=options.verbose)
     return 0
 
 
 def publish_folder(
-    wish: Wish,
+    request: PublishRequest,
     endpoint: str | None,
     *,
     dry_run: bool = False,
     with_changes: bool = True,
     quiet: bool = False,
     verbose: bool = False,
-) -> Outcome | Forecast:
+) -> PublishOutcome | Forecast:
     """Verify a folder, publish it, and say what came of it on stdout; with ``dry_run`` what would.
 
     Raises UsageError (also for a damaged folder), RefusedError and HubError.
     """
     console = Console(highlight=False, quiet=quiet)
-    check_publishable(wish.folder.manifest)
+    check_publishable(request.folder.manifest)
     api = connect(endpoint)
     need_token()
     with quiet_client(verbose=verbose), TransferProgress("upload", quiet=quiet) as progress:
-        if not wish.create_pr:  # which others may do, too
-            target = PublishTarget(wish.repo, wish.version, endpoint, wish.private)
+        if not request.create_pr:  # which others may do, too
+            target = PublishTarget(request.repo, request.version, endpoint, request.private)
             check_target(target, make_repo=False, say=progress.say)
-        verify(wish.folder, quiet=quiet)
+        verify(request.folder, quiet=quiet)
         notes = ReleaseNotes(
-            api, wish.folder, wish.repo, wish.version, progress.say, with_changes=with_changes
+            api,
+            request.folder,
+            request.repo,
+            request.version,
+            progress.say,
+            with_changes=with_changes,
         )
-        patience = Patience(say=progress.say)
-        publication = Publication(api, wish, notes, progress, patience)
-        found: Outcome | Forecast
+        retries = hub_retry_policy(say=progress.say)
+        publication = Publication(api, request, notes, progress, retries)
+        found: PublishOutcome | Forecast
         if dry_run:
-            found = patience.until_done(wish.name, publication.forecast)
-            lines = describe_forecast(wish, found)
+            found = retry_at_hub(retries, request.name, publication.forecast)
+            lines = describe_forecast(request, found)
         else:
             found = publication.run()
-            lines = describe_outcome(wish, found)
+            lines = describe_outcome(request, found)
     edited = None
-    if not is_generated(wish.folder.read_bytes(CARD_NAME).decode("utf-8")):
+    if not is_generated(request.folder.read_bytes(CARD_NAME).decode("utf-8")):
         edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
     for line in [*lines, *filter(None, [edited, notes.advice()])]:
         console.print(escape(printable(line)), soft_wrap=True)
     return found
 
 
-def as_plain(wish: Wish, found: Outcome | Forecast) -> dict[str, Any]:
+def as_plain(request: PublishRequest, found: PublishOutcome | Forecast) -> dict[str, Any]:
     """What ``--json`` prints: the version, its commit (null: there is none yet), bytes."""
-    accounting = wish.folder.manifest.accounting
+    accounting = request.folder.manifest.accounting
     version = {
-        "repo": wish.repo,
-        "version": wish.version.tag,
+        "repo": request.repo,
+        "version": request.version.tag,
         "pairs": sum(accounting.pairs.values()),
     }
-    if isinstance(found, Outcome):
+    if isinstance(found, PublishOutcome):
         return {
             **version,
             "status": found.status,
@@ -234,33 +241,34 @@ def check_publishable(manifest: Manifest) -> None:
         raise RefusedError(f"this dataset may not be published:\n  {reasons}")
 
 
-def describe_outcome(wish: Wish, outcome: Outcome) -> Iterable[str]:
+def describe_outcome(request: PublishRequest, outcome: PublishOutcome) -> Iterable[str]:
     """Say what a publication came to, and how to read it."""
     if outcome.status == "proposed":
         yield f"{outcome.pull_request} is open, {readable_size(outcome.bytes_sent)} sent."
         yield "Once it is merged, run this command again without --create-pr to set the tag."
         return
     if outcome.status == "merged":
-        yield f"main of {wish.repo} holds this data; run again without --create-pr to tag it."
+        yield f"main of {request.repo} holds this data; run again without --create-pr to tag it."
         return
     if outcome.status == "there":
-        yield f"{wish.name} had been published before; nothing was changed."
+        yield f"{request.name} had been published before; nothing was changed."
     else:
         sent = readable_size(outcome.bytes_sent)
-        yield f"{wish.name} is published: commit {outcome.commit[:12]}, {sent} sent."
-    yield f'Read it: load_dataset("{wish.repo}", revision="{wish.version}")'
+        yield f"{request.name} is published: commit {outcome.commit[:12]}, {sent} sent."
+    yield f'Read it: load_dataset("{request.repo}", revision="{request.version}")'
 
 
-def describe_forecast(wish: Wish, forecast: Forecast) -> Iterable[str]:
+def describe_forecast(request: PublishRequest, forecast: Forecast) -> Iterable[str]:
     """Say what would change."""
     if forecast.published is not None:
-        yield f"{wish.name} has been published (commit {forecast.published[:12]}): nothing to do."
+        done = forecast.published[:12]
+        yield f"{request.name} has been published (commit {done}): nothing to do."
         return
     changes = forecast.changes
     if forecast.new_repo:
-        yield f"would make the {'private' if wish.private else 'public'} dataset {wish.repo}"
+        yield f"would make the {'private' if request.private else 'public'} dataset {request.repo}"
     new = len(changes.shards)
-    total = len(wish.folder.manifest.shards)
+    total = len(request.folder.manifest.shards)
     yield f"shards: {new:,} new, {total - new:,} as they are, {len(changes.stale):,} removed"
     yield (
         f"bytes to send: {readable_size(forecast.missing_bytes)} in "
@@ -273,10 +281,10 @@ def describe_forecast(wish: Wish, forecast: Forecast) -> Iterable[str]:
         yield f"  and {len(changes.stale) - 10:,} more"
     if not changes.files:
         yield "commit: none, main holds this already"
-    elif wish.create_pr:
-        yield f"pull request: {wish.title} {wish.proposal_mark}"
+    elif request.create_pr:
+        yield f"pull request: {request.title} {request.proposal_mark}"
     elif forecast.in_parts:
-        yield f"commit: {wish.title} (from a pull request, because of {changes.files:,} files)"
+        yield f"commit: {request.title} (from a pull request, because of {changes.files:,} files)"
     else:
-        yield f"commit: {wish.title}"
-    yield f"tag: {wish.version}" if not wish.create_pr else "tag: none"
+        yield f"commit: {request.title}"
+    yield f"tag: {request.version}" if not request.create_pr else "tag: none"

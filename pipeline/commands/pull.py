@@ -15,12 +15,14 @@ from pipeline.console.transfer import TransferProgress, readable_size
 from pipeline.dataset.atomic import locked, recover, replace_folder
 from pipeline.dataset.folder import CARD_NAME, REPORT_NAME, DatasetFolder
 from pipeline.errors import DatasetError, HubError, UsageError
-from pipeline.hub.client import Patience, connect, in_words, quiet_client
+from pipeline.hub.client import call_hub, connect, quiet_client
 from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, HubFolder, is_content, open_hub_folder
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
+from schemas.checksums import shard_fault
 from schemas.manifest import MANIFEST_NAME, Shard
-from transforms.writers.parquet import sha256_of
+from schemas.retry import RetryPolicy
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -92,9 +94,9 @@ def pull_version(
     Raises UsageError for a folder that is in the way, and HubError.
     """
     output = output.resolve()
-    patience = Patience(say=progress.say)
-    version = patience.until_done(
-        f"{repo}@{revision}", lambda: open_hub_folder(api, repo, revision)
+    retries = hub_retry_policy(say=progress.say)
+    version = retry_at_hub(
+        retries, f"{repo}@{revision}", lambda: open_hub_folder(api, repo, revision)
     )
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -103,8 +105,8 @@ def pull_version(
             return None
         staging = output.with_name(f".{output.name}.partial")
         staging.mkdir(exist_ok=True)
-        download = Download(version, staging, progress, patience)
-        fetched = patience.until_done(version.location, download.one_try)
+        download = Download(version, staging, progress, retries)
+        fetched = retry_at_hub(retries, version.location, download.one_try)
         shutil.rmtree(staging / ".cache", ignore_errors=True)
         DatasetFolder(staging).verify()
         replace_folder(staging, output)
@@ -139,7 +141,7 @@ class Download:
     version: HubFolder
     staging: Path
     progress: TransferProgress
-    patience: Patience
+    retries: RetryPolicy
     fetched: int = field(default=0, init=False)
     """Bytes of the shards that came."""
     _whole: set[str] = field(default_factory=set, init=False)
@@ -152,7 +154,7 @@ class Download:
         for name in (CARD_NAME, REPORT_NAME):
             self._fetch_document(name)
         shards = [shard for shard in version.manifest.shards if shard.path not in self._whole]
-        self._whole |= {shard.path for shard in shards if _is_whole(staging, shard)}
+        self._whole |= {shard.path for shard in shards if shard_fault(staging, shard) is None}
         missing = [shard for shard in shards if shard.path not in self._whole]
         self.progress.begin(sum(shard.bytes for shard in missing), len(missing))
         in_parallel(PARALLEL_DOWNLOADS, [partial(self._fetch_shard, shard) for shard in missing])
@@ -175,7 +177,7 @@ class Download:
         # What an earlier try has left, and is not whole, the client would take for finished.
         path.unlink(missing_ok=True)
         _download(version, shard.path, self.staging)
-        if not _is_whole(self.staging, shard):
+        if shard_fault(self.staging, shard) is not None:
             path.unlink(missing_ok=True)
             raise HubError(
                 f"{version.location}: {shard.path} came with another checksum than "
@@ -184,7 +186,7 @@ class Download:
             )
         self._whole.add(shard.path)
         self.fetched += shard.bytes
-        self.patience.has_progressed()
+        self.retries.reset()
         self.progress.advance(shard.bytes, 1)
 
 
@@ -196,11 +198,6 @@ def _remove_others(version: HubFolder, staging: Path) -> None:
         name = path.relative_to(staging).as_posix()
         if path.is_file() and name not in known and not name.startswith(".cache/"):
             path.unlink()
-
-
-def _is_whole(staging: Path, shard: Shard) -> bool:
-    path = staging / shard.path
-    return path.is_file() and path.stat().st_size == shard.bytes and sha256_of(path) == shard.sha256
 
 
 def _download(version: HubFolder, name: str, staging: Path) -> None:
@@ -216,4 +213,4 @@ def _download(version: HubFolder, name: str, staging: Path) -> None:
             local_dir=staging,
         )
 
-    in_words(version.location, fetch)
+    call_hub(version.location, fetch)

@@ -13,8 +13,8 @@ from pipeline.console.text import printable
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.leaks import find_leaks
 from pipeline.errors import RefusedError, UsageError
-from pipeline.hub.client import EXIT_REFUSED
 from schemas.audit import Reason, Stage
+from schemas.exit_codes import ExitCode
 from schemas.manifest import Accounting, Manifest
 
 EPILOG = f"""\
@@ -27,7 +27,7 @@ whether two splits share a thread or a prompt; and the limits. What a version ma
 the one before, `forumprefs publish --dry-run` looks at.
 
 exit codes: 0 all is well; 1 failed, run it again; 2 wrong use, or a damaged folder;
-{EXIT_REFUSED} a limit is passed or the splits leak: running it again changes nothing
+{ExitCode.REFUSED} a limit is passed or the splits leak: running it again changes nothing
 """
 
 
@@ -115,8 +115,8 @@ def verify(arguments: argparse.Namespace) -> int:
         Console(highlight=False).print(
             escape(
                 printable(
-                    f"{folder.location}: every checksum right, books balance, no thread and no "
-                    f"prompt in two splits; {figures['pairs']:,} pairs, "
+                    f"{folder.location}: every checksum right, every post accounted for, no thread "
+                    f"and no prompt in two splits; {figures['pairs']:,} pairs, "
                     f"{figures['rejected_percent']} % of the posts rejected, "
                     f"{figures['unreadable_percent']} % while they were read"
                 )
@@ -132,11 +132,11 @@ def faults_of_figures(manifest: Manifest, limits: Limits) -> Iterator[str]:
     read = accounting.posts_read
     left = accounting.posts_kept + accounting.duplicates + accounting.rejected
     if read != left:
-        yield f"the books do not balance: {read:,} posts read, {left:,} accounted for"
+        yield f"the accounting does not add up: {read:,} posts read, {left:,} accounted for"
     pairs = sum(accounting.pairs.values())
     rows = sum(shard.rows for shard in manifest.shards if shard.table == "data")
     if rows != pairs:
-        yield f"the shards hold {rows:,} pairs, and the books say {pairs:,}"
+        yield f"the shards hold {rows:,} pairs, and the accounting says {pairs:,}"
     damaged = sum(
         amount
         for key, amount in accounting.other_records.items()

@@ -15,7 +15,7 @@ from pipeline.curate.options import CurateOptions
 from pipeline.dataset.accounting import add_up, total_stats
 from pipeline.dataset.atomic import remove_strays
 from pipeline.dataset.card import make_card
-from pipeline.dataset.licenses import why_not_publishable
+from pipeline.dataset.licenses import unlicensed_texts
 from pipeline.dataset.report import make_report
 from pipeline.errors import UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
@@ -66,7 +66,7 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
         print(f"checking {size / 1e9:,.1f} GB of shards", file=sys.stderr, flush=True)
     check_shards(staging, shards)
     stats = total_stats(result)
-    reasons = why_not_publishable(stats, ids_only=options.recipe.ids_only)
+    reasons = unlicensed_texts(stats, ids_only=options.recipe.ids_only)
     manifest = Manifest(
         pair_schema_version=PAIR_SCHEMA_VERSION,
         recipe=recipes.resolve(options.recipe),

@@ -16,7 +16,7 @@ from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
 from pipeline.curate.takedown import read_takedown
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
 from pipeline.dataset.licenses import unlicensed_sources
-from pipeline.dataset.run_metadata import Stopwatch, forget, save_notes
+from pipeline.dataset.run_metadata import Stopwatch, delete_run_metadata, save_run_metadata
 from pipeline.errors import NothingToReadError, OutputExistsError, RefusedError, UsageError
 from pipeline.hub.permissions import check_target
 from pipeline.runners.dispatch import check_runner, run_on
@@ -103,10 +103,10 @@ def curate(options: CurateOptions) -> Manifest:
                 manifest = finish(staging, options, inputs, output.name)
             check_output(options)
             replace_folder(staging, output)
-        forget(output)
+        delete_run_metadata(output)
         if options.report:
             try:
-                save_notes(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
+                save_run_metadata(output, sha256_of(output / MANIFEST_NAME), watch.steps, sample)
             except OSError as error:  # the dataset is finished
                 _say(f"the report will lack timings, votes over time and rejected: {error}")
     return manifest

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import yaml
 
-from pipeline.dataset.card_figures import figures, markdown_text
+from pipeline.dataset.card_figures import figures_section, markdown_text
 from pipeline.dataset.report import decontamination
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
@@ -46,13 +46,13 @@ def make_card(
     The last line holds a hash of the others, by which :func:`is_generated` tells an edited card.
     """
     front = yaml.safe_dump(
-        front_matter(manifest, report, name), sort_keys=False, allow_unicode=True, width=1000
+        make_front_matter(manifest, report, name), sort_keys=False, allow_unicode=True, width=1000
     )
     sections = (
         _summary(manifest, report, name, release),
         *((release.changes,) if release is not None and release.changes else ()),
         _funnel(manifest),
-        figures(manifest, report),
+        figures_section(manifest, report),
         _columns(ids_only=manifest.ids_only),
         _licence(manifest, report),
         _citing(name, release),
@@ -73,7 +73,7 @@ def _hash(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8")).hexdigest()[:16]
 
 
-def front_matter(manifest: Manifest, report: dict[str, Any], name: str) -> dict[str, Any]:
+def make_front_matter(manifest: Manifest, report: dict[str, Any], name: str) -> dict[str, Any]:
     """Return the metadata that the Hub reads."""
     pairs = report["pairs"]["total"]
     size = next((label for limit, label in SIZE_CATEGORIES if pairs < limit), "100M<n<1B")

@@ -4,23 +4,25 @@ import html
 import re
 from typing import Any
 
-from pipeline.dataset.report import share
+from pipeline.dataset.report import percentage
 from schemas.manifest import Manifest
 from schemas.pair import SPLITS
 
 TEXTS = ("prompt", "chosen", "rejected")
 
 
-def figures(manifest: Manifest, report: dict[str, Any]) -> str:
+def figures_section(manifest: Manifest, report: dict[str, Any]) -> str:
     """Return the section of figures: shares, lengths, and pairs by what they differ in."""
     bias, window = report["bias"], report["window_votes"]
+    earlier = percentage(bias["earlier_wins"], bias["later_wins"])
+    longer = percentage(bias["longer_wins"], bias["shorter_wins"])
     lines = [
         "## Figures",
         "",
         "| figure | value |",
         "|---|---|",
-        f"| the earlier response is chosen | {share(bias['earlier_wins'], bias['later_wins'])} |",
-        f"| the longer response is chosen | {share(bias['longer_wins'], bias['shorter_wins'])} |",
+        f"| the earlier response is chosen | {earlier} |",
+        f"| the longer response is chosen | {longer} |",
         f"| votes cast after both existed agree / disagree / are tied | {window['agrees']:,} / "
         f"{window['disagrees']:,} / {window['tied']:,} |",
         "| mean characters of prompt / chosen / rejected | "

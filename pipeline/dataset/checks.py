@@ -48,9 +48,9 @@ def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]
     default configuration every shard of their split.
     """
     try:
-        front = front_matter(content.decode("utf-8"))
+        front = read_front_matter(content.decode("utf-8"))
     except (UnicodeDecodeError, yaml.YAMLError) as error:
-        return [f"{card}: its front matter is no YAML: {' '.join(str(error).split())}"]
+        return [f"{card}: its front matter is not valid YAML: {' '.join(str(error).split())}"]
     if front is None:
         return [f"{card}: does not begin with front matter (a YAML mapping between ---)"]
     try:
@@ -68,7 +68,7 @@ def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]
     ]
     default = [(split, pattern) for name, split, pattern in patterns if name == "default"]
     return faults + [
-        f"{card}: its front matter leaves {shard.path} out of the split {shard.split}"
+        f"{card}: its front matter does not list {shard.path} in the split {shard.split}"
         for shard in shards
         if shard.table == "data"
         and not any(shard.split == s and fnmatchcase(shard.path, p) for s, p in default)
@@ -81,7 +81,7 @@ def _label(schema: pa.Schema) -> str:
     return found.decode("utf-8", "replace")
 
 
-def front_matter(card: str) -> dict[str, Any] | None:
+def read_front_matter(card: str) -> dict[str, Any] | None:
     """Parse the YAML block at the start of a card; None when there is no mapping."""
     lines = io.StringIO(card)
     if lines.readline().rstrip() != "---":

@@ -1,7 +1,6 @@
 """A finished dataset folder, on this machine or on any filesystem that Beam knows."""
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -9,24 +8,27 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Any, BinaryIO
 
-import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from pipeline.dataset.checks import card_faults, table_faults
 from pipeline.errors import DatasetError
-from schemas.manifest import MANIFEST_NAME, MANIFEST_VERSION, Manifest, Shard
+from schemas.checksums import digest_fault, sha256_of, size_fault
+from schemas.manifest import (
+    MANIFEST_NAME,
+    TABLES,
+    ManifestError,
+    NewerManifestError,
+    Shard,
+    decode_manifest,
+)
 
-TABLES = ("data", "duplicates", "rejected")
 REPORT_NAME = "report.json"
 CARD_NAME = "README.md"
 
 BATCH_ROWS = 16_384
-READ_BYTES = 1 << 20
 PARALLEL_FILES = 4
 """Shards that `DatasetFolder.verify` reads at a time."""
 
@@ -35,17 +37,12 @@ REMEDY = (
     "again from where it came"
 )
 
-_SHARD_PATH = re.compile(rf"({'|'.join(TABLES)})/[\w-]+\.parquet", re.ASCII)
-
-
-class _Header(msgspec.Struct):
-    """The one thing that every layout of a manifest has."""
-
-    manifest_version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.")]
-
 
 class Folder:
-    """Files under a path or a URL such as ``gs://bucket/folder``, on any filesystem of Beam."""
+    """Files under a path or a URL such as ``gs://bucket/folder``, on any filesystem of Beam.
+
+    Beam is loaded for a URL only: local folders are looked at without the seconds that it takes.
+    """
 
     def __init__(self, location: str | Path) -> None:
         self.location = str(location).rstrip("/") or "/"
@@ -59,6 +56,8 @@ class Folder:
         """Full path or URL of a file, given its path relative to the folder."""
         if self.is_local:
             return str(Path(self.location, name))
+        from apache_beam.io.filesystems import FileSystems
+
         return str(FileSystems.join(self.location, *name.split("/")))
 
     def open(self, name: str) -> BinaryIO:
@@ -66,6 +65,9 @@ class Folder:
         path = self.path_of(name)
         if self.is_local:
             return Path(path).open("rb")
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
         if not FileSystems.exists(path):
             raise FileNotFoundError(path)
         found: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
@@ -88,7 +90,11 @@ class DatasetFolder(Folder):
     def __init__(self, location: str | Path) -> None:
         super().__init__(location)
         self.manifest_bytes = self._read_manifest()
-        self.manifest = decode_manifest(self.manifest_bytes, self.location)
+        try:
+            self.manifest = decode_manifest(self.manifest_bytes)
+        except ManifestError as error:
+            remedy = "" if isinstance(error, NewerManifestError) else REMEDY
+            raise DatasetError(self.location, error.problems, remedy) from None
 
     def __repr__(self) -> str:
         return f"DatasetFolder({self.location!r})"
@@ -101,9 +107,9 @@ class DatasetFolder(Folder):
         except FileNotFoundError:
             raise self._error(f"{REPORT_NAME}: is missing") from None
         except ValueError as error:  # of which UnicodeDecodeError is one
-            raise self._error(f"{REPORT_NAME}: is no JSON: {error}") from None
+            raise self._error(f"{REPORT_NAME}: is not valid JSON: {error}") from None
         if not isinstance(report, dict):
-            raise self._error(f"{REPORT_NAME}: is no JSON object")
+            raise self._error(f"{REPORT_NAME}: is not a JSON object")
         return report
 
     def shards(self, table: str, split: str | None = None) -> tuple[Shard, ...]:
@@ -189,13 +195,15 @@ class DatasetFolder(Folder):
             try:
                 parquet = pq.ParquetFile(file)
             except (pa.ArrowException, OSError) as error:
-                raise self._error(f"{shard.path}: is not whole Parquet: {error}") from None
+                raise self._error(
+                    f"{shard.path}: is not a complete Parquet file: {error}"
+                ) from None
             yield parquet
 
     def _list(self, table: str) -> Iterator[tuple[str, int]]:
         """Yield (path relative to the folder, bytes) of what lies in a table's folder.
 
-        Names that begin with a dot are left out: no reader of datasets takes them for data.
+        Names that begin with a dot are excluded: no reader of datasets takes them for data.
         """
         if self.is_local:
             root = Path(self.location)
@@ -206,6 +214,8 @@ class DatasetFolder(Folder):
                 if path.exists()
             ]
         else:
+            from apache_beam.io.filesystems import FileSystems
+
             root_url = self.path_of(table) + "/"
             # Beam has no way to quote what means something in a pattern.
             pattern = re.sub(r"[\[*?]", "?", root_url) + "**"
@@ -223,17 +233,12 @@ class DatasetFolder(Folder):
     def _shard_faults(
         self, shard: Shard, found: dict[str, int], progress: Callable[[int], None] | None
     ) -> list[str]:
-        if shard.path not in found:
-            return [f"{shard.path}: is missing"]
-        if found[shard.path] != shard.bytes:
-            return [
-                f"{shard.path}: has {found[shard.path]:,} bytes, {MANIFEST_NAME} says "
-                f"{shard.bytes:,}: it was cut off or overwritten"
-            ]
+        if fault := size_fault(shard, found.get(shard.path)):
+            return [fault]
         try:
             with self.open(shard.path) as file:
-                if _sha256(file, progress) != shard.sha256:
-                    return [f"{shard.path}: was altered: its sha256 is not the manifest's"]
+                if fault := digest_fault(shard, sha256_of(file, progress)):
+                    return [fault]
                 file.seek(0)
                 parquet = pq.ParquetFile(file)
                 return table_faults(shard, parquet, self.manifest)
@@ -252,44 +257,3 @@ class DatasetFolder(Folder):
             return card_faults(self.read_bytes(CARD_NAME), CARD_NAME, self.manifest.shards)
         except FileNotFoundError:
             return [f"{CARD_NAME}: is missing"]
-
-
-def decode_manifest(content: bytes, location: str) -> Manifest:
-    """Decode and check ``manifest.json``; raises DatasetError where this version cannot use it."""
-    try:
-        theirs = msgspec.json.decode(content, type=_Header).manifest_version
-        if _major(theirs) > _major(MANIFEST_VERSION):
-            problem = (
-                f"{MANIFEST_NAME} has version {theirs}, and this forumprefs reads up to "
-                f"{_major(MANIFEST_VERSION)}.x; install a newer one"
-            )
-            raise DatasetError(location, [problem])
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:  # of which ValidationError is one
-        raise DatasetError(location, [f"{MANIFEST_NAME}: {error}"], REMEDY) from None
-    problems = []
-    seen: set[str] = set()
-    for shard in manifest.shards:
-        # A manifest comes from outside: a path in it is written to when it is fetched.
-        match = _SHARD_PATH.fullmatch(shard.path)
-        if match is None or match[1] != shard.table:
-            problems.append(f"{MANIFEST_NAME}: {shard.path!r} is no path of a shard")
-        if shard.path in seen:
-            problems.append(f"{MANIFEST_NAME}: names {shard.path} twice")
-        seen.add(shard.path)
-    if problems:
-        raise DatasetError(location, problems, REMEDY)
-    return manifest
-
-
-def _major(version: str) -> int:
-    return int(version.partition(".")[0])
-
-
-def _sha256(file: BinaryIO, progress: Callable[[int], None] | None) -> str:
-    digest = hashlib.sha256()
-    while chunk := file.read(READ_BYTES):
-        digest.update(chunk)
-        if progress is not None:
-            progress(len(chunk))
-    return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Whether a finished dataset leaks: the same question in two of its splits.
 
-Splits are made by question cluster (`transforms.dedup.split`); this reads what came of it from the rows
-alone, without the clusters, so a fault there or in what was merged later shows.
+Splits are made by question cluster (`transforms.dedup.split`); this reads what came of it from the
+rows alone, without the clusters, so a fault there or in what was merged later shows.
 """
 
 from array import array
@@ -64,6 +64,11 @@ def find_leaks(folder: DatasetFolder) -> tuple[Leak, ...]:
     return tuple(found)
 
 
+def text_key(text: str) -> int:
+    """Hash by which two texts count as equal: as deduplication compares them, blanks as one."""
+    return hash63(normalise(text))
+
+
 def _keys(folder: DatasetFolder, split: str, what: str) -> Iterator[tuple[str, int]]:
     """Yield (thread, hash of what is compared), once for pairs of one thread that lie together."""
     columns = ["thread_id"] if what == "thread" else ["thread_id", "prompt"]
@@ -72,7 +77,7 @@ def _keys(folder: DatasetFolder, split: str, what: str) -> Iterator[tuple[str, i
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
             if row != last:
                 last = row
-                yield row[0], hash63(row[0] if what == "thread" else normalise(row[1]))
+                yield row[0], hash63(row[0]) if what == "thread" else text_key(row[1])
 
 
 def _distinct(keys: Iterable[int]) -> Hashes:

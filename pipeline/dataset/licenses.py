@@ -2,21 +2,25 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, ReadRules
-from transforms.readers.custom_threads.reader import THREADS
-from transforms.readers.registry import SOURCES
 from transforms.writers.stats import UNLICENSED
 
+if TYPE_CHECKING:
+    from transforms.readers.base import ForumFile, ReadRules
 
-def why_not_publishable(stats: Mapping[str, int], *, ids_only: bool) -> tuple[str, ...]:
+
+def unlicensed_texts(stats: Mapping[str, int], *, ids_only: bool) -> tuple[str, ...]:
     """Say for each source of texts without a licence why they may not be published.
 
-    ``stats`` are the counts over the data rows (`transforms.writers.stats.pair_stats`). A dataset of ids
-    and labels has no texts, so nothing stands in its way.
+    ``stats`` are the counts over the data rows (`transforms.writers.stats.pair_stats`). A dataset
+    of ids and labels has no texts, so nothing stands in its way.
     """
     if ids_only:
         return ()
+    from transforms.readers.custom_threads.reader import THREADS  # loads Beam
+    from transforms.readers.registry import SOURCES
+
     found: Counter[tuple[str, bool]] = Counter()
     for key, amount in stats.items():
         figure, _, value = key.partition(":")
@@ -31,8 +35,11 @@ def why_not_publishable(stats: Mapping[str, int], *, ids_only: bool) -> tuple[st
     )
 
 
-def unlicensed_sources(files: Sequence[ForumFile], rules: ReadRules) -> tuple[str, ...]:
+def unlicensed_sources(files: "Sequence[ForumFile]", rules: "ReadRules") -> tuple[str, ...]:
     """Say, before anything is read, which inputs can only give texts without a licence."""
+    from transforms.readers.base import UNKNOWN_LICENSE  # loads Beam
+    from transforms.readers.registry import SOURCES
+
     names = {
         file.site or file.kind
         for file in files

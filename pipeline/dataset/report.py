@@ -91,7 +91,7 @@ def _histogram(stats: Counter[str], figure: str, edges: tuple[int, ...]) -> dict
     }
 
 
-def share(part: int, *others: int) -> str:
+def percentage(part: int, *others: int) -> str:
     """Percentage of ``part`` in the sum, or an en dash when there is nothing."""
     total = part + sum(others)
     return f"{100 * part / total:.1f} %" if total else "–"
@@ -104,7 +104,7 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
     table.add_column("stage")
     table.add_column("posts in", justify="right")
     table.add_column("out", justify="right")
-    table.add_column("what left")
+    table.add_column("dropped (reason)")
     for stage in accounting.stages:
         gone = [f"{reason} {count:,}" for reason, count in stage.rejected.items()]
         if stage.duplicates:
@@ -120,12 +120,12 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
     console.print(
         f"{report['pairs']['total']:,} pairs from {report['threads']['total']:,} threads "
         f"({pairs or 'none'}); "
-        f"the earlier response wins {share(bias['earlier_wins'], bias['later_wins'])}, "
-        f"the longer {share(bias['longer_wins'], bias['shorter_wins'])}"
+        f"the earlier response wins {percentage(bias['earlier_wins'], bias['later_wins'])}, "
+        f"the longer {percentage(bias['longer_wins'], bias['shorter_wins'])}"
     )
 
 
-def notes(manifest: Manifest) -> list[str]:
+def dataset_warnings(manifest: Manifest) -> list[str]:
     """Lines about inputs that were not used, or only in part."""
     lines = []
     broken = 0
@@ -142,7 +142,7 @@ def notes(manifest: Manifest) -> list[str]:
                 )
             else:
                 broken += amount
-    # Files that were left out from the start are named below; these failed when they were read.
+    # Files that were excluded from the start are named below; these failed when they were read.
     broken -= sum(not item.used for item in manifest.inputs)
     if broken > 0:
         lines.append(f"{broken:,} input files cannot be used; the rejected table names them")
@@ -172,7 +172,7 @@ def decontamination(manifest: Manifest) -> list[str]:
         shown += f" and {len(names) - SHOWN_BENCHMARKS} more"
     return [
         f"compared with the texts of {shown}: {posts:,} posts share text with them, and their "
-        "threads were left out"
+        "threads were excluded"
         if posts
         else f"compared with the texts of {shown}: no post shares text with them"
     ]

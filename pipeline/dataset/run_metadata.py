@@ -1,7 +1,7 @@
 """What a run leaves beside its dataset folder for the report: timings and a sample of threads.
 
 None of it belongs to the dataset: the timings differ from run to run, and the sample holds posts
-that the dataset leaves out. So it stays on this machine, in ``.NAME.run`` beside ``NAME``.
+that the dataset excludes. So it stays on this machine, in ``.NAME.run`` beside ``NAME``.
 """
 
 import json
@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 from schemas.post import Thread
-from transforms.threads.sample import SAMPLE_NAME, decode_sample
 
 TIMINGS_NAME = "timings.notes"
 """JSON; not named so, because a folder of dumps beside it may be read for its .json files."""
@@ -31,7 +30,7 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True):
     ended: float
 
 
-class RunNotes(msgspec.Struct, frozen=True, kw_only=True):
+class RunMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the run that made a dataset; empty where it ran elsewhere."""
 
     steps: tuple[StepTime, ...] = ()
@@ -58,8 +57,8 @@ class Stopwatch:
         self.steps.append(StepTime(step=name, began=began - self._began, ended=ended - self._began))
 
 
-def notes_folder(dataset: Path) -> Path:
-    """Return where the notes of a dataset folder lie."""
+def run_metadata_folder(dataset: Path) -> Path:
+    """Return where the metadata of the run that made a dataset folder lies."""
     dataset = dataset.absolute()
     return dataset.with_name(f".{dataset.name}.run")
 
@@ -76,18 +75,22 @@ def is_report(path: Path) -> bool:
         return REPORT_MARK.encode() in file.read(4_096)
 
 
-def forget(dataset: Path) -> None:
-    """Remove notes and report of a dataset that is no more: they may hold what it must not."""
-    shutil.rmtree(notes_folder(dataset), ignore_errors=True)
+def delete_run_metadata(dataset: Path) -> None:
+    """Delete metadata and report of a dataset that is gone: they may hold what must be removed."""
+    shutil.rmtree(run_metadata_folder(dataset), ignore_errors=True)
     page = report_path(dataset)
     with suppress(OSError):
         if is_report(page):
             page.unlink()
 
 
-def save_notes(dataset: Path, digest: str, steps: list[StepTime], sample: bytes | None) -> None:
-    """Replace the notes of a dataset whose manifest has this sha256; raises OSError."""
-    folder = notes_folder(dataset)
+def save_run_metadata(
+    dataset: Path, digest: str, steps: list[StepTime], sample: bytes | None
+) -> None:
+    """Replace the metadata of a dataset whose manifest has this sha256; raises OSError."""
+    from transforms.threads.sample import SAMPLE_NAME  # loads Beam
+
+    folder = run_metadata_folder(dataset)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     content = {"manifest_sha256": digest, "steps": [msgspec.to_builtins(step) for step in steps]}
@@ -96,16 +99,18 @@ def save_notes(dataset: Path, digest: str, steps: list[StepTime], sample: bytes 
         (folder / SAMPLE_NAME).write_bytes(sample)
 
 
-def load_notes(dataset: Path, digest: str) -> RunNotes:
-    """Read the notes of a dataset; empty where there are none, or they are of another run."""
-    folder = notes_folder(dataset)
+def load_run_metadata(dataset: Path, digest: str) -> RunMetadata:
+    """Read the metadata of a dataset; empty where there is none, or it is of another run."""
+    from transforms.threads.sample import SAMPLE_NAME, decode_sample  # loads Beam
+
+    folder = run_metadata_folder(dataset)
     try:
         content = json.loads((folder / TIMINGS_NAME).read_bytes())
         if content["manifest_sha256"] != digest:
-            return RunNotes()
+            return RunMetadata()
         steps = msgspec.convert(content["steps"], tuple[StepTime, ...])
         path = folder / SAMPLE_NAME
         threads = decode_sample(path.read_bytes()) if path.is_file() else []
     except (OSError, ValueError, KeyError, TypeError):  # a DecodeError is a ValueError
-        return RunNotes()
-    return RunNotes(steps=steps, threads=tuple(threads))
+        return RunMetadata()
+    return RunMetadata(steps=steps, threads=tuple(threads))

@@ -1,7 +1,7 @@
 """Two datasets read side by side, a range of threads at a time, in flat memory.
 
-Data shards are ordered by the hash of the thread (see :mod:`transforms.writers.shards`), so the threads
-of two datasets can be merged without holding either.
+Data shards are ordered by the hash of the thread (see :mod:`transforms.writers.shards`), so the
+threads of two datasets can be merged without holding either.
 """
 
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ def matching_threads(
     for stream in streams:
         stream.fill()
     while any(stream.has_more for stream in streams):
-        # The last thread of a stream may go on in rows that are not read yet.
+        # The last thread of a stream may continue in rows that are not read yet.
         border = min(_END if stream.is_at_end else stream.last - 1 for stream in streams)
         parts = [[stream.take(border) for stream in side] for side in sides]
         left, right = (pa.concat_tables(tables) for tables in parts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from pipeline.dataset.card_figures import markdown_text as _text
 from pipeline.diff.difference import (
-    Difference,
+    DatasetDifference,
     InputChange,
     SchemaChange,
     ValueChange,
@@ -12,13 +12,13 @@ from pipeline.diff.difference import (
     kinds,
     value_text,
 )
-from pipeline.diff.outcomes import FATE_DOCS, Explanation
+from pipeline.diff.outcomes import OUTCOME_DOCS, Explanation
 
 LISTED = 50
 """Most inputs and options that are listed."""
 
 
-def changelog(difference: Difference, old_name: str, new_name: str) -> str:
+def make_changelog(difference: DatasetDifference, old_name: str, new_name: str) -> str:
     """Return a Markdown section on what changed from version ``old_name`` to ``new_name``."""
     old, new = _text(old_name), _text(new_name)
     lines = [f"## Changes from {old} to {new}", ""]
@@ -50,7 +50,7 @@ def changelog(difference: Difference, old_name: str, new_name: str) -> str:
     return "\n".join(lines)
 
 
-def _sizes(difference: Difference) -> list[tuple[str, str, str]]:
+def _sizes(difference: DatasetDifference) -> list[tuple[str, str, str]]:
     return [
         ("pairs", f"{difference.pairs_old:,}", f"{difference.pairs_new:,}"),
         ("threads", f"{difference.threads_old:,}", f"{difference.threads_new:,}"),
@@ -63,7 +63,7 @@ def _reasons(title: str, where: str, why: Explanation) -> list[str]:
         return []
     names = [*why.pairs, *(name for name in why.posts if name not in why.pairs)]
     rows = [
-        (f"`{name}`", _count(why.pairs, name), _count(why.posts, name), FATE_DOCS[name])
+        (f"`{name}`", _count(why.pairs, name), _count(why.posts, name), OUTCOME_DOCS[name])
         for name in names
     ]
     return [

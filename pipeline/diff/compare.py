@@ -13,14 +13,14 @@ import pyarrow.compute as pc
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.aligned_read import matching_threads
 from pipeline.diff.difference import (
-    Difference,
-    Found,
+    CountedIds,
+    DatasetDifference,
     InputChange,
     SchemaChange,
     ValueChange,
     semantic_advice,
 )
-from pipeline.diff.outcomes import Posts, explain, post_hashes
+from pipeline.diff.outcomes import Posts, explain_missing_pairs, post_hashes
 from pipeline.errors import DatasetError
 from schemas.manifest import InputFile, Manifest
 from schemas.pair import TEXT_COLUMNS
@@ -41,8 +41,10 @@ TEXTS = ("prompt", "chosen", "rejected")
 """What is compared where a dataset has no text_hash."""
 
 
-def compare(old: DatasetFolder, new: DatasetFolder, limit: int = DEFAULT_LIMIT) -> Difference:
-    """Compare two datasets by ids; ``limit`` is the most examples of each kind.
+def compare_datasets(
+    old: DatasetFolder, new: DatasetFolder, limit: int = DEFAULT_LIMIT
+) -> DatasetDifference:
+    """Compare two datasets by ids; ``limit`` is the maximum of examples of each kind.
 
     A pair is known by its thread and its two responses, whichever was chosen. Memory: a few
     batches of rows, about 250 MiB, and about 130 bytes for every pair that only one has. The
@@ -60,7 +62,7 @@ def compare(old: DatasetFolder, new: DatasetFolder, limit: int = DEFAULT_LIMIT) 
             rows.compare(left, right)
     recipe = compare_values(old.manifest.recipe, new.manifest.recipe)
     inputs = compare_inputs(old.manifest.inputs, new.manifest.inputs)
-    return Difference(
+    return DatasetDifference(
         equal=old.manifest == new.manifest,
         pairs_old=rows.pairs[0],
         pairs_new=rows.pairs[1],
@@ -70,8 +72,8 @@ def compare(old: DatasetFolder, new: DatasetFolder, limit: int = DEFAULT_LIMIT) 
         moves=dict(sorted(rows.moves.items())),
         same=rows.same,
         columns=dict(sorted(rows.columns.items(), key=lambda item: (-item[1], item[0]))),
-        why_gone=explain(rows.posts("gone"), new),
-        why_added=explain(rows.posts("added"), old),
+        why_gone=explain_missing_pairs(rows.posts("gone"), new),
+        why_added=explain_missing_pairs(rows.posts("added"), old),
         recipe=recipe,
         inputs=inputs,
         versions=compare_values(old.manifest.versions, new.manifest.versions),
@@ -212,9 +214,9 @@ class _Rows:
         return self._counts.total() > 0
 
     def found(self) -> dict[str, Any]:
-        """The counts as fields of `Difference`."""
+        """The counts as fields of `DatasetDifference`."""
         return {
-            kind: Found(count=self._counts[kind], examples=tuple(self._examples[kind]))
+            kind: CountedIds(count=self._counts[kind], examples=tuple(self._examples[kind]))
             for kind in self.KINDS
         }
 

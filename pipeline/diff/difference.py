@@ -16,7 +16,7 @@ LAYOUT_OPTIONS = ("shard_bytes",)
 """Options that change files but no row."""
 
 
-class Found(msgspec.Struct, frozen=True, kw_only=True):
+class CountedIds(msgspec.Struct, frozen=True, kw_only=True):
     """How many there are of a kind, and the first of them."""
 
     count: Annotated[int, doc("how many")] = 0
@@ -24,7 +24,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ValueChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A named value that differs; ``old`` or ``new`` is left out where it does not exist."""
+    """A named value that differs; ``old`` or ``new`` is absent where it does not exist."""
 
     name: Annotated[str, doc("option of the recipe, or package")]
     old: Annotated[Any, doc("value in the first dataset")] = msgspec.UNSET
@@ -58,7 +58,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     because: Annotated[str, doc("one sentence")]
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class DatasetDifference(msgspec.Struct, frozen=True, kw_only=True):
     """All that differs from an old dataset to a new one."""
 
     equal: Annotated[bool, doc("the manifests, and so all files of rows, are equal")]
@@ -66,21 +66,23 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     pairs_new: Annotated[int, doc("pairs in the new dataset")]
     threads_old: Annotated[int, doc("threads with a pair in the old dataset")]
     threads_new: Annotated[int, doc("threads with a pair in the new dataset")]
-    added_threads: Annotated[Found, doc("threads only in the new dataset")] = Found()
-    gone_threads: Annotated[Found, doc("threads only in the old dataset")] = Found()
-    moved_threads: Annotated[Found, doc("threads that are in another split")] = Found()
+    added_threads: Annotated[CountedIds, doc("threads only in the new dataset")] = CountedIds()
+    gone_threads: Annotated[CountedIds, doc("threads only in the old dataset")] = CountedIds()
+    moved_threads: Annotated[CountedIds, doc("threads that are in another split")] = CountedIds()
     moves: Annotated[dict[str, int], doc("moved threads by 'old split>new split'")] = {}
     same: Annotated[int, doc("pairs that are equal in every compared column")] = 0
-    added: Annotated[Found, doc("pairs only in the new dataset")] = Found()
-    gone: Annotated[Found, doc("pairs only in the old dataset")] = Found()
-    flipped: Annotated[Found, doc("pairs whose chosen and rejected changed places")] = Found()
-    rescored: Annotated[Found, doc("pairs, not flipped, with another score or confidence")] = (
-        Found()
+    added: Annotated[CountedIds, doc("pairs only in the new dataset")] = CountedIds()
+    gone: Annotated[CountedIds, doc("pairs only in the old dataset")] = CountedIds()
+    flipped: Annotated[CountedIds, doc("pairs whose chosen and rejected changed places")] = (
+        CountedIds()
     )
-    rewritten: Annotated[Found, doc("pairs, not flipped, with another text")] = Found()
+    rescored: Annotated[CountedIds, doc("pairs, not flipped, with another score or confidence")] = (
+        CountedIds()
+    )
+    rewritten: Annotated[CountedIds, doc("pairs, not flipped, with another text")] = CountedIds()
     relabelled: Annotated[
-        Found, doc("pairs, not flipped, with another value in any other column but the split")
-    ] = Found()
+        CountedIds, doc("pairs, not flipped, with another value in any other column but the split")
+    ] = CountedIds()
     columns: Annotated[
         dict[str, int],
         doc("pairs, not flipped, by column that differs; texts by `text_hash` where both have it"),
@@ -133,14 +135,15 @@ def semantic_advice(
     if rows_differ:
         return Advice(
             level="minor",
-            because="Recipe and inputs are equal and rows differ, so the software works otherwise.",
+            because="Recipe and inputs are equal and rows differ, so the software behaves "
+            "differently.",
         )
     if files_differ:
         return Advice(level="patch", because="The pairs are equal; other files or tables differ.")
     return Advice(level="none", because="The files of rows are equal.")
 
 
-def kinds(difference: Difference) -> tuple[tuple[str, Found], ...]:
+def kinds(difference: DatasetDifference) -> tuple[tuple[str, CountedIds], ...]:
     """Name each kind of difference between rows, in the order of display."""
     return (
         ("new pairs", difference.added),

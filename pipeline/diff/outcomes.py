@@ -35,7 +35,7 @@ CONSEQUENCES = (
 
 _CAUSES = [reason for reason in Reason if reason not in CONSEQUENCES]
 _AFTER_LANGUAGE = _CAUSES.index(Reason.LANGUAGE) + 1
-FATES: Final = (
+OUTCOMES: Final = (
     "kept",
     NOT_IN_INPUT,
     *(reason.value for reason in _CAUSES[:_AFTER_LANGUAGE]),
@@ -46,7 +46,7 @@ FATES: Final = (
 )
 """What can become of a post, in the order in which it explains a pair that is missing."""
 
-FATE_DOCS: Final[Mapping[str, str]] = {
+OUTCOME_DOCS: Final[Mapping[str, str]] = {
     NOT_IN_INPUT: "not in the inputs",
     DUPLICATE: "a duplicate of a post that stays",
     UNKNOWN_REASON: "rejected for a reason that this version of forumprefs does not know",
@@ -57,9 +57,9 @@ FATE_DOCS: Final[Mapping[str, str]] = {
 }
 """What each word of an `Explanation` means."""
 
-_RANKS = {fate: rank for rank, fate in enumerate(FATES)}
+_RANKS = {outcome: rank for rank, outcome in enumerate(OUTCOMES)}
 _KEPT = _RANKS["kept"]
-_UNSEEN = len(FATES)
+_UNSEEN = len(OUTCOMES)
 _PAIR_ONLY = (OTHER_PAIRS, THREAD_FULL, EQUAL_SCORES)
 
 Array = np.ndarray[tuple[int], np.dtype[Any]]
@@ -87,7 +87,7 @@ def post_hashes(pairs: pa.Table) -> Posts:
     return np.stack(columns, axis=1)
 
 
-def explain(posts: Posts, folder: DatasetFolder) -> Explanation:
+def explain_missing_pairs(posts: Posts, folder: DatasetFolder) -> Explanation:
     """Look up why pairs of ``posts`` (see `post_hashes`) are not in ``folder``.
 
     Posts are told apart by 63-bit hashes: among 10**8 posts here and there, one is counted
@@ -104,9 +104,9 @@ def explain(posts: Posts, folder: DatasetFolder) -> Explanation:
     of_pairs = np.where(of_posts == _KEPT, _UNSEEN, of_posts).min(axis=1)
     in_other_pairs = of_pairs == _UNSEEN
     recipe = folder.manifest.recipe
-    most = recipe.get("max_pairs_per_thread") or 0
-    if most:
-        of_pairs[in_other_pairs & (known.pairs[place[:, 0]] >= most)] = _UNSEEN + 1
+    limit = recipe.get("max_pairs_per_thread") or 0
+    if limit:
+        of_pairs[in_other_pairs & (known.pairs[place[:, 0]] >= limit)] = _UNSEEN + 1
     if recipe.get("votes") != VoteMode.COMMON_WINDOW.value:  # there, scores are of a pair
         scores = known.scores[place]
         of_pairs[in_other_pairs & (scores[:, 1] == scores[:, 2])] = _UNSEEN + 2
@@ -123,7 +123,7 @@ class _Known:
         self.pairs = np.zeros(len(self.names), np.int32)
 
     def read_audit(self, folder: DatasetFolder) -> None:
-        """Take the fates of posts that the dataset left out."""
+        """Take the outcomes of posts that the dataset excludes."""
         for batch in folder.read_columns("rejected", ("id", "reason", "record")):
             rows = batch.filter(pc.equal(batch["record"], "post"))
             reasons = rows["reason"].dictionary_encode()
@@ -165,7 +165,7 @@ def _hashes(ids: pa.Array) -> Array:
 
 
 def _counts(ranks: Iterable[int]) -> dict[str, int]:
-    words = (*FATES, *_PAIR_ONLY)
+    names = (*OUTCOMES, *_PAIR_ONLY)
     found = zip(*np.unique(np.asarray(ranks), return_counts=True), strict=True)
-    counts = Counter({words[rank]: int(count) for rank, count in found})
+    counts = Counter({names[rank]: int(count) for rank, count in found})
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub's client: who we are to it, its errors in words, and trying again.
+"""The Hugging Face Hub's client: who we are to it, its errors in words.
 
 The token is never held here. The client takes it from HF_TOKEN or its own login with each
 request, so no option, log, manifest, exception or pickled object can carry it.
@@ -8,9 +8,7 @@ import contextlib
 import json
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,16 +21,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 3
-
-TRIES = 7
-"""Tries of a step before it is given up."""
-FIRST_WAIT_S = 1.0
-LONGEST_WAIT_S = 30.0
-LONGEST_TOLD_WAIT_S = 330.0
-"""Most seconds that are waited when the Hub says how long; its limits are per 5 minutes."""
-
 TRANSIENT = frozenset({408, 409, 412, 425, 429, 500, 502, 503, 504})
 """Answers after which a step is tried again: busy, broken, or somebody was faster (409, 412)."""
 
@@ -42,7 +30,7 @@ INSTALL = "the Hub's client is not installed; install it: pip install 'forumpref
 def connect(endpoint: str | None = None) -> "HfApi":
     """Return the client for an endpoint.
 
-    Raises UsageError where it is not installed, or HF_ENDPOINT is no address.
+    Raises UsageError where it is not installed, or HF_ENDPOINT is not an address.
     """
     # Without this the client also asks the public Hub, whatever the endpoint.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -102,7 +90,7 @@ def need_token() -> None:
         )
 
 
-def in_words(what: str, call: Callable[[], T]) -> T:
+def call_hub(what: str, call: Callable[[], T]) -> T:
     """Call the client, and turn its errors into HubError about ``what``, e.g. a repository.
 
     The client's error is dropped, also as cause and context: it holds the request's headers.
@@ -113,13 +101,13 @@ def in_words(what: str, call: Callable[[], T]) -> T:
         raise
     except Exception as error:
         # Also a UsageError, when it is about a file that could not be read from the Hub.
-        found = explain(error, what)
+        found = as_hub_error(error, what)
         if found is None:
             raise
     raise found
 
 
-def explain(error: BaseException, what: str) -> HubError | None:
+def as_hub_error(error: BaseException, what: str) -> HubError | None:
     """Say in words what an error of the client means; None for one that is not about the Hub."""
     from huggingface_hub.errors import (
         HfHubHTTPError,
@@ -128,7 +116,7 @@ def explain(error: BaseException, what: str) -> HubError | None:
     )
 
     if isinstance(error, json.JSONDecodeError):  # not of a file: those have errors of their own
-        return HubError(f"{what}: what answered is no Hub; is the endpoint right?")
+        return HubError(f"{what}: what answered is not a Hub; is the endpoint right?")
     causes = list(_causes(error))
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return HubError(f"{what}: the Hub's client is set to work offline; unset HF_HUB_OFFLINE")
@@ -204,44 +192,3 @@ def told_wait(error: "HfHubHTTPError") -> float | None:
     if limits is not None and limits.remaining == 0:
         return float(limits.reset_in_seconds)
     return None
-
-
-@dataclass
-class Patience:
-    """Bounded tries with growing waits; ``say`` hears of each, ``sleep`` does the waiting."""
-
-    say: Callable[[str], None] = lambda _: None
-    sleep: Callable[[float], None] = lambda seconds: time.sleep(seconds)
-    tries: int = TRIES
-    failures: int = field(default=0, init=False)
-
-    def until_done(self, what: str, step: Callable[[], T]) -> T:
-        """Call ``step`` until it succeeds; it must look at the Hub anew each time.
-
-        Raises HubError at once for what no second try mends, and after ``tries`` failures.
-        """
-        while True:
-            try:
-                return in_words(what, step)
-            except HubError as error:
-                failure = error
-            self.wait_after(failure)
-
-    def has_progressed(self) -> None:
-        """Count failures from here on: a long upload may meet more of them than ``tries``."""
-        self.failures = 0
-
-    def wait_after(self, error: HubError) -> None:
-        """Wait before the next try, or raise the error if there should be none."""
-        self.failures += 1
-        if not error.transient:
-            raise error
-        if self.failures >= self.tries:
-            message = f"{error}; given up after {self.failures} tries, run the command again later"
-            raise HubError(message) from None
-        wait = min(FIRST_WAIT_S * 2 ** (self.failures - 1), LONGEST_WAIT_S)
-        told = error.wait if isinstance(error, Throttled) else None
-        if told is not None:
-            wait = min(max(told, FIRST_WAIT_S), LONGEST_TOLD_WAIT_S)
-        self.say(f"{error}; trying again in {wait:.0f} s")
-        self.sleep(wait)

@@ -1,65 +1,12 @@
-"""Names at the Hub: a repository, a version, and both together as in ``org/name@v1.2.0``."""
+"""Names at the Hub as options and arguments give them, with what to write instead of a wrong one.
 
-import re
-from dataclasses import dataclass
-from functools import total_ordering
+What is valid is defined in :mod:`schemas.hub_names`.
+"""
+
 from urllib.parse import urlsplit
 
 from pipeline.errors import UsageError
-
-_REPO = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*")
-_VERSION = re.compile(
-    r"(?P<v>v?)(?P<numbers>(0|[1-9]\d{0,8})(\.(0|[1-9]\d{0,8})){0,2})"
-    r"(-(?P<pre>[0-9A-Za-z-]+(\.[0-9A-Za-z-]+)*))?",
-    re.ASCII,
-)
-LONGEST_NAME = 96
-"""Characters of a repository's name without its owner, the Hub's limit."""
-
-
-@total_ordering
-@dataclass(frozen=True, eq=False)
-class Version:
-    """A version by the rules of semver.org, in the spelling of its tag; `v1` means 1.0.0.
-
-    Versions of other spelling and equal numbers are equal.
-    """
-
-    tag: str
-    numbers: tuple[int, int, int]
-    pre: tuple[str, ...] = ()
-    """Identifiers after the hyphen; with any of them it is a version before ``numbers``."""
-
-    def __str__(self) -> str:
-        return self.tag
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Version) and self._order == other._order
-
-    def __lt__(self, other: "Version") -> bool:
-        return self._order < other._order
-
-    def __hash__(self) -> int:
-        return hash(self._order)
-
-    @property
-    def _order(self) -> tuple[tuple[int, int, int], bool, tuple[tuple[bool, int, str], ...]]:
-        parts = tuple(
-            (False, int(part), "") if part.isdecimal() else (True, 0, part) for part in self.pre
-        )
-        return self.numbers, not self.pre, parts
-
-
-def parse_version(tag: str) -> Version | None:
-    """Read a tag as a version; None where it is none."""
-    match = _VERSION.fullmatch(tag)
-    if match is None:
-        return None
-    numbers = [int(number) for number in match["numbers"].split(".")]
-    major, minor, patch = (*numbers, 0, 0, 0)[:3]
-    return Version(
-        tag, (major, minor, patch), tuple(match["pre"].split(".")) if match["pre"] else ()
-    )
+from schemas.hub_names import Version, is_repo, parse_hub_revision, parse_version
 
 
 def need_version(tag: str) -> Version:
@@ -67,19 +14,18 @@ def need_version(tag: str) -> Version:
     version = parse_version(tag)
     if version is None:
         raise UsageError(
-            f"--version {tag}: is no version; write v1.2.0, or v1.2.0-rc.1 for one before it"
+            f"--version {tag}: is not a valid version; write v1.2.0, or v1.2.0-rc.1 for one before "
+            "it"
         )
     return version
 
 
 def need_repo(name: str) -> str:
     """Check the name of a repository; raises UsageError that says how it is written."""
-    short = name.partition("/")[2]
-    fits = _REPO.fullmatch(name) is not None and len(short) <= LONGEST_NAME
-    if not fits or "--" in name or ".." in name or name.endswith((".git", ".", "-")):
+    if not is_repo(name):
         raise UsageError(
-            f"{name}: is no repository of the Hub; write OWNER/NAME with letters, digits, '-', "
-            f"'_' and '.', for example acme/forum-prefs"
+            f"{name}: is not a valid repository of the Hub; write OWNER/NAME with letters, digits, "
+            "'-', '_' and '.', for example acme/forum-prefs"
         )
     return name
 
@@ -96,13 +42,16 @@ def need_endpoint(endpoint: str | None, name: str = "--endpoint") -> str | None:
         # The address is not repeated: what stands before the @ is a secret.
         raise UsageError(f"{name}: holds credentials; give the token as HF_TOKEN instead")
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{name} {endpoint}: is no address like https://hub.example.org")
+        raise UsageError(f"{name} {endpoint}: is not an address like https://hub.example.org")
     return endpoint.rstrip("/")
 
 
 def split_spec(spec: str) -> tuple[str, str] | None:
-    """Split ``OWNER/NAME@REVISION``; None for what is a path or a URL."""
-    name, at, revision = spec.partition("@")
-    if not at or not revision or re.search(r"\s", revision) or _REPO.fullmatch(name) is None:
+    """Split ``OWNER/NAME@REVISION``; None for what is a path or a URL.
+
+    Raises UsageError for a name that no repository can have.
+    """
+    found = parse_hub_revision(spec)
+    if found is None or found.revision is None:
         return None
-    return need_repo(name), revision
+    return need_repo(found.repo), found.revision

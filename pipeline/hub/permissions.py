@@ -5,9 +5,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pipeline.errors import RefusedError
-from pipeline.hub.client import Patience, connect, in_words, need_token, quiet_client
+from pipeline.hub.client import call_hub, connect, need_token, quiet_client
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import DATASET, Refs, read_refs
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -37,13 +38,13 @@ def check_target(
         return refs
 
     with quiet_client():
-        Patience(say=say).until_done(target.repo, check)
+        retry_at_hub(hub_retry_policy(say=say), target.repo, check)
     return replace(target, endpoint=api.endpoint)
 
 
 def make_repository(api: "HfApi", repo: str, *, private: bool) -> None:
     """Make a dataset repository, unless it is there."""
-    in_words(
+    call_hub(
         repo,
         lambda: api.create_repo(repo, repo_type=DATASET, private=private, exist_ok=True),
     )
@@ -51,8 +52,8 @@ def make_repository(api: "HfApi", repo: str, *, private: bool) -> None:
 
 def check_visibility(api: "HfApi", repo: str, *, private: bool) -> None:
     """Refuse to publish into a public repository what was asked to be private."""
-    if private and not in_words(repo, lambda: api.dataset_info(repo)).private:
+    if private and not call_hub(repo, lambda: api.dataset_info(repo)).private:
         raise RefusedError(
             f"{repo}: is public, and --private was given; make it private in its settings, or "
-            "leave --private out"
+            "omit --private"
         )

@@ -8,7 +8,8 @@ import apache_beam as beam
 
 from pipeline.dataset.folder import Folder
 from pipeline.errors import HubError, UsageError
-from pipeline.hub.client import Patience, connect, quiet_client
+from pipeline.hub.client import connect, quiet_client
+from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from pipeline.hub.upload import groups, missing_shards, upload_group
 from schemas.manifest import Shard
 from transforms.writers.parquet import ShardReport
@@ -99,7 +100,7 @@ def send_shards(
     Raises HubError, and UsageError where the client is not installed.
     """
     api = connect(endpoint)
-    patience = Patience(say=_log.info)
+    retries = hub_retry_policy(say=_log.info)
     for group in groups(shards):
 
         def send(group: tuple[Shard, ...] = group) -> None:
@@ -108,6 +109,6 @@ def send_shards(
                 upload_group(api, repo, folder, missing)
 
         with quiet_client():
-            patience.until_done(repo, send)
-        patience.has_progressed()
+            retry_at_hub(retries, repo, send)
+        retries.reset()
         yield from (shard.path for shard in group)

@@ -4,14 +4,14 @@ import hashlib
 from dataclasses import dataclass
 
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.hub.names import Version
+from schemas.hub_names import Version
 
 SHRINK_LIMIT = 10.0
 """Per cent of the pairs that a version may have fewer than what main holds."""
 
 
 @dataclass(frozen=True)
-class Wish:
+class PublishRequest:
     """What is to be published, and how."""
 
     folder: DatasetFolder

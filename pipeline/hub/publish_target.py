@@ -4,7 +4,8 @@ import argparse
 from dataclasses import dataclass
 
 from pipeline.errors import UsageError
-from pipeline.hub.names import Version, need_endpoint, need_repo, need_version
+from pipeline.hub.names import need_endpoint, need_repo, need_version
+from schemas.hub_names import Version
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import BadRequestError, HubError
-from pipeline.hub.client import in_words
-from pipeline.hub.publish_request import Wish
+from pipeline.hub.client import call_hub
+from pipeline.hub.publish_request import PublishRequest
 from pipeline.hub.repo_state import DATASET, find_changes, read_refs, read_tree
 from pipeline.hub.upload import commit_operations, prepare_documents
 
@@ -38,33 +38,43 @@ class Proposal:
 
 
 def open_proposal(
-    api: "HfApi", wish: Wish, head: str, documents: dict[str, bytes], inline: frozenset[str]
+    api: "HfApi",
+    request: PublishRequest,
+    head: str,
+    documents: dict[str, bytes],
+    inline: frozenset[str],
 ) -> Proposal:
     """Open a pull request on ``head`` with all of the version, or finish one begun earlier.
 
     Every commit in it is of at most FILES_PER_COMMIT files and lands on the one before.
     """
-    found = find_proposal(api, wish, head)
+    found = find_proposal(api, request, head)
     while True:
-        tree = read_tree(api, wish.repo, head if found is None else found.commit)
-        changes = find_changes(tree, wish.folder, documents)
+        tree = read_tree(api, request.repo, head if found is None else found.commit)
+        changes = find_changes(tree, request.folder, documents)
         if found is not None and not changes.files:
             return found
-        operations = list(islice(commit_operations(changes, wish.folder, inline), FILES_PER_COMMIT))
-        found = _add_commit(api, wish, head, found, operations)
+        operations = list(
+            islice(commit_operations(changes, request.folder, inline), FILES_PER_COMMIT)
+        )
+        found = _add_commit(api, request, head, found, operations)
 
 
 def _add_commit(
-    api: "HfApi", wish: Wish, head: str, found: Proposal | None, operations: list[Any]
+    api: "HfApi",
+    request: PublishRequest,
+    head: str,
+    found: Proposal | None,
+    operations: list[Any],
 ) -> Proposal:
     revision = None if found is None else found.ref
-    prepare_documents(api, wish.repo, operations, revision=revision, create_pr=found is None)
-    done = in_words(
-        wish.name,
+    prepare_documents(api, request.repo, operations, revision=revision, create_pr=found is None)
+    done = call_hub(
+        request.name,
         lambda: api.create_commit(
-            wish.repo,
+            request.repo,
             operations,
-            commit_message=f"{wish.title} {wish.proposal_mark}",
+            commit_message=f"{request.title} {request.proposal_mark}",
             repo_type=DATASET,
             revision=revision,
             create_pr=found is None,
@@ -73,11 +83,11 @@ def _add_commit(
     )
     number = found.number if found is not None else done.pr_num
     if number is None:
-        raise HubError(f"{wish.name}: the Hub did not say which pull request it opened")
+        raise HubError(f"{request.name}: the Hub did not say which pull request it opened")
     return Proposal(number, str(done.oid))
 
 
-def find_proposal(api: "HfApi", wish: Wish, head: str) -> Proposal | None:
+def find_proposal(api: "HfApi", request: PublishRequest, head: str) -> Proposal | None:
     """Find the open pull request of an earlier try; one that main has left behind is closed.
 
     Only requests of this account count: anybody may open one under the same title, with files
@@ -86,69 +96,71 @@ def find_proposal(api: "HfApi", wish: Wish, head: str) -> Proposal | None:
 
     def listed() -> list[int]:
         found = [
-            request
-            for request in api.get_repo_discussions(
-                wish.repo,
+            pull
+            for pull in api.get_repo_discussions(
+                request.repo,
                 repo_type=DATASET,
                 discussion_type="pull_request",
                 discussion_status="open",
             )
-            if request.title.endswith(wish.proposal_mark)
+            if pull.title.endswith(request.proposal_mark)
         ]
         if not found:
             return []
         myself = api.whoami()["name"]
-        return [request.num for request in found if request.author == myself]
+        return [pull.num for pull in found if pull.author == myself]
 
-    for number in in_words(wish.name, listed):
-        newest = _history(api, wish, number)
+    for number in call_hub(request.name, listed):
+        newest = _history(api, request, number)
         if head in newest:
             return Proposal(number, newest[0])
-        _close(api, wish, number)
+        _close(api, request, number)
     return None
 
 
-def _history(api: "HfApi", wish: Wish, number: int) -> list[str]:
+def _history(api: "HfApi", request: PublishRequest, number: int) -> list[str]:
     """Commits of a pull request, newest first, back to the repository's first."""
 
     def listed() -> list[str]:
-        commits = api.list_repo_commits(wish.repo, repo_type=DATASET, revision=f"refs/pr/{number}")
+        commits = api.list_repo_commits(
+            request.repo, repo_type=DATASET, revision=f"refs/pr/{number}"
+        )
         return [str(commit.commit_id) for commit in commits]
 
-    return in_words(wish.name, listed)
+    return call_hub(request.name, listed)
 
 
-def _close(api: "HfApi", wish: Wish, number: int) -> None:
+def _close(api: "HfApi", request: PublishRequest, number: int) -> None:
     # Refused where another publisher of this account has merged it meanwhile.
     with contextlib.suppress(BadRequestError):
-        in_words(
-            wish.name,
+        call_hub(
+            request.name,
             lambda: api.change_discussion_status(
-                wish.repo, number, new_status="closed", repo_type=DATASET
+                request.repo, number, new_status="closed", repo_type=DATASET
             ),
         )
 
 
-def merge_proposal(api: "HfApi", wish: Wish, proposal: Proposal) -> str:
+def merge_proposal(api: "HfApi", request: PublishRequest, proposal: Proposal) -> str:
     """Move main to the pull request's files; returns main's new head.
 
     Raises HubError, to be tried again, where main has moved since the request was opened: what
     would be merged then is a mixture of two versions.
     """
-    before = read_refs(api, wish.repo)
+    before = read_refs(api, request.repo)
     head = before.head if before is not None else None
-    if head is None or head not in _history(api, wish, proposal.number):
-        _close(api, wish, proposal.number)
-        raise HubError(f"{wish.name}: main has moved meanwhile", transient=True)
+    if head is None or head not in _history(api, request, proposal.number):
+        _close(api, request, proposal.number)
+        raise HubError(f"{request.name}: main has moved meanwhile", transient=True)
     try:
-        in_words(
-            wish.name,
-            lambda: api.merge_pull_request(wish.repo, proposal.number, repo_type=DATASET),
+        call_hub(
+            request.name,
+            lambda: api.merge_pull_request(request.repo, proposal.number, repo_type=DATASET),
         )
     except BadRequestError as error:
         # Another publisher of this account has merged or closed it: look again.
         raise HubError(str(error), transient=True) from None
-    after = read_refs(api, wish.repo)
+    after = read_refs(api, request.repo)
     if after is None or after.head is None or after.head == head:
-        raise HubError(f"{wish.name}: the merge is not visible yet", transient=True)
+        raise HubError(f"{request.name}: the merge is not visible yet", transient=True)
     return after.head

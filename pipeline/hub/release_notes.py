@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from pipeline.dataset.card import Release, is_generated, make_card
 from pipeline.dataset.folder import CARD_NAME, REMEDY, REPORT_NAME, DatasetFolder
-from pipeline.diff.changelog import changelog
-from pipeline.diff.compare import compare
-from pipeline.diff.difference import Advice, Difference
+from pipeline.diff.changelog import make_changelog
+from pipeline.diff.compare import compare_datasets
+from pipeline.diff.difference import Advice, DatasetDifference
 from pipeline.errors import DatasetError
-from pipeline.hub.client import explain
-from pipeline.hub.names import Version
+from pipeline.hub.client import as_hub_error
 from pipeline.hub.repo_state import HubFolder, Refs
+from schemas.hub_names import Version
 from schemas.manifest import MANIFEST_NAME
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class ReleaseNotes:
     say: Callable[[str], None] = lambda _: None
     with_changes: bool = True
     previous: Version | None = field(default=None, init=False)
-    difference: Difference | None = field(default=None, init=False)
+    difference: DatasetDifference | None = field(default=None, init=False)
     _compared: str | None = field(default=None, init=False)
 
     def documents(self, refs: Refs) -> dict[str, bytes]:
@@ -49,7 +49,7 @@ class ReleaseNotes:
             return theirs
         changes = ""
         if self.difference is not None and self.previous is not None:
-            changes = changelog(self.difference, self.previous.tag, self.version.tag)
+            changes = make_changelog(self.difference, self.previous.tag, self.version.tag)
         release = Release(repo=self.repo, version=self.version.tag, changes=changes)
         try:
             card = make_card(self.folder.manifest, self.folder.report, self.repo, release)
@@ -69,9 +69,9 @@ class ReleaseNotes:
             self.say(f"comparing with {previous}")
             try:
                 before = HubFolder(self.api, self.repo, previous.tag, commit)
-                self.difference = compare(before, self.folder, limit=0)
+                self.difference = compare_datasets(before, self.folder, limit=0)
             except DatasetError as error:
-                if explain(error, previous.tag) is not None:
+                if as_hub_error(error, previous.tag) is not None:
                     raise  # the network failed, not the version
                 self.say(f"no list of changes since {previous}: {error.problems[0]}")
         self._compared = commit

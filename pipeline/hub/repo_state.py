@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from pipeline.dataset.folder import TABLES, DatasetFolder
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.errors import HubError, MissingRepoError
-from pipeline.hub.client import in_words
-from pipeline.hub.names import Version, parse_version
-from schemas.manifest import MANIFEST_NAME, Shard
+from pipeline.hub.client import call_hub
+from schemas.hub_names import Version, parse_version
+from schemas.manifest import MANIFEST_NAME, TABLES, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ class Refs:
 def read_refs(api: "HfApi", repo: str) -> Refs | None:
     """Read where the names point now; None where there is no such repository."""
     try:
-        found = in_words(repo, lambda: api.list_repo_refs(repo, repo_type=DATASET))
+        found = call_hub(repo, lambda: api.list_repo_refs(repo, repo_type=DATASET))
     except MissingRepoError:
         return None
     return Refs(
@@ -72,7 +72,7 @@ def read_tree(api: "HfApi", repo: str, commit: str | None) -> dict[str, "RepoFil
         entries = api.list_repo_tree(repo, recursive=True, revision=commit, repo_type=DATASET)
         return {entry.path: entry for entry in entries if isinstance(entry, RepoFile)}
 
-    return in_words(f"{repo}@{commit[:12]}", listed)
+    return call_hub(f"{repo}@{commit[:12]}", listed)
 
 
 def git_id(content: bytes) -> str:
@@ -89,7 +89,7 @@ def open_hub_folder(api: "HfApi", repo: str, revision: str) -> "HubFolder":
     if commit is None:
         known = ", ".join(str(version) for version in reversed(refs.versions())) or "none"
         raise HubError(f"{repo}@{revision}: there is no such version; there are: {known}")
-    return in_words(f"{repo}@{revision}", lambda: HubFolder(api, repo, revision, commit))
+    return call_hub(f"{repo}@{revision}", lambda: HubFolder(api, repo, revision, commit))
 
 
 class HubFolder(DatasetFolder):

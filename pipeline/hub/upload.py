@@ -1,19 +1,20 @@
 """Sending shards to the Hub before the commit that names them; sent twice, they are sent once."""
 
 import contextlib
-import hashlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.dataset.folder import READ_BYTES, Folder
+from pipeline.dataset.folder import Folder
 from pipeline.errors import BadRequestError, DatasetError, HubError
-from pipeline.hub.client import explain, in_words
+from pipeline.hub.client import as_hub_error, call_hub
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, Changes
-from schemas.manifest import MANIFEST_NAME, Shard
+from schemas.checksums import READ_BYTES, digest_fault, sha256_of_file
+from schemas.manifest import Shard
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -44,7 +45,7 @@ def missing_shards(api: "HfApi", repo: str, shards: Sequence[Shard]) -> tuple[Sh
                 asked, token=None, repo_type=DATASET, repo_id=repo, endpoint=api.endpoint
             )
 
-        found, errors, _ = in_words(repo, ask)
+        found, errors, _ = call_hub(repo, ask)
         if errors:
             said = str(errors[0].get("error", {}).get("message", "no reason given"))
             raise HubError(f"{repo}: the Hub will not take a shard: {said}")
@@ -121,12 +122,12 @@ def upload_group(
                     create_pr=create_pr,
                 )
             except RuntimeError as error:  # of the Xet client, which has no kinds of errors
-                if explain(error, repo) is not None:
+                if as_hub_error(error, repo) is not None:
                     raise
                 raise HubError(f"{repo}: the upload broke off: {error}", transient=True) from None
 
         try:
-            in_words(repo, send)
+            call_hub(repo, send)
             refuse_ignored(repo, additions)
         except BadRequestError as error:  # the bytes were compared with their checksum there
             raise HubError(f"{error}; a shard was altered on its way", transient=True) from None
@@ -144,14 +145,10 @@ def local_copy(folder: Folder, shard: Shard) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="forumprefs-upload-") as scratch:
         copy = Path(scratch, "shard.parquet")
-        digest = hashlib.sha256()
         with folder.open(shard.path) as source, copy.open("wb") as sink:
-            while chunk := source.read(READ_BYTES):
-                digest.update(chunk)
-                sink.write(chunk)
-        if digest.hexdigest() != shard.sha256:
-            problem = f"{shard.path}: its sha256 is not that of {MANIFEST_NAME}"
-            raise DatasetError(folder.location, [problem])
+            shutil.copyfileobj(source, sink, READ_BYTES)
+        if fault := digest_fault(shard, sha256_of_file(copy)):
+            raise DatasetError(folder.location, [fault])
         yield copy
 
 
@@ -180,7 +177,7 @@ def prepare_documents(
 ) -> None:
     """Ask how the Hub wants the files that are sent with a commit, as the client would do next.
 
-    Raises HubError for a file that the Hub would leave out of the commit without a word.
+    Raises HubError for a file that the Hub would silently exclude from the commit.
     """
     from huggingface_hub import CommitOperationAdd
 
@@ -200,7 +197,7 @@ def prepare_documents(
             free_memory=False,
         )
 
-    in_words(repo, ask)
+    call_hub(repo, ask)
     refuse_ignored(repo, additions)
 
 
@@ -209,7 +206,7 @@ def refuse_ignored(repo: str, additions: Iterable["CommitOperationAdd"]) -> None
     ignored = [addition.path_in_repo for addition in additions if addition._should_ignore]
     if ignored:
         raise HubError(
-            f"{repo}: its .gitignore leaves out {ignored[0]}; remove the line that does so there"
+            f"{repo}: its .gitignore excludes {ignored[0]}; remove the line that does so there"
         )
 
 

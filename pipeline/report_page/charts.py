@@ -1,6 +1,6 @@
 """Plots as small static SVG, coloured by the page's style sheet so that dark mode holds.
 
-Written out here because matplotlib is no part of the core install and paints its own colours.
+Written out here because matplotlib is not part of the core install and paints its own colours.
 Every mark has a <title>, which browsers show on hover and screen readers read.
 """
 
@@ -8,14 +8,17 @@ import math
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from pipeline.report_page.intervals import Share
+from markupsafe import Markup
+
+from pipeline.console.text import printable
+from pipeline.report_page.intervals import Proportion
 
 WIDTH = 520
 LABEL = 150
 LINE = 24
 
 
-def bars(counts: Mapping[str, int], unit: str, limit: int = 12) -> str:
+def bars(counts: Mapping[str, int], unit: str, limit: int = 12) -> Markup:
     """Horizontal bars of counts, largest ``limit`` rows in the given order, the rest as one."""
     shown = [(name, count) for name, count in counts.items() if count]
     if len(shown) > limit:
@@ -23,33 +26,34 @@ def bars(counts: Mapping[str, int], unit: str, limit: int = 12) -> str:
         more = f"{len(rest)} more"
         shown = [*shown[: limit - 1], (more, sum(count for _, count in rest))]
     if not shown:
-        return "<p class='note'>None.</p>"
+        return Markup("<p class='note'>None.</p>")
     total = sum(count for _, count in shown)
-    most = max(count for _, count in shown)
+    highest = max(count for _, count in shown)
     rows = []
     for name, count in shown:
-        size = 100 * count / most
+        size = 100 * count / highest
         part = f"{100 * count / total:.1f} %"
         rows.append(
-            f"<tr><th scope='row' dir='auto'>{escape(name)}</th><td class='bar'>"
+            f"<tr><th scope='row' dir='auto'>{escape(printable(name))}</th><td class='bar'>"
             f"<svg viewBox='0 0 100 10' preserveAspectRatio='none' aria-hidden='true'>"
             f"<rect class='fill' width='{max(size, 0.6):.2f}' height='10'/></svg></td>"
             f"<td class='n'>{count:,}</td><td class='n dim'>{part}</td></tr>"
         )
     head = f"<tr><th></th><th></th><th class='n'>{escape(unit)}</th><th class='n'>share</th></tr>"
-    return f"<table class='bars'><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    body = "".join(rows)
+    return Markup(f"<table class='bars'><thead>{head}</thead><tbody>{body}</tbody></table>")  # noqa: S704
 
 
-def columns(counts: Mapping[str, int], axis: str, unit: str = "pairs") -> str:
+def columns(counts: Mapping[str, int], axis: str, unit: str = "pairs") -> Markup:
     """Histogram with upright bars and their counts."""
     names = list(counts)
     if not any(counts.values()):
-        return "<p class='note'>None.</p>"
-    most = max(counts.values())
+        return Markup("<p class='note'>None.</p>")
+    highest = max(counts.values())
     height, base, step = 150, 172, WIDTH / len(names)
     parts = []
     for place, name in enumerate(names):
-        size = height * counts[name] / most
+        size = height * counts[name] / highest
         x = place * step
         parts.append(
             f"<g><title>{escape(name)}: {counts[name]:,} {escape(unit)}</title>"
@@ -64,7 +68,7 @@ def columns(counts: Mapping[str, int], axis: str, unit: str = "pairs") -> str:
     return _svg(214, parts, f"histogram of {axis}", "middle")
 
 
-def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
+def shares(rows: Sequence[tuple[str, Proportion]], middle: str = "50 %") -> Markup:
     """Points with 95 % intervals on a percent axis, a line each, with a line at one half."""
     span = WIDTH - LABEL - 60
     parts = []
@@ -98,7 +102,7 @@ def shares(rows: Sequence[tuple[str, Share]], middle: str = "50 %") -> str:
     return _svg(bottom + 22, parts, "shares with 95 % intervals")
 
 
-def reliability(points: Sequence[tuple[float, Share]]) -> str:
+def reliability(points: Sequence[tuple[float, Proportion]]) -> Markup:
     """Predicted probability against what happened, with the diagonal."""
     left, top, size = 44, 8, 250
     low = 0.4 if all(said >= 0.4 for said, _ in points) else 0.0
@@ -136,7 +140,7 @@ def reliability(points: Sequence[tuple[float, Share]]) -> str:
     return _svg(top + size + 44, parts, "reliability diagram", "square", width=340)
 
 
-def _said(one: Share) -> str:
+def _said(one: Proportion) -> str:
     value, low, high = (100 * (each or 0.0) for each in one[:3])
     return f"{value:.1f} % [{low:.1f}, {high:.1f}], n = {one.total:,}"
 
@@ -150,8 +154,8 @@ def _short(count: int) -> str:
 
 def _svg(
     height: float, parts: Sequence[str], label: str, kind: str = "", width: int = WIDTH
-) -> str:
-    return (
+) -> Markup:
+    return Markup(  # noqa: S704
         f"<svg class='plot {kind}' viewBox='0 0 {width} {height:.0f}' role='img' "
         f"aria-label='{escape(label, quote=True)}'>{''.join(parts)}</svg>"
     )

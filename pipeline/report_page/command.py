@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from pipeline.console.transfer import readable_size
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.run_metadata import RunNotes, is_report, load_notes, report_path
+from pipeline.dataset.run_metadata import RunMetadata, is_report, load_run_metadata, report_path
 from pipeline.errors import UsageError
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
@@ -23,7 +23,7 @@ examples:
 
 The file stands alone: it needs no network and loads nothing. It is also made at the end of
 `forumprefs curate`, beside the dataset folder. On the machine where curate ran it shows more: the
-texts of what was left out, votes over time and timings, which are no part of the dataset.
+texts of what was dropped, votes over time and timings, which are not part of the dataset.
 exit codes: 0 written, 1 failed, 2 wrong use, or a damaged folder; 130 interrupted
 """
 
@@ -65,26 +65,26 @@ def write_report(location: str, output: Path | None = None) -> Path:
         output = report_path(Path(name) if local is None else local)
         if output.is_file() and not is_report(output):
             raise UsageError(
-                f"{output}: is there and is no report of ours, so it is not replaced; "
+                f"{output}: exists and is not a report of forumprefs, so it is not replaced; "
                 "give a file with --output"
             )
     if output.is_dir():
         raise UsageError(f"--output {output}: is a folder; give a file")
-    notes = RunNotes()
+    metadata = RunMetadata()
     if local is not None:
         digest = hashlib.sha256(folder.manifest_bytes).hexdigest()
-        notes = load_notes(local, digest)
+        metadata = load_run_metadata(local, digest)
     figures = read_figures(folder, str(folder.manifest.recipe.get("votes", "")))
     page = make_page(
         name,
         folder.manifest,
         folder.report,
         figures,
-        browser_rows(folder, notes.threads, figures.clusters),
-        modes=bias_by_mode(notes.threads),
-        calibration=calibration(notes.threads),
-        sampled=len(notes.threads),
-        steps=notes.steps,
+        browser_rows(folder, metadata.threads, figures.clusters),
+        modes=bias_by_mode(metadata.threads),
+        calibration=calibration(metadata.threads),
+        sampled=len(metadata.threads),
+        steps=metadata.steps,
     )
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)

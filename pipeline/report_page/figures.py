@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.report_page.intervals import Share, share
+from pipeline.dataset.leaks import text_key
+from pipeline.report_page.intervals import Proportion, proportion
 from schemas.ids import hash63
 from schemas.pair import SPLITS
 
@@ -20,19 +21,22 @@ LARGEST_CLUSTERS = 12
 
 
 @dataclass(frozen=True)
-class Bias:
+class VoteBias:
     """How often the earlier and the longer response win where some votes decide."""
 
     votes: str
     """Whose order it is."""
-    earlier: Share
+    earlier: Proportion
     """Of pairs whose responses differ in date and whose votes are not tied."""
-    longer: Share
+    longer: Proportion
 
 
 @dataclass(frozen=True)
-class Leak:
-    """How many distinct things are in more than one split; 0 is what is promised."""
+class SplitOverlap:
+    """How many distinct threads or texts are in more than one split; 0 is what is promised.
+
+    Texts are equal where `pipeline.dataset.leaks.text_key` is.
+    """
 
     what: str
     distinct: int
@@ -40,7 +44,7 @@ class Leak:
 
 
 @dataclass(frozen=True)
-class Cluster:
+class DuplicateCluster:
     """A post that is kept, and those that say the same."""
 
     kept: str
@@ -50,24 +54,24 @@ class Cluster:
 
 
 @dataclass(frozen=True)
-class Figures:
+class ReportFigures:
     """All that is computed from the rows themselves."""
 
-    bias: tuple[Bias, ...]
-    leaks: tuple[Leak, ...]
-    agreement: tuple[tuple[str, float, Share], ...]
+    bias: tuple[VoteBias, ...]
+    overlaps: tuple[SplitOverlap, ...]
+    agreement: tuple[tuple[str, float, Proportion], ...]
     """(bin of confidence, mean confidence, share whose window votes agree with the label)."""
     confidence: float | None
     """Mean over all pairs."""
     licenses: dict[str, dict[str, int]]
     """{licence: {'prompt': n, 'chosen': n, 'rejected': n, 'context': n}}"""
-    clusters: tuple[Cluster, ...]
+    clusters: tuple[DuplicateCluster, ...]
     cluster_sizes: dict[str, int]
     reasons: dict[tuple[str, str], int] = field(default_factory=dict)
     """(stage, reason) -> post rows of the rejected table."""
 
 
-def read_figures(folder: DatasetFolder, votes: str) -> Figures:
+def read_figures(folder: DatasetFolder, votes: str) -> ReportFigures:
     """Read a dataset folder; ``votes`` is the recipe's vote mode. Raises DatasetError.
 
     Memory: about 150 bytes a pair.
@@ -78,9 +82,9 @@ def read_figures(folder: DatasetFolder, votes: str) -> Figures:
     for batch in folder.read_columns("data", columns, batch_rows=4_096):
         pairs.add(batch, has_texts)
     clusters, sizes = _clusters(folder)
-    return Figures(
+    return ReportFigures(
         bias=pairs.bias(votes),
-        leaks=pairs.leaks(has_texts),
+        overlaps=pairs.overlaps(has_texts),
         agreement=pairs.agreement(),
         confidence=pairs.mean_confidence(),
         licenses=pairs.licenses(),
@@ -120,7 +124,7 @@ class _Pairs:
         add("window", window.cast(pa.float64()).to_numpy(zero_copy_only=False))
         if has_texts:
             for name in ("prompt", "chosen", "rejected"):
-                add(f"{name}_text", _hashes(batch[name]))
+                add(f"{name}_text", _text_keys(batch[name]))
             lengths = [
                 pc.utf8_length(batch[side]).to_numpy(zero_copy_only=False).astype(np.int64)
                 for side in ("chosen", "rejected")
@@ -142,7 +146,7 @@ class _Pairs:
         parts = self._parts.get(name)
         return np.concatenate(parts) if parts else np.zeros(0)
 
-    def bias(self, votes: str) -> tuple[Bias, ...]:
+    def bias(self, votes: str) -> tuple[VoteBias, ...]:
         threads, earlier, longer = self._all("thread_id"), self._all("earlier"), self._all("longer")
         if not len(longer):
             longer = np.zeros(len(threads))
@@ -155,11 +159,11 @@ class _Pairs:
             found = []
             for side in (earlier, longer):
                 keep = (side != 0) & (order != 0)
-                found.append(share((side * order)[keep] > 0, threads[keep]))
-            rows.append(Bias(name, *found))
+                found.append(proportion((side * order)[keep] > 0, threads[keep]))
+            rows.append(VoteBias(name, *found))
         return tuple(rows)
 
-    def leaks(self, has_texts: bool) -> tuple[Leak, ...]:
+    def overlaps(self, has_texts: bool) -> tuple[SplitOverlap, ...]:
         split = self._all("split")
         checks = [
             ("threads", ["thread_id"]),
@@ -176,10 +180,10 @@ class _Pairs:
             splits = np.concatenate([split] * len(names))
             distinct = np.unique(np.stack([values, splits]).astype(np.int64), axis=1)
             _, times = np.unique(distinct[0], return_counts=True)
-            rows.append(Leak(what, len(times), int((times > 1).sum())))
+            rows.append(SplitOverlap(what, len(times), int((times > 1).sum())))
         return tuple(rows)
 
-    def agreement(self) -> tuple[tuple[str, float, Share], ...]:
+    def agreement(self) -> tuple[tuple[str, float, Proportion], ...]:
         window, said, threads = self._all("window"), self._all("confidence"), self._all("thread_id")
         decided = np.isfinite(window) & (window != 0)
         rows = []
@@ -189,7 +193,7 @@ class _Pairs:
             if keep.any():
                 name = f"{low:.1f}–{high:.1f}"
                 rows.append(
-                    (name, float(said[keep].mean()), share(window[keep] > 0, threads[keep]))
+                    (name, float(said[keep].mean()), proportion(window[keep] > 0, threads[keep]))
                 )
         return tuple(rows)
 
@@ -209,7 +213,12 @@ def _hashes(column: pa.Array) -> Vector:
     return np.array([hash63(text) for text in column.to_pylist()], np.int64)
 
 
-def _clusters(folder: DatasetFolder) -> tuple[tuple[Cluster, ...], dict[str, int]]:
+def _text_keys(column: pa.Array) -> Vector:
+    """Equal for texts that `pipeline.dataset.leaks` takes for equal."""
+    return np.array([text_key(text) for text in column.to_pylist()], np.int64)
+
+
+def _clusters(folder: DatasetFolder) -> tuple[tuple[DuplicateCluster, ...], dict[str, int]]:
     """The largest clusters of duplicates, and how many there are of each size."""
     members: Counter[str] = Counter()
     for batch in folder.read_columns("duplicates", ["kept_id"]):
@@ -224,17 +233,13 @@ def _clusters(folder: DatasetFolder) -> tuple[tuple[Cluster, ...], dict[str, int
     sizes = Counter(size + 1 for size in members.values())
     return (
         tuple(
-            Cluster(
+            DuplicateCluster(
                 kept, members[kept], tuple(sorted(found, key=lambda one: (-one[1], one[0]))[:5])
             )
             for kept, found in examples.items()
         ),
         {f"{size} posts": sizes[size] for size in sorted(sizes)},
     )
-
-
-def _alike(example: tuple[str, float, str]) -> tuple[float, str]:
-    return -example[1], example[0]
 
 
 def _reasons(folder: DatasetFolder) -> dict[tuple[str, str], int]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Z_95 = 1.959964
 
 
-class Share(NamedTuple):
+class Proportion(NamedTuple):
     """A proportion with its 95 % interval, each from 0 to 1; None without a row."""
 
     value: float | None
@@ -19,7 +19,7 @@ class Share(NamedTuple):
     """Rows that the share is of."""
 
 
-def share(wins: NDArray[Any], groups: NDArray[Any]) -> Share:
+def proportion(wins: NDArray[Any], groups: NDArray[Any]) -> Proportion:
     """Return the share of True in ``wins`` with Wilson's 95 % interval.
 
     Pairs of one thread share responses, so they say less than as many threads would. Wilson's
@@ -30,7 +30,7 @@ def share(wins: NDArray[Any], groups: NDArray[Any]) -> Share:
     """
     count = len(wins)
     if not count:
-        return Share(None, 0.0, 1.0, 0)
+        return Proportion(None, 0.0, 1.0, 0)
     value = float(np.mean(wins))
     _, place = np.unique(groups, return_inverse=True)
     residuals = np.bincount(place, weights=np.asarray(wins, float) - value)
@@ -38,7 +38,7 @@ def share(wins: NDArray[Any], groups: NDArray[Any]) -> Share:
     variance = float(np.sum(residuals**2)) / count**2 * threads / max(threads - 1, 1)
     # Where all rows agree there is no spread to see; the threads are what is independent.
     effective = value * (1 - value) / variance if variance > 0 else float(threads)
-    return Share(value, *wilson(value, min(effective, float(count))), count)
+    return Proportion(value, *wilson(value, min(effective, float(count))), count)
 
 
 def wilson(value: float, size: float) -> tuple[float, float]:

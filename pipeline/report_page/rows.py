@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from pipeline.console.text import printable
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.report_page.figures import Cluster
+from pipeline.report_page.figures import DuplicateCluster
 from pipeline.report_page.sample import Row, choose, read_rows
 from pipeline.report_page.text import render, safe_url
 from schemas.audit import REASON_DOCS, DuplicateRule
@@ -89,7 +89,7 @@ class Sampled:
 
 
 def browser_rows(
-    folder: DatasetFolder, threads: Sequence[Thread], clusters: Sequence[Cluster]
+    folder: DatasetFolder, threads: Sequence[Thread], clusters: Sequence[DuplicateCluster]
 ) -> dict[str, Any]:
     """Return what the page's script reads: texts once, and the rows of three tables."""
     sampled = Sampled(threads)
@@ -202,7 +202,7 @@ def _title(text: str) -> str:
 
 
 def _duplicates(
-    folder: DatasetFolder, sampled: Sampled, texts: Texts, clusters: Sequence[Cluster]
+    folder: DatasetFolder, sampled: Sampled, texts: Texts, clusters: Sequence[DuplicateCluster]
 ) -> list[Row]:
     largest = {cluster.kept for cluster in clusters}
 

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from pipeline.report_page.figures import Bias
-from pipeline.report_page.intervals import Share, share
+from pipeline.report_page.figures import VoteBias
+from pipeline.report_page.intervals import Proportion, proportion
 from schemas.post import DAY_MS, Post, Thread
 from transforms.pairing.votes import VoteMode, common_window_scores, confidence, response_score
 
@@ -22,8 +22,8 @@ CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)
 BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-def bias_by_mode(threads: Sequence[Thread]) -> tuple[Bias, ...]:
-    """Compare every two responses to the same post under each vote mode, ties left out."""
+def bias_by_mode(threads: Sequence[Thread]) -> tuple[VoteBias, ...]:
+    """Compare every two responses to the same post under each vote mode, without ties."""
     found: dict[VoteMode, list[tuple[int, int, int]]] = defaultdict(list)
     for number, thread in enumerate(threads):
         for a, b in _compared(thread):
@@ -42,12 +42,12 @@ def bias_by_mode(threads: Sequence[Thread]) -> tuple[Bias, ...]:
             shares = []
             for column in (1, 2):
                 keep = table[:, column] != 0
-                shares.append(share(table[keep, column] > 0, table[keep, 0]))
-            rows.append(Bias(mode.value, *shares))
+                shares.append(proportion(table[keep, column] > 0, table[keep, 0]))
+            rows.append(VoteBias(mode.value, *shares))
     return tuple(rows)
 
 
-def calibration(threads: Sequence[Thread]) -> list[tuple[float, Share]]:
+def calibration(threads: Sequence[Thread]) -> list[tuple[float, Proportion]]:
     """Confidence from the votes up to a cut against who led in the votes after it.
 
     For every two responses that existed at a cut and have a leader in the votes after it, the
@@ -84,11 +84,13 @@ def calibration(threads: Sequence[Thread]) -> list[tuple[float, Share]]:
     for low, high in pairwise(BINS):
         keep = (table[:, 1] >= low) & ((table[:, 1] < high) | (high == 1.0))
         if keep.any():
-            rows.append((float(table[keep, 1].mean()), share(table[keep, 2] > 0, table[keep, 0])))
+            rows.append(
+                (float(table[keep, 1].mean()), proportion(table[keep, 2] > 0, table[keep, 0]))
+            )
     return rows
 
 
-def calibration_error(bins: Sequence[tuple[float, Share]]) -> float:
+def calibration_error(bins: Sequence[tuple[float, Proportion]]) -> float:
     """Expected calibration error: |confidence − share| averaged over the cases of all bins."""
     total = sum(one.total for _, one in bins)
     return sum(one.total * abs(said - (one.value or 0.0)) for said, one in bins) / total

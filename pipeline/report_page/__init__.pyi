@@ -1,0 +1,16 @@
+from .command import add_report_arguments as add_report_arguments
+from .command import report as report
+from .command import write_report as write_report
+from .figures import DuplicateCluster as DuplicateCluster
+from .figures import ReportFigures as ReportFigures
+from .figures import SplitOverlap as SplitOverlap
+from .figures import VoteBias as VoteBias
+from .figures import read_figures as read_figures
+from .page import make_page as make_page
+from .rows import as_json as as_json
+from .rows import browser_rows as browser_rows
+from .text import render as render
+from .text import safe_url as safe_url
+from .votes import bias_by_mode as bias_by_mode
+from .votes import calibration as calibration
+from .votes import calibration_error as calibration_error
