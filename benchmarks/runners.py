@@ -30,7 +30,7 @@ from rich.table import Table
 from benchmarks._processes import tree_rss
 from pipeline.errors import FlinkUnreachableError
 from pipeline.runners.dispatch import PRISM_VARIABLE
-from pipeline.runners.flink.cluster import Cluster, start_cluster
+from benchmarks.flink_cluster import Cluster, start_cluster
 from pipeline.runners.flink.rest import ENDED
 from pipeline.runners.flink.settings import JAR_VARIABLE
 

@@ -52,8 +52,8 @@ class DatasetError(UsageError):
         super().__init__(message)
 
 
-class NotFilledError(RuntimeError):
-    """Rows whose texts were not found as they were."""
+class HydrateError(RuntimeError):
+    """Rows whose texts were not found as they were labelled."""
 
 
 class HubError(RuntimeError):

@@ -22,7 +22,7 @@ from pipeline.console.progress import ProgressLine
 from pipeline.errors import FlinkUnreachableError, JobServerError, PipelineError, UsageError
 from pipeline.runners import dispatch as runners
 from pipeline.runners.flink import runner as flink
-from pipeline.runners.flink.cluster import SETTINGS, ClusterError, start_cluster
+from benchmarks.flink_cluster import SETTINGS, ClusterError, start_cluster
 from pipeline.runners.flink.job_server import child, find_jar, job_server, write_settings
 from pipeline.runners.flink.rest import (
     FlinkRest,

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console.text import printable
+from pipeline.console import printable
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.compare import DEFAULT_LIMIT, compare
 from pipeline.diff.difference import (
@@ -30,10 +30,8 @@ from pipeline.hub.client import Patience, connect, in_words, quiet_client
 from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.repo_state import HubFolder, open_hub_folder
 
-EXIT_DIFFERENT = 1
-
 SHOWN_CHANGES = 12
-"""Most options, inputs or packages that are listed; --json has all."""
+"""Maximum of options, inputs or packages that are listed; --json has all."""
 
 DIFF_EPILOG = """\
 examples:
@@ -49,7 +47,7 @@ exit codes: 0 the comparison worked (with --exit-code: and nothing differs),
 """
 
 
-def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs diff``."""
     parser.epilog = DIFF_EPILOG
     what = "folder, its URL, or a version at the Hub as OWNER/NAME@V"
@@ -71,7 +69,7 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def diff(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Compare two datasets and print what differs; returns the exit code."""
     if arguments.limit < 0:
         raise UsageError(f"--limit {arguments.limit}: at least 0")
@@ -93,7 +91,8 @@ def diff(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_DIFFERENT if arguments.exit_code and not difference.equal else 0
+    # As `diff` and `git diff --exit-code` have it.
+    return 1 if arguments.exit_code and not difference.equal else 0
 
 
 def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
@@ -142,10 +141,10 @@ def print_difference(difference: Difference, console: Console) -> None:
                 console.print(Text(f"{name}: {printable(', '.join(columns))}"))
     console.print()
     for warning in difference.warnings:
-        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"), soft_wrap=True)
     advice = difference.advice
     what = "equal" if advice.level == "none" else f"another {advice.level} number"
-    console.print(Text(f"Version: {what}. {printable(advice.because)}"))
+    console.print(Text(f"Version: {what}. {printable(advice.because)}"), soft_wrap=True)
 
 
 def _print_sizes(difference: Difference, console: Console) -> None:

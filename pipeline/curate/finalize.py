@@ -50,7 +50,7 @@ def take_sample(staging: Path) -> bytes | None:
     return sample
 
 
-def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
+def finalize_dataset(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards.
 
     Raises AccountingError when records were lost, and what check_shards raises.

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystem import CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
+from pipeline.console import TransferProgress
 from pipeline.dataset.checks import card_faults, table_faults
 from pipeline.errors import DatasetError
 from schemas.manifest import MANIFEST_NAME, MANIFEST_VERSION, Manifest, Shard
@@ -293,3 +294,10 @@ def _sha256(file: BinaryIO, progress: Callable[[int], None] | None) -> str:
         if progress is not None:
             progress(len(chunk))
     return digest.hexdigest()
+
+
+def verify_folder(folder: DatasetFolder, *, quiet: bool = False) -> None:
+    """Check a folder against its manifest, and show how far that is; raises DatasetError."""
+    with TransferProgress("check", quiet=quiet) as progress:
+        progress.begin(sum(shard.bytes for shard in folder.manifest.shards), 0)
+        folder.verify(lambda read: progress.advance(read, 0))
