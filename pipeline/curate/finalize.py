@@ -20,7 +20,7 @@ from pipeline.dataset.report import make_report
 from pipeline.errors import UsageError
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA_VERSION
-from transforms.threads.sample import SAMPLE_NAME
+from transforms.threads.sample_file import SAMPLE_NAME
 from transforms.writers.counts import RESULT_NAME, RunResult
 from transforms.writers.parquet import sha256_of
 

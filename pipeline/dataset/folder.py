@@ -14,8 +14,6 @@ from typing import Annotated, Any, BinaryIO
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
 
 from pipeline.console import TransferProgress
 from pipeline.dataset.checks import card_faults, table_faults
@@ -60,6 +58,8 @@ class Folder:
         """Full path or URL of a file, given its path relative to the folder."""
         if self.is_local:
             return str(Path(self.location, name))
+        from apache_beam.io.filesystems import FileSystems  # which a local folder does not need
+
         return str(FileSystems.join(self.location, *name.split("/")))
 
     def open(self, name: str) -> BinaryIO:
@@ -67,6 +67,9 @@ class Folder:
         path = self.path_of(name)
         if self.is_local:
             return Path(path).open("rb")
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
         if not FileSystems.exists(path):
             raise FileNotFoundError(path)
         found: BinaryIO = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
@@ -207,6 +210,8 @@ class DatasetFolder(Folder):
                 if path.exists()
             ]
         else:
+            from apache_beam.io.filesystems import FileSystems
+
             root_url = self.path_of(table) + "/"
             # Beam has no way to quote what means something in a pattern.
             pattern = re.sub(r"[\[*?]", "?", root_url) + "**"

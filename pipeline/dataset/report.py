@@ -104,7 +104,7 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
     table.add_column("stage")
     table.add_column("posts in", justify="right")
     table.add_column("out", justify="right")
-    table.add_column("what left")
+    table.add_column("dropped (reason)")
     for stage in accounting.stages:
         gone = [f"{reason} {count:,}" for reason, count in stage.rejected.items()]
         if stage.duplicates:

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from schemas.post import Thread
-from transforms.threads.sample import SAMPLE_NAME, decode_sample
+from transforms.threads.sample_file import SAMPLE_NAME, decode_sample
 
 TIMINGS_NAME = "timings.notes"
 """JSON; not named so, because a folder of dumps beside it may be read for its .json files."""
