@@ -38,7 +38,7 @@ class RecipeError(ValueError):
 
 
 class DatasetError(UsageError):
-    """A folder that is no dataset, or a damaged one; the message says which file and what to do.
+    """A folder that is not a dataset, or a damaged one; the message says which file and what to do.
 
     ``problems`` are the findings, one sentence each.
     """

@@ -23,9 +23,12 @@ COMMANDS = sorted(getattr(table, name).name for name in table.__all__)
 RUN = """
 import contextlib, io, sys
 from pipeline.cli import main
-with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    code = main({arguments})
-    assert code == {code}, code
+with contextlib.redirect_stdout(io.StringIO()):
+    try:
+        code = main({arguments})
+    except SystemExit as left:  # argparse's own
+        code = left.code
+assert code == {code}, code
 print(*sorted({{"apache_beam", "datasketch", "torch"}} & sys.modules.keys()))
 """
 
@@ -81,9 +84,8 @@ def test_a_local_dataset_is_read_without_beam(arguments: list[str], dataset: str
     assert loaded_by(*given) == set()
 
 
-@pytest.mark.parametrize("command", ["curate", "hydrate", "publish", "pull", "prepare"])
-def test_torch_is_for_training(command: str) -> None:
-    assert "torch" not in loaded_by(command, "--help")
+def test_curate_does_not_load_torch() -> None:
+    assert "torch" not in loaded_by("curate", "--help")
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -98,7 +98,7 @@ def run(arguments: argparse.Namespace) -> int:
 def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
     """Open what a user names as a version: a folder, local or remote, or OWNER/NAME@VERSION.
 
-    Raises DatasetError for what is no dataset, and HubError.
+    Raises DatasetError for what is not a dataset, and HubError.
     """
     found = None if Path(spec).is_dir() else split_spec(spec)
     if found is None:

@@ -76,13 +76,13 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
         if without:
             raise UsageError(
                 "--votes common_window needs dated votes, but there is no Votes.xml for "
-                f"{', '.join(without)}; add the file, or leave these sites out"
+                f"{', '.join(without)}; add the file, or exclude these sites"
             )
         undated = sorted({f.kind for f in inputs.forum_files if not SOURCES[f.kind].dates_votes})
         if undated:
             raise UsageError(
                 f"--votes common_window needs dated votes, which {', '.join(undated)} does not "
-                "have; choose another mode, or curate it apart"
+                "have; choose another mode, or curate it separately"
             )
 
 

@@ -69,7 +69,7 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
-    and cannot be read becomes a problem, and the rest goes on.
+    and cannot be read becomes a problem, and the rest is read.
     """
     specs = named_inputs(recipe)
     found, problems = find_sites(specs.pop(STACKEXCHANGE, []), work_dir)
@@ -151,7 +151,7 @@ def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
 
 
 def _list_file(path: Path, kind: str = "") -> InputFile:
-    """A file that says what to leave out."""
+    """A file that says what to exclude."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return InputFile(site="", kind=kind, name=path.name, bytes=len(content), sha256=digest)

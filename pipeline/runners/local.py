@@ -118,7 +118,7 @@ class _Watchdog:
             self._previous_hook(arguments)
 
     def check(self) -> None:
-        """Raise WorkerDiedError when a worker has ended while the run goes on."""
+        """Raise WorkerDiedError when a worker has ended while the run continues."""
         self._workers |= {
             thread for thread in threading.enumerate() if thread.name == WORKER_THREAD
         }
