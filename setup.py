@@ -13,6 +13,20 @@ VERSION = "0.1.0"
 
 LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 
+PIPELINE_COMMANDS = (
+    "curate",
+    "diff",
+    "hydrate",
+    "inspect",
+    "prepare",
+    "publish",
+    "pull",
+    "report",
+    "validate-threads",
+    "verify",
+)
+TRAINING_COMMANDS = ("train", "scaling", "evaluate", "promote")
+
 REQUIRES = [
     # Beam runs the graph; only this minor version has been tested on its runners.
     "apache-beam>=2.77,<2.78",
@@ -121,7 +135,13 @@ setup(
             # One path without arguments is all that Flink can be told of a worker.
             "forumprefs-flink-worker = pipeline.runners.flink.worker:main",
         ],
-        # Commands of other floors; the command line may not import them.
-        "forumprefs.commands": ["training = training.commands:add_commands"],
+        # Every command, of whichever layer; the command line finds them by this list.
+        "forumprefs.commands": [
+            *(
+                f"{name} = pipeline.commands.table:{name.upper().replace('-', '_')}"
+                for name in PIPELINE_COMMANDS
+            ),
+            *(f"{name} = training.commands:{name.upper()}" for name in TRAINING_COMMANDS),
+        ],
     },
 )

@@ -38,7 +38,7 @@ class RecipeError(ValueError):
 
 
 class DatasetError(UsageError):
-    """A folder that is no dataset, or a damaged one; the message says which file and what to do.
+    """A folder that is not a dataset, or a damaged one; the message says which file and what to do.
 
     ``problems`` are the findings, one sentence each.
     """
@@ -52,8 +52,8 @@ class DatasetError(UsageError):
         super().__init__(message)
 
 
-class NotFilledError(RuntimeError):
-    """Rows whose texts were not found as they were."""
+class HydrateError(RuntimeError):
+    """Rows whose texts were not found as they were labelled."""
 
 
 class HubError(RuntimeError):

@@ -2,6 +2,7 @@
 
 import os
 import time
+from pathlib import Path
 
 import apache_beam as beam
 
@@ -17,6 +18,8 @@ def fail(element: int) -> int:
 
 
 def sleep(element: int) -> int:
+    """Say in a file of $SLEEPING that this process is at work, and do not end."""
+    (Path(os.environ["SLEEPING"]) / str(os.getpid())).touch()
     time.sleep(600)
     return element
 

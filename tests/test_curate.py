@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from pipeline.cli import EXIT_NO_PAIRS, EXIT_USAGE, main
+from pipeline.cli import main
 from pipeline.curate import finalize as finish
 from pipeline.curate import run
 from pipeline.dataset import atomic as output_folder
 from schemas.audit import REJECTED_SCHEMA
+from schemas.exit_codes import ExitCode
 from schemas.ids import hash63
 from schemas.pair import PAIR_SCHEMA
 from transforms.dedup.split import split_of as split_of_cluster
@@ -258,7 +259,7 @@ def test_without_votes_the_window_is_null_and_its_mode_refused(tmp_path: Path, c
     assert curate(tmp_path / "out", inputs=(dump,)) == 0
     rows = read(tmp_path / "out")
     assert rows and all(row["window_chosen_score"] is None for row in rows)
-    assert curate(tmp_path / "no", "--votes", "common_window", inputs=(dump,)) == EXIT_USAGE
+    assert curate(tmp_path / "no", "--votes", "common_window", inputs=(dump,)) == ExitCode.USAGE
     assert "Votes.xml" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()
 
@@ -300,22 +301,22 @@ def test_existing_output(dataset: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     shutil.copytree(dataset, output)
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
-    assert curate(output) == EXIT_USAGE
+    assert curate(output) == ExitCode.USAGE
     assert "--resume" in capsys.readouterr().err
     assert curate(output, "--resume") == 0
     assert "nothing to do" in capsys.readouterr().err
     assert {path: path.stat().st_mtime_ns for path in output.rglob("*")} == before
-    assert curate(output, "--resume", "--seed", "1") == EXIT_USAGE
+    assert curate(output, "--resume", "--seed", "1") == ExitCode.USAGE
     assert "differs from this run in: recipe" in capsys.readouterr().err
     assert curate(output, "--overwrite", "--seed", "1") == 0
     assert manifest_of(output)["recipe"]["seed"] == 1
     next((output / "data").iterdir()).write_bytes(b"cut short")
-    assert curate(output, "--resume", "--seed", "1") == EXIT_USAGE
+    assert curate(output, "--resume", "--seed", "1") == ExitCode.USAGE
 
 
 def test_a_folder_that_is_not_ours_is_never_touched(tmp_path: Path, capsys) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    assert curate(tmp_path, "--overwrite") == EXIT_USAGE
+    assert curate(tmp_path, "--overwrite") == ExitCode.USAGE
     assert "will not be touched" in capsys.readouterr().err
     assert (tmp_path / "thesis.tex").read_text() == "years of work"
 
@@ -382,7 +383,7 @@ def test_an_interrupted_swap_keeps_the_old_dataset(
     output.rename(tmp_path / ".out.old")  # what a kill between the two renames leaves
     output.mkdir()  # and what a script makes in front of its next run
     monkeypatch.setattr(run, "find_inputs", lambda *_: pytest.fail("read, to be refused later"))
-    assert curate(output) == EXIT_USAGE
+    assert curate(output) == ExitCode.USAGE
     monkeypatch.undo()
     assert curate(output, "--resume") == 0
     assert hashes(output) == hashes(dataset)
@@ -446,7 +447,7 @@ def test_a_lock_that_its_owner_has_removed_is_none(
 
 
 def test_a_work_folder_that_is_not_there(tmp_path: Path, capsys) -> None:
-    assert curate(tmp_path / "out", "--work-dir", str(tmp_path / "typo")) == EXIT_USAGE
+    assert curate(tmp_path / "out", "--work-dir", str(tmp_path / "typo")) == ExitCode.USAGE
     assert "there is no such folder" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
 
@@ -460,7 +461,7 @@ def test_a_link_to_a_folder_stays_a_link(dataset: Path, tmp_path: Path) -> None:
 
 
 def test_a_language_that_does_not_exist(tmp_path: Path, capsys) -> None:
-    assert curate(tmp_path / "out", "--languages", "english") == EXIT_USAGE
+    assert curate(tmp_path / "out", "--languages", "english") == ExitCode.USAGE
     assert "english" in capsys.readouterr().err
     assert curate(tmp_path / "out", "--languages", "EN") == 0
 
@@ -474,13 +475,13 @@ def test_a_bad_input_does_not_stop_the_others(tmp_path: Path, capsys) -> None:
     assert not notes["broken.example.com.7z"]["used"] and notes["broken.example.com.7z"]["note"]
     files = [row for row in read(tmp_path / "out", "rejected") if row["record"] == "file"]
     assert {row["reason"] for row in files} == {"unreadable_file"}
-    assert curate(tmp_path / "none", inputs=(broken,)) == EXIT_USAGE
+    assert curate(tmp_path / "none", inputs=(broken,)) == ExitCode.USAGE
     assert "broken.example.com.7z" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
 
 
 def test_an_input_that_is_not_there_stops_the_run(tmp_path: Path, capsys) -> None:
-    assert curate(tmp_path / "out", inputs=(SAMPLES, tmp_path / "nope.7z")) == EXIT_USAGE
+    assert curate(tmp_path / "out", inputs=(SAMPLES, tmp_path / "nope.7z")) == ExitCode.USAGE
     assert "nope.7z: there is no such file" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -488,14 +489,14 @@ def test_an_input_that_is_not_there_stops_the_run(tmp_path: Path, capsys) -> Non
 def test_meta_sites_need_to_be_asked_for(tmp_path: Path, capsys) -> None:
     meta = tmp_path / "sourdough.meta.example.com"
     shutil.copytree(SAMPLES / SITES[0], meta)
-    assert curate(tmp_path / "no", inputs=(meta,)) == EXIT_USAGE
+    assert curate(tmp_path / "no", inputs=(meta,)) == ExitCode.USAGE
     assert "--include-meta" in capsys.readouterr().err
     assert curate(tmp_path / "yes", "--include-meta", inputs=(meta,)) == 0
     assert {row["site"] for row in read(tmp_path / "yes")} == {meta.name}
 
 
 def test_no_pair_is_an_exit_code_of_its_own(tmp_path: Path, capsys) -> None:
-    assert curate(tmp_path / "out", "--languages", "fi") == EXIT_NO_PAIRS
+    assert curate(tmp_path / "out", "--languages", "fi") == ExitCode.NO_PAIRS
     assert "rejected" in capsys.readouterr().err
     assert manifest_of(tmp_path / "out")["accounting"]["posts_kept"] == 0
 
@@ -542,13 +543,19 @@ def test_datasets_reads_it(dataset: Path, tmp_path: Path) -> None:
     assert {name: len(part) for name, part in by_folder.items()} == expected
 
 
-def test_the_funnel_is_printed(tmp_path: Path, capsys) -> None:
+def test_the_funnel_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    output = tmp_path / ("a name longer than a line, " * 5) / "out"
     demo = re.findall(r"--input (\w+)=(\S+)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert len(demo) == 5
     inputs = [part for kind, path in demo for part in ("--input", f"{kind}={ROOT / path}")]
-    assert main(["curate", *inputs, "--output", str(tmp_path / "out")]) == 0
+    assert main(["curate", *inputs, "--output", str(output)]) == 0
     printed = capsys.readouterr().out
     balance = next(line for line in printed.splitlines() if "posts read =" in line)
     assert balance in (ROOT / "README.md").read_text(encoding="utf-8"), "README shows this run"
     assert "duplicates" in printed and "orphan_response" in printed
-    assert "forumprefs inspect" in printed
+    lines = printed.splitlines()
+    assert f"{output} is ready. Look: forumprefs inspect {output}" in lines, "to be copied whole"
+    assert f"Figures and a browser of rows: {output}.html" in lines

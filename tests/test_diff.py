@@ -17,7 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.commands.diff import add_diff_arguments, diff, open_version
+from pipeline.commands.diff import add_arguments, open_version
+from pipeline.commands.diff import run as diff
 from pipeline.curate.options import add_recipe_arguments, add_run_arguments, parse
 from pipeline.curate.run import curate
 from pipeline.dataset.folder import DatasetFolder
@@ -654,7 +655,7 @@ def test_advice(
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    add_diff_arguments(parser)
+    add_arguments(parser)
     return diff(parser.parse_args(arguments))
 
 

@@ -17,12 +17,12 @@ import yaml
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.api import beam_provision_api_pb2
 
-from pipeline.cli import EXIT_USAGE, main
+from benchmarks.flink_cluster import SETTINGS, ClusterError, start_cluster
+from pipeline.cli import main
 from pipeline.console.progress import ProgressLine
 from pipeline.errors import FlinkUnreachableError, JobServerError, PipelineError, UsageError
 from pipeline.runners import dispatch as runners
 from pipeline.runners.flink import runner as flink
-from pipeline.runners.flink.cluster import SETTINGS, ClusterError, start_cluster
 from pipeline.runners.flink.job_server import child, find_jar, job_server, write_settings
 from pipeline.runners.flink.rest import (
     FlinkRest,
@@ -33,6 +33,7 @@ from pipeline.runners.flink.rest import (
 )
 from pipeline.runners.flink.runner import FlinkSettings, _Job
 from pipeline.runners.flink.worker import worker_environment, write_command
+from schemas.exit_codes import ExitCode
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 VERTEX = {"name": "Assemble threads", "status": "RUNNING", "tasks": {"RUNNING": 1, "FINISHED": 1}}
@@ -160,7 +161,7 @@ def test_prism_may_be_named_by_the_environment(
         assert given["prism_location"] == "/mine"
     monkeypatch.setenv("FORUMPREFS_PRISM", str(tmp_path / "none"))
     arguments = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "o"), "--quiet"]
-    assert main(["curate", *arguments, "--runner", "prism"]) == EXIT_USAGE
+    assert main(["curate", *arguments, "--runner", "prism"]) == ExitCode.USAGE
     assert "$FORUMPREFS_PRISM is" in capsys.readouterr().err
 
 
@@ -169,7 +170,7 @@ def test_the_jar_may_be_named_by_the_environment(
 ) -> None:
     monkeypatch.setenv("FORUMPREFS_FLINK_JAR", str(tmp_path / "none.jar"))
     arguments = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "o"), "--quiet"]
-    assert main(["curate", *arguments, "--runner", "flink"]) == EXIT_USAGE
+    assert main(["curate", *arguments, "--runner", "flink"]) == ExitCode.USAGE
     assert "none.jar: there is no such file" in " ".join(capsys.readouterr().err.split())
     assert not list(tmp_path.iterdir())
 
@@ -194,9 +195,9 @@ def test_a_jar_for_another_flink_is_refused(fake: FakeFlink, tmp_path: Path) -> 
 def test_no_flink_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--input", f"stackexchange={SAMPLES}", "--output", str(tmp_path / "o"), "--quiet"]
     flags = ["--runner", "flink", "--flink-master", "localhost:1"]
-    assert main(["curate", *arguments, *flags]) == EXIT_USAGE
+    assert main(["curate", *arguments, *flags]) == ExitCode.USAGE
     assert "no answer from Flink at http://localhost:1" in capsys.readouterr().err
-    assert main(["curate", *arguments, *flags[2:]]) == EXIT_USAGE
+    assert main(["curate", *arguments, *flags[2:]]) == ExitCode.USAGE
     assert "--flink-master needs --runner flink" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
@@ -231,7 +232,7 @@ def test_a_job_that_gets_no_further_is_cancelled_with_advice(
         job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
     ended.set()
     assert fake.cancelled == ["/jobs/7?mode=cancel"]
-    assert "the job stuck was cancelled and goes on" in capsys.readouterr().err
+    assert "the job stuck was cancelled and continues" in capsys.readouterr().err
 
 
 def interrupted(job: _Job, monkeypatch: pytest.MonkeyPatch, phase: str | None = None) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import zstandard
 
-from pipeline.cli import EXIT_USAGE, main
+from pipeline.cli import main
+from schemas.exit_codes import ExitCode
 from tests.test_curate import SAMPLES, hashes, manifest_of, read, shard_hashes
 
 TIME = 1_557_000_000
@@ -262,7 +263,7 @@ def test_takedown_by_link_and_by_author(reddit: Path, tmp_path: Path) -> None:
 def test_undated_sources_refuse_the_common_window(reddit: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     arguments = ["--input", f"reddit={reddit}", "--votes", "common_window"]
-    assert curate(output, *arguments) == EXIT_USAGE
+    assert curate(output, *arguments) == ExitCode.USAGE
     assert "reddit" in capsys.readouterr().err
 
 
@@ -270,9 +271,9 @@ def test_a_licence_for_nothing_and_an_unknown_column_are_slips(
     reddit: Path, tmp_path: Path, capsys
 ) -> None:
     given = ["--input", f"reddit={reddit}"]
-    assert curate(tmp_path / "a", *given, "--license", "redit=CC0-1.0") == EXIT_USAGE
+    assert curate(tmp_path / "a", *given, "--license", "redit=CC0-1.0") == ExitCode.USAGE
     assert "there are reddit" in capsys.readouterr().err.replace("\n", " ")
-    assert curate(tmp_path / "b", *given, "--pairs-columns", "choosen=better") == EXIT_USAGE
+    assert curate(tmp_path / "b", *given, "--pairs-columns", "choosen=better") == ExitCode.USAGE
     assert "choosen" in capsys.readouterr().err
 
 

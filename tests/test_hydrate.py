@@ -16,7 +16,8 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import EXIT_USAGE, main
+from pipeline.cli import main
+from schemas.exit_codes import ExitCode
 from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from schemas.post import Post, RemovedAs, Thread
@@ -305,25 +306,25 @@ def test_what_cannot_be_hydrated(
 ) -> None:
     full, ids = folders
     output = ("--output", str(tmp_path / "set"))
-    assert run("hydrate", str(full), *output) == EXIT_USAGE
+    assert run("hydrate", str(full), *output) == ExitCode.USAGE
     assert "has its texts" in capsys.readouterr().err
-    assert run("hydrate", str(tmp_path), *output) == EXIT_USAGE
-    assert run("hydrate", str(ids), *output, "--input", "nope=x") == EXIT_USAGE
-    assert run("hydrate", str(ids), *output, "--input", "stackexchange=/nope") == EXIT_USAGE
-    assert run("hydrate", str(ids), *output, "--workers", "0") == EXIT_USAGE
+    assert run("hydrate", str(tmp_path), *output) == ExitCode.USAGE
+    assert run("hydrate", str(ids), *output, "--input", "nope=x") == ExitCode.USAGE
+    assert run("hydrate", str(ids), *output, "--input", "stackexchange=/nope") == ExitCode.USAGE
+    assert run("hydrate", str(ids), *output, "--workers", "0") == ExitCode.USAGE
     damaged = tmp_path / "damaged"
     shutil.copytree(ids, damaged)
     victim = next((damaged / "data").iterdir())
     victim.write_bytes(victim.read_bytes()[:-1])
     capsys.readouterr()
-    assert run("hydrate", str(damaged), *output) == EXIT_USAGE
+    assert run("hydrate", str(damaged), *output) == ExitCode.USAGE
     assert victim.name in capsys.readouterr().err
     moved = tmp_path / "moved"
     shutil.copytree(ids, moved)
     manifest = manifest_of(moved)
     manifest["recipe"]["input"] = ["stackexchange=/elsewhere/dumps"]
     (moved / "manifest.json").write_text(json.dumps(manifest))
-    assert run("hydrate", str(moved), *output) == EXIT_USAGE
+    assert run("hydrate", str(moved), *output) == ExitCode.USAGE
     assert "--input KIND=PATH" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "set").exists()
 
@@ -344,7 +345,7 @@ def test_an_existing_output_is_kept_unless_told(
     full, ids = folders
     output = tmp_path / "set"
     shutil.copytree(ids, output)
-    assert run("hydrate", str(ids), "--output", str(output)) == EXIT_USAGE
+    assert run("hydrate", str(ids), "--output", str(output)) == ExitCode.USAGE
     said = capsys.readouterr().err
     assert "--overwrite" in said and "--resume" not in said
     assert hashes(output) == hashes(ids)

@@ -1,8 +1,10 @@
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,14 +43,28 @@ def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
     assert "memory" in done.stdout, "the message says what to do"
 
 
-def test_workers_do_not_outlive_an_interrupted_run() -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+def is_gone(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_workers_do_not_outlive_an_interrupted_run(tmp_path: Path) -> None:
     code = (
         "import os, signal\n"
         # In the background of a shell script SIGINT is ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from pipeline.runners.local import run_local\n"
         "from tests import broken_worker as b\n"
-        "print('STARTED', flush=True)\n"
         "try:\n"
         "    run_local(b.build(b.sleep), workers=2)\n"
         "except KeyboardInterrupt:\n"
@@ -62,18 +78,16 @@ def test_workers_do_not_outlive_an_interrupted_run() -> None:
         stderr=subprocess.DEVNULL,
         text=True,
         start_new_session=True,
+        env={**os.environ, "SLEEPING": str(tmp_path)},
     )
-    time.sleep(12)  # long enough for the workers to be in their first element
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
-    assert "INTERRUPTED" in output
-    assert process.returncode == 130
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.2)
-    os.killpg(process.pid, signal.SIGKILL)
-    pytest.fail("worker processes were still there")
+    try:
+        wait_for(lambda: any(tmp_path.iterdir()), "no worker is in its first element")
+        assert str(process.pid) not in [path.name for path in tmp_path.iterdir()]
+        os.killpg(process.pid, signal.SIGINT)
+        output, _ = process.communicate(timeout=30)
+        assert "INTERRUPTED" in output
+        assert process.returncode == 130
+        wait_for(lambda: is_gone(process.pid), "worker processes are still there")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)

@@ -7,9 +7,10 @@ import pytest
 
 from pipeline.cli import make_parser
 from pipeline.curate import recipe as recipes
-from pipeline.curate.options import GROUPS, CurateOptions, parse, runner_of
+from pipeline.curate.options import GROUPS, CurateOptions, parse
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import RecipeError, UsageError
+from pipeline.runners.options import runner_of
 from transforms.dedup.minhash import MinHashRules
 from transforms.pairing.pairs import PairingRules, VoteMode, preset
 

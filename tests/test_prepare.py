@@ -12,7 +12,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.cli import EXIT_USAGE, main
+from pipeline.cli import main
 from pipeline.commands import prepare as preparing
 from pipeline.commands.prepare import (
     PrepareOptions,
@@ -24,6 +24,7 @@ from pipeline.commands.prepare import (
 )
 from pipeline.curate.prepared import PREPARE_NAME
 from pipeline.errors import UsageError
+from schemas.exit_codes import ExitCode
 from schemas.post import Post
 from tests.dumps import DUMPS
 from transforms.readers.base import ForumFile, ReadRules
@@ -398,7 +399,7 @@ def test_wrong_use(tmp_path: Path, arguments: tuple[str, ...]) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "RC_2019-10.zst").write_bytes(b"")
     given = [argument.replace("{}", str(tmp_path / "in")) for argument in arguments]
-    assert main(["prepare", *given, "--output", str(tmp_path / "out")]) == EXIT_USAGE
+    assert main(["prepare", *given, "--output", str(tmp_path / "out")]) == ExitCode.USAGE
     assert not (tmp_path / "out").exists()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.console import progress
+from pipeline.console import display
 from pipeline.console.progress import ProgressLine, describe, read_totals
 from transforms.core import counters
 
@@ -52,7 +52,7 @@ def test_a_step_shares_its_counts_through_the_folder(
 
 def test_a_plain_line_is_said_again_after_a_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: clock[0])
     stream = io.StringIO()
     with ProgressLine(2_000_000, stream=stream) as line:
         for second in range(75):
@@ -63,7 +63,7 @@ def test_a_plain_line_is_said_again_after_a_silence(monkeypatch: pytest.MonkeyPa
 
 
 def test_plain_lines_when_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(display, "PLAIN_INTERVAL_S", 0.0)
     stream = io.StringIO()
     with ProgressLine(2_000_000, stream=stream) as line:
         counters.totals["Reader/in-bytes"] += 1_000_000

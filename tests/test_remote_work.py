@@ -7,9 +7,12 @@ import pytest
 from apache_beam.io.filesystem import BeamIOError
 
 from benchmarks.runners import hashes as hashes_of
-from pipeline.cli import EXIT_FAILED, EXIT_USAGE, main
-from pipeline.curate import staging as remote_work
+from pipeline.cli import main
+from pipeline.console import display
+from pipeline.console.transfer import TransferProgress
+from pipeline.curate import staging
 from pipeline.dataset.atomic import remove_strays
+from schemas.exit_codes import ExitCode
 from tests.memory_files import MemoryFileSystem
 from transforms.writers import parquet as write
 
@@ -55,16 +58,21 @@ def test_the_same_bytes_through_a_remote_work_folder(
 def test_transfers_say_how_far_they_are(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(remote_work, "PLAIN_INTERVAL_S", 0.0)
-    monkeypatch.setattr(remote_work, "CHUNK_BYTES", 1_000_000)
+    monkeypatch.setattr(display, "PLAIN_INTERVAL_S", 0.0)
+    monkeypatch.setattr(staging, "CHUNK_BYTES", 1_000_000)
     sink = io.BytesIO()
-    transfer = remote_work.Transfer("copying", 5_000_000, quiet=False)
-    for size in (3_000_000, 2_000_000):
-        transfer.copy(io.BytesIO(bytes(size)), sink)
+    with TransferProgress("copying") as progress:
+        progress.begin(5_000_000, 0)
+        for size in (3_000_000, 2_000_000):
+            staging.copy(io.BytesIO(bytes(size)), sink, progress)
     assert len(sink.getvalue()) == 5_000_000
-    said = [f"copying: {number} of 5 MB" for number in range(1, 6)]
-    assert capsys.readouterr().err.splitlines() == said
-    remote_work.Transfer("copying", 1, quiet=True).copy(io.BytesIO(b"x"), sink)
+    first, *lines = capsys.readouterr().err.splitlines()
+    assert first == "copying: 5.0 MB"
+    said = [f"copying, {number}.0 MB of 5.0 MB" for number in range(1, 6)]
+    assert [line.partition("] ")[2].rpartition(",")[0] for line in lines] == said
+    with TransferProgress("copying", quiet=True) as progress:
+        progress.begin(1, 0)
+        staging.copy(io.BytesIO(b"x"), sink, progress)
     assert capsys.readouterr().err == ""
 
 
@@ -83,7 +91,7 @@ def test_a_shard_that_arrives_damaged_leaves_no_dataset(
 
     monkeypatch.setattr(write, "move_into_place", damage)
     output = tmp_path / "set"
-    assert curate(output, "--work-dir", "memory://bucket/tmp") == EXIT_FAILED
+    assert curate(output, "--work-dir", "memory://bucket/tmp") == ExitCode.FAILED
     error = capsys.readouterr().err
     assert "rejected/" in error and "not those that a worker wrote" in error
     assert not output.exists() and not bucket
@@ -96,21 +104,21 @@ def test_a_work_folder_that_cannot_be_written(
         raise BeamIOError("no such bucket")
 
     monkeypatch.setattr(MemoryFileSystem, "create", refuse)
-    assert curate(tmp_path / "set", "--work-dir", "memory://bucket/tmp") == EXIT_USAGE
+    assert curate(tmp_path / "set", "--work-dir", "memory://bucket/tmp") == ExitCode.USAGE
     assert "--work-dir memory://bucket/tmp: cannot be written" in capsys.readouterr().err
 
 
 def test_a_remote_output_is_refused_with_what_to_do(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["curate", *INPUTS, "--output", "memory://bucket/set"]) == EXIT_USAGE
+    assert main(["curate", *INPUTS, "--output", "memory://bucket/set"]) == ExitCode.USAGE
     assert "--work-dir" in capsys.readouterr().err
 
 
 def test_dataflow_needs_a_work_folder_that_it_can_reach(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert curate(tmp_path / "set", "--runner", "dataflow") == EXIT_USAGE
+    assert curate(tmp_path / "set", "--runner", "dataflow") == ExitCode.USAGE
     assert "--work-dir gs://" in capsys.readouterr().err
 
 

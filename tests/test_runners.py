@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.flink_cluster import Cluster
 from benchmarks.runners import CASES, Case, hashes, quick_cluster, run_case, why_not
-from pipeline.runners.flink.cluster import Cluster
 from pipeline.runners.flink.rest import check_cluster
 
 flink = pytest.mark.flink

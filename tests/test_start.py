@@ -1,50 +1,144 @@
 """What starting costs: no module, parser or view of options that a command does not need."""
 
+import argparse
 import copy
 import pickle
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions, TypeOptions, WorkerOptions
 
-from pipeline.cli import COMMANDS, make_parser
+from pipeline import commands as table
+from pipeline.cli import find_commands, main, make_parser
+from pipeline.errors import UsageError
 from pipeline.runners.beam_options import BeamOptions
+from schemas.command import ENTRY_POINTS, Command
 
-IMPORTED = """
+ROOT = Path(__file__).parents[1]
+COMMANDS = sorted(getattr(table, name).name for name in table.__all__)
+
+RUN = """
 import contextlib, io, sys
 from pipeline.cli import main
-with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):
-    main({arguments})
+with contextlib.redirect_stdout(io.StringIO()):
+    try:
+        code = main({arguments})
+    except SystemExit as left:  # argparse's own
+        code = left.code
+assert code == {code}, code
 print(*sorted({{"apache_beam", "datasketch", "torch"}} & sys.modules.keys()))
 """
 
 
+def loaded_by(*arguments: str, code: int = 0) -> set[str]:
+    """Run a command in a process of its own and return which heavy packages it loaded."""
+    script = RUN.format(arguments=arguments, code=code)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> str:
+    output = tmp_path_factory.mktemp("budget") / "set"
+    sample = f"stackexchange={ROOT / 'samples/sourdough.example.com'}"
+    given = ["curate", "--input", sample, "--output", str(output), "--quiet"]
+    assert main(given) == 0
+    return str(output)
+
+
 @pytest.mark.parametrize(
-    ("arguments", "imported"),
+    ("arguments", "code"),
     [
-        (["--help"], []),
-        (["--version"], []),
-        ([], []),
-        (["train", "--help"], []),
-        (["nothing"], []),
-        (["verify", "--help"], ["apache_beam"]),
+        (["--help"], 0),
+        (["--version"], 0),
+        ([], 2),
+        (["nothing"], 2),
+        (["train", "--help"], 0),
+        (["validate-threads", str(ROOT / "samples/threads"), "--limit", "0"], 1),
+        (["validate-threads", "--example"], 0),
+        (["verify", "--help"], 0),
+        (["diff", "--help"], 0),
+        (["report", "--help"], 0),
+        (["publish", "--help"], 0),
     ],
 )
-def test_a_command_imports_only_what_it_needs(arguments: list[str], imported: list[str]) -> None:
-    code = IMPORTED.format(arguments=arguments)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == imported
+def test_beam_is_loaded_only_by_what_needs_it(arguments: list[str], code: int) -> None:
+    assert loaded_by(*arguments, code=code) == set()
 
 
-@pytest.mark.parametrize("name", ["curate", *COMMANDS])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "DATASET", "--limit", "1"],
+        ["verify", "DATASET"],
+        ["diff", "DATASET", "DATASET"],
+        ["report", "DATASET", "--output", "DATASET.page.html"],
+    ],
+)
+def test_a_local_dataset_is_read_without_beam(arguments: list[str], dataset: str) -> None:
+    given = [word.replace("DATASET", dataset) for word in arguments]
+    assert loaded_by(*given) == set()
+
+
+def test_curate_does_not_load_torch() -> None:
+    assert "torch" not in loaded_by("curate", "--help")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
 def test_a_parser_of_one_command_takes_what_the_parser_of_all_takes(name: str) -> None:
     def options(only: str | None) -> set[str]:
         [commands] = [a for a in make_parser(only)._actions if isinstance(a.choices, dict)]
-        assert set(commands.choices) >= {"curate", *COMMANDS}
+        assert set(commands.choices) >= set(COMMANDS)
         return {option for a in commands.choices[name]._actions for option in a.option_strings}
 
     assert options(name) == options(None) > options("")
+
+
+def test_every_command_of_the_table_is_installed() -> None:
+    found = find_commands(entry_points(group=ENTRY_POINTS))
+    assert {command.name for command in found} >= set(COMMANDS)
+    assert len({command.name for command in found}) == len(found)
+    for command in found:
+        module = command.load()
+        assert callable(module.add_arguments) and callable(module.run)
+
+
+def test_a_command_is_added_by_an_entry_point(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "guest.py").write_text(
+        "from schemas.command import Command\n"
+        "GREET = Command('greet', 'say hello', 'guest')\n"
+        "def add_arguments(parser):\n    parser.add_argument('name')\n"
+        "def run(arguments):\n    print('hello', arguments.name)\n    return 0\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("greet", "guest:GREET", ENTRY_POINTS)
+    monkeypatch.setattr("pipeline.cli.entry_points", lambda group: [entry])
+    assert main(["greet", "world"]) == 0
+    assert capsys.readouterr().out == "hello world\n"
+    with pytest.raises(SystemExit):
+        main(["greet", "--help"])
+    assert "Say hello." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", ["nowhere:X", "schemas.command:X", "schemas.command:Command"])
+def test_an_entry_point_of_other_sources_is_refused_with_what_to_do(value: str) -> None:
+    with pytest.raises(UsageError, match=r"the command x .* pip install -e \."):
+        find_commands([EntryPoint("x", value, ENTRY_POINTS)])
+    with pytest.raises(UsageError, match="not installed"):
+        find_commands([])
+
+
+def test_a_command_is_listed_without_its_module() -> None:
+    parser = argparse.ArgumentParser()
+    command = Command("x", "do x", "no.such.module")
+    command.add_to(parser.add_subparsers(), with_arguments=False)
+    assert parser.parse_args(["x"]).command is command
 
 
 def test_a_view_of_the_options_is_made_once_and_shares_their_values() -> None:

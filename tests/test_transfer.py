@@ -6,8 +6,9 @@ import time
 
 import pytest
 
-from pipeline.console import transfer as transfer_progress
-from pipeline.console.transfer import TransferProgress, readable_size
+from pipeline.console import display
+from pipeline.console.text import readable_size
+from pipeline.console.transfer import TransferProgress
 from pipeline.errors import HubError, RefusedError, Throttled
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
@@ -32,7 +33,7 @@ def test_a_bar_on_a_terminal() -> None:
 
 def test_lines_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr(transfer_progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(display.time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     with TransferProgress("upload", stream=stream) as progress:
         progress.begin(4_000_000, 4)

@@ -16,12 +16,12 @@ from docs.threads_page import threads_page
 from pipeline.commands.validate import (
     EXAMPLE,
     Summary,
-    add_validate_arguments,
+    add_arguments,
     check_files,
     count_pairs,
     find_files,
-    validate,
 )
+from pipeline.commands.validate import run as validate
 from pipeline.errors import UsageError
 from schemas.audit import Rejected
 from schemas.custom_thread import OwnResponse, OwnThread, VoteCount
@@ -45,7 +45,7 @@ def write(path: Path, *rows: Any) -> Path:
 
 def run(*arguments: object) -> int:
     parser = argparse.ArgumentParser()
-    add_validate_arguments(parser)
+    add_arguments(parser)
     return validate(parser.parse_args([str(argument) for argument in arguments]))
 
 

@@ -118,7 +118,7 @@ def test_a_damaged_archive_is_refused_unless_it_is_let_pass(
 def test_a_leak_is_refused(
     sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With all its files whole, its accounting right, and one thread moved to another split."""
+    """With all its files whole, all posts accounted for, and one thread moved to another split."""
     folder = copied(sample, tmp_path / "leaking")
     manifest = DatasetFolder(folder).manifest
     train, test = (next(s for s in manifest.shards if s.split == n) for n in ("train", "test"))
@@ -144,9 +144,9 @@ def test_a_leak_is_refused(
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--min-pairs", "100000"), "at least 100,000"),
-        (("--max-rejected", "1"), "were rejected, at most 1 %"),
-        (("--max-unreadable", "0"), "while they were read, at most 0 %"),
+        (("--min-pairs", "100000"), "the minimum is 100,000"),
+        (("--max-rejected", "1"), "were rejected, the maximum is 1 %"),
+        (("--max-unreadable", "0"), "while they were read, the maximum is 0 %"),
     ],
 )
 def test_limits(
@@ -170,7 +170,7 @@ def test_wrong_use_and_damage(
     assert "cut off or overwritten" in capsys.readouterr().err
 
 
-def test_an_accounting_that_does_not_add_up(sample: Path) -> None:
+def test_accounting_that_does_not_add_up(sample: Path) -> None:
     manifest = DatasetFolder(sample).manifest
     assert list(faults_of_figures(manifest, Limits(max_unreadable=100))) == []
     read = msgspec.structs.replace(

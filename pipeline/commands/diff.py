@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console.text import printable
+from pipeline.console import printable
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.compare import DEFAULT_LIMIT, compare_datasets
 from pipeline.diff.difference import (
@@ -31,10 +31,8 @@ from pipeline.hub.names import need_endpoint, split_spec
 from pipeline.hub.repo_state import HubFolder, open_hub_folder
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 
-EXIT_DIFFERENT = 1
-
 SHOWN_CHANGES = 12
-"""Most options, inputs or packages that are listed; --json has all."""
+"""Maximum of options, inputs or packages that are listed; --json has all."""
 
 DIFF_EPILOG = """\
 examples:
@@ -50,7 +48,7 @@ exit codes: 0 the comparison worked (with --exit-code: and nothing differs),
 """
 
 
-def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs diff``."""
     parser.epilog = DIFF_EPILOG
     what = "folder, its URL, or a version at the Hub as OWNER/NAME@V"
@@ -72,7 +70,7 @@ def add_diff_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def diff(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Compare two datasets and print what differs; returns the exit code."""
     if arguments.limit < 0:
         raise UsageError(f"--limit {arguments.limit}: at least 0")
@@ -95,13 +93,14 @@ def diff(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return EXIT_DIFFERENT if arguments.exit_code and not difference.equal else 0
+    # As `diff` and `git diff --exit-code` have it.
+    return 1 if arguments.exit_code and not difference.equal else 0
 
 
 def open_version(spec: str, endpoint: str | None = None) -> DatasetFolder:
     """Open what a user names as a version: a folder, local or remote, or OWNER/NAME@VERSION.
 
-    Raises DatasetError for what is no dataset, and HubError.
+    Raises DatasetError for what is not a dataset, and HubError.
     """
     found = None if Path(spec).is_dir() else split_spec(spec)
     if found is None:
@@ -144,10 +143,10 @@ def print_difference(difference: DatasetDifference, console: Console) -> None:
                 console.print(Text(f"{name}: {printable(', '.join(columns))}"))
     console.print()
     for warning in difference.warnings:
-        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"), soft_wrap=True)
     advice = difference.advice
     what = "equal" if advice.level == "none" else f"another {advice.level} number"
-    console.print(Text(f"Version: {what}. {printable(advice.because)}"))
+    console.print(Text(f"Version: {what}. {printable(advice.because)}"), soft_wrap=True)
 
 
 def _print_sizes(difference: DatasetDifference, console: Console) -> None:

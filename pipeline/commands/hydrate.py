@@ -14,23 +14,21 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.markup import escape
 
 from pipeline.commands.hydrate_result import check_filled, filled_manifest, notes_on
-from pipeline.console.text import printable
+from pipeline.console import print_text, print_warning
 from pipeline.curate import recipe as recipes
-from pipeline.curate.finalize import check_shards, package_versions, read_manifest, write_documents
+from pipeline.curate.checks import check_output
+from pipeline.curate.finalize import check_shards, package_versions, write_documents
 from pipeline.curate.graph import CurateJob, read_all
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.recipe import Recipe
-from pipeline.curate.run import check_output
 from pipeline.dataset.accounting import total_stats
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
+from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.licenses import unlicensed_texts
 from pipeline.errors import (
-    NotFilledError,
     NothingToReadError,
     OutputExistsError,
     RecipeError,
@@ -38,6 +36,7 @@ from pipeline.errors import (
 )
 from pipeline.runners.local import run_local
 from schemas.audit import Duplicate, Rejected
+from schemas.checksums import shard_fault
 from schemas.ids import content_hash
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA_VERSION
@@ -49,10 +48,8 @@ from transforms.hydrate.fill_texts import (
 )
 from transforms.hydrate.needed_posts import IdsShard, needed_posts
 from transforms.writers.counts import RunResult
-from transforms.writers.parquet import ShardReport, sha256_of
+from transforms.writers.parquet import ShardReport
 from transforms.writers.stats import duplicate_stats
-
-EXIT_FAILED = 1
 
 EPILOG = """\
 examples:
@@ -88,7 +85,7 @@ def _local_folder(text: str) -> Path:
     return Path(text)
 
 
-def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs hydrate``."""
     parser.epilog = EPILOG
     parser.add_argument("dataset", metavar="DIR", type=Path, help="dataset made with --ids-only")
@@ -103,7 +100,7 @@ def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-missing",
         action="store_true",
-        help="leave rows out whose texts are missing or have changed, instead of failing",
+        help="exclude rows whose texts are missing or have changed, instead of failing",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a finished DIR2")
     parser.add_argument(
@@ -119,48 +116,39 @@ def add_hydrate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="show logs")
 
 
-def hydrate(namespace: argparse.Namespace) -> int:
-    """Run ``forumprefs hydrate`` and return its exit code; raises what run_local and curate do."""
-    errors = Console(stderr=True, highlight=False)
-    if namespace.workers < 1:
-        raise UsageError(f"--workers {namespace.workers}: at least 1")
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs hydrate`` and return its exit code; raises as hydrate_dataset does."""
+    if arguments.workers < 1:
+        raise UsageError(f"--workers {arguments.workers}: at least 1")
     options = HydrateOptions(
-        dataset=namespace.dataset,
-        input=tuple(namespace.input),
-        output=namespace.output,
-        workers=namespace.workers,
-        work_dir=namespace.work_dir,
-        allow_missing=namespace.allow_missing,
-        overwrite=namespace.overwrite,
-        quiet=namespace.quiet,
-        verbose=namespace.verbose,
+        dataset=arguments.dataset,
+        input=tuple(arguments.input),
+        output=arguments.output,
+        workers=arguments.workers,
+        work_dir=arguments.work_dir,
+        allow_missing=arguments.allow_missing,
+        overwrite=arguments.overwrite,
+        quiet=arguments.quiet,
+        verbose=arguments.verbose,
     )
-    try:
-        manifest, notes = hydrate_dataset(options)
-    except NotFilledError as error:
-        errors.print(f"[red]error:[/red] {escape(printable(str(error)))}", soft_wrap=True)
-        return EXIT_FAILED
+    manifest, notes = hydrate_dataset(options)
     for note in notes:
-        errors.print(escape(printable(note)), style="yellow", soft_wrap=True)
+        print_warning(note)
     if not options.quiet:
         pairs = sum(manifest.accounting.pairs.values())
-        console = Console(highlight=False)
-        console.print(
-            f"{pairs:,} pairs with their texts, each as it was labelled.\n"
-            f"{escape(options.output)} is ready. Look: forumprefs inspect {escape(options.output)}",
-            soft_wrap=True,
-        )
+        print_text(f"{pairs:,} pairs with their texts, each as it was labelled.")
+        print_text(f"{options.output} is ready. Look: forumprefs inspect {options.output}")
     return 0
 
 
 def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
     """Make the folder with texts; returns its manifest and what a person should know.
 
-    The folder appears at the very end, complete. Raises NotFilledError, UsageError, and what
+    The folder appears at the very end, complete. Raises HydrateError, UsageError, and what
     pipeline.runners.local.run_local raises. Memory: per worker, the posts of one shard.
     """
     output = _check_output(options)
-    manifest = read_manifest(options.dataset)
+    manifest = DatasetFolder(options.dataset).manifest
     _check_dataset(manifest, options.dataset)
     recipe = _reading_recipe(manifest, options.input)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -193,14 +181,7 @@ def _check_output(options: HydrateOptions) -> Path:
             CurateOptions(
                 recipe=Recipe(),
                 output=options.output,
-                runner="local",
-                workers=options.workers,
-                partitions=None,
-                work_dir=None if options.work_dir is None else str(options.work_dir),
                 on_existing="overwrite" if options.overwrite else "refuse",
-                quiet=options.quiet,
-                verbose=options.verbose,
-                beam_arguments=(),
             )
         )
     except OutputExistsError:
@@ -241,9 +222,8 @@ def read_dataset(
     reports: list[ShardReport] = []
     for shard in manifest.shards:
         file = folder / shard.path
-        if not file.is_file() or sha256_of(file) != shard.sha256:
-            what = "has other bytes than" if file.is_file() else "is not there, but in"
-            raise UsageError(f"{file}: {what} {MANIFEST_NAME}; get the dataset again")
+        if fault := shard_fault(folder, shard):
+            raise UsageError(f"{folder}: {fault}; get the dataset again")
         if shard.table == "data":
             start, keys = needed_posts(str(file))
             needed = work / f"needed-{len(shards)}.npy"

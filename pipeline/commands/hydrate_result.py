@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from pipeline.curate.inputs import DECONTAMINATE, Inputs
-from pipeline.errors import NotFilledError
+from pipeline.errors import HydrateError
 from schemas.manifest import Accounting, Manifest, Shard, StageCount
 from transforms.hydrate.fill_texts import EXAMPLES, HYDRATE, TEXT_MISSING, FilledShard
 from transforms.writers.parquet import ShardReport
 
 
 def check_filled(filled: Sequence[FilledShard], manifest: Manifest, inputs: Inputs) -> None:
-    """Raise NotFilledError, with what a person can do, when a row could not be filled."""
+    """Raise HydrateError, with what a person can do, when a row could not be filled."""
     problems = _describe_missing(filled)
     if not problems:
         return
@@ -23,10 +23,10 @@ def check_filled(filled: Sequence[FilledShard], manifest: Manifest, inputs: Inpu
     absent = _absent_inputs(manifest, inputs)
     if absent:
         lines.append(f"the labels were made from other files than these: {absent}")
-        lines.append("fill from the same dumps, or leave these rows out with --allow-missing")
+        lines.append("use the same dumps, or exclude these rows with --allow-missing")
     else:
-        lines.append("--allow-missing leaves these rows out")
-    raise NotFilledError("\n  ".join(lines))
+        lines.append("--allow-missing excludes these rows")
+    raise HydrateError("\n  ".join(lines))
 
 
 def _describe_missing(filled: Sequence[FilledShard]) -> list[str]:
@@ -94,7 +94,7 @@ def _path_of(shard: Shard) -> str:
 def _accounting(
     source: Accounting, reports: Sequence[ShardReport], filled: Sequence[FilledShard]
 ) -> Accounting:
-    """The books of the run that made the labels, and what could not be filled."""
+    """The accounting of the run that made the labels, and what could not be filled."""
     data = [report for report in reports if report.shard.table == "data"]
     pairs: Counter[str] = Counter()
     threads: Counter[str] = Counter()
@@ -134,7 +134,7 @@ def notes_on(
     made: Manifest, inputs: Inputs, filled: Sequence[FilledShard], versions: Mapping[str, str]
 ) -> list[str]:
     """What a person should know of a folder that was made; ``versions``: those in use here."""
-    lines = [f"left out: {line}" for line in _describe_missing(filled)]
+    lines = [f"excluded: {line}" for line in _describe_missing(filled)]
     lines += [f"not used: {item.name}: {item.note}" for item in inputs.files if not item.used]
     different = [
         f"{name} {version} (here {versions.get(name, 'not installed')})"

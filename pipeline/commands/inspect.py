@@ -17,24 +17,24 @@ from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
-from pipeline.console.text import printable
+from pipeline.console import print_text, printable
 from pipeline.errors import UsageError
 from schemas.pair import SPLITS
 
 DEFAULT_LIMIT = 3
 
 
-def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs inspect``."""
     parser.add_argument("dataset", type=Path, metavar="DIR", help="finished dataset folder")
     parser.add_argument("--split", choices=SPLITS, help="only this split")
     parser.add_argument("--site", help="only this site, e.g. beer.stackexchange.com")
     parser.add_argument("--language", help="only prompts in this language, e.g. en")
     parser.add_argument("--thread", metavar="ID", help="only this thread, e.g. SITE:123")
-    parser.add_argument("--min-margin", type=float, metavar="N", help="least margin")
-    parser.add_argument("--max-margin", type=float, metavar="N", help="most margin")
-    parser.add_argument("--min-confidence", type=float, metavar="P", help="least confidence")
-    parser.add_argument("--max-confidence", type=float, metavar="P", help="most confidence")
+    parser.add_argument("--min-margin", type=float, metavar="N", help="minimum margin")
+    parser.add_argument("--max-margin", type=float, metavar="N", help="maximum margin")
+    parser.add_argument("--min-confidence", type=float, metavar="P", help="minimum confidence")
+    parser.add_argument("--max-confidence", type=float, metavar="P", help="maximum confidence")
     parser.add_argument(
         "--limit",
         type=int,
@@ -45,7 +45,7 @@ def add_inspect_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
-def inspect(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print the pairs that pass the filters; page through them on a terminal."""
     pairs = select_pairs(arguments)
     if arguments.limit is not None and arguments.limit < 1:
@@ -74,7 +74,7 @@ def inspect(arguments: argparse.Namespace) -> int:
         hint = (
             "; --thread takes SITE:ID" if arguments.thread and ":" not in arguments.thread else ""
         )
-        Console(stderr=True).print(f"no pair passes these filters{hint}")
+        print_text(f"no pair passes these filters{hint}", stream=sys.stderr)
     return 0
 
 

@@ -2,15 +2,12 @@
 
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
-from pipeline.console.text import printable
+from pipeline.console import print_text, print_warning
 from pipeline.curate.benchmark_files import find_benchmark_files
+from pipeline.curate.checks import check_languages, check_licenses, check_output
 from pipeline.curate.inputs import named_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.recipe import STACKEXCHANGE
-from pipeline.curate.run import check_languages, check_licenses, check_output
 from pipeline.curate.takedown import read_takedown
 from pipeline.errors import HubError, RefusedError
 from pipeline.hub.client import connect, quiet_client
@@ -19,6 +16,7 @@ from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import read_refs
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from pipeline.runners.dispatch import check_runner
+from schemas.exit_codes import ExitCode
 from transforms.readers.base import ForumFile
 from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
@@ -30,7 +28,6 @@ def preflight(options: CurateOptions) -> int:
 
     Raises UsageError, and RefusedError or HubError where it could not be published.
     """
-    console = Console(highlight=False, quiet=options.quiet)
     check_output(options)
     check_languages(options)
     check_runner(options)
@@ -43,15 +40,15 @@ def preflight(options: CurateOptions) -> int:
     if options.publish is not None:
         check_licenses(forum_files(inputs), options)
         try:
-            target = check_target(options.publish, make_repo=False, say=console.print)
+            target = check_target(options.publish, make_repo=False, say=print_warning)
             lines.append(describe_target(target))
         except HubError as error:
             if error.transient:
                 raise
             raise RefusedError(str(error)) from None  # a token that may not write, say
-    for line in lines:
-        console.print(escape(printable(line)), soft_wrap=True)
-    return 0
+    for line in lines if not options.quiet else ():
+        print_text(line)
+    return ExitCode.FINISHED
 
 
 def forum_files(inputs: dict[str, list[str]]) -> list[ForumFile]:

@@ -13,11 +13,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
-from pipeline.console.progress import ProgressLine
-from pipeline.console.text import printable
+from pipeline.console import ProgressLine, print_text, print_warning
 from pipeline.curate.inputs import COMPRESSED, COMPRESSION
 from pipeline.curate.prepared import (
     FileKey,
@@ -32,6 +28,7 @@ from pipeline.curate.prepared import (
 from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.dataset.atomic import locked
 from pipeline.errors import UsageError, WorkerDiedError
+from schemas.exit_codes import ExitCode
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 from transforms.readers.base import ForumFile
 from transforms.readers.formats.recompress import Part, PartsJob, PartsResult, make_parts, part_name
@@ -40,7 +37,6 @@ from transforms.readers.registry import SOURCES
 from transforms.readers.stackexchange.archives import InputProblem
 from transforms.readers.stackexchange.xml_rows import is_remote
 
-EXIT_FAILED = 1
 DEFAULT_PART_BYTES = 256 * 10**6
 BUSY_WORKERS = 8
 """Where no file is more than this part of all, whole files keep so many workers busy."""
@@ -72,7 +68,7 @@ class PrepareOptions:
     quiet: bool = False
 
 
-def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs prepare``."""
     parser.epilog = EPILOG
     parser.add_argument(
@@ -101,33 +97,27 @@ def add_prepare_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="show logs")
 
 
-def prepare(namespace: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs prepare`` and return its exit code; raises UsageError and OSError."""
-    options = parse_options(namespace)
-    console = Console(highlight=False)
-    errors = Console(stderr=True, highlight=False)
-
-    def warn(text: str) -> None:
-        errors.print(escape(printable(text)), style="yellow", soft_wrap=True)
-
+    options = parse_options(arguments)
     problems: list[InputProblem] = []
     files = find_files(options, problems)
     for problem in problems:
-        warn(f"not used: {problem.path}: {problem.message}")
+        print_warning(f"not used: {problem.path}: {problem.message}")
     if not files:
         raise UsageError("no input can be used")
     advice = advise(files, options)
     if advice is not None:
-        warn(advice)
+        print_warning(advice)
     prepared = prepare_files(files, options)
     for file in prepared:
         if file.result.problem:
             what = "not read to its end" if file.result.parts else "not used"
-            warn(f"{what}: {file.name}: {file.result.problem}")
+            print_warning(f"{what}: {file.name}: {file.result.problem}")
     if not options.quiet:
         for line in summary(prepared, options):
-            console.print(escape(printable(line)), soft_wrap=True)
-    return 0 if any(file.result.content_bytes for file in prepared) else EXIT_FAILED
+            print_text(line)
+    return 0 if any(file.result.content_bytes for file in prepared) else ExitCode.FAILED
 
 
 def parse_options(namespace: argparse.Namespace) -> PrepareOptions:

@@ -5,14 +5,9 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
-
-from pipeline.console.text import printable
-from pipeline.console.transfer import TransferProgress, readable_size
-from pipeline.curate.options import CurateOptions
+from pipeline.console import TransferProgress, print_text, readable_size
 from pipeline.dataset.card import is_generated
-from pipeline.dataset.folder import CARD_NAME, DatasetFolder
+from pipeline.dataset.folder import CARD_NAME, DatasetFolder, verify_folder
 from pipeline.errors import RefusedError, UsageError
 from pipeline.hub.client import connect, need_token, quiet_client
 from pipeline.hub.names import need_endpoint, need_repo, need_version
@@ -22,14 +17,13 @@ from pipeline.hub.publish_request import SHRINK_LIMIT, PublishRequest
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.release_notes import ReleaseNotes
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
-from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 LONGEST_MESSAGE = 100
 """Characters of a commit's first line. Titles at the Hub are cut off somewhere above that, and the
 end of a pull request's title is what it is known by."""
 
-EPILOG = f"""\
+EPILOG = """\
 examples:
   forumprefs publish out/beer acme/beer-prefs --version v1.0.0
   forumprefs publish out/beer acme/beer-prefs --version v1.1.0 --dry-run
@@ -40,12 +34,12 @@ after any failure; what has been sent is not sent again, and a finished version 
 The token is taken from HF_TOKEN or `hf auth login`, and is written nowhere.
 
 exit codes: 0 published, now or before; 1 failed, run it again; 2 wrong use, or a damaged folder;
-{ExitCode.REFUSED} refused: the version has other data, the texts may not be published, or
-it shrinks; 130 interrupted
+3 refused: the version has other data, the texts may not be published, or it shrinks;
+130 interrupted
 """
 
 
-def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs publish``."""
     parser.epilog = EPILOG
     parser.add_argument("folder", metavar="DIR", help="finished dataset folder, or its URL")
@@ -80,7 +74,7 @@ def add_publish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-changelog",
         action="store_true",
-        help="leave the changes since the previous version out of the card (they are found by "
+        help="omit the changes since the previous version from the card (they are found by "
         "reading its ids, scores and hashes)",
     )
     add_endpoint_argument(parser)
@@ -96,7 +90,7 @@ def add_endpoint_argument(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def publish(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs publish``; returns its exit code, raises UsageError and HubError."""
     version = need_version(arguments.version)
     repo = need_repo(arguments.repo)
@@ -129,7 +123,7 @@ def publish(arguments: argparse.Namespace) -> int:
 
 
 def check_message(message: str | None) -> None:
-    """Refuse what is no first line; raises UsageError."""
+    """Refuse what is not one line of a valid length; raises UsageError."""
     if message is None:
         return
     if not message.strip():
@@ -138,22 +132,6 @@ def check_message(message: str | None) -> None:
         raise UsageError("--message: is more than one line, or holds control characters")
     if len(message) > LONGEST_MESSAGE:
         raise UsageError(f"--message: has {len(message)} characters, at most {LONGEST_MESSAGE}")
-
-
-def publish_curated(options: CurateOptions) -> int:
-    """Publish what ``forumprefs curate --publish`` has made; returns the exit code."""
-    target = options.publish
-    if target is None:
-        raise ValueError("nothing is to be published")
-    request = PublishRequest(
-        folder=DatasetFolder(options.output),
-        repo=target.repo,
-        version=target.version,
-        private=target.private,
-        allow_shrink=target.allow_shrink,
-    )
-    publish_folder(request, target.endpoint, quiet=options.quiet, verbose=options.verbose)
-    return 0
 
 
 def publish_folder(
@@ -169,7 +147,6 @@ def publish_folder(
 
     Raises UsageError (also for a damaged folder), RefusedError and HubError.
     """
-    console = Console(highlight=False, quiet=quiet)
     check_publishable(request.folder.manifest)
     api = connect(endpoint)
     need_token()
@@ -177,7 +154,7 @@ def publish_folder(
         if not request.create_pr:  # which others may do, too
             target = PublishTarget(request.repo, request.version, endpoint, request.private)
             check_target(target, make_repo=False, say=progress.say)
-        verify(request.folder, quiet=quiet)
+        verify_folder(request.folder, quiet=quiet)
         notes = ReleaseNotes(
             api,
             request.folder,
@@ -198,8 +175,8 @@ def publish_folder(
     edited = None
     if not is_generated(request.folder.read_bytes(CARD_NAME).decode("utf-8")):
         edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
-    for line in [*lines, *filter(None, [edited, notes.advice()])]:
-        console.print(escape(printable(line)), soft_wrap=True)
+    for line in [*lines, *filter(None, [edited, notes.advice()])] if not quiet else ():
+        print_text(line)
     return found
 
 
@@ -225,13 +202,6 @@ def as_plain(request: PublishRequest, found: PublishOutcome | Forecast) -> dict[
         "commit": found.published,
         "bytes_to_send": found.missing_bytes,
     }
-
-
-def verify(folder: DatasetFolder, *, quiet: bool = False) -> None:
-    """Check a folder against its manifest, and show how far that is; raises DatasetError."""
-    with TransferProgress("check", quiet=quiet) as progress:
-        progress.begin(sum(shard.bytes for shard in folder.manifest.shards), 0)
-        folder.verify(lambda read: progress.advance(read, 0))
 
 
 def check_publishable(manifest: Manifest) -> None:

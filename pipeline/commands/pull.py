@@ -7,11 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.markup import escape
-
 from pipeline.commands.publish import add_endpoint_argument
-from pipeline.console.transfer import TransferProgress, readable_size
+from pipeline.console import TransferProgress, print_text, readable_size
 from pipeline.dataset.atomic import locked, recover, replace_folder
 from pipeline.dataset.folder import CARD_NAME, REPORT_NAME, DatasetFolder
 from pipeline.errors import DatasetError, HubError, UsageError
@@ -21,6 +18,7 @@ from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, HubFolder, is_content, open_hub_folder
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from schemas.checksums import shard_fault
+from schemas.exit_codes import ExitCode
 from schemas.manifest import MANIFEST_NAME, Shard
 from schemas.retry import RetryPolicy
 
@@ -35,14 +33,14 @@ examples:
   forumprefs pull acme/beer-prefs@v1.2.0 data/beer --overwrite
 
 DIR appears complete, under its name, when every file has the checksum that the version's manifest
-gives; until then everything is in .DIR.partial beside it, and running the command again goes on
-from there.
+gives; until then everything is in .DIR.partial beside it, and running the command again resumes
+there.
 
 exit codes: 0 DIR holds the version; 1 failed, run it again; 2 wrong use; 130 interrupted
 """
 
 
-def add_pull_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs pull``."""
     parser.epilog = EPILOG
     parser.add_argument("spec", metavar="OWNER/NAME@V", help="version at the Hub")
@@ -53,14 +51,13 @@ def add_pull_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="show logs")
 
 
-def pull(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs pull``; returns its exit code, raises UsageError and HubError."""
     found = split_spec(arguments.spec)
     if found is None:
         raise UsageError(f"{arguments.spec}: write OWNER/NAME@VERSION, e.g. acme/prefs@v1.2.0")
     repo, revision = found
     api = connect(need_endpoint(arguments.endpoint))
-    console = Console(highlight=False, quiet=arguments.quiet)
     with (
         quiet_client(verbose=arguments.verbose),
         TransferProgress("download", quiet=arguments.quiet) as progress,
@@ -68,16 +65,17 @@ def pull(arguments: argparse.Namespace) -> int:
         fetched = pull_version(
             api, repo, revision, arguments.output, progress, overwrite=arguments.overwrite
         )
-    where = escape(str(arguments.output))
+    where = arguments.output
     if fetched is None:
-        console.print(f"{where} holds {arguments.spec} already", soft_wrap=True)
-        return 0
-    console.print(
-        f"{where} holds {arguments.spec}, every checksum right ({readable_size(fetched)} fetched). "
-        f"Look: forumprefs inspect {where}",
-        soft_wrap=True,
-    )
-    return 0
+        done = f"{where} holds {arguments.spec} already"
+    else:
+        done = (
+            f"{where} holds {arguments.spec}, every checksum right "
+            f"({readable_size(fetched)} fetched). Look: forumprefs inspect {where}"
+        )
+    if not arguments.quiet:
+        print_text(done)
+    return ExitCode.FINISHED
 
 
 def pull_version(
@@ -191,7 +189,7 @@ class Download:
 
 
 def _remove_others(version: HubFolder, staging: Path) -> None:
-    """Remove what another version, or another command, has left; keep what can be gone on with."""
+    """Remove what another version, or another command, has left; keep what can be resumed."""
     known = {shard.path for shard in version.manifest.shards}
     known |= {CARD_NAME, REPORT_NAME, MANIFEST_NAME}
     for path in list(staging.rglob("*")):
@@ -201,7 +199,7 @@ def _remove_others(version: HubFolder, staging: Path) -> None:
 
 
 def _download(version: HubFolder, name: str, staging: Path) -> None:
-    """Fetch a file; one that broke off goes on where it stopped."""
+    """Fetch a file; one that broke off is resumed where it stopped."""
     api = version.api
 
     def fetch() -> None:

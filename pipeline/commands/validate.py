@@ -1,4 +1,4 @@
-"""``forumprefs validate-threads``: what is wrong with files of own threads, row by row."""
+"""``forumprefs validate-threads``: what is wrong with files of custom threads, row by row."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pipeline.console.text import printable
+from pipeline.console import print_text, printable
 from pipeline.errors import UsageError
 from schemas.audit import Reason, Rejected
 from schemas.custom_thread import THREAD_FORMAT
+from schemas.exit_codes import ExitCode
 from schemas.ids import hash63
 from schemas.post import Post
 from transforms.pairing.votes import net_votes
@@ -100,7 +101,7 @@ EXAMPLE: Final[Sequence[dict[str, Any]]] = (
 """A valid file, as ``--example`` prints it."""
 
 
-def add_validate_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs validate-threads``."""
     parser.add_argument(
         "files", type=Path, nargs="*", metavar="FILE", help="JSON Lines or Parquet, or a folder"
@@ -177,7 +178,7 @@ def _two_of(n: int) -> int:
     return n * (n - 1) // 2
 
 
-def validate(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Print what is wrong; 0 when nothing is, else 1. Raises UsageError for wrong use."""
     if arguments.example:
         for row in EXAMPLE:
@@ -196,14 +197,14 @@ def validate(arguments: argparse.Namespace) -> int:
             if arguments.json:
                 print(json.dumps(_as_json(finding)))
             else:
-                console.print(escape(printable(str(finding))), soft_wrap=True)
+                print_text(str(finding))
         if arguments.json:
             print(json.dumps({"summary": _summary_json(summary)}))
         else:
             _print_summary(summary, arguments.limit, console)
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1 if summary.problems else 0
+    return ExitCode.FAILED if summary.problems else ExitCode.FINISHED
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:

@@ -1,33 +1,28 @@
-"""``forumprefs verify``: whether a dataset folder is whole, balanced, leak-free and usual."""
+"""``forumprefs verify``: whether a dataset folder is whole, adds up, is leak-free and usual."""
 
 import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.markup import escape
-
-from pipeline.commands.publish import verify as verify_files
-from pipeline.console.text import printable
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.console import print_text
+from pipeline.dataset.folder import DatasetFolder, verify_folder
 from pipeline.dataset.leaks import find_leaks
 from pipeline.errors import RefusedError, UsageError
 from schemas.audit import Reason, Stage
-from schemas.exit_codes import ExitCode
 from schemas.manifest import Accounting, Manifest
 
-EPILOG = f"""\
+EPILOG = """\
 examples:
   forumprefs verify out/beer
   forumprefs verify out/beer --max-rejected 80 --max-unreadable 2 --min-pairs 10000
 
-Looked at are: every file against its checksum; whether posts read = kept + duplicates + rejected;
-whether two splits share a thread or a prompt; and the limits. What a version may have fewer than
-the one before, `forumprefs publish --dry-run` looks at.
+It checks every file against its checksum, that posts read = kept + duplicates + rejected, that no
+two splits share a thread or a prompt, and the limits. Whether a version has far fewer pairs than
+the one before is checked by `forumprefs publish --dry-run`.
 
 exit codes: 0 all is well; 1 failed, run it again; 2 wrong use, or a damaged folder;
-{ExitCode.REFUSED} a limit is passed or the splits leak: running it again changes nothing
+3 a limit is exceeded or the splits leak: running it again changes nothing
 """
 
 
@@ -44,7 +39,7 @@ class Limits:
     """Whether input files may be missing, damaged or broken off."""
 
 
-def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs verify``."""
     defaults = Limits()
     parser.epilog = EPILOG
@@ -54,14 +49,14 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=defaults.min_pairs,
         metavar="N",
-        help=f"fewest pairs (default: {defaults.min_pairs})",
+        help=f"minimum number of pairs (default: {defaults.min_pairs})",
     )
     parser.add_argument(
         "--max-rejected",
         type=float,
         default=defaults.max_rejected,
         metavar="PERCENT",
-        help="posts that may be rejected, of those read; forums differ, so any share is "
+        help="maximum of posts rejected, of those read; forums differ, so any share is "
         "allowed unless you say so",
     )
     parser.add_argument(
@@ -69,7 +64,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.max_unreadable,
         metavar="PERCENT",
-        help="posts that may be rejected while they are read, of those read: malformed, of "
+        help="maximum of posts rejected while they are read, of those read: malformed, of "
         f"another layout, not understood (default: {defaults.max_unreadable:g})",
     )
     parser.add_argument(
@@ -81,7 +76,7 @@ def add_verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
 
-def verify(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs verify``; raises UsageError, DatasetError and RefusedError."""
     for name in ("max_rejected", "max_unreadable"):
         if not 0 <= getattr(arguments, name) <= 100:
@@ -91,7 +86,7 @@ def verify(arguments: argparse.Namespace) -> int:
         raise UsageError(f"--min-pairs {arguments.min_pairs}: at least 0")
     quiet = arguments.quiet or arguments.json
     folder = DatasetFolder(arguments.folder)
-    verify_files(folder, quiet=quiet)
+    verify_folder(folder, quiet=quiet)
     limits = Limits(
         arguments.min_pairs,
         arguments.max_rejected,
@@ -100,7 +95,7 @@ def verify(arguments: argparse.Namespace) -> int:
     )
     faults = [*faults_of_figures(folder.manifest, limits), *map(str, find_leaks(folder))]
     if faults:
-        raise RefusedError("\n  ".join((f"{folder.location}: is not as it should be:", *faults)))
+        raise RefusedError("\n  ".join((f"{folder.location}: has faults:", *faults)))
     accounting = folder.manifest.accounting
     figures = {
         "pairs": sum(accounting.pairs.values()),
@@ -112,16 +107,11 @@ def verify(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(figures))
     elif not arguments.quiet:
-        Console(highlight=False).print(
-            escape(
-                printable(
-                    f"{folder.location}: every checksum right, every post accounted for, no thread "
-                    f"and no prompt in two splits; {figures['pairs']:,} pairs, "
-                    f"{figures['rejected_percent']} % of the posts rejected, "
-                    f"{figures['unreadable_percent']} % while they were read"
-                )
-            ),
-            soft_wrap=True,
+        print_text(
+            f"{folder.location}: every checksum right, every post accounted for, no thread and no "
+            f"prompt in two splits; {figures['pairs']:,} pairs, "
+            f"{figures['rejected_percent']} % of the posts rejected, "
+            f"{figures['unreadable_percent']} % while they were read"
         )
     return 0
 
@@ -150,15 +140,15 @@ def faults_of_figures(manifest: Manifest, limits: Limits) -> Iterator[str]:
             "table says why; --allow-damaged-files lets it pass"
         )
     if pairs < limits.min_pairs:
-        yield f"{pairs:,} pairs, at least {limits.min_pairs:,} are asked for"
-    for name, posts, most in (
+        yield f"{pairs:,} pairs, the minimum is {limits.min_pairs:,}"
+    for name, posts, maximum in (
         ("rejected", accounting.rejected, limits.max_rejected),
         ("rejected while they were read", unreadable(accounting), limits.max_unreadable),
     ):
-        if percent(posts, read) > most:
+        if percent(posts, read) > maximum:
             yield (
-                f"{percent(posts, read):.1f} % of the posts were {name}, at most {most:g} % may be "
-                "(rejected/ has the reasons)"
+                f"{percent(posts, read):.1f} % of the posts were {name}, the maximum is "
+                f"{maximum:g} % (rejected/ has the reasons)"
             )
 
 

@@ -1,22 +1,15 @@
-"""Live progress of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a run: bytes read, and the steps that its counters say are at work."""
 
 import json
-import sys
 import time
 from collections import Counter
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Self, TextIO
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
+from pipeline.console.display import ProgressDisplay
 from transforms.core import counters
-
-PLAIN_INTERVAL_S = 10.0
-SILENCE_S = 60.0
-"""After which a plain line is said again though nothing has changed: the run is alive."""
 
 STEPS: tuple[tuple[str, str], ...] = (
     ("AssembleThreads/in-posts", "posts assembled"),
@@ -73,10 +66,10 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f}"
 
 
-class ProgressLine(AbstractContextManager["ProgressLine"]):
-    """Shows a run while it goes; call :meth:`tick` now and then.
+class ProgressLine(ProgressDisplay):
+    """Shows a run while it goes, from its counters; call :meth:`tick` now and then.
 
-    ``stream``: stderr by default, so that stdout stays for results. ``quiet`` shows nothing.
+    ``input_bytes``: what there is to read. ``folder``: where worker processes leave their counters.
     """
 
     def __init__(
@@ -87,40 +80,22 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         quiet: bool = False,
         stream: TextIO | None = None,
     ) -> None:
+        columns = (
+            TimeElapsedColumn(),
+            BarColumn(bar_width=12),
+            TextColumn("{task.description}"),
+        )
+        super().__init__(columns, quiet=quiet, stream=stream, transient=True)
         self._input_bytes = input_bytes
         self._folder = folder
-        self._quiet = quiet
-        self._stream = stream or sys.stderr
         self._start = Counter(counters.totals)
-        self._began = self._last_plain = time.monotonic()
-        self._last_text = ""
         self.spans: dict[str, tuple[float, float]] = {}
         """When each step was first and last seen to move, by time.monotonic(); steps overlap."""
         self._seen: Counter[str] = Counter()
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
 
     def __enter__(self) -> Self:
-        if not self._quiet and self._stream.isatty():
-            self._bar = Progress(
-                TimeElapsedColumn(),
-                BarColumn(bar_width=12),
-                TextColumn("{task.description}"),
-                console=Console(file=self._stream),
-                transient=True,
-            )
-            self._task = self._bar.add_task("starting", total=max(self._input_bytes, 1))
-            self._bar.start()
+        self.start("starting", self._input_bytes)
         return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
 
     def signature(self) -> object:
         """What changes whenever a counter moves."""
@@ -133,24 +108,16 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     def tick(self, note: str = "") -> None:
         """Look at the counters and show what changed, with what else is known about the run."""
-        if self._quiet:
+        if self.quiet:
             return
         totals = read_totals(self._folder, self._start)
-        self._note(totals)
+        self._time_stages(totals)
         text = describe(totals, self._input_bytes)
         if note:
             text = f"{text}, {note}" if bytes_read(totals) else note
-        if self._bar is not None and self._task is not None:
-            done = min(bytes_read(totals), self._input_bytes)
-            self._bar.update(self._task, completed=done, description=text)
-            return
-        now = time.monotonic()
-        since = now - self._last_plain
-        if since >= (SILENCE_S if text == self._last_text else PLAIN_INTERVAL_S):
-            print(f"[{now - self._began:5.0f} s] {text}", file=self._stream, flush=True)
-            self._last_plain, self._last_text = now, text
+        self.show(min(bytes_read(totals), self._input_bytes), text)
 
-    def _note(self, totals: Counter[str]) -> None:
+    def _time_stages(self, totals: Counter[str]) -> None:
         now = time.monotonic()
         for key, name in TIMED:
             amount = bytes_read(totals) if key == "read" else totals[key]

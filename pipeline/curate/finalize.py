@@ -17,12 +17,11 @@ from pipeline.dataset.atomic import remove_strays
 from pipeline.dataset.card import make_card
 from pipeline.dataset.licenses import unlicensed_texts
 from pipeline.dataset.report import make_report
-from pipeline.errors import UsageError
+from schemas.checksums import shard_fault
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA_VERSION
-from transforms.threads.sample import SAMPLE_NAME
+from transforms.threads.sample_file import SAMPLE_NAME
 from transforms.writers.counts import RESULT_NAME, RunResult
-from transforms.writers.parquet import sha256_of
 
 LONG_BYTES = 1 << 30
 """Of shards, from which their check is worth a line."""
@@ -50,7 +49,7 @@ def take_sample(staging: Path) -> bytes | None:
     return sample
 
 
-def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
+def finalize_dataset(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards.
 
     Raises AccountingError when records were lost, and what check_shards raises.
@@ -85,8 +84,8 @@ def finish(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> 
 def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
     """Raise OSError for a shard that is not, byte for byte, what its worker wrote."""
     for shard in shards:
-        if sha256_of(folder / shard.path) != shard.sha256:
-            raise OSError(f"{shard.path}: its bytes are not those that a worker wrote")
+        if fault := shard_fault(folder, shard):
+            raise OSError(fault)
 
 
 def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:
@@ -110,13 +109,3 @@ def package_versions() -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read the manifest of a dataset folder; raises UsageError when it is none."""
-    try:
-        return msgspec.json.decode((folder / MANIFEST_NAME).read_bytes(), type=Manifest)
-    except (FileNotFoundError, NotADirectoryError):
-        raise UsageError(f"{folder}: no {MANIFEST_NAME}; is it a finished dataset?") from None
-    except msgspec.DecodeError as error:  # of which ValidationError is one
-        raise UsageError(f"{folder / MANIFEST_NAME}: {error}") from None

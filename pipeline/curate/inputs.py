@@ -9,6 +9,7 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.recipe import STACKEXCHANGE, Recipe
 from pipeline.errors import UsageError
 from schemas.audit import Rejected, Stage
+from schemas.checksums import sha256_of_file
 from schemas.manifest import InputFile
 from transforms.readers.base import ForumFile
 from transforms.readers.paths import find_forum_files
@@ -21,7 +22,6 @@ from transforms.readers.stackexchange.archives import (
     is_meta,
 )
 from transforms.readers.stackexchange.xml_rows import is_remote
-from transforms.writers.parquet import sha256_of
 
 META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
 
@@ -69,7 +69,7 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
-    and cannot be read becomes a problem, and the rest goes on.
+    and cannot be read becomes a problem, and the rest is read.
     """
     specs = named_inputs(recipe)
     found, problems = find_sites(specs.pop(STACKEXCHANGE, []), work_dir)
@@ -134,7 +134,7 @@ def named_inputs(recipe: Recipe) -> dict[str, list[str]]:
 
 
 def _forum_file(file: ForumFile) -> InputFile:
-    digest = "" if is_remote(file.path) else sha256_of(Path(file.path))
+    digest = "" if is_remote(file.path) else sha256_of_file(file.path)
     return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
 
 
@@ -151,7 +151,7 @@ def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
 
 
 def _list_file(path: Path, kind: str = "") -> InputFile:
-    """A file that says what to leave out."""
+    """A file that says what to exclude."""
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     return InputFile(site="", kind=kind, name=path.name, bytes=len(content), sha256=digest)

@@ -43,7 +43,7 @@ def file_key(file: ForumFile | PreparedFile) -> FileKey:
 
 
 def parts_folder(output: Path, file: ForumFile | PreparedFile) -> Path:
-    """Where the parts of a file go: not beside ``prepare.json``, which is no dump."""
+    """Where the parts of a file go: not beside ``prepare.json``, which is not a dump."""
     return output / file.kind / file.site
 
 

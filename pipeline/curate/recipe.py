@@ -47,13 +47,13 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = False
     takedown: Annotated[
         str | None,
-        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to leave out"),
+        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to exclude"),
     ] = None
     decontaminate: Annotated[
         tuple[str, ...],
         doc(
             "benchmark files, folders or globs (JSON, JSON Lines, Parquet, text); threads that "
-            "share 13 words in a row with any text in them, or are near-duplicates, are left out"
+            "share 13 words in a row with any text in them, or are near-duplicates, are excluded"
         ),
     ] = ()
     reply_depth: Annotated[

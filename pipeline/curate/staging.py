@@ -17,7 +17,7 @@ import msgspec
 from apache_beam.io.filesystem import BeamIOError, CompressionTypes
 from apache_beam.io.filesystems import FileSystems
 
-from pipeline.console.progress import PLAIN_INTERVAL_S
+from pipeline.console.transfer import TransferProgress
 from pipeline.curate.inputs import Inputs
 from pipeline.errors import UsageError
 from transforms.readers.stackexchange.archives import TableFile
@@ -25,23 +25,6 @@ from transforms.readers.stackexchange.xml_rows import is_remote
 from transforms.writers.counts import RESULT_NAME, RunResult
 
 CHUNK_BYTES = 1 << 20
-
-
-def check_work_dir(work_dir: str | None) -> None:
-    """Raise UsageError for a folder that is not there or a filesystem that is not installed."""
-    if work_dir is None:
-        return
-    if not is_remote(work_dir):
-        if not Path(work_dir).is_dir():
-            raise UsageError(f"--work-dir {work_dir}: there is no such folder")
-        return
-    try:
-        FileSystems.get_filesystem(work_dir)
-    except ValueError:
-        extra = "pip install 'forumprefs[gcp]'" if work_dir.startswith("gs:") else "its package"
-        raise UsageError(
-            f"--work-dir {work_dir}: no filesystem for such places is installed; it needs {extra}"
-        ) from None
 
 
 @contextlib.contextmanager
@@ -68,26 +51,6 @@ def remote_folder(work_dir: str | None, name: str) -> Iterator[str | None]:
             print(f"warning: {folder} could not be removed: {error}", file=sys.stderr)
 
 
-class Transfer:
-    """Copies streams and, now and then, says how much of them it has copied."""
-
-    def __init__(self, what: str, total: int, *, quiet: bool) -> None:
-        self._what, self._total, self._quiet = what, total, quiet
-        self._done = 0
-        self._said = time.monotonic()
-
-    def copy(self, source: BinaryIO, sink: BinaryIO) -> None:
-        """Copy ``source`` to its end."""
-        while chunk := source.read(CHUNK_BYTES):
-            sink.write(chunk)
-            self._done += len(chunk)
-            now = time.monotonic()
-            if not self._quiet and now - self._said >= PLAIN_INTERVAL_S:
-                self._said = now
-                of = f"{self._done / 1e6:,.0f} of {self._total / 1e6:,.0f} MB"
-                print(f"{self._what}: {of}", file=sys.stderr, flush=True)
-
-
 def upload_inputs(inputs: Inputs, folder: str, *, quiet: bool = True) -> Inputs:
     """Copy local inputs below ``folder``; what is remote already stays where it is.
 
@@ -97,9 +60,8 @@ def upload_inputs(inputs: Inputs, folder: str, *, quiet: bool = True) -> Inputs:
     paths = [table.path for site in inputs.sites for table in site.tables.values()]
     paths += [file.path for file in inputs.forum_files]
     total = sum(Path(path).stat().st_size for path in paths if not is_remote(path))
-    transfer = Transfer(f"copying inputs to {folder}", total, quiet=quiet)
 
-    def place(path: str) -> str:
+    def place(path: str, progress: TransferProgress) -> str:
         nonlocal number
         if is_remote(path):
             return path
@@ -110,49 +72,56 @@ def upload_inputs(inputs: Inputs, folder: str, *, quiet: bool = True) -> Inputs:
             Path(path).open("rb") as source,
             FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
         ):
-            transfer.copy(source, sink)
+            copy(source, sink, progress)
         return target
 
-    return dataclasses.replace(
-        inputs,
-        sites=tuple(
+    with TransferProgress(f"copying inputs to {folder}", quiet=quiet) as progress:
+        progress.begin(total, 0)
+        sites = tuple(
             dataclasses.replace(
                 site,
                 tables={
-                    name: TableFile(place(table.path), table.size)
+                    name: TableFile(place(table.path, progress), table.size)
                     for name, table in site.tables.items()
                 },
             )
             for site in inputs.sites
-        ),
-        forum_files=tuple(
-            msgspec.structs.replace(file, path=place(file.path)) for file in inputs.forum_files
-        ),
-    )
+        )
+        files = tuple(
+            msgspec.structs.replace(file, path=place(file.path, progress))
+            for file in inputs.forum_files
+        )
+    return dataclasses.replace(inputs, sites=sites, forum_files=files)
 
 
 def fetch_result(folder: str, staging: Path, *, quiet: bool = True) -> None:
     """Copy the run's result and its shards from ``folder`` into the local ``staging``."""
     fetch(FileSystems.join(folder, RESULT_NAME), staging / RESULT_NAME)
     result = msgspec.json.decode((staging / RESULT_NAME).read_bytes(), type=RunResult)
-    total = sum(report.shard.bytes for report in result.shards)
-    transfer = Transfer(f"fetching the dataset from {folder}", total, quiet=quiet)
-    for report in result.shards:
-        shard = report.shard
-        target = staging / shard.path
-        source = FileSystems.join(folder, *shard.path.split("/"))
-        fetch(source, target, transfer)
+    shards = [report.shard for report in result.shards]
+    with TransferProgress(f"fetching the dataset from {folder}", quiet=quiet) as progress:
+        progress.begin(sum(shard.bytes for shard in shards), len(shards))
+        for shard in shards:
+            fetch(FileSystems.join(folder, *shard.path.split("/")), staging / shard.path, progress)
+            progress.advance(0, 1)
 
 
-def fetch(source: str, target: Path, transfer: Transfer | None = None) -> None:
+def fetch(source: str, target: Path, progress: TransferProgress | None = None) -> None:
     """Copy one file of any filesystem to this machine."""
-    transfer = transfer or Transfer(source, 0, quiet=True)
     target.parent.mkdir(parents=True, exist_ok=True)
     with (
         FileSystems.open(source, compression_type=CompressionTypes.UNCOMPRESSED) as stream,
         target.open("wb") as sink,
     ):
-        transfer.copy(stream, sink)
+        copy(stream, sink, progress)
+
+
+def copy(source: BinaryIO, sink: BinaryIO, progress: TransferProgress | None = None) -> None:
+    """Copy a stream to its end, and show how far that is."""
+    while chunk := source.read(CHUNK_BYTES):
+        sink.write(chunk)
+        if progress is not None:
+            progress.advance(len(chunk), 0)
 
 
 def _write(path: str, content: bytes) -> None:

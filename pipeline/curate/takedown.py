@@ -17,8 +17,8 @@ def read_takedown(path: Path) -> frozenset[str]:
     """Read one id or link per line; ``#`` at the start of a line begins a comment.
 
     Accepted: ``SITE:ID`` (post), ``SITE:uID`` (author) and links to posts and profiles. Returns
-    what :func:`transforms.threads.takedown.is_taken_down` looks up. Raises UsageError naming the line
-    that is none of these.
+    what :func:`transforms.threads.takedown.is_taken_down` looks up. Raises UsageError naming the
+    line that is none of these.
     """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()

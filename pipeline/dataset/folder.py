@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.console import TransferProgress
 from pipeline.dataset.checks import card_faults, table_faults
 from pipeline.errors import DatasetError
 from schemas.checksums import digest_fault, sha256_of, size_fault
@@ -257,3 +258,10 @@ class DatasetFolder(Folder):
             return card_faults(self.read_bytes(CARD_NAME), CARD_NAME, self.manifest.shards)
         except FileNotFoundError:
             return [f"{CARD_NAME}: is missing"]
+
+
+def verify_folder(folder: DatasetFolder, *, quiet: bool = False) -> None:
+    """Check a folder against its manifest, and show how far that is; raises DatasetError."""
+    with TransferProgress("check", quiet=quiet) as progress:
+        progress.begin(sum(shard.bytes for shard in folder.manifest.shards), 0)
+        folder.verify(lambda read: progress.advance(read, 0))

@@ -88,7 +88,7 @@ def save_run_metadata(
     dataset: Path, digest: str, steps: list[StepTime], sample: bytes | None
 ) -> None:
     """Replace the metadata of a dataset whose manifest has this sha256; raises OSError."""
-    from transforms.threads.sample import SAMPLE_NAME  # loads Beam
+    from transforms.threads.sample_file import SAMPLE_NAME
 
     folder = run_metadata_folder(dataset)
     shutil.rmtree(folder, ignore_errors=True)
@@ -101,7 +101,7 @@ def save_run_metadata(
 
 def load_run_metadata(dataset: Path, digest: str) -> RunMetadata:
     """Read the metadata of a dataset; empty where there is none, or it is of another run."""
-    from transforms.threads.sample import SAMPLE_NAME, decode_sample  # loads Beam
+    from transforms.threads.sample_file import SAMPLE_NAME, decode_sample
 
     folder = run_metadata_folder(dataset)
     try:

@@ -1,5 +1,3 @@
-from .command import add_report_arguments as add_report_arguments
-from .command import report as report
 from .command import write_report as write_report
 from .figures import DuplicateCluster as DuplicateCluster
 from .figures import ReportFigures as ReportFigures

@@ -4,10 +4,7 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
-
-from pipeline.console.transfer import readable_size
+from pipeline.console import print_text, print_trace, readable_size
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.run_metadata import RunMetadata, is_report, load_run_metadata, report_path
 from pipeline.errors import UsageError
@@ -28,7 +25,7 @@ exit codes: 0 written, 1 failed, 2 wrong use, or a damaged folder; 130 interrupt
 """
 
 
-def add_report_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs report``."""
     parser.epilog = EPILOG
     parser.add_argument("folder", metavar="DIR", help="finished dataset folder, or its URL")
@@ -43,16 +40,16 @@ def add_report_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def report(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs report``; returns its exit code, raises UsageError."""
     try:
         output = write_report(arguments.folder, arguments.output)
     except Exception:
         if arguments.verbose:
-            Console(stderr=True).print_exception()
+            print_trace()
         raise
     size = readable_size(output.stat().st_size)
-    Console(highlight=False).print(escape(f"{output} ({size}): open it in a browser"))
+    print_text(f"{output} ({size}): open it in a browser")
     return 0
 
 

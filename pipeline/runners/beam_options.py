@@ -23,7 +23,7 @@ class BeamOptions(PipelineOptions):
         return view
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the views out: a shallow copy's would go on sharing with the first.
+        """Exclude the views: a shallow copy's would continue to share with the first.
 
         And Beam may take values out of the state, which views would keep.
         """

@@ -141,13 +141,13 @@ class GroupsOnDisk:
     def pieces(self, piece_bytes: int, workers: int) -> Iterator[list[bytes]]:
         """Yield encoded groups in pieces of about ``piece_bytes``, read as they are asked for."""
         keys = dict.fromkeys(key for part in self._parts for key in part.places)
-        most = -(-len(keys) // (workers * PIECES_PER_WORKER)) if workers > 1 else len(keys)
+        maximum = -(-len(keys) // (workers * PIECES_PER_WORKER)) if workers > 1 else len(keys)
         out, held = create_OutputStream(), 0
         for key in keys:
             group = (self._keys.decode(key), _Group(self._values, self._places_of(key)))
             self._groups.encode_to_stream(_ONLY_PANE.with_value(group), out, True)
             held += 1
-            if out.size() >= piece_bytes or held >= most:
+            if out.size() >= piece_bytes or held >= maximum:
                 piece = [out.get()]
                 # Gone before the piece is worked on: a large group is in memory once less.
                 out, held = create_OutputStream(), 0

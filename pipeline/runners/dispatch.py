@@ -6,22 +6,20 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import apache_beam as beam
+from apache_beam.io.filesystems import FileSystems
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipeline.console.progress import ProgressLine
-from pipeline.curate.options import CurateOptions
-from pipeline.curate.staging import check_work_dir
 from pipeline.errors import PipelineError, UsageError
 from pipeline.runners.beam_options import BeamOptions
 from pipeline.runners.flink.settings import JAR_VARIABLE
 from pipeline.runners.local import run_local
-
-POLL_S = 0.5
+from pipeline.runners.options import RunnerOptions
+from pipeline.runners.watched import run_watched
 
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
@@ -32,7 +30,7 @@ SHUFFLED_SHARE = 0.5
 
 def run_on(
     build: Callable[[beam.Pipeline], None],
-    options: CurateOptions,
+    options: RunnerOptions,
     *,
     work: Path,
     input_bytes: int,
@@ -63,7 +61,7 @@ def run_on(
 
 
 def _run_elsewhere(
-    build: Callable[[beam.Pipeline], None], options: CurateOptions, work: Path, input_bytes: int
+    build: Callable[[beam.Pipeline], None], options: RunnerOptions, work: Path, input_bytes: int
 ) -> None:
     if options.runner_kind == "flink":
         from pipeline.runners.flink.runner import run_flink
@@ -86,9 +84,15 @@ def _run_elsewhere(
                 from pipeline.runners.dataflow import dataflow_arguments
 
                 arguments = dataflow_arguments(arguments, options.work_dir or "")
-            progress = ProgressLine(input_bytes, quiet=options.quiet)
-            stack.enter_context(_ticking(progress, f"{options.beam_runner} is at work"))
-            run_beam(build, options.beam_runner, arguments)
+            progress = stack.enter_context(ProgressLine(input_bytes, quiet=options.quiet))
+            # Where the steps run elsewhere their counters are not seen here.
+            note = f"{options.beam_runner} is at work"
+            error = run_watched(
+                lambda: run_beam(build, options.beam_runner, arguments),
+                lambda: progress.tick(note),
+            )
+            if error is not None:
+                raise PipelineError(f"{options.beam_runner}: {error}") from error
 
 
 @contextlib.contextmanager
@@ -102,7 +106,7 @@ def _temporary_files_in(folder: Path) -> Iterator[None]:
         tempfile.tempdir = previous
 
 
-def check_runner(options: CurateOptions) -> None:
+def check_runner(options: RunnerOptions) -> None:
     """Raise UsageError for what a runner lacks and that can be known before anything is read."""
     check_work_dir(options.work_dir)
     if options.runner_kind == "dataflow":
@@ -125,6 +129,23 @@ def check_runner(options: CurateOptions) -> None:
             look_at_cluster(FlinkRest(settings.master), settings, warn=False)
 
 
+def check_work_dir(work_dir: str | None) -> None:
+    """Raise UsageError for a folder that is not there or a filesystem that is not installed."""
+    if work_dir is None:
+        return
+    if "://" not in work_dir:
+        if not Path(work_dir).is_dir():
+            raise UsageError(f"--work-dir {work_dir}: there is no such folder")
+        return
+    try:
+        FileSystems.get_filesystem(work_dir)
+    except ValueError:
+        extra = "pip install 'forumprefs[gcp]'" if work_dir.startswith("gs:") else "its package"
+        raise UsageError(
+            f"--work-dir {work_dir}: no filesystem for such places is installed; it needs {extra}"
+        ) from None
+
+
 def shuffle_line(input_bytes: int, folder: Path) -> str:
     """Say where shuffled data go and whether there is room for them."""
     needed = input_bytes * SHUFFLED_SHARE
@@ -137,17 +158,14 @@ def shuffle_line(input_bytes: int, folder: Path) -> str:
 
 
 def run_beam(build: Callable[[beam.Pipeline], None], runner: str, arguments: Sequence[str]) -> None:
-    """Run a pipeline on one of Beam's runners; raises PipelineError."""
+    """Run a pipeline on one of Beam's runners and wait; raises whatever the runner does."""
     first = [f"--runner={runner}"]
     if runner == "PortableRunner" and not any("job_endpoint" in given for given in arguments):
         # Beam's own job service in this process: the way of the portable runners, cheaply.
         first += ["--job_endpoint=embed", "--environment_type=LOOPBACK"]
-    try:
-        pipeline = beam.Pipeline(options=BeamOptions([*first, *arguments]))
-        build(pipeline)
-        pipeline.run().wait_until_finish()
-    except Exception as error:  # each runner has its own kinds
-        raise PipelineError(f"{runner}: {error}") from error
+    pipeline = beam.Pipeline(options=BeamOptions([*first, *arguments]))
+    build(pipeline)
+    pipeline.run().wait_until_finish()
 
 
 @contextlib.contextmanager
@@ -173,22 +191,3 @@ def prism(arguments: Sequence[str]) -> Iterator[str]:
         yield f"localhost:{port}"
     finally:
         server.stop()
-
-
-@contextlib.contextmanager
-def _ticking(progress: ProgressLine, note: str) -> Iterator[None]:
-    """Show progress, or ``note`` for steps that are not seen here, while this thread waits."""
-    ended = threading.Event()
-
-    def tick() -> None:
-        while not ended.wait(POLL_S):
-            progress.tick(note)
-
-    thread = threading.Thread(target=tick, name="progress", daemon=True)
-    with progress:
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join()

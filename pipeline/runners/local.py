@@ -1,6 +1,6 @@
 """Run a pipeline on this machine, and fail instead of hanging when a worker dies.
 
-``local`` is Beam's FnApiRunner with its shuffles on disk (pipeline/runners/disk_shuffle.py). A plain
+``local`` is Beam's FnApiRunner with its shuffles on disk (see disk_shuffle.py). A plain
 DirectRunner of Beam 2.77 first tries to download another engine. With worker processes,
 FnApiRunner waits for ever for a worker that has died (killed for memory, say); the watchdog here
 ends the run with a clear error.
@@ -8,8 +8,6 @@ ends the run with a clear error.
 
 import gc
 import os
-import shlex
-import sys
 import tempfile
 import threading
 import time
@@ -24,12 +22,12 @@ from pipeline.console.progress import ProgressLine
 from pipeline.errors import PipelineError, WorkerDiedError
 from pipeline.runners.beam_options import BeamOptions
 from pipeline.runners.disk_shuffle import DiskShuffleRunner
-from pipeline.runners.worker import tune_gc
+from pipeline.runners.watched import run_watched
+from pipeline.runners.worker import WORKER_MODULE, tune_gc, worker_command
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 
-POLL_S = 0.2
 WORKER_GRACE_S = 10.0
-"""How long a run may go on after a worker ended without an error before it counts as dead."""
+"""How long a run may continue after a worker ended without an error before it counts as dead."""
 
 WORKER_THREAD = "run_worker"
 """Name that FnApiRunner gives to the thread that waits for a worker process."""
@@ -60,7 +58,9 @@ def run_local(
         environment = None
         if workers > 1:
             os.environ[PROGRESS_DIR_VARIABLE] = folder
-            environment = SubprocessSDKEnvironment.from_command_string(worker_command(log))
+            environment = SubprocessSDKEnvironment.from_command_string(
+                worker_command(WORKER_MODULE, log)
+            )
             arguments.append(f"--direct_num_workers={workers}")
         runner = DiskShuffleRunner(
             str(shuffle_folder) if shuffle_folder else None, default_environment=environment
@@ -71,52 +71,26 @@ def run_local(
             progress = ProgressLine(
                 input_bytes, folder=Path(folder) if workers > 1 else None, quiet=quiet
             )
+
+            def run() -> None:
+                pipeline = beam.Pipeline(runner=runner, options=BeamOptions(arguments))
+                build(pipeline)
+                pipeline.run().wait_until_finish()
+
             with progress, _Watchdog(log) as watchdog:
-                _run_watched(build, runner, arguments, progress, watchdog)
+
+                def look() -> None:
+                    progress.tick()
+                    watchdog.check()
+
+                error = run_watched(run, look)
+            if error is not None:
+                raise PipelineError(str(error)) from error
             progress.tick()
             return progress.spans
         finally:
             gc.set_threshold(*threshold)
             os.environ.pop(PROGRESS_DIR_VARIABLE, None)
-
-
-def worker_command(log: Path | None) -> str:
-    """Shell command that runs one worker process, its log appended to ``log`` if given."""
-    # -P: a folder `pipeline` where the user stands must not be taken for ours.
-    root = shlex.quote(str(Path(__file__).resolve().parents[2]))
-    path = f'PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'
-    command = f"exec env {path} {shlex.quote(sys.executable)} -P -m pipeline.runners.worker"
-    return command if log is None else f"{command} 2>>{shlex.quote(str(log))}"
-
-
-def _run_watched(
-    build: Callable[[beam.Pipeline], None],
-    runner: DiskShuffleRunner,
-    arguments: list[str],
-    progress: ProgressLine,
-    watchdog: "_Watchdog",
-) -> None:
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            pipeline = beam.Pipeline(runner=runner, options=BeamOptions(arguments))
-            build(pipeline)
-            pipeline.run().wait_until_finish()
-        except BaseException as error:
-            errors.append(error)
-
-    # The runner blocks its thread, so it gets one of its own and this one stays free for
-    # Ctrl-C, progress and the watchdog. A daemon, because a hanging run must not stop exit.
-    thread = threading.Thread(target=run, name="pipeline", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(POLL_S)
-        progress.tick()
-        if thread.is_alive():
-            watchdog.check()
-    if errors:
-        raise PipelineError(str(errors[0])) from errors[0]
 
 
 class _Watchdog:
@@ -144,7 +118,7 @@ class _Watchdog:
             self._previous_hook(arguments)
 
     def check(self) -> None:
-        """Raise WorkerDiedError when a worker has ended while the run goes on."""
+        """Raise WorkerDiedError when a worker has ended while the run continues."""
         self._workers |= {
             thread for thread in threading.enumerate() if thread.name == WORKER_THREAD
         }

@@ -1,9 +1,17 @@
-"""Entry point of a local worker process: Beam's worker with this project's memory settings."""
+"""Worker processes: how one is started, and the entry point of a local one.
+
+It is Beam's worker with this project's memory settings.
+"""
 
 import gc
 import os
+import shlex
+import sys
 import threading
 import time
+from pathlib import Path
+
+WORKER_MODULE = "pipeline.runners.worker"
 
 GC_THRESHOLD = (100_000, 20, 100)
 """Allocations before a collection, by generation.
@@ -12,8 +20,19 @@ A run allocates millions of short-lived rows and hardly any reference cycles. Wi
 default of 700 the collector takes about a fifth of the time of the whole job.
 """
 
-
 PARENT_POLL_S = 1.0
+
+
+def worker_command(module: str, log: Path | None = None, *, arguments: str = "") -> str:
+    """Shell command that runs a worker's module with this interpreter and these sources.
+
+    ``arguments``: shell words that are passed on. ``log``: file that stderr is appended to.
+    """
+    # -P: a folder `pipeline` where the user stands must not be taken for ours.
+    root = shlex.quote(str(Path(__file__).resolve().parents[2]))
+    path = f'PYTHONPATH={root}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    command = f"exec env {path} {shlex.quote(sys.executable)} -P -m {module} {arguments}".rstrip()
+    return command if log is None else f"{command} 2>>{shlex.quote(str(log))}"
 
 
 def tune_gc() -> None:

@@ -14,7 +14,6 @@ from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.metadata import PostFacts
 from schemas.post import Post
-from transforms.core.coders import register
 
 UNKNOWN_LICENSE = "NOASSERTION"
 """SPDX's word for a licence that nobody has stated."""
@@ -46,9 +45,6 @@ class ThreadFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     thread_id: Annotated[str, doc("thread of the post")]
     facts: Annotated[PostFacts, doc("what is known of it")]
-
-
-register(ForumFile)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 import atexit
 import contextlib
 import ctypes
-import errno
 import os
 import shutil
 import signal
@@ -11,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from threading import current_thread, main_thread
 
@@ -70,7 +69,7 @@ def find_jar(jar: str | None, flink_version: str | None = None) -> str:
         if not Path(jar).is_file():
             raise UsageError(f"--flink-job-server-jar {jar}: there is no such file")
         return jar
-    # Here, because a cluster is started without Beam.
+    # Here, because a cluster can be started without Beam.
     from apache_beam.options.pipeline_options import JobServerOptions, PipelineOptions
     from apache_beam.runners.portability.flink_runner import FlinkJarJobServer
 
@@ -80,7 +79,7 @@ def find_jar(jar: str | None, flink_version: str | None = None) -> str:
     try:
         url = jar or server.path_to_jar()
         path = server.local_jar(url, options.view_as(JobServerOptions).jar_cache_dir)
-    except Exception as error:  # Beam's own and those of urllib
+    except (OSError, RuntimeError, ValueError) as error:  # urllib's and Beam's own
         raise UsageError(
             f"Beam's Flink job server could not be fetched: {error}; get the jar by hand and "
             "name it with --flink-job-server-jar"
@@ -88,10 +87,10 @@ def find_jar(jar: str | None, flink_version: str | None = None) -> str:
     return str(path)
 
 
-def write_settings(folder: Path, settings: dict[str, str]) -> Path:
+def write_settings(folder: Path, settings: Mapping[str, str]) -> Path:
     """Write Flink's ``config.yaml`` into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "config.yaml").write_text(yaml.safe_dump(dict(settings)))
     return folder
 
 
@@ -154,7 +153,7 @@ def job_server(
     master: str,
     folder: Path,
     *,
-    settings: dict[str, str],
+    settings: Mapping[str, str],
     jvm_flags: Sequence[str] = (),
     java: str = "java",
     waiting: Callable[[], None] = lambda: None,
@@ -191,17 +190,6 @@ def free_ports(number: int) -> list[int]:
         for each in sockets:
             each.bind(("localhost", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of this machine."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones linger
-        try:
-            probe.bind(("localhost", port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE
-    return True
 
 
 def _wait_for_port(

@@ -1,9 +1,9 @@
 """Run a pipeline on Flink: on one that this process starts, or on a cluster.
 
 Beam's job server (a Java program) translates the graph and hands it to Flink; Python workers are
-processes that Flink starts (``pipeline.runners.flink.worker``). Flink reports no counters of a batch
-job before its end, so progress comes from two places: the files of counters that workers leave in
-a folder they share with this process, and Flink's REST interface.
+processes that Flink starts (``pipeline.runners.flink.worker``). Flink reports no counters of a
+batch job before its end, so progress comes from two places: the files of counters that workers
+leave in a folder they share with this process, and Flink's REST interface.
 """
 
 import contextlib
@@ -12,7 +12,8 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import apache_beam as beam
@@ -38,9 +39,9 @@ from pipeline.runners.flink.job_server import (
 from pipeline.runners.flink.rest import ENDED, FlinkRest, JobState, check_cluster, root_cause
 from pipeline.runners.flink.settings import EMBEDDED, FlinkSettings
 from pipeline.runners.flink.worker import write_command
+from pipeline.runners.watched import POLL_S, run_watched
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 
-POLL_S = 0.2
 REST_INTERVAL_S = 2.0
 CANCEL_S = 15.0
 """How long a cluster may take to end a job that is cancelled; schedulers kill us after 30."""
@@ -77,48 +78,32 @@ def run_flink(
     what can be mended before the run, and PipelineError, with Flink's own words, when it fails or
     stands still.
     """
-    arguments = PipelineOptions(list(beam_arguments))
     (folder / "progress").mkdir(parents=True)
-    if settings.is_embedded:
-        (port,) = free_ports(1)
-        rest = FlinkRest(f"http://localhost:{port}")
-        parallelism = settings.workers or 1
-        flink_settings = EMBEDDED_SETTINGS | {
-            "rest.bind-port": str(port),
-            "rest.port": str(port),
-            "io.tmp.dirs": str(folder),
-        }
-        version = None
-        jvm: Sequence[str] = EMBEDDED_JVM
-    else:
-        rest = FlinkRest(settings.master)
-        parallelism, version = look_at_cluster(rest, settings)
-        flink_settings, jvm = {}, ()
-    jar = find_jar(settings.jar, version)
-    jvm = arguments.view_as(JobServerOptions).job_server_jvm_properties or jvm
+    target = _embedded(folder, settings) if settings.is_embedded else _cluster(settings)
+    jar = find_jar(settings.jar, target.version)
+    server = PipelineOptions(list(beam_arguments)).view_as(JobServerOptions)
     log = folder / "job-server.log"
-    address = EMBEDDED if settings.is_embedded else rest.url.partition("://")[2]
     try:
         with (
             ProgressLine(input_bytes, folder=folder / "progress", quiet=quiet) as progress,
             _quiet_threads() as stopped,
             job_server(
                 jar,
-                address,
+                target.address,
                 folder,
-                settings=flink_settings,
-                jvm_flags=jvm,
-                java=arguments.view_as(JobServerOptions).job_server_java_launcher,
+                settings=target.flink_settings,
+                jvm_flags=server.job_server_jvm_properties or target.jvm_flags,
+                java=server.job_server_java_launcher,
                 waiting=lambda: progress.tick("starting Beam's job server for Flink"),
             ) as endpoint,
         ):
-            job = _Job(rest, name=_job_name(name), progress=progress, settings=settings)
+            job = _Job(target.rest, name=_job_name(name), progress=progress, settings=settings)
             options = _beam_options(
                 beam_arguments,
                 endpoint=endpoint,
                 command=write_command(folder / "worker", folder / "workers.log"),
                 progress=folder / "progress",
-                parallelism=parallelism,
+                parallelism=target.parallelism,
                 job_name=job.name,
                 embedded=settings.is_embedded,
             )
@@ -133,6 +118,40 @@ def run_flink(
     except (JobServerError, PipelineError) as error:
         words = last_words(folder / "workers.log") or last_words(log) if verbose else ""
         raise PipelineError(f"Flink: {error}{words}") from error
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The Flink that a job goes to, and what the job server has to know of it."""
+
+    rest: FlinkRest
+    address: str
+    """What the job server calls it."""
+    parallelism: int
+    version: str | None = None
+    """Minor version; None: the one that Beam's job server holds."""
+    flink_settings: Mapping[str, str] = field(default_factory=dict)
+    jvm_flags: Sequence[str] = ()
+
+
+def _embedded(folder: Path, settings: FlinkSettings) -> _Target:
+    """A Flink inside the job server, its files in ``folder``."""
+    (port,) = free_ports(1)
+    return _Target(
+        FlinkRest(f"http://localhost:{port}"),
+        EMBEDDED,
+        settings.workers or 1,
+        flink_settings=EMBEDDED_SETTINGS
+        | {"rest.bind-port": str(port), "rest.port": str(port), "io.tmp.dirs": str(folder)},
+        jvm_flags=EMBEDDED_JVM,
+    )
+
+
+def _cluster(settings: FlinkSettings) -> _Target:
+    """A cluster that is there; raises UsageError for one that cannot run the job."""
+    rest = FlinkRest(settings.master)
+    parallelism, version = look_at_cluster(rest, settings)
+    return _Target(rest, rest.url.partition("://")[2], parallelism, version)
 
 
 @contextlib.contextmanager
@@ -248,40 +267,31 @@ class _Job:
 
     def run(self, build: Callable[[beam.Pipeline], None], options: PipelineOptions) -> None:
         """Submit and wait; raises PipelineError."""
-        errors: list[BaseException] = []
 
         def submit() -> None:
-            try:
-                self._phase = BUILDING
-                pipeline = beam.Pipeline(options=options)
-                build(pipeline)
-                if self._given_up:
-                    return
-                self._phase = "handing the job to Flink"
-                result = pipeline.run()
-                self._phase = "waiting for Flink to begin"
-                result.wait_until_finish()
-            except BaseException as error:
-                errors.append(error)
+            self._phase = BUILDING
+            pipeline = beam.Pipeline(options=options)
+            build(pipeline)
+            if self._given_up:
+                return
+            self._phase = "handing the job to Flink"
+            result = pipeline.run()
+            self._phase = "waiting for Flink to begin"
+            result.wait_until_finish()
 
-        # Beam waits in gRPC calls, which neither Ctrl-C nor the watchdog could interrupt.
-        thread = threading.Thread(target=submit, name="flink", daemon=True)
-        thread.start()
         try:
-            while thread.is_alive():
-                thread.join(POLL_S)
-                self._look()
+            error = run_watched(submit, self._look)
         except BaseException:
             self._cancel()
             raise
-        if errors:
-            text = self._explain(errors[0])
+        if error is not None:
+            text = self._explain(error)
             with contextlib.suppress(FlinkUnreachableError, KeyError):
                 if self._id is None:
                     self._ask()
-            if self._id is not None:  # what failed may be the job server, and the job goes on
+            if self._id is not None:  # what failed may be the job server, and the job continues
                 self._cancel()
-            raise PipelineError(text) from errors[0]
+            raise PipelineError(text) from error
 
     def _look(self) -> None:
         now = time.monotonic()
@@ -356,7 +366,7 @@ class _Job:
             time.sleep(POLL_S)
         if self._id is None and not self._is_handed_over:
             return
-        state = "was cancelled and goes on" if asked else "could not be cancelled"
+        state = "was cancelled and continues" if asked else "could not be cancelled"
         waited = f"after {time.monotonic() - began:.0f} s"
         print(
             f"warning: Flink: the job {self.name} {state} {waited}; look at {self._rest.url}",

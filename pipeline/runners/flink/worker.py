@@ -8,23 +8,19 @@ provision service what to connect to, and runs Beam's worker in this process.
 
 import argparse
 import os
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.runners.worker import end_with_parent, run_worker
+from pipeline.runners.worker import end_with_parent, run_worker, worker_command
 
-PARENT_POLL_S = 1.0
+WORKER_MODULE = "pipeline.runners.flink.worker"
 PROVISION_TIMEOUT_S = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one worker until the runner closes the connection or dies."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pipeline.runners.flink.worker", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog=f"python -m {WORKER_MODULE}", description=__doc__)
     parser.add_argument("--id", required=True, help="name of this worker, given by the runner")
     parser.add_argument("--provision_endpoint", required=True, metavar="HOST:PORT")
     # boot has further flags (--logging_endpoint and so on), which the provision service repeats.
@@ -70,18 +66,12 @@ def worker_environment(worker: str, info: Any) -> Mapping[str, str]:
 
 
 def write_command(path: Path, log: Path | None = None) -> Path:
-    """Write a program to ``path`` that runs this module with the interpreter of this process.
+    """Write a program to ``path`` that runs this module; ``log``: file that stderr is appended to.
 
-    The runner takes one path and no arguments, and the worker must find this project: the
-    search path of this process goes with it. ``log``: file that stderr is appended to.
+    The runner takes one path and no arguments.
     """
-    root = str(Path(__file__).resolve().parents[3])
-    redirect = "" if log is None else f" 2>>{shlex.quote(str(log))}"
-    path.write_text(
-        "#!/bin/sh\n"
-        f'export PYTHONPATH={shlex.quote(root)}"${{PYTHONPATH:+:$PYTHONPATH}}"\n'
-        f'exec {shlex.quote(sys.executable)} -P -m pipeline.runners.flink.worker "$@"{redirect}\n'
-    )
+    command = worker_command(WORKER_MODULE, log, arguments='"$@"')
+    path.write_text(f"#!/bin/sh\n{command}\n")
     path.chmod(0o755)
     return path
 

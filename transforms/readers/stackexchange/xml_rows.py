@@ -11,9 +11,6 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 from xml.parsers import expat
 
-from apache_beam.io.filesystem import CompressionTypes
-from apache_beam.io.filesystems import FileSystems
-
 from schemas.audit import Reason
 from transforms.readers.stackexchange.xml_segments import (
     ROW_START,
@@ -33,6 +30,8 @@ HEAD_BYTES = 64 << 10
 """The root tag and the first row must start in this many bytes; real files need 100."""
 
 _FIRST_TAG = re.compile(rb"<([A-Za-z_][\w.-]*)")
+_SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+"""As Beam has it, so that what is remote here is remote there."""
 _XML_SPACE = " \t\r\n"
 _CHARACTER_REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]+)|([0-9]+));")
 
@@ -59,12 +58,15 @@ class RowBatch:
 
 def is_remote(path: str) -> bool:
     """Tell whether a path has a file-system scheme, as in ``gs://bucket/Posts.xml``."""
-    return FileSystems.get_scheme(path) is not None
+    return _SCHEME.match(path) is not None
 
 
 def open_input(path: str) -> BinaryIO:
     """Open a local or remote file for reading bytes as they are; raises OSError."""
     if is_remote(path):
+        from apache_beam.io.filesystem import CompressionTypes
+        from apache_beam.io.filesystems import FileSystems
+
         stream = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         return cast(BinaryIO, stream)
     return open(path, "rb")  # noqa: PTH123 (not always a local path)

@@ -2,7 +2,7 @@
 
 The job-server jar of Beam holds all of Flink, so nothing else has to be installed but Java:
 
-  python -m pipeline.runners.flink.cluster --jar beam-flink-1.19-job-server.jar --taskmanagers 2
+  python -m benchmarks.flink_cluster --jar beam-flink-1.19-job-server.jar --taskmanagers 2
 
 It runs until Ctrl-C. The settings are those that a cluster needs for forumprefs, and can be read
 in the folder that it prints.
@@ -10,7 +10,9 @@ in the folder that it prints.
 
 import argparse
 import contextlib
+import errno
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -23,7 +25,6 @@ from pipeline.errors import FlinkUnreachableError
 from pipeline.runners.flink.job_server import (
     child,
     find_java,
-    is_free,
     last_words,
     open_flags,
     write_settings,
@@ -167,10 +168,21 @@ def start_cluster(
         yield cluster
 
 
+def is_free(port: int) -> bool:
+    """Whether nobody listens on a port of this machine."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # closed ones linger
+        try:
+            probe.bind(("localhost", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a cluster until Ctrl-C."""
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.runners.flink.cluster",
+        prog="python -m benchmarks.flink_cluster",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -184,7 +196,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     for port in (given.port, given.rpc_port):
         if not 0 < port < 1 << 16:
-            parser.error(f"{port} is no port")
+            parser.error(f"{port} is not a valid port")
     if not Path(given.jar).is_file():
         parser.error(f"--jar {given.jar}: there is no such file")
     # What schedulers and `kill` send: end as after Ctrl-C, so that nothing is left behind.

@@ -1,0 +1,10 @@
+from .table import CURATE as CURATE
+from .table import DIFF as DIFF
+from .table import HYDRATE as HYDRATE
+from .table import INSPECT as INSPECT
+from .table import PREPARE as PREPARE
+from .table import PUBLISH as PUBLISH
+from .table import PULL as PULL
+from .table import REPORT as REPORT
+from .table import VALIDATE_THREADS as VALIDATE_THREADS
+from .table import VERIFY as VERIFY

@@ -1,0 +1,10 @@
+from .display import ProgressDisplay as ProgressDisplay
+from .logs import set_up_logs as set_up_logs
+from .progress import ProgressLine as ProgressLine
+from .text import print_error as print_error
+from .text import print_text as print_text
+from .text import print_trace as print_trace
+from .text import print_warning as print_warning
+from .text import printable as printable
+from .text import readable_size as readable_size
+from .transfer import TransferProgress as TransferProgress

@@ -1,0 +1,2 @@
+from .runner import run_flink as run_flink
+from .settings import FlinkSettings as FlinkSettings
