@@ -17,7 +17,7 @@ from training.config import (
     RunConfig,
     TrainConfig,
 )
-from training.distributed import Ranks
+from training.distributed import DistributedContext
 from training.run import TrainOptions, set_up
 from training.train import train_step
 
@@ -47,7 +47,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         options = TrainOptions(job.dataset, job.model, Path(folder) / "run", config, quiet=True)
-        run = set_up(options, Ranks(0, 1, torch.device("cpu")))
+        run = set_up(options, DistributedContext(0, 1, torch.device("cpu")))
         assert not run.loaded.head_is_new
         losses, computed, pairs = [], 0, 0
         meter = Meter()

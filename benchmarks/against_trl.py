@@ -82,8 +82,8 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
 
     from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
     from training.data.dataset import PairDataset
-    from training.data.loader import Feed
-    from training.data.sampler import Plan
+    from training.data.loader import DataLoader
+    from training.data.sampler import BatchSampler
     from training.model.reward_model import load_model, save_model
 
     dataset = work / "dataset"
@@ -106,14 +106,14 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     )
     save_model(work / "model", loaded)
     pairs = PairDataset(str(dataset), "train")
-    plan = Plan(
+    plan = BatchSampler(
         rows=pairs.rows,
         batch_rows=config.data.batch_pairs,
         window=config.data.shuffle_row_groups,
         seed=config.run.seed,
         max_rows=config.data.max_pairs,
     )
-    feed = Feed(pairs, plan, loaded.tokens, config)
+    feed = DataLoader(pairs, plan, loaded.tokens, config)
     rows: list[dict[str, Any]] = []
     for step in range(steps):
         batch = feed.groups(step)

@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
-from training.distributed import Ranks
+from training.distributed import DistributedContext
 from training.model.attention import segment_attention
-from training.run import Run, TrainOptions, set_up
+from training.run import TrainingRun, TrainOptions, set_up
 from training.throughput import peak_flops
 from training.train import train_step
 
@@ -70,7 +70,7 @@ def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
-def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> Run:
+def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> TrainingRun:
     from transformers import AutoTokenizer
 
     from training.model.reward_model import wrap_model
@@ -98,10 +98,10 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
     options = TrainOptions(
         arguments.dataset, "random", output, config, on_existing="overwrite", quiet=True
     )
-    return set_up(options, Ranks(0, 1, device), loaded)
+    return set_up(options, DistributedContext(0, 1, device), loaded)
 
 
-def measure(run: Run, seconds: float) -> dict[str, float]:
+def measure(run: TrainingRun, seconds: float) -> dict[str, float]:
     """Train for about ``seconds`` after one step of warm-up; figures per second."""
     device = run.ranks.device
     if run.plan.steps < 2:
@@ -145,7 +145,7 @@ def sync(device: torch.device) -> None:
 
 def check_attention() -> dict[str, float]:
     """Largest relative error of the GPU's attention against the loop in fp32; forward, backward."""
-    from training.model.attention import Segments, loop_attention
+    from training.model.attention import AttentionSegments, loop_attention
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(0)
@@ -159,7 +159,7 @@ def check_attention() -> dict[str, float]:
             spans.append((at, at + length, keys, keys + prompt + length))
             index += [*range(begin, begin + prompt), *range(at, at + length)]
             at, keys = at + length, keys + prompt + length
-    segments = Segments(
+    segments = AttentionSegments(
         torch.tensor([0, *(s[1] for s in spans)], dtype=torch.int32, device=device),
         torch.tensor([0, *(s[3] for s in spans)], dtype=torch.int32, device=device),
         torch.tensor(index, device=device),
@@ -199,7 +199,7 @@ def relative(found: torch.Tensor, reference: torch.Tensor) -> float:
     return float(((found - reference).norm() / reference.norm()).detach())
 
 
-def profile(run: Run, rows: int = 25) -> str:
+def profile(run: TrainingRun, rows: int = 25) -> str:
     """Where a step's time goes on the GPU: kernels by total time."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile

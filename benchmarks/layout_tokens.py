@@ -20,7 +20,7 @@ from training.config import DataConfig
 from training.data.collate import micro_batches
 from training.data.dataset import PairDataset
 from training.data.prompt_groups import PromptGroup, batch_rows, group_pairs, prompt_runs
-from training.data.sampler import Plan
+from training.data.sampler import BatchSampler
 from training.data.template import choose_template
 from training.data.tokenizer import PairTokenizer
 
@@ -45,7 +45,7 @@ class Counts:
 
 def count(dataset: PairDataset, tokens: PairTokenizer, arguments: argparse.Namespace) -> Counts:
     found = Counts()
-    plan = Plan(
+    plan = BatchSampler(
         rows=dataset.rows,
         batch_rows=arguments.batch_pairs,
         window=DataConfig().shuffle_row_groups,

@@ -18,10 +18,10 @@ from pathlib import Path
 import torch
 
 from training.config import DataConfig, ModelConfig
-from training.console import make_console
+from training.console import ProgressDisplay, make_console
 from training.evaluation.items import Item, Scores
 from training.evaluation.models import find_model, open_scorer
-from training.evaluation.progress import ScoreProgress
+
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.suites.registry import load_suite
 from training.model.reward_model import load_model
@@ -87,7 +87,7 @@ def main() -> None:
     scorer = open_scorer(found, device=torch.device("cpu"), max_length=length, precision="fp32")
     with tempfile.TemporaryDirectory() as folder, ScoreCache(Path(folder), "ours") as cache:
         begun = time.process_time()
-        ours, _ = score_items(scorer, items, cache, ScoreProgress(make_console(quiet=True), name))
+        ours, _ = score_items(scorer, items, cache, ProgressDisplay(make_console(quiet=True), name))
         seconds = time.process_time() - begun
     expected = list(rewards_in_order(items, ours))
     rows, pad = sequences(items, found.path, length)

@@ -1,5 +1,6 @@
 """The manifest of a dataset folder: what is in it, from what, how, and where every record went."""
 
+import re
 from typing import Annotated, Any
 
 import msgspec
@@ -8,6 +9,23 @@ from schemas.fields import doc
 
 MANIFEST_VERSION = "1.1.0"
 MANIFEST_NAME = "manifest.json"
+
+TABLES = ("data", "duplicates", "rejected")
+"""Kinds of shards; those of each lie in a folder of that name."""
+
+_SHARD_PATH = re.compile(rf"({'|'.join(TABLES)})/[\w-]+\.parquet", re.ASCII)
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; ``problems`` are the findings, one sentence each."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+class NewerManifestError(ManifestError):
+    """A manifest of a layout that only a newer release reads."""
 
 
 class Shard(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,3 +95,45 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     ids_only: Annotated[bool, doc("true: the data shards hold ids and labels, no texts")] = False
     shards: Annotated[tuple[Shard, ...], doc("every Parquet file, ordered by path")]
+
+
+class _Header(msgspec.Struct):
+    """The one thing that every layout of a manifest has."""
+
+    manifest_version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.")]
+
+
+def decode_manifest(content: bytes) -> Manifest:
+    """Decode and check the bytes of ``manifest.json``.
+
+    Raises ManifestError where they are not a manifest, are one of a newer layout
+    (:class:`NewerManifestError`), or name a shard twice or outside of its table's folder: a
+    manifest comes from outside, and what it names is written to when it is fetched.
+    """
+    try:
+        theirs = msgspec.json.decode(content, type=_Header).manifest_version
+        if major(theirs) > major(MANIFEST_VERSION):
+            raise NewerManifestError(
+                f"{MANIFEST_NAME} has version {theirs}, and this forumprefs reads up to "
+                f"{major(MANIFEST_VERSION)}.x; install a newer one"
+            )
+        manifest = msgspec.json.decode(content, type=Manifest)
+    except msgspec.DecodeError as error:  # of which ValidationError is one
+        raise ManifestError(f"{MANIFEST_NAME}: {error}") from None
+    problems = []
+    seen: set[str] = set()
+    for shard in manifest.shards:
+        match = _SHARD_PATH.fullmatch(shard.path)
+        if match is None or match[1] != shard.table:
+            problems.append(f"{MANIFEST_NAME}: {shard.path!r} is not a valid path of a shard")
+        if shard.path in seen:
+            problems.append(f"{MANIFEST_NAME}: names {shard.path} twice")
+        seen.add(shard.path)
+    if problems:
+        raise ManifestError(*problems)
+    return manifest
+
+
+def major(version: str) -> int:
+    """Return the first number of a version such as '1.2.0'."""
+    return int(version.partition(".")[0])

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from training.validation.metrics import (
     BINS,
-    Figures,
     ScoredPairs,
+    ValidationFigures,
+    correctness,
     figures,
-    hits,
     join,
     merge,
     scalars,
-    tally,
+    sum_up,
 )
 
 
@@ -43,8 +43,8 @@ def scored(chosen: Any, rejected: Any = None, **columns: Any) -> ScoredPairs:
     return ScoredPairs(chosen=chosen, **arrays)
 
 
-def figures_of(*parts: ScoredPairs) -> Figures:
-    return figures(merge(map(tally, parts)))
+def figures_of(*parts: ScoredPairs) -> ValidationFigures:
+    return figures(merge(map(sum_up, parts)))
 
 
 HAND = scored(
@@ -106,7 +106,7 @@ def test_margin_buckets_are_in_order() -> None:
 
 
 def test_ties_count_half_and_constant_rewards_are_no_better_than_chance() -> None:
-    assert hits(np.array([1e-9, 0.0, -1e-9])).tolist() == [1.0, 0.5, 0.0]
+    assert correctness(np.array([1e-9, 0.0, -1e-9])).tolist() == [1.0, 0.5, 0.0]
     found = figures_of(scored(np.full(9, 3.0), np.full(9, 3.0), weight=np.arange(1, 10)))
     assert found.accuracy.value == 0.5
     assert found.loss.value == pytest.approx(math.log(2))
@@ -223,7 +223,7 @@ def test_calibration_error_of_a_calibrated_and_of_an_overconfident_model() -> No
 
 
 def test_calibration_error_by_hand() -> None:
-    # Two pairs with p = sigmoid(2), one of them wrong, and one tie at p = 0.5: half a hit.
+    # Two pairs with p = sigmoid(2), one of them wrong, and one tie at p = 0.5: half correct.
     p = 1 / (1 + math.exp(-2))
     found = figures_of(scored([2.0, -2.0, 0.0], weight=[1, 1, 2]))
     assert found.ece == pytest.approx(0.5 * abs(p - 0.5) + 0.5 * 0)
@@ -268,7 +268,7 @@ def test_no_pairs_give_no_values() -> None:
 
 def test_arrays_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="'margin': 3"):
-        tally(HAND._replace(margin=np.ones(3)))
+        sum_up(HAND._replace(margin=np.ones(3)))
 
 
 def test_scalars_have_a_name_for_every_group() -> None:

@@ -8,28 +8,23 @@ import pytest
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training.commands import main
+from training.errors import RegistryError
 from training.evaluation.figures import Estimate
 from training.evaluation.results import (
     Calibration,
     Comparison,
-    Difference,
     FigureResult,
+    ModelDifference,
     ModelResult,
     Results,
     SuiteResult,
 )
-from training.registry import (
-    Entry,
-    PromotionError,
-    judge_and_register,
-    read_promoted,
-    read_results,
-)
+from training.registry import Entry, judge_and_register, read_promoted, read_results
 
 
 def suite(name: str, value: float, non_finite: int = 0) -> SuiteResult:
     figure = FigureResult(
-        name="pairs", about="", count=9, value=value, low=0.0, high=1.0, half=value, priors={}
+        name="pairs", about="", count=9, value=value, low=0.0, high=1.0, half=value, baselines={}
     )
     calibration = Calibration(ece=None, ece_with_temperature=None, temperature=None, bins=())
     return SuiteResult(
@@ -75,7 +70,7 @@ def results(
     compared = ()
     if differences is not None:
         found = tuple(
-            Difference(suite=name, figure=figure, difference=Estimate(*numbers))
+            ModelDifference(suite=name, figure=figure, difference=Estimate(*numbers))
             for name, numbers in differences.items()
             for figure in ("pairs", "another figure")
         )
@@ -170,13 +165,13 @@ def test_again_changes_nothing(registry: Path) -> None:
     ],
 )
 def test_results_that_do_not_tell(registry: Path, found: Results, said: str) -> None:
-    with pytest.raises(PromotionError, match=said):
+    with pytest.raises(RegistryError, match=said):
         judged(registry, found)
     assert promoted(registry) == "old" and not (registry / "models" / "new.json").exists()
 
 
 def test_other_weights_under_a_promoted_name(registry: Path) -> None:
-    with pytest.raises(PromotionError, match="other weights"):
+    with pytest.raises(RegistryError, match="other weights"):
         judge_and_register("new", name="old", results=results("new"), registry=registry)
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from training.errors import ScalingError
 from training.scaling.command import main
-from training.scaling.runs import ScalingError, find_runs, read_run
+from training.scaling.runs import find_runs, read_run
 from training.scaling.study import Study, human, study
 
 MODELS = (1_500_000, 22_700_000, 135_000_000)

@@ -53,7 +53,7 @@ def test_constant_scores_get_chance_with_ties_at_half_and_nothing_as_published(
     first = next(iter(half))
     expected = {"rewardbench2": (5 * 0.25 + 0) / 6, "rmb": (0.5 + 0.5 + 1 / 3 + 1 / 3) / 4}
     assert half[first] == pytest.approx(expected.get(name, 0.5))
-    if name == "rewardbench2":  # the public code itself shares a hit among ties
+    if name == "rewardbench2":  # the public code itself shares a point among ties
         assert published[first] == half[first]
     else:
         assert published[first] == 0

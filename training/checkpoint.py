@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.fields import doc
-from training.config import ConfigError
-from training.model.reward_model import Loaded, save_model
+from training.errors import ConfigError
+from training.model.reward_model import LoadedModel, save_model
 
 TRAINER_NAME = "trainer.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -41,7 +41,7 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
 
 def save_checkpoint(
     folder: Path,
-    loaded: Loaded,
+    loaded: LoadedModel,
     weights: dict[str, Tensor],
     optimizer: dict[str, Tensor],
     state: TrainerState,

@@ -12,13 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from schemas.fields import doc
+from training.errors import TemplateError
 
 TEMPLATE_NAME = "reward_template.json"
 TEMPLATE_VERSION = 1
-
-
-class TemplateError(Exception):
-    """A tokenizer that no template fits; the message says why."""
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

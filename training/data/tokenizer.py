@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from training.data.template import Template, TemplateError
+from training.data.template import Template
+from training.errors import TemplateError
 
 Ids = npt.NDArray[np.int32]
 
