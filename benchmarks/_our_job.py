@@ -1,4 +1,4 @@
-"""Our half of benchmarks/against_trl.py: one run through the trainer's own feed and step."""
+"""Our half of benchmarks/against_trl.py: one run through the trainer's own loader and step."""
 
 import json
 import sys
@@ -52,9 +52,9 @@ def main() -> None:
         losses, computed, pairs = [], 0, 0
         meter = Meter()
         meter.start()
-        for share in run.feed.shares(0, run.last_step):
-            computed += sum(part.input_ids.numel() for part in share.micro)
-            sums = train_step(run, share)
+        for batch in run.loader.batches(0, run.last_step):
+            computed += sum(part.input_ids.numel() for part in batch.micro)
+            sums = train_step(run, batch)
             pairs += int(sums.pairs)
             losses.append(sums.loss / sums.weight)
         figures = meter.stop()

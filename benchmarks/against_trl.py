@@ -106,17 +106,17 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     )
     save_model(work / "model", loaded)
     pairs = PairDataset(str(dataset), "train")
-    plan = BatchSampler(
+    sampler = BatchSampler(
         rows=pairs.rows,
         batch_rows=config.data.batch_pairs,
         window=config.data.shuffle_row_groups,
         seed=config.run.seed,
         max_rows=config.data.max_pairs,
     )
-    feed = DataLoader(pairs, plan, loaded.tokens, config)
+    loader = DataLoader(pairs, sampler, loaded.tokens, config)
     rows: list[dict[str, Any]] = []
     for step in range(steps):
-        batch = feed.groups(step)
+        batch = loader.grouped(step)
         laid = sorted(
             ((pair.row, group, pair) for group in batch.groups for pair in group.pairs),
             key=lambda entry: entry[0],

@@ -103,27 +103,27 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
 
 def measure(run: TrainingRun, seconds: float) -> dict[str, float]:
     """Train for about ``seconds`` after one step of warm-up; figures per second."""
-    device = run.ranks.device
-    if run.plan.steps < 2:
-        raise SystemExit(f"{run.plan.rows_per_epoch} pairs are one step; lower --pairs")
-    shares = [run.feed.share(step) for step in range(min(run.plan.steps, 3))]
-    train_step(run, shares[0])
+    device = run.context.device
+    if run.sampler.steps < 2:
+        raise SystemExit(f"{run.sampler.rows_per_epoch} pairs are one step; lower --pairs")
+    batches = [run.loader.batch(step) for step in range(min(run.sampler.steps, 3))]
+    train_step(run, batches[0])
     sync(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     sums = []
     while time.perf_counter() - began < seconds or not sums:
-        sums.append(train_step(run, shares[1 + len(sums) % (len(shares) - 1)]))
+        sums.append(train_step(run, batches[1 + len(sums) % (len(batches) - 1)]))
         sync(device)
     took = time.perf_counter() - began
     peak = peak_flops(device)
-    padded = sum(part.input_ids.numel() for part in shares[0].micro)
+    padded = sum(part.input_ids.numel() for part in batches[0].micro)
     return {
         "pairs_per_second": sum(s.pairs for s in sums) / took,
         "tokens_per_second": sum(s.tokens for s in sums) / took,
         "tokens_per_pair": sum(s.tokens for s in sums) / sum(s.pairs for s in sums),
-        "padding": 1 - shares[0].tokens / padded,
+        "padding": 1 - batches[0].tokens / padded,
         "mfu": sum(s.flops for s in sums) / took / peak if peak else 0.0,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
         "steps": len(sums),
@@ -204,13 +204,13 @@ def profile(run: TrainingRun, rows: int = 25) -> str:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
-    share = run.feed.share(0)
+    batch = run.loader.batch(0)
     activities = [ProfilerActivity.CPU]
-    if run.ranks.device.type == "cuda":
+    if run.context.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with torch_profile(activities=activities) as found:
-        train_step(run, share)
-        sync(run.ranks.device)
+        train_step(run, batch)
+        sync(run.context.device)
     key = "self_device_time_total" if len(activities) > 1 else "self_cpu_time_total"
     return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=60))
 

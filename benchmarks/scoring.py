@@ -21,7 +21,6 @@ from training.config import DataConfig, ModelConfig
 from training.console import ProgressDisplay, make_console
 from training.evaluation.items import Item, Scores
 from training.evaluation.models import find_model, open_scorer
-
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.suites.registry import load_suite
 from training.model.reward_model import load_model

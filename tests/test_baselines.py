@@ -10,12 +10,12 @@ from tests.test_metrics import scored
 from training.validation.baselines import (
     ValidationReport,
     earlier,
-    intervals,
     longer,
     longer_and_earlier,
     report,
     resampled_accuracy,
 )
+from training.validation.bootstrap import Interval, interval
 from training.validation.display import conclusions, line, summary
 from training.validation.metrics import ScoredPairs, correctness
 
@@ -128,6 +128,10 @@ def test_one_prompt_cannot_be_cross_fitted() -> None:
     pairs = scored(np.ones(4), prompt=["p"] * 4)
     assert longer_and_earlier(pairs).tolist() == [0.0] * 4
     assert accuracy(pairs, longer_and_earlier(pairs)) == 0.5
+
+
+def intervals(correct: Any, weight: Any, prompt: Any, *, n: int = 1000, seed: int = 0) -> Interval:
+    return interval(resampled_accuracy(correct[None], weight, prompt, n=n, seed=seed)[0])
 
 
 def test_intervals_are_seeded_hold_the_value_and_resample_prompts() -> None:

@@ -46,8 +46,8 @@ def batches(folder: Path, loaded: LoadedModel, layout: str, tokens: int = 600) -
         model=ModelConfig(layout=layout, micro_batch_tokens=tokens),  # type: ignore[arg-type]
     )
     dataset = PairDataset(str(folder / "data"), "train")
-    plan = BatchSampler(rows=dataset.rows, batch_rows=1000, window=4, seed=0)
-    return DataLoader(dataset, plan, loaded.tokens, config).share(0).micro
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=1000, window=4, seed=0)
+    return DataLoader(dataset, sampler, loaded.tokens, config).batch(0).micro
 
 
 def rewards_by_row(loaded: LoadedModel, micro: list[MicroBatch]) -> tuple[Tensor, Tensor]:

@@ -81,7 +81,7 @@ def results(
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
     """With a promoted model called "old"."""
-    judge_and_register("old", name="old", results=results("old"), registry=tmp_path)
+    judge_and_register("old", name="old", results=results("old"), registry=tmp_path, max_drop=0.02)
     return tmp_path
 
 
@@ -99,14 +99,14 @@ def promoted(registry: Path) -> str:
 
 def test_the_first_is_promoted(registry: Path) -> None:
     entry = read_promoted(registry)
-    assert entry is not None and (entry.name, entry.verdict) == ("old", "first")
+    assert entry is not None and (entry.name, entry.decision) == ("old", "first")
     assert (registry / "models" / "old.json").read_bytes() == (
         registry / "promoted.json"
     ).read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("old_minus_new", "verdict"),
+    ("old_minus_new", "decision"),
     [
         ((-0.10, -0.15, -0.05), "better"),
         ((-0.10, -0.25, 0.05), "no worse"),
@@ -117,10 +117,10 @@ def test_the_first_is_promoted(registry: Path) -> None:
         ((math.nan, math.nan, math.nan), "worse"),
     ],
 )
-def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], verdict: str) -> None:
+def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], decision: str) -> None:
     entry = judged(registry, results("new", {"held-out": old_minus_new}))
-    assert entry.verdict == verdict
-    assert promoted(registry) == ("old" if verdict == "worse" else "new")
+    assert entry.decision == decision
+    assert promoted(registry) == ("old" if decision == "worse" else "new")
     assert entry.compared_with == "old" and entry.commit == "c0ffee"
     if not math.isnan(old_minus_new[0]):
         written = msgspec.json.decode((registry / "models/new.json").read_bytes(), type=Entry)
@@ -132,19 +132,19 @@ def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], ver
 def test_a_fall_on_one_suite_is_enough(registry: Path) -> None:
     found = {"held-out": (-0.2, -0.3, -0.1), "rm-bench": (0.05, 0.01, 0.09)}
     entry = judged(registry, results("new", found))
-    assert entry.verdict == "worse"
+    assert entry.decision == "worse"
     assert [reason.partition(":")[0] for reason in entry.reasons] == ["rm-bench"]
 
 
 def test_the_drop_that_is_allowed(registry: Path) -> None:
     found = results("new", {"held-out": (0.03, -0.01, 0.07)})
-    assert judged(registry, found, max_drop=0.02).verdict == "worse"
-    assert judged(registry, found, max_drop=0.04).verdict == "no worse"
+    assert judged(registry, found, max_drop=0.02).decision == "worse"
+    assert judged(registry, found, max_drop=0.04).decision == "no worse"
 
 
 def test_a_model_that_diverged_is_worse_than_none(tmp_path: Path) -> None:
     entry = judged(tmp_path, results("new", non_finite=3))
-    assert entry.verdict == "worse" and read_promoted(tmp_path) is None
+    assert entry.decision == "worse" and read_promoted(tmp_path) is None
 
 
 def test_again_changes_nothing(registry: Path) -> None:
@@ -172,7 +172,7 @@ def test_results_that_do_not_tell(registry: Path, found: Results, said: str) -> 
 
 def test_other_weights_under_a_promoted_name(registry: Path) -> None:
     with pytest.raises(RegistryError, match="other weights"):
-        judge_and_register("new", name="old", results=results("new"), registry=registry)
+        judge_and_register("new", name="old", results=results("new"), registry=registry, max_drop=0.02)
 
 
 def test_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

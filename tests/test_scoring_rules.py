@@ -12,14 +12,14 @@ from tests.test_suites import best_of_k_row, real
 from training.evaluation.comparisons import units_of
 from training.evaluation.figures import Blend, Leaf, draw, estimate, resampled, value
 from training.evaluation.items import Item, Scores, conversation
-from training.evaluation.scoring_rules import expected_best, human_agreement, rule_of
-from training.evaluation.suites.registry import load_suite
+from training.evaluation.scoring_rules import expected_best, human_agreement
+from training.evaluation.suites.registry import BY_NAME, load_suite
 
 TIES_MOST = 1.01
 
 
 def figures(items: tuple[Item, ...], scores: Scores, *, half: bool = False) -> dict[str, float]:
-    nodes = rule_of(items[0].suite)(items, scores, units_of(items), half)
+    nodes = BY_NAME[items[0].suite].rule(items, scores, units_of(items), half)
     return {node.name: value(node) for node in nodes}
 
 

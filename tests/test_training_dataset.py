@@ -59,22 +59,22 @@ def test_conversations_of_one_thread_are_prompts_of_their_own(tmp_path: Path) ->
 
 def test_a_step_reads_the_same_rows_whatever_was_read_before(folder: Path) -> None:
     dataset = PairDataset(str(folder), "train")
-    plan = BatchSampler(rows=dataset.rows, batch_rows=17, window=2, seed=3, epochs=2)
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=17, window=2, seed=3, epochs=2)
     windows = ShuffleWindows(dataset)
-    straight = [windows.batch(plan, step) for step in range(plan.steps)]
-    for step in (plan.steps - 1, 0, 4):
-        again = ShuffleWindows(dataset).batch(plan, step)
+    straight = [windows.batch(sampler, step) for step in range(sampler.steps)]
+    for step in (sampler.steps - 1, 0, 4):
+        again = ShuffleWindows(dataset).batch(sampler, step)
         assert again.prompt == straight[step].prompt
         assert again.chosen == straight[step].chosen
         assert np.array_equal(again.margin, straight[step].margin)
-    seen = [texts for batch in straight[: plan.steps_per_epoch] for texts in texts_of(batch)]
+    seen = [texts for batch in straight[: sampler.steps_per_epoch] for texts in texts_of(batch)]
     assert len(seen) == len(set(seen)) == sum(dataset.rows)
 
 
 def test_ranks_get_about_the_same_amount_of_text(folder: Path) -> None:
     dataset = PairDataset(str(folder), "train")
-    plan = BatchSampler(rows=dataset.rows, batch_rows=1000, window=9, seed=0)
-    rows = ShuffleWindows(dataset).batch(plan, 0)
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=1000, window=9, seed=0)
+    rows = ShuffleWindows(dataset).batch(sampler, 0)
     shares = shard_by_rank(rows, 3)
     dealt = sorted(row for share in shares for run in share for row in run)
     assert dealt == list(range(len(rows)))

@@ -12,11 +12,7 @@ docs/evaluation.md tells what each suite is and how to read the figures.
 
 benchmarks, as NAME=PATH with a file, a folder, a pattern in quotes, or owner/name[@revision] on
 the Hub; NAME alone takes the suite's own dataset there:
-  rm-bench rewardbench rewardbench2 rmb judgebench llmbar evalbiasbench ppe-human
-  ppe-correctness hh-rlhf helpsteer2 pandalm rag-rewardbench
-  pairs        chosen and rejected in one of TRL's forms
-  held-out     the test split of a dataset of forumprefs
-  validation   its validation split, which training validates on
+{suites}
 
 examples:
   forumprefs evaluate --model runs/beer --benchmark held-out=out/beer --output eval/beer
@@ -33,7 +29,7 @@ exit codes: 0 finished, 1 failed, 2 wrong use, 130 interrupted (run it again to 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs evaluate``."""
-    parser.epilog = EPILOG
+    parser.epilog = EPILOG.format(suites=_suites())
     parser.add_argument(
         "--model",
         required=True,
@@ -105,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of resamples and folds (default: 0)")
     parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
     parser.add_argument("--json", action="store_true", help="print results.json, for programs")
+
+
+def _suites() -> str:
+    from training.evaluation.suites.registry import SUITES
+
+    return "\n".join(f"  {suite.name:<16} {suite.title}, {suite.citation}" for suite in SUITES)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from training.errors import ScalingError
 from training.scaling.grid import make_grid, train_grid
 from training.scaling.report import as_json, as_markdown, as_text
 from training.scaling.runs import find_runs
-from training.scaling.study import Study, study
+from training.scaling.study import Study, make_study
 
 
 def fit_runs(arguments: argparse.Namespace) -> int:
@@ -52,7 +52,7 @@ def _fit_runs(arguments: argparse.Namespace, errors: Console) -> int:
             return ExitCode.FAILED
     runs = find_runs(paths)
     with errors.status(f"fitting, {arguments.bootstrap} resamples"):
-        found = study(
+        found = make_study(
             runs,
             hold_out=arguments.hold_out,
             bootstraps=arguments.bootstrap,

@@ -91,7 +91,7 @@ class _RunGroup(NamedTuple):
     runs: list[ScalingRun]
 
 
-def study(
+def make_study(
     runs: Sequence[ScalingRun], *, hold_out: str | None = None, bootstraps: int = 300, seed: int = 0
 ) -> Study:
     """Fit the richest law that the runs allow, without one run, and predict that run.
