@@ -20,7 +20,7 @@ def loss_named(name: str) -> Loss:
     if name not in LOSSES:
         near = difflib.get_close_matches(name, LOSSES, 1, cutoff=0.4)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise ConfigError(f"no loss.name {name}{hint} There are {', '.join(LOSSES)}")
+        raise ConfigError(f"no loss.name {name}; there are {', '.join(LOSSES)}{hint}")
     return LOSSES[name]
 
 
