@@ -273,7 +273,7 @@ def plot(path: Path, found: dict[str, Figures]) -> None:
 
 
 def real_tokens(job: Job) -> float:
-    """Tokens of both sequences of a pair, padding and sharing left out; mean."""
+    """Tokens of both sequences of a pair, padding and sharing excluded; mean."""
     import pyarrow.parquet as pq
 
     ids = pq.read_table(job.ids, columns=["chosen_ids", "rejected_ids"])

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu --dataset out/mix --tokenizer DIR          # about 5 minutes on an H100
     python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # a tiny one, on a CPU
 
-A Qwen2-shaped model of about 1.5B parameters with random weights (speed does not depend on
+A Qwen2-shaped model of about 1.5B parameters with random weights (throughput does not depend on
 them) trains on the pairs of a dataset through the trainer's own step. First the attention over
 segments is compared with the loop in fp32, forward and backward.
 """

@@ -187,7 +187,9 @@ def test_robust_is_unbiased_under_flips(d: float, noise: float) -> None:
 
 def test_robust_without_noise_is_bradley_terry_and_else_unbounded_below() -> None:
     assert at(lambda *given: robust_bradley_terry(*given, noise=0.0), 2.0) == at(bradley_terry, 2.0)
-    values = [at(lambda *given: robust_bradley_terry(*given, noise=0.1), d) for d in (10.0, 100.0, 1000.0)]
+    values = [
+        at(lambda *given: robust_bradley_terry(*given, noise=0.1), d) for d in (10.0, 100.0, 1000.0)
+    ]
     assert values == pytest.approx([-10 * 0.1 / 0.8, -100 * 0.1 / 0.8, -1000 * 0.1 / 0.8], abs=1e-3)
 
 

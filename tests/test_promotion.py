@@ -117,7 +117,9 @@ def test_the_first_is_promoted(registry: Path) -> None:
         ((math.nan, math.nan, math.nan), "worse"),
     ],
 )
-def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], decision: str) -> None:
+def test_decisions(
+    registry: Path, old_minus_new: tuple[float, float, float], decision: str
+) -> None:
     entry = judged(registry, results("new", {"held-out": old_minus_new}))
     assert entry.decision == decision
     assert promoted(registry) == ("old" if decision == "worse" else "new")
@@ -172,11 +174,13 @@ def test_results_that_do_not_tell(registry: Path, found: Results, said: str) -> 
 
 def test_other_weights_under_a_promoted_name(registry: Path) -> None:
     with pytest.raises(RegistryError, match="other weights"):
-        judge_and_register("new", name="old", results=results("new"), registry=registry, max_drop=0.02)
+        judge_and_register(
+            "new", name="old", results=results("new"), registry=registry, max_drop=0.02
+        )
 
 
 def test_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that has learnt the planted preference, then the one it began as."""
+    """One that has learnt the planted preference, then the one it started as."""
     pairs = [p for split in ("train", "validation", "test") for p in make_pairs(40, split)]
     data = write_dataset(tmp_path / "data", pairs)
     make_model(tmp_path / "base")

@@ -232,14 +232,14 @@ def loaders(folder: Path, count: int) -> list[DataLoader]:
 
 
 def test_any_number_of_ranks_sees_the_same_global_batches(folder: Path) -> None:
-    """Byte by byte: prompts, responses, pairs and weights of a step, however it is dealt."""
+    """Byte by byte: prompts, responses, pairs and weights of a step, however it is sharded."""
     (alone,) = loaders(folder, 1)
     for count in (2, 3, 8):
         parts = loaders(folder, count)
         for step in (0, 5, 2):
             whole = sorted(_bytes(group) for group in alone.grouped(step).groups)
-            dealt = [[_bytes(group) for group in loader.grouped(step).groups] for loader in parts]
-            assert sorted(one for rank in dealt for one in rank) == whole
+            sharded = [[_bytes(group) for group in loader.grouped(step).groups] for loader in parts]
+            assert sorted(one for rank in sharded for one in rank) == whole
             assert sum(loader.batch(step).pairs for loader in parts) == alone.batch(step).pairs
 
 
@@ -418,7 +418,7 @@ def test_only_a_run_is_ever_overwritten(
     assert (finished / "summary.json").exists()  # a slip elsewhere costs no run
 
 
-def test_what_a_run_was_begun_with_stays(
+def test_what_a_run_was_started_with_stays(
     folder: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(folder, finished, flags=("--resume",))

@@ -32,7 +32,7 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
     step: Annotated[int, doc("steps that were taken")]
     pairs: Annotated[int, doc("pairs seen")]
     tokens: Annotated[int, doc("tokens encoded")]
-    counts: Annotated[dict[str, int], doc("pairs left out, by reason")]
+    counts: Annotated[dict[str, int], doc("pairs excluded, by reason")]
     guard: Annotated[dict[str, Any], doc("state of the guard")]
     loss: Annotated[dict[str, Any], doc("state of the loss")]
     manifest_sha256: Annotated[str, doc("of the dataset")]

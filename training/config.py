@@ -61,7 +61,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = "prompt"
     min_confidence: Annotated[
-        float, doc("leave out pairs whose `confidence` is below this", ge=0, le=1)
+        float, doc("exclude pairs whose `confidence` is below this", ge=0, le=1)
     ] = 0.0
     max_pairs: Annotated[
         AtLeastOne | None, doc("train on the first so many pairs of the shuffled order; null: all")
@@ -169,7 +169,7 @@ def load_config(
     """Read a TOML or JSON file (None: ``base``) and lay ``key=value`` settings over it.
 
     Keys are dotted (``optim.lr=3e-6``); values are JSON, or else plain strings. ``base``: tables
-    of settings that stand where the file says nothing. Raises ConfigError, which names the key
+    of settings that hold where the file says nothing. Raises ConfigError, which names the key
     and the nearest one that exists.
     """
     values: dict[str, Any] = {}

@@ -1,7 +1,7 @@
 """The registry of evaluated models: registers one, and promotes it unless it is worse.
 
 A registry is a folder: ``models/NAME.json`` for every model that was judged, and ``promoted.json``,
-a copy of the entry that stands for the best so far. Files appear whole.
+a copy of the entry of the best so far. Files appear whole.
 """
 
 import math

@@ -144,7 +144,7 @@ def set_up(
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
     dtype = compute_dtype(config.model.precision, context.device)
-    # Elsewhere attention is a loop over spans, which compiled code would be made anew for.
+    # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
     fast = context.device.type == "cuda" and dtype == torch.bfloat16
     if config.model.compile or (config.model.compile is None and fast):
         for block in model.blocks:

@@ -148,9 +148,9 @@ def _pad_token(tokenizer: Any, template: Template) -> str:
         return str(tokenizer.pad_token)
     added = tokenizer.added_tokens_decoder
     candidates = [str(token) for _, token in sorted(added.items()) if token.special]
-    for wish in ("fim_pad", "pad", "reserved", "unused", "filename", ""):
+    for part in ("fim_pad", "pad", "reserved", "unused", "filename", ""):
         for token in candidates:
-            if wish in token.lower() and free(token):
+            if part in token.lower() and free(token):
                 return token
     tokenizer.add_special_tokens({"pad_token": "<|forumprefs_pad|>"})
     return "<|forumprefs_pad|>"

@@ -44,9 +44,9 @@ def as_markdown(results: Results) -> str:
 def _groups(result: ModelResult) -> list[str]:
     rows = [["group", "suites", "model", "longer", "style", "chance"]]
     for group in result.groups:
-        own = _span(Estimate(group.value, group.low, group.high))
+        ours = _span(Estimate(group.value, group.low, group.high))
         others = (percent(group.baselines[name].value) for name in ("longer", "style", "chance"))
-        rows.append([group.group, ", ".join(group.suites), own, *others])
+        rows.append([group.group, ", ".join(group.suites), ours, *others])
     return _table(rows)
 
 
@@ -80,11 +80,11 @@ def stand(suite: SuiteResult) -> list[str]:
     found = []
     for name, baseline in suite.headline.baselines.items():
         ahead = baseline.ahead
-        verdict = (
+        stands = (
             "beats" if ahead.low > 0 else "is worse than" if ahead.high < 0 else "does not beat"
         )
         found.append(
-            f"- The model {verdict} “{name}”: difference "
+            f"- The model {stands} “{name}”: difference "
             f"{ahead.value * 100:+.1f} [{ahead.low * 100:+.1f}, {ahead.high * 100:+.1f}] points."
         )
     return found
@@ -121,16 +121,18 @@ def _comparison(first: ModelResult, comparison: Comparison) -> list[str]:
         for suite in comparison.result.suites
         for figure in suite.figures
     }
-    own = {(suite.name, figure.name): figure for suite in first.suites for figure in suite.figures}
+    first_figures = {
+        (suite.name, figure.name): figure for suite in first.suites for figure in suite.figures
+    }
     rows = [["suite", "figure", first.model, comparison.result.model, "difference"]]
     for entry in comparison.differences:
         key = (entry.suite, entry.figure)
-        if key in own and key in values:
+        if key in first_figures and key in values:
             rows.append(
                 [
                     entry.suite,
                     entry.figure,
-                    percent(own[key].value),
+                    percent(first_figures[key].value),
                     percent(values[key].value),
                     _span(entry.difference, sign=True),
                 ]

@@ -171,9 +171,11 @@ class _TemplateScorer:
         )
         tokens = self._loaded.tokens
         cut = []
-        for text, own in zip(texts, responses, strict=True):
+        for text, answers in zip(texts, responses, strict=True):
             missing, length = tokens.cut_of_prompt(text)
-            cut.append([missing > 0 or over > 0 for over in tokens.cut_of_responses(own, length)])
+            cut.append(
+                [missing > 0 or over > 0 for over in tokens.cut_of_responses(answers, length)]
+            )
         return [
             [Scored(*one) for one in zip(given, over, strict=True)]
             for given, over in zip(rewards, cut, strict=True)

@@ -1,4 +1,4 @@
-"""What an evaluation finds, as it stands in ``results.json``."""
+"""What an evaluation finds, as written to ``results.json``."""
 
 from typing import Annotated
 
@@ -95,7 +95,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headline(self) -> FigureResult:
-        """The figure that stands for the suite."""
+        """The figure that the suite is known by."""
         return self.figures[0]
 
 

@@ -100,7 +100,7 @@ def expected_best(worth: Floats, scores: Floats) -> Floats:
 def human_agreement(items: Sequence[Item], scores: Scores) -> tuple[float, float, int] | None:
     """How often a person, and the model, pick the side on which two (other) people agree.
 
-    Leave-one-out over annotators, ties of any of the three left out, so that both are asked about
+    Leave-one-out over annotators, ties of any of the three excluded, so that both are asked about
     the same: shares, ties of scores one half, and the number of votes. None where no item has
     annotators.
     """

@@ -87,7 +87,7 @@ class PreparedSuite:
         }
 
     def headline(self, scores: Scores) -> float:
-        """The figure that stands for the suite, as published."""
+        """The figure that the suite is known by, as published."""
         return value(self.loaded.suite.rule(self.items, finite(scores), self.units, False)[0])
 
 
@@ -148,7 +148,7 @@ def suite_result(
 
 
 def finite(scores: Scores) -> Scores:
-    """Infinite rewards become not-a-numbers, whose comparisons are lost whatever stands beside."""
+    """Infinite rewards become not-a-numbers, whose comparisons count as wrong whatever they are compared with."""
     return [np.where(np.isfinite(one), one, np.nan) for one in scores]
 
 

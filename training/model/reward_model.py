@@ -189,7 +189,7 @@ def wrap_model(
 
     Args:
         template: that of a checkpoint of ours; None: one is chosen.
-        new_head_seed: draw the head anew; None: it is trained already.
+        new_head_seed: draw a new head; None: it is trained already.
         name: of the model, for messages.
     """
     model = RewardModel(hf, model_config.layout)

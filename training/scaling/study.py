@@ -220,7 +220,7 @@ def _reasons_against(part: _RunGroup, law: Law) -> list[str]:
     found += _unknown_coefficients(part, law)
     if law.typical_error > CONVINCING * law.constant_error:
         found.append(
-            f"Runs that are left out are predicted no better by the law (typical error "
+            f"Runs that are held out in turn are predicted no better by the law (typical error "
             f"{law.typical_error:.2%}) than by the median of the others "
             f"({law.constant_error:.2%})."
         )

@@ -51,8 +51,8 @@ def folds(unit: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.int64]:
     The sorted names are divided, so that the order of the pairs does not matter.
     """
     names, place = np.unique(unit, return_inverse=True)
-    dealt = np.random.default_rng(seed).permutation(len(names)) % FOLDS
-    found: npt.NDArray[np.int64] = dealt[place]
+    fold_of = np.random.default_rng(seed).permutation(len(names)) % FOLDS
+    found: npt.NDArray[np.int64] = fold_of[place]
     return found
 
 

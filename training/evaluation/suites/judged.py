@@ -80,7 +80,7 @@ def read_llmbar(rows: Iterable[Row]) -> Iterator[Item]:
 def read_eval_bias(rows: Iterable[Row]) -> Iterator[Item]:
     """EvalBiasBench (Park et al. 2024, arXiv 2407.06551): an object of lists by bias.
 
-    The better response is always the first, so the order is no baseline.
+    The better response is always the first, so the order is not a baseline.
     """
     for row in rows:
         row.expect("instruction", "response1", "response2", "label")

@@ -22,8 +22,8 @@ def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
         name = next((part for part in ("harmless", "helpful") if part in near), "all")
         better, worse = row.messages("chosen"), row.messages("rejected")
         common = 0
-        least = min(len(better), len(worse)) - 1
-        while common < least and better[common] == worse[common]:
+        shorter = min(len(better), len(worse)) - 1
+        while common < shorter and better[common] == worse[common]:
             common += 1
         if not common:
             raise row.fail(
@@ -60,7 +60,7 @@ def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
     """HelpSteer2-Preference (Wang et al. 2024, arXiv 2410.01257).
 
     ``preference_strength`` runs from -3 (response 1 is much better) to 3 (response 2 is); 0 is a
-    tie. Rows of ``split`` train are left out. A prompt of several turns is one text with lines
+    tie. Rows of ``split`` train are excluded. A prompt of several turns is one text with lines
     ``<extra_id_1>Assistant`` and ``<extra_id_1>User`` between them.
     """
     for row in rows:

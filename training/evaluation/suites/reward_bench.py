@@ -206,20 +206,20 @@ def _ties(items: Sequence[Item], scores: Scores, units: Units) -> Node:
         terms.append((weight, _leaf(name, [gap > 0 for gap, _, _ in there], there)))
     both = [entry for entry in by_prompt.values() if {"tied", "ref"} <= entry.keys()]
     tied = [entry["tied"] for entry in both]
-    least = [min(entry["tied"][0], entry["ref"][0]) for entry in both]
+    smaller_gaps = [min(entry["tied"][0], entry["ref"][0]) for entry in both]
     terms.append((0.20, _leaf("gap over spread", [gap > spread for gap, spread, _ in tied], tied)))
     terms.append(
         (
             0.20,
             _leaf(
                 "smaller gap over spread",
-                [gap > spread for gap, (_, spread, _) in zip(least, tied, strict=True)],
+                [gap > spread for gap, (_, spread, _) in zip(smaller_gaps, tied, strict=True)],
                 tied,
             ),
         )
     )
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.array(least) / np.array([spread for _, spread, _ in tied])
+        ratio = np.array(smaller_gaps) / np.array([spread for _, spread, _ in tied])
     terms.append((0.01, _leaf("tanh", np.nan_to_num(np.tanh(ratio - 1), nan=0.0), tied)))
     parts = tuple(
         (weight, term) for weight, term in terms if isinstance(term, Leaf) and len(term.correct)
