@@ -203,7 +203,7 @@ def test_a_margin_shifts_the_difference(d: float, margin: float) -> None:
 def test_bf16_rewards_keep_a_small_difference_from_large_rewards() -> None:
     chosen = torch.tensor([100.5], dtype=torch.bfloat16)
     rejected = torch.tensor([0.25], dtype=torch.bfloat16)
-    assert difference(chosen, rejected).item() == 100.25
+    assert difference(chosen, rejected).item() == pytest.approx(100.25)
     assert (chosen - rejected).item() != 100.25  # what a loss in bf16 would have used
 
 

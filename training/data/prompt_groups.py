@@ -89,7 +89,8 @@ def prompt_runs(rows: PairRows) -> list[range]:
 def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
     """Shard a batch's prompts by rank, so that each gets about as much text.
 
-    Longest first, each to the rank that has the smallest load: a pure function of the rows and ``ranks``.
+    Longest first, each to the rank with the smallest load: a pure function of the rows and
+    ``ranks``.
     A rank's runs come back in the order of the rows.
     """
     runs = prompt_runs(rows)

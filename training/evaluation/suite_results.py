@@ -148,7 +148,7 @@ def suite_result(
 
 
 def finite(scores: Scores) -> Scores:
-    """Infinite rewards become not-a-numbers, whose comparisons count as wrong whatever they are compared with."""
+    """Infinite rewards become not-a-numbers: their comparisons count as wrong on either side."""
     return [np.where(np.isfinite(one), one, np.nan) for one in scores]
 
 
