@@ -1,4 +1,4 @@
-"""Our half of benchmarks/against_trl.py: one run through the trainer's own feed and step."""
+"""Our half of benchmarks/against_trl.py: one run through the trainer's own loader and step."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ from training.config import (
     RunConfig,
     TrainConfig,
 )
-from training.distributed import Ranks
+from training.distributed import DistributedContext
 from training.run import TrainOptions, set_up
 from training.train import train_step
 
@@ -47,14 +47,14 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         options = TrainOptions(job.dataset, job.model, Path(folder) / "run", config, quiet=True)
-        run = set_up(options, Ranks(0, 1, torch.device("cpu")))
+        run = set_up(options, DistributedContext(0, 1, torch.device("cpu")))
         assert not run.loaded.head_is_new
         losses, computed, pairs = [], 0, 0
         meter = Meter()
         meter.start()
-        for share in run.feed.shares(0, run.last_step):
-            computed += sum(part.input_ids.numel() for part in share.micro)
-            sums = train_step(run, share)
+        for batch in run.loader.batches(0, run.last_step):
+            computed += sum(part.input_ids.numel() for part in batch.micro)
+            sums = train_step(run, batch)
             pairs += int(sums.pairs)
             losses.append(sums.loss / sums.weight)
         figures = meter.stop()

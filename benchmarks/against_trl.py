@@ -82,8 +82,8 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
 
     from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
     from training.data.dataset import PairDataset
-    from training.data.loader import Feed
-    from training.data.sampler import Plan
+    from training.data.loader import DataLoader
+    from training.data.sampler import BatchSampler
     from training.model.reward_model import load_model, save_model
 
     dataset = work / "dataset"
@@ -106,17 +106,17 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     )
     save_model(work / "model", loaded)
     pairs = PairDataset(str(dataset), "train")
-    plan = Plan(
+    sampler = BatchSampler(
         rows=pairs.rows,
         batch_rows=config.data.batch_pairs,
         window=config.data.shuffle_row_groups,
         seed=config.run.seed,
         max_rows=config.data.max_pairs,
     )
-    feed = Feed(pairs, plan, loaded.tokens, config)
+    loader = DataLoader(pairs, sampler, loaded.tokens, config)
     rows: list[dict[str, Any]] = []
     for step in range(steps):
-        batch = feed.groups(step)
+        batch = loader.grouped(step)
         laid = sorted(
             ((pair.row, group, pair) for group in batch.groups for pair in group.pairs),
             key=lambda entry: entry[0],
@@ -273,7 +273,7 @@ def plot(path: Path, found: dict[str, Figures]) -> None:
 
 
 def real_tokens(job: Job) -> float:
-    """Tokens of both sequences of a pair, padding and sharing left out; mean."""
+    """Tokens of both sequences of a pair, padding and sharing excluded; mean."""
     import pyarrow.parquet as pq
 
     ids = pq.read_table(job.ids, columns=["chosen_ids", "rejected_ids"])

@@ -3,7 +3,7 @@
     python -m benchmarks.gpu --dataset out/mix --tokenizer DIR          # about 5 minutes on an H100
     python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # a tiny one, on a CPU
 
-A Qwen2-shaped model of about 1.5B parameters with random weights (speed does not depend on
+A Qwen2-shaped model of about 1.5B parameters with random weights (throughput does not depend on
 them) trains on the pairs of a dataset through the trainer's own step. First the attention over
 segments is compared with the loop in fp32, forward and backward.
 """
@@ -21,9 +21,9 @@ from typing import Any
 import torch
 
 from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
-from training.distributed import Ranks
+from training.distributed import DistributedContext
 from training.model.attention import segment_attention
-from training.run import Run, TrainOptions, set_up
+from training.run import TrainingRun, TrainOptions, set_up
 from training.throughput import peak_flops
 from training.train import train_step
 
@@ -70,7 +70,7 @@ def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
         return AutoModelForSequenceClassification.from_config(config, dtype=torch.float32)
 
 
-def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> Run:
+def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> TrainingRun:
     from transformers import AutoTokenizer
 
     from training.model.reward_model import wrap_model
@@ -98,32 +98,32 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
     options = TrainOptions(
         arguments.dataset, "random", output, config, on_existing="overwrite", quiet=True
     )
-    return set_up(options, Ranks(0, 1, device), loaded)
+    return set_up(options, DistributedContext(0, 1, device), loaded)
 
 
-def measure(run: Run, seconds: float) -> dict[str, float]:
+def measure(run: TrainingRun, seconds: float) -> dict[str, float]:
     """Train for about ``seconds`` after one step of warm-up; figures per second."""
-    device = run.ranks.device
-    if run.plan.steps < 2:
-        raise SystemExit(f"{run.plan.rows_per_epoch} pairs are one step; lower --pairs")
-    shares = [run.feed.share(step) for step in range(min(run.plan.steps, 3))]
-    train_step(run, shares[0])
+    device = run.context.device
+    if run.sampler.steps < 2:
+        raise SystemExit(f"{run.sampler.rows_per_epoch} pairs are one step; lower --pairs")
+    batches = [run.loader.batch(step) for step in range(min(run.sampler.steps, 3))]
+    train_step(run, batches[0])
     sync(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     sums = []
     while time.perf_counter() - began < seconds or not sums:
-        sums.append(train_step(run, shares[1 + len(sums) % (len(shares) - 1)]))
+        sums.append(train_step(run, batches[1 + len(sums) % (len(batches) - 1)]))
         sync(device)
     took = time.perf_counter() - began
     peak = peak_flops(device)
-    padded = sum(part.input_ids.numel() for part in shares[0].micro)
+    padded = sum(part.input_ids.numel() for part in batches[0].micro)
     return {
         "pairs_per_second": sum(s.pairs for s in sums) / took,
         "tokens_per_second": sum(s.tokens for s in sums) / took,
         "tokens_per_pair": sum(s.tokens for s in sums) / sum(s.pairs for s in sums),
-        "padding": 1 - shares[0].tokens / padded,
+        "padding": 1 - batches[0].tokens / padded,
         "mfu": sum(s.flops for s in sums) / took / peak if peak else 0.0,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
         "steps": len(sums),
@@ -145,7 +145,7 @@ def sync(device: torch.device) -> None:
 
 def check_attention() -> dict[str, float]:
     """Largest relative error of the GPU's attention against the loop in fp32; forward, backward."""
-    from training.model.attention import Segments, loop_attention
+    from training.model.attention import AttentionSegments, loop_attention
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = torch.Generator(device).manual_seed(0)
@@ -159,7 +159,7 @@ def check_attention() -> dict[str, float]:
             spans.append((at, at + length, keys, keys + prompt + length))
             index += [*range(begin, begin + prompt), *range(at, at + length)]
             at, keys = at + length, keys + prompt + length
-    segments = Segments(
+    segments = AttentionSegments(
         torch.tensor([0, *(s[1] for s in spans)], dtype=torch.int32, device=device),
         torch.tensor([0, *(s[3] for s in spans)], dtype=torch.int32, device=device),
         torch.tensor(index, device=device),
@@ -199,18 +199,18 @@ def relative(found: torch.Tensor, reference: torch.Tensor) -> float:
     return float(((found - reference).norm() / reference.norm()).detach())
 
 
-def profile(run: Run, rows: int = 25) -> str:
+def profile(run: TrainingRun, rows: int = 25) -> str:
     """Where a step's time goes on the GPU: kernels by total time."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as torch_profile
 
-    share = run.feed.share(0)
+    batch = run.loader.batch(0)
     activities = [ProfilerActivity.CPU]
-    if run.ranks.device.type == "cuda":
+    if run.context.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
     with torch_profile(activities=activities) as found:
-        train_step(run, share)
-        sync(run.ranks.device)
+        train_step(run, batch)
+        sync(run.context.device)
     key = "self_device_time_total" if len(activities) > 1 else "self_cpu_time_total"
     return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=60))
 

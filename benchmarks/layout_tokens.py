@@ -2,7 +2,7 @@
 
     python -m benchmarks.layout_tokens out/mix --tokenizer models/smollm2
 
-Counts are exact and the same on any machine. They come from the trainer's own plan, tokens,
+Counts are exact and the same on any machine. They come from the trainer's own sampler, tokens,
 groups and micro-batches; only the column of padding in the order of the pairs, which our trainer
 does not do, is counted here. The unit is the real tokens of the pairs: prompt and response of
 both sides, without padding and without sharing.
@@ -20,7 +20,7 @@ from training.config import DataConfig
 from training.data.collate import micro_batches
 from training.data.dataset import PairDataset
 from training.data.prompt_groups import PromptGroup, batch_rows, group_pairs, prompt_runs
-from training.data.sampler import Plan
+from training.data.sampler import BatchSampler
 from training.data.template import choose_template
 from training.data.tokenizer import PairTokenizer
 
@@ -45,14 +45,14 @@ class Counts:
 
 def count(dataset: PairDataset, tokens: PairTokenizer, arguments: argparse.Namespace) -> Counts:
     found = Counts()
-    plan = Plan(
+    sampler = BatchSampler(
         rows=dataset.rows,
         batch_rows=arguments.batch_pairs,
         window=DataConfig().shuffle_row_groups,
         seed=0,
     )
-    for step in range(plan.steps):
-        rows = batch_rows(dataset, plan, step)
+    for step in range(sampler.steps):
+        rows = batch_rows(dataset, sampler, step)
         batch = group_pairs(rows, prompt_runs(rows), tokens)
         found.at_limit += batch.at_limit
         found.identical += batch.identical

@@ -18,10 +18,9 @@ from pathlib import Path
 import torch
 
 from training.config import DataConfig, ModelConfig
-from training.console import make_console
+from training.console import ProgressDisplay, make_console
 from training.evaluation.items import Item, Scores
 from training.evaluation.models import find_model, open_scorer
-from training.evaluation.progress import ScoreProgress
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.suites.registry import load_suite
 from training.model.reward_model import load_model
@@ -86,9 +85,9 @@ def main() -> None:
     length = found.max_length or 2048
     scorer = open_scorer(found, device=torch.device("cpu"), max_length=length, precision="fp32")
     with tempfile.TemporaryDirectory() as folder, ScoreCache(Path(folder), "ours") as cache:
-        begun = time.process_time()
-        ours, _ = score_items(scorer, items, cache, ScoreProgress(make_console(quiet=True), name))
-        seconds = time.process_time() - begun
+        began = time.process_time()
+        ours, _ = score_items(scorer, items, cache, ProgressDisplay(make_console(quiet=True), name))
+        seconds = time.process_time() - began
     expected = list(rewards_in_order(items, ours))
     rows, pad = sequences(items, found.path, length)
     once = len({tuple(row) for row in rows})
@@ -100,9 +99,9 @@ def main() -> None:
     print("|---|---:|---:|---:|---:|")
     print(f"| ours | {seconds:.1f} | {len(rows) / seconds:.1f} | 1.0 | |", flush=True)
     for size in map(int, arguments.batch.split(",")):
-        begun = time.process_time()
+        began = time.process_time()
         theirs = usual_loop(found.path, rows, size, pad)
-        spent = time.process_time() - begun
+        spent = time.process_time() - began
         apart = max(abs(a - b) for a, b in zip(expected, theirs, strict=True))
         print(
             f"| usual loop, {size} at once | {spent:.1f} | {len(rows) / spent:.1f} "

@@ -90,7 +90,7 @@ def write_random(
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
     if hidden % 64:
-        raise MissingError(f"--hidden {hidden} is no multiple of 64")
+        raise MissingError(f"--hidden {hidden} is not a multiple of 64")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

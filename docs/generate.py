@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
+from docs.losses_page import losses_page
 from docs.threads_page import threads_page
 from pipeline.curate.options import GROUPS
 from pipeline.curate.recipe import Recipe
@@ -176,6 +177,7 @@ PAGES = {
     "schema.md": schema_page,
     "recipe.md": recipe_page,
     "threads.md": threads_page,
+    "losses.md": losses_page,
     "training_settings.md": training_settings_page,
 }
 

@@ -8,16 +8,16 @@ from rich.console import Console
 
 from tests.test_metrics import scored
 from training.validation.baselines import (
-    Report,
+    ValidationReport,
     earlier,
-    intervals,
     longer,
     longer_and_earlier,
     report,
-    resample,
+    resampled_accuracy,
 )
-from training.validation.display import line, summary, verdicts
-from training.validation.metrics import ScoredPairs, hits
+from training.validation.bootstrap import Interval, interval
+from training.validation.display import conclusions, line, summary
+from training.validation.metrics import ScoredPairs, correctness
 
 
 def forum(size: int = 1200, *, per_prompt: int = 3, seed: int = 0) -> ScoredPairs:
@@ -43,7 +43,7 @@ FORUM = forum()
 
 
 def accuracy(pairs: ScoredPairs, scores: Any) -> float:
-    return float(np.average(hits(scores), weights=pairs.weight))
+    return float(np.average(correctness(scores), weights=pairs.weight))
 
 
 def shuffled(pairs: ScoredPairs, seed: int) -> ScoredPairs:
@@ -59,9 +59,9 @@ def test_the_two_rules_by_hand() -> None:
         chosen_created_at=[10, 30, 20, 0],
         rejected_created_at=[20, 20, 20, 50],
     )
-    assert hits(longer(pairs)).tolist() == [1.0, 0.0, 0.5, 1.0]
+    assert correctness(longer(pairs)).tolist() == [1.0, 0.0, 0.5, 1.0]
     # An unknown time decides nothing: it is not the earliest of all.
-    assert hits(earlier(pairs)).tolist() == [1.0, 0.0, 0.5, 0.5]
+    assert correctness(earlier(pairs)).tolist() == [1.0, 0.0, 0.5, 0.5]
 
 
 def test_both_together_beat_each_alone_where_both_matter() -> None:
@@ -93,10 +93,10 @@ def test_a_pair_is_never_scored_by_a_fit_that_saw_its_prompt() -> None:
         rejected_length=[30, 30, *np.full(size - 2, 10)],
         chosen_created_at=np.zeros(size),
     )
-    hit = hits(longer_and_earlier(pairs))
-    assert hit[:2].tolist() == [0.0, 0.0]  # the rest say "longer", so it is misjudged
+    correct = correctness(longer_and_earlier(pairs))
+    assert correct[:2].tolist() == [0.0, 0.0]  # the rest say "longer", so it is misjudged
     # Prompts of other folds have learned from it; those of its own fold have not.
-    assert 0 < hit[2:].mean() < 0.5
+    assert 0 < correct[2:].mean() < 0.5
 
 
 def test_cross_fitting_does_not_find_a_rule_in_noise() -> None:
@@ -121,41 +121,45 @@ def test_a_rule_that_decides_everything_stays_finite() -> None:
     pairs = scored(np.zeros(size), chosen_length=[30] * size, rejected_length=[10] * size)
     scores = longer_and_earlier(pairs)
     assert np.isfinite(scores).all()
-    assert accuracy(pairs, scores) == 1.0
+    assert accuracy(pairs, scores) == pytest.approx(1.0)
 
 
 def test_one_prompt_cannot_be_cross_fitted() -> None:
     pairs = scored(np.ones(4), prompt=["p"] * 4)
-    assert longer_and_earlier(pairs).tolist() == [0.0] * 4
-    assert accuracy(pairs, longer_and_earlier(pairs)) == 0.5
+    assert longer_and_earlier(pairs).tolist() == pytest.approx([0.0] * 4)
+    assert accuracy(pairs, longer_and_earlier(pairs)) == pytest.approx(0.5)
+
+
+def intervals(correct: Any, weight: Any, prompt: Any, *, n: int = 1000, seed: int = 0) -> Interval:
+    return interval(resampled_accuracy(correct[None], weight, prompt, n=n, seed=seed)[0])
 
 
 def test_intervals_are_seeded_hold_the_value_and_resample_prompts() -> None:
     rng = np.random.default_rng(2)
-    hit = (rng.random(600) < 0.7).astype(np.float64)
+    correct = (rng.random(600) < 0.7).astype(np.float64)
     weight, prompt = np.ones(600), np.arange(600)
-    found = intervals(hit, weight, prompt, n=1000, seed=5)
-    assert found == intervals(hit, weight, prompt, n=1000, seed=5)
-    assert found != intervals(hit, weight, prompt, n=1000, seed=6)
+    found = intervals(correct, weight, prompt, n=1000, seed=5)
+    assert found == intervals(correct, weight, prompt, n=1000, seed=5)
+    assert found != intervals(correct, weight, prompt, n=1000, seed=6)
     se = np.sqrt(0.7 * 0.3 / 600)
-    assert found.low == pytest.approx(hit.mean() - 1.96 * se, abs=0.01)
-    assert found.high == pytest.approx(hit.mean() + 1.96 * se, abs=0.01)
+    assert found.low == pytest.approx(correct.mean() - 1.96 * se, abs=0.01)
+    assert found.high == pytest.approx(correct.mean() + 1.96 * se, abs=0.01)
     # Ten copies of each prompt's pair are no new evidence; as prompts of their own they would be.
-    copied = intervals(np.repeat(hit, 10), np.ones(6000), np.repeat(prompt, 10), seed=5)
+    copied = intervals(np.repeat(correct, 10), np.ones(6000), np.repeat(prompt, 10), seed=5)
     assert (copied.low, copied.high) == pytest.approx((found.low, found.high))
-    pretended = intervals(np.repeat(hit, 10), np.ones(6000), np.arange(6000), seed=5)
+    pretended = intervals(np.repeat(correct, 10), np.ones(6000), np.arange(6000), seed=5)
     assert pretended.high - pretended.low < 0.5 * (found.high - found.low)
 
 
 def test_scorers_are_compared_on_the_same_resamplings() -> None:
-    hit = np.stack([hits(longer(FORUM)), hits(longer(FORUM))])
-    draws = resample(hit, FORUM.weight, FORUM.prompt, n=50)
+    correct = np.stack([correctness(longer(FORUM)), correctness(longer(FORUM))])
+    draws = resampled_accuracy(correct, FORUM.weight, FORUM.prompt, n=50)
     assert draws.shape == (2, 50)
     assert np.array_equal(draws[0], draws[1])
     assert draws.std() > 0
 
 
-def with_model(rewards: Any) -> Report:
+def with_model(rewards: Any) -> ValidationReport:
     return report(FORUM._replace(chosen=np.asarray(rewards)), n=300)
 
 
@@ -172,24 +176,24 @@ def test_baselines_are_beside_the_model_in_every_group() -> None:
     found = report(FORUM, n=50)
     assert [one.name for one in found.baselines] == ["longer", "earlier", "longer + earlier"]
     by_length = found.baselines[0].groups
-    assert by_length["chosen longer"].value == 1.0
-    assert by_length["chosen shorter"].value == 0.0
+    assert by_length["chosen longer"].value == pytest.approx(1.0)
+    assert by_length["chosen shorter"].value == pytest.approx(0.0)
     assert by_length["site ai"].pairs == found.figures.by_site["ai"].pairs == 400
     assert found.prompts == 400
 
 
 def test_an_oracle_beats_every_rule() -> None:
-    sentences = verdicts(with_model(np.ones(1200)))
+    sentences = conclusions(with_model(np.ones(1200)))
     assert len(sentences) == 3
     assert all(sentence.startswith("The model beats") for sentence in sentences)
 
 
 def test_the_words_follow_the_interval_of_the_difference() -> None:
-    same = verdicts(with_model(longer_and_earlier(FORUM)))
+    same = conclusions(with_model(longer_and_earlier(FORUM)))
     assert same[2].startswith('The model does not beat "longer + earlier"')
     assert same[2].endswith("difference +0.000 [+0.000, +0.000].")
     assert same[0].startswith('The model beats "longer"')
-    worse = verdicts(with_model(np.full(1200, -1.0)))
+    worse = conclusions(with_model(np.full(1200, -1.0)))
     assert all(sentence.startswith("The model is worse than") for sentence in worse)
     # A difference that is there but smaller than its interval is no win.
     rng = np.random.default_rng(0)
@@ -197,15 +201,15 @@ def test_the_words_follow_the_interval_of_the_difference() -> None:
     assert close.figures.accuracy.value is not None
     assert close.baselines[2].accuracy.value is not None
     assert close.figures.accuracy.value > close.baselines[2].accuracy.value
-    assert verdicts(close)[2].startswith('The model does not beat "longer + earlier"')
+    assert conclusions(close)[2].startswith('The model does not beat "longer + earlier"')
 
 
 def test_few_prompts_and_diverged_rewards_are_said() -> None:
     few = report(scored(np.ones(30)), n=20)
-    assert any("Only 30 prompts" in sentence for sentence in verdicts(few))
-    assert not any("Only" in sentence for sentence in verdicts(with_model(np.ones(1200))))
+    assert any("Only 30 prompts" in sentence for sentence in conclusions(few))
+    assert not any("Only" in sentence for sentence in conclusions(with_model(np.ones(1200))))
     diverged = with_model(np.full(1200, np.nan))
-    assert any("1,200 pairs" in sentence for sentence in verdicts(diverged))
+    assert any("1,200 pairs" in sentence for sentence in conclusions(diverged))
     assert "1,200 pairs without finite rewards" in line(diverged)
 
 

@@ -12,8 +12,8 @@ from markdown_it import MarkdownIt
 from tests.preference_data import make_model, make_pairs, write_dataset
 from tests.suite_files import FILES, trl, write_lines
 from training.commands import main
-from training.config import ConfigError
-from training.evaluation.items import Message
+from training.errors import ConfigError
+from training.evaluation.items import ChatMessage
 from training.evaluation.models import Scored, find_model, open_scorer
 from training.evaluation.results import CheckpointPoint, Results
 from training.evaluation.score_cache import ScoreCache
@@ -74,7 +74,9 @@ def test_a_run_is_scored_on_suites_and_its_own_split(run: Path, tmp_path: Path) 
     assert [suite.name for suite in results.result.suites] == ["held-out", *folders]
     own, rm_bench, ppe = results.result.suites
     assert own.prompts == 30
-    assert {"longer", "style", "earlier", "longer + earlier", "chance"} == set(own.headline.priors)
+    assert {"longer", "style", "earlier", "longer + earlier", "chance"} == set(
+        own.headline.baselines
+    )
     assert "whole thread in order" in {figure.name for figure in own.figures}
     assert own.headline.low <= own.headline.value <= own.headline.high
     assert own.breakdown["margin 3–5"].pairs == own.comparisons
@@ -409,7 +411,7 @@ def test_an_encoder_reads_prompt_and_response_as_a_pair(tmp_path: Path) -> None:
         model.classifier.weight.mul_(50)
     model.save_pretrained(tmp_path)
     scorer = open_scorer(find_model(str(tmp_path)), device=CPU)
-    ((short, long),) = rewards_of(scorer.score([(Message("user", "a b"),)], [["c", "b c"]]))
+    ((short, long),) = rewards_of(scorer.score([(ChatMessage("user", "a b"),)], [["c", "b c"]]))
     with torch.no_grad():
         assert short == pytest.approx(model(torch.tensor([[2, 4, 5, 3, 6, 3]])).logits.item(), 1e-4)
         logits = model(torch.tensor([[2, 4, 5, 3, 5, 6, 3]])).logits

@@ -45,6 +45,40 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         },
         "cli": {"commands", "console", "errors"},
     },
+    "training": {
+        "errors": set(),
+        "run_folder": set(),
+        "console": set(),
+        "commands": set(),
+        "losses": {"errors"},
+        "config": {"errors", "losses"},
+        "distributed": {"errors"},
+        "data": {"config", "errors", "losses"},
+        "model": {"config", "data", "errors"},
+        "validation": {"config", "data", "distributed", "model"},
+        "throughput": {"data", "model"},
+        "optimizer": {"config", "errors", "model"},
+        "checkpoint": {"errors", "model"},
+        "run_log": {"console", "run_folder"},
+        "run": {
+            "checkpoint", "config", "data", "distributed", "errors", "losses", "model",
+            "optimizer", "run_folder", "throughput",
+        },
+        "train": {
+            "commands", "data", "distributed", "losses", "optimizer", "run", "run_log",
+            "throughput", "validation",
+        },
+        "train_command": {
+            "checkpoint", "config", "errors", "run", "run_folder", "train",
+        },
+        "evaluation": {
+            "checkpoint", "config", "console", "data", "errors", "model", "run_folder",
+            "validation",
+        },
+        "registry": {"errors", "evaluation", "validation"},
+        "registry_command": {"errors", "registry"},
+        "scaling": {"config", "errors", "run_folder", "validation"},
+    },
 }  # fmt: skip
 """Which rooms of the same layer a room may import."""
 

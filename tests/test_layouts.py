@@ -12,12 +12,12 @@ from tests.preference_data import make_model, make_pairs, write_dataset
 from training.config import DataConfig, ModelConfig, TrainConfig
 from training.data.collate import MicroBatch, first_fit, micro_batches
 from training.data.dataset import PairDataset
-from training.data.loader import Feed
+from training.data.loader import DataLoader
 from training.data.prompt_groups import PromptGroup, split_group
-from training.data.sampler import Plan
+from training.data.sampler import BatchSampler
 from training.losses import bradley_terry
-from training.model.attention import Segments, loop_attention
-from training.model.reward_model import Loaded, load_model
+from training.model.attention import AttentionSegments, loop_attention
+from training.model.reward_model import LoadedModel, load_model
 
 LAYOUTS = ("shared", "packed", "padded")
 
@@ -31,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def load(folder: Path, layout: str, name: str = "model", **data: int) -> Loaded:
+def load(folder: Path, layout: str, name: str = "model", **data: int) -> LoadedModel:
     return load_model(
         str(folder / name),
         ModelConfig(layout=layout, head_init_std=1.0),  # type: ignore[arg-type]
@@ -40,17 +40,17 @@ def load(folder: Path, layout: str, name: str = "model", **data: int) -> Loaded:
     )
 
 
-def batches(folder: Path, loaded: Loaded, layout: str, tokens: int = 600) -> list[MicroBatch]:
+def batches(folder: Path, loaded: LoadedModel, layout: str, tokens: int = 600) -> list[MicroBatch]:
     config = TrainConfig(
         data=DataConfig(max_length=256, batch_pairs=1000),
         model=ModelConfig(layout=layout, micro_batch_tokens=tokens),  # type: ignore[arg-type]
     )
     dataset = PairDataset(str(folder / "data"), "train")
-    plan = Plan(rows=dataset.rows, batch_rows=1000, window=4, seed=0)
-    return Feed(dataset, plan, loaded.tokens, config).share(0).micro
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=1000, window=4, seed=0)
+    return DataLoader(dataset, sampler, loaded.tokens, config).batch(0).micro
 
 
-def rewards_by_row(loaded: Loaded, micro: list[MicroBatch]) -> tuple[Tensor, Tensor]:
+def rewards_by_row(loaded: LoadedModel, micro: list[MicroBatch]) -> tuple[Tensor, Tensor]:
     """Rewards of chosen and rejected in the order of the rows, with their graph."""
     rows, chosen, rejected = [], [], []
     for batch in micro:
@@ -146,7 +146,7 @@ def test_loop_attention_is_softmax_over_the_visible_keys(
     for q, p in shapes:
         spans.append((at, at + q, key_at, key_at + p + q))
         at, key_at = at + q, key_at + p + q
-    segments = Segments(torch.tensor([0]), torch.tensor([0]), None, 0, tuple(spans))
+    segments = AttentionSegments(torch.tensor([0]), torch.tensor([0]), None, 0, tuple(spans))
     found = loop_attention(query, key, value, segments, scaling=0.5, sliding_window=window)
     for q0, q1, k0, k1 in spans:
         for i in range(q1 - q0):

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from training.validation.metrics import (
     BINS,
-    Figures,
     ScoredPairs,
+    ValidationFigures,
+    correctness,
     figures,
-    hits,
     join,
     merge,
     scalars,
-    tally,
+    sum_up,
 )
 
 
@@ -43,8 +43,8 @@ def scored(chosen: Any, rejected: Any = None, **columns: Any) -> ScoredPairs:
     return ScoredPairs(chosen=chosen, **arrays)
 
 
-def figures_of(*parts: ScoredPairs) -> Figures:
-    return figures(merge(map(tally, parts)))
+def figures_of(*parts: ScoredPairs) -> ValidationFigures:
+    return figures(merge(map(sum_up, parts)))
 
 
 HAND = scored(
@@ -67,8 +67,8 @@ def test_a_case_by_hand() -> None:
     assert found.accuracy.value == pytest.approx((1 + 0.25 + 0 + 2) / 4)
     assert found.chosen_longer.value == pytest.approx((1 + 0) / 1.5)
     assert found.chosen_longer.pairs == 2
-    assert (found.chosen_shorter.value, found.chosen_shorter.pairs) == (0.5, 1)
-    assert (found.same_length.value, found.same_length.pairs) == (1.0, 1)
+    assert (found.chosen_shorter.value, found.chosen_shorter.pairs) == pytest.approx((0.5, 1))
+    assert (found.same_length.value, found.same_length.pairs) == pytest.approx((1.0, 1))
     assert {name: one.value for name, one in found.by_margin.items()} == {
         "1–2": 1.0, "3–5": 0.5, "6–10": 0.0, "11+": 1.0,
     }  # fmt: skip
@@ -88,7 +88,7 @@ def test_soft_loss_is_the_cross_entropy_with_the_votes() -> None:
     found = figures_of(scored([2.0], confidence=[0.75]))
     expected = 0.75 * math.log1p(math.exp(-2)) + 0.25 * math.log1p(math.exp(2))
     assert found.soft_loss.value == pytest.approx(expected)
-    assert found.confidence.value == 0.75
+    assert found.confidence.value == pytest.approx(0.75)
 
 
 @pytest.mark.parametrize(
@@ -106,9 +106,9 @@ def test_margin_buckets_are_in_order() -> None:
 
 
 def test_ties_count_half_and_constant_rewards_are_no_better_than_chance() -> None:
-    assert hits(np.array([1e-9, 0.0, -1e-9])).tolist() == [1.0, 0.5, 0.0]
+    assert correctness(np.array([1e-9, 0.0, -1e-9])).tolist() == [1.0, 0.5, 0.0]
     found = figures_of(scored(np.full(9, 3.0), np.full(9, 3.0), weight=np.arange(1, 10)))
-    assert found.accuracy.value == 0.5
+    assert found.accuracy.value == pytest.approx(0.5)
     assert found.loss.value == pytest.approx(math.log(2))
     assert found.reward_std == 0
 
@@ -188,8 +188,8 @@ def test_an_oracle_has_one_and_its_opposite_zero() -> None:
     columns = {"margin": margin, "chosen_length": [1, 2, 3, 4], "rejected_length": [4, 3, 2, 1]}
     right, wrong = figures_of(scored(margin, **columns)), figures_of(scored(-margin, **columns))
     for figure in ("accuracy", "chosen_longer", "chosen_shorter"):
-        assert getattr(right, figure).value == 1.0
-        assert getattr(wrong, figure).value == 0.0
+        assert getattr(right, figure).value == pytest.approx(1.0)
+        assert getattr(wrong, figure).value == pytest.approx(0.0)
     assert {one.value for one in right.by_margin.values()} == {1.0}
     assert {one.value for one in wrong.by_margin.values()} == {0.0}
 
@@ -223,7 +223,7 @@ def test_calibration_error_of_a_calibrated_and_of_an_overconfident_model() -> No
 
 
 def test_calibration_error_by_hand() -> None:
-    # Two pairs with p = sigmoid(2), one of them wrong, and one tie at p = 0.5: half a hit.
+    # Two pairs with p = sigmoid(2), one of them wrong, and one tie at p = 0.5: half correct.
     p = 1 / (1 + math.exp(-2))
     found = figures_of(scored([2.0, -2.0, 0.0], weight=[1, 1, 2]))
     assert found.ece == pytest.approx(0.5 * abs(p - 0.5) + 0.5 * 0)
@@ -232,7 +232,7 @@ def test_calibration_error_by_hand() -> None:
         (1, 0.5, 0.5),
         (2, 0.5, 0.5),
     ]
-    assert filled[0].low == 0.5
+    assert filled[0].low == pytest.approx(0.5)
     assert (filled[1].low, filled[1].high) == pytest.approx((0.85, 0.9))
     assert len(found.reliability) == BINS
     assert figures_of(scored([1e4])).reliability[-1].pairs == 1
@@ -251,7 +251,7 @@ def test_padding_does_not_count() -> None:
 def test_a_diverged_model_is_counted_as_wrong_and_said(reward: float) -> None:
     found = figures_of(scored([1.0, reward], [0.0, reward]))
     assert found.non_finite == 1
-    assert found.accuracy.value == 0.5
+    assert found.accuracy.value == pytest.approx(0.5)
     assert found.loss.value is not None
     assert not math.isfinite(found.loss.value)
 
@@ -268,13 +268,13 @@ def test_no_pairs_give_no_values() -> None:
 
 def test_arrays_of_other_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="'margin': 3"):
-        tally(HAND._replace(margin=np.ones(3)))
+        sum_up(HAND._replace(margin=np.ones(3)))
 
 
 def test_scalars_have_a_name_for_every_group() -> None:
     flat = scalars(figures_of(HAND))
     assert flat["accuracy"] == pytest.approx(3.25 / 4)
-    assert flat["accuracy/site ai"] == 0.25
-    assert flat["accuracy/margin 6–10"] == 0.0
-    assert flat["accuracy_chosen_shorter"] == 0.5
+    assert flat["accuracy/site ai"] == pytest.approx(0.25)
+    assert flat["accuracy/margin 6–10"] == pytest.approx(0.0)
+    assert flat["accuracy_chosen_shorter"] == pytest.approx(0.5)
     assert all(isinstance(value, float) for value in flat.values())

@@ -8,8 +8,9 @@ import torch
 
 from tests.preference_data import make_model, make_pairs, make_tokenizer, write_dataset
 from training.commands import main
-from training.config import ConfigError, DataConfig, ModelConfig
-from training.model.reward_model import Loaded, check_layout, load_model, save_model
+from training.config import DataConfig, ModelConfig
+from training.errors import ConfigError
+from training.model.reward_model import LoadedModel, check_layout, load_model, save_model
 from training.validation.score import score_texts
 
 CPU = torch.device("cpu")
@@ -26,7 +27,7 @@ def make(folder: Path, config: Any, *, tokenizer: Any = None) -> Path:
     return folder
 
 
-def load(folder: Path, layout: str = "shared") -> Loaded:
+def load(folder: Path, layout: str = "shared") -> LoadedModel:
     return load_model(
         str(folder),
         ModelConfig(layout=layout, head_init_std=1.0),  # type: ignore[arg-type]

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config import OptimConfig
-from training.optimizer import GUARD_MIN, MAX_SKIPPED, DivergedError, StepGuard, learning_rate
+from training.errors import DivergedError
+from training.optimizer import GUARD_MIN, MAX_SKIPPED, StepGuard, learning_rate
 
 
 def test_warm_up_is_linear_and_then_the_rate_is_constant() -> None:

@@ -5,10 +5,10 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.sampler import Plan, shuffled, window_order
+from training.data.sampler import BatchSampler, shuffled, window_order
 
 plans = st.builds(
-    Plan,
+    BatchSampler,
     rows=st.lists(st.integers(1, 50), min_size=1, max_size=12).map(tuple),
     batch_rows=st.integers(1, 60),
     window=st.integers(1, 5),
@@ -18,39 +18,41 @@ plans = st.builds(
 )
 
 
-def positions(plan: Plan, step: int) -> list[tuple[tuple[int, ...], int]]:
-    return [(s.row_groups, row) for s in plan.slices(step) for row in range(s.begin, s.end)]
+def positions(sampler: BatchSampler, step: int) -> list[tuple[tuple[int, ...], int]]:
+    return [(s.row_groups, row) for s in sampler.slices(step) for row in range(s.begin, s.end)]
 
 
 @given(plans)
-def test_an_epoch_is_every_row_once_in_batches_that_differ_by_one(plan: Plan) -> None:
-    for epoch in range(plan.epochs):
-        steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
-        batches = [positions(plan, step) for step in steps]
+def test_an_epoch_is_every_row_once_in_batches_that_differ_by_one(sampler: BatchSampler) -> None:
+    for epoch in range(sampler.epochs):
+        steps = range(epoch * sampler.steps_per_epoch, (epoch + 1) * sampler.steps_per_epoch)
+        batches = [positions(sampler, step) for step in steps]
         sizes = {len(batch) for batch in batches}
-        assert max(sizes) <= plan.batch_rows
+        assert max(sizes) <= sampler.batch_rows
         assert max(sizes) - min(sizes) <= 1
         seen = [row for batch in batches for row in batch]
-        assert len(seen) == len(set(seen)) == plan.rows_per_epoch
+        assert len(seen) == len(set(seen)) == sampler.rows_per_epoch
         groups = {number for members, _ in seen for number in members}
-        if plan.max_rows is None:
-            assert groups == set(range(len(plan.rows)))
+        if sampler.max_rows is None:
+            assert groups == set(range(len(sampler.rows)))
         for members, row in seen:
-            assert 0 <= row < sum(plan.rows[number] for number in members)
+            assert 0 <= row < sum(sampler.rows[number] for number in members)
 
 
 @given(plans, st.data())
-def test_a_step_needs_no_other_step(plan: Plan, data: st.DataObject) -> None:
-    step = data.draw(st.integers(0, plan.steps - 1))
-    fresh = Plan(**{name: getattr(plan, name) for name in plan.__dataclass_fields__})
+def test_a_step_needs_no_other_step(sampler: BatchSampler, data: st.DataObject) -> None:
+    step = data.draw(st.integers(0, sampler.steps - 1))
+    fresh = BatchSampler(**{name: getattr(sampler, name) for name in sampler.__dataclass_fields__})
     for earlier in range(0, step, 7):
-        plan.slices(earlier)
-    assert plan.slices(step) == fresh.slices(step)
+        sampler.slices(earlier)
+    assert sampler.slices(step) == fresh.slices(step)
 
 
 def test_a_smaller_run_is_the_beginning_of_a_larger_one() -> None:
-    large = Plan(rows=(30, 40, 50, 20), batch_rows=10, window=2, seed=1)
-    small = Plan(rows=(30, 40, 50, 20), batch_rows=10, window=2, seed=1, max_rows=40, epochs=2)
+    large = BatchSampler(rows=(30, 40, 50, 20), batch_rows=10, window=2, seed=1)
+    small = BatchSampler(
+        rows=(30, 40, 50, 20), batch_rows=10, window=2, seed=1, max_rows=40, epochs=2
+    )
     first = [row for step in range(4) for row in positions(large, step)]
     assert [row for step in range(4) for row in positions(small, step)] == first
     again = [row for step in range(4, 8) for row in positions(small, step)]
@@ -59,10 +61,10 @@ def test_a_smaller_run_is_the_beginning_of_a_larger_one() -> None:
 
 
 def test_epochs_and_seeds_have_their_own_order() -> None:
-    plan = Plan(rows=(1,) * 50, batch_rows=50, window=1, seed=0, epochs=2)
-    other = Plan(rows=(1,) * 50, batch_rows=50, window=1, seed=1)
-    assert positions(plan, 0) != positions(plan, 1)
-    assert positions(plan, 0) != positions(other, 0)
+    sampler = BatchSampler(rows=(1,) * 50, batch_rows=50, window=1, seed=0, epochs=2)
+    other = BatchSampler(rows=(1,) * 50, batch_rows=50, window=1, seed=1)
+    assert positions(sampler, 0) != positions(sampler, 1)
+    assert positions(sampler, 0) != positions(other, 0)
 
 
 def test_the_order_is_that_of_the_first_release() -> None:

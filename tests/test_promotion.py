@@ -8,28 +8,23 @@ import pytest
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training.commands import main
+from training.errors import RegistryError
 from training.evaluation.figures import Estimate
 from training.evaluation.results import (
     Calibration,
     Comparison,
-    Difference,
     FigureResult,
+    ModelDifference,
     ModelResult,
     Results,
     SuiteResult,
 )
-from training.registry import (
-    Entry,
-    PromotionError,
-    judge_and_register,
-    read_promoted,
-    read_results,
-)
+from training.registry import Entry, judge_and_register, read_promoted, read_results
 
 
 def suite(name: str, value: float, non_finite: int = 0) -> SuiteResult:
     figure = FigureResult(
-        name="pairs", about="", count=9, value=value, low=0.0, high=1.0, half=value, priors={}
+        name="pairs", about="", count=9, value=value, low=0.0, high=1.0, half=value, baselines={}
     )
     calibration = Calibration(ece=None, ece_with_temperature=None, temperature=None, bins=())
     return SuiteResult(
@@ -75,7 +70,7 @@ def results(
     compared = ()
     if differences is not None:
         found = tuple(
-            Difference(suite=name, figure=figure, difference=Estimate(*numbers))
+            ModelDifference(suite=name, figure=figure, difference=Estimate(*numbers))
             for name, numbers in differences.items()
             for figure in ("pairs", "another figure")
         )
@@ -86,7 +81,7 @@ def results(
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
     """With a promoted model called "old"."""
-    judge_and_register("old", name="old", results=results("old"), registry=tmp_path)
+    judge_and_register("old", name="old", results=results("old"), registry=tmp_path, max_drop=0.02)
     return tmp_path
 
 
@@ -104,14 +99,14 @@ def promoted(registry: Path) -> str:
 
 def test_the_first_is_promoted(registry: Path) -> None:
     entry = read_promoted(registry)
-    assert entry is not None and (entry.name, entry.verdict) == ("old", "first")
+    assert entry is not None and (entry.name, entry.decision) == ("old", "first")
     assert (registry / "models" / "old.json").read_bytes() == (
         registry / "promoted.json"
     ).read_bytes()
 
 
 @pytest.mark.parametrize(
-    ("old_minus_new", "verdict"),
+    ("old_minus_new", "decision"),
     [
         ((-0.10, -0.15, -0.05), "better"),
         ((-0.10, -0.25, 0.05), "no worse"),
@@ -122,10 +117,12 @@ def test_the_first_is_promoted(registry: Path) -> None:
         ((math.nan, math.nan, math.nan), "worse"),
     ],
 )
-def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], verdict: str) -> None:
+def test_decisions(
+    registry: Path, old_minus_new: tuple[float, float, float], decision: str
+) -> None:
     entry = judged(registry, results("new", {"held-out": old_minus_new}))
-    assert entry.verdict == verdict
-    assert promoted(registry) == ("old" if verdict == "worse" else "new")
+    assert entry.decision == decision
+    assert promoted(registry) == ("old" if decision == "worse" else "new")
     assert entry.compared_with == "old" and entry.commit == "c0ffee"
     if not math.isnan(old_minus_new[0]):
         written = msgspec.json.decode((registry / "models/new.json").read_bytes(), type=Entry)
@@ -137,19 +134,19 @@ def test_verdicts(registry: Path, old_minus_new: tuple[float, float, float], ver
 def test_a_fall_on_one_suite_is_enough(registry: Path) -> None:
     found = {"held-out": (-0.2, -0.3, -0.1), "rm-bench": (0.05, 0.01, 0.09)}
     entry = judged(registry, results("new", found))
-    assert entry.verdict == "worse"
+    assert entry.decision == "worse"
     assert [reason.partition(":")[0] for reason in entry.reasons] == ["rm-bench"]
 
 
 def test_the_drop_that_is_allowed(registry: Path) -> None:
     found = results("new", {"held-out": (0.03, -0.01, 0.07)})
-    assert judged(registry, found, max_drop=0.02).verdict == "worse"
-    assert judged(registry, found, max_drop=0.04).verdict == "no worse"
+    assert judged(registry, found, max_drop=0.02).decision == "worse"
+    assert judged(registry, found, max_drop=0.04).decision == "no worse"
 
 
 def test_a_model_that_diverged_is_worse_than_none(tmp_path: Path) -> None:
     entry = judged(tmp_path, results("new", non_finite=3))
-    assert entry.verdict == "worse" and read_promoted(tmp_path) is None
+    assert entry.decision == "worse" and read_promoted(tmp_path) is None
 
 
 def test_again_changes_nothing(registry: Path) -> None:
@@ -170,18 +167,20 @@ def test_again_changes_nothing(registry: Path) -> None:
     ],
 )
 def test_results_that_do_not_tell(registry: Path, found: Results, said: str) -> None:
-    with pytest.raises(PromotionError, match=said):
+    with pytest.raises(RegistryError, match=said):
         judged(registry, found)
     assert promoted(registry) == "old" and not (registry / "models" / "new.json").exists()
 
 
 def test_other_weights_under_a_promoted_name(registry: Path) -> None:
-    with pytest.raises(PromotionError, match="other weights"):
-        judge_and_register("new", name="old", results=results("new"), registry=registry)
+    with pytest.raises(RegistryError, match="other weights"):
+        judge_and_register(
+            "new", name="old", results=results("new"), registry=registry, max_drop=0.02
+        )
 
 
 def test_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """One that has learnt the planted preference, then the one it began as."""
+    """One that has learnt the planted preference, then the one it started as."""
     pairs = [p for split in ("train", "validation", "test") for p in make_pairs(40, split)]
     data = write_dataset(tmp_path / "data", pairs)
     make_model(tmp_path / "base")

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from training.scaling.command import main
-from training.scaling.runs import ScalingError, find_runs, read_run
-from training.scaling.study import Study, human, study
+from training.commands import main
+from training.errors import ScalingError
+from training.scaling.runs import find_runs, read_run
+from training.scaling.study import Study, human, make_study
 
 MODELS = (1_500_000, 22_700_000, 135_000_000)
 DATA = (1_000, 3_000, 10_000, 30_000)
@@ -78,7 +79,7 @@ def write_grid(
 
 
 def study_of(root: Path, **options: Any) -> Study:
-    return study(find_runs([str(root)]), bootstraps=30, **options)
+    return make_study(find_runs([str(root)]), bootstraps=30, **options)
 
 
 def test_a_clean_grid_is_supported_and_predicts_the_largest_run(tmp_path: Path) -> None:
@@ -219,7 +220,7 @@ def test_other_settings_are_noted(tmp_path: Path) -> None:
 
 def test_the_order_of_the_runs_does_not_matter(tmp_path: Path) -> None:
     runs = find_runs([str(write_grid(tmp_path, noise=0.003))])
-    first, second = (study(some, bootstraps=20) for some in (runs, runs[::-1]))
+    first, second = (make_study(some, bootstraps=20) for some in (runs, runs[::-1]))
     assert first.fits[0].law.coefficients == second.fits[0].law.coefficients
 
 
@@ -271,7 +272,7 @@ def test_a_broken_summary_is_named(tmp_path: Path, change: dict[str, Any], messa
 
 
 def run(*arguments: object) -> int:
-    return main([str(argument) for argument in arguments])
+    return main(["scaling", *map(str, arguments)])
 
 
 def test_the_command_writes_json_text_and_pictures(tmp_path: Path, capsys: Any) -> None:
@@ -302,7 +303,7 @@ def test_json_goes_to_standard_output_alone(tmp_path: Path, capsys: Any) -> None
     assert run(runs, "--output", tmp_path / "out", "--bootstrap", 30, "--json") == 0
     result = json.loads(capsys.readouterr().out)
     assert result["supported"] is False
-    assert result["verdict"][0] == "The data do not support the fit:"
+    assert result["conclusion"][0] == "The data do not support the fit:"
 
 
 def test_too_few_runs_still_give_a_report(tmp_path: Path, capsys: Any) -> None:

@@ -12,14 +12,14 @@ from tests.test_suites import best_of_k_row, real
 from training.evaluation.comparisons import units_of
 from training.evaluation.figures import Blend, Leaf, draw, estimate, resampled, value
 from training.evaluation.items import Item, Scores, conversation
-from training.evaluation.scoring_rules import expected_best, human_agreement, rule_of
-from training.evaluation.suites.registry import load_suite
+from training.evaluation.scoring_rules import expected_best, human_agreement
+from training.evaluation.suites.registry import BY_NAME, load_suite
 
 TIES_MOST = 1.01
 
 
 def figures(items: tuple[Item, ...], scores: Scores, *, half: bool = False) -> dict[str, float]:
-    nodes = rule_of(items[0].suite)(items, scores, units_of(items), half)
+    nodes = BY_NAME[items[0].suite].rule(items, scores, units_of(items), half)
     return {node.name: value(node) for node in nodes}
 
 
@@ -53,7 +53,7 @@ def test_constant_scores_get_chance_with_ties_at_half_and_nothing_as_published(
     first = next(iter(half))
     expected = {"rewardbench2": (5 * 0.25 + 0) / 6, "rmb": (0.5 + 0.5 + 1 / 3 + 1 / 3) / 4}
     assert half[first] == pytest.approx(expected.get(name, 0.5))
-    if name == "rewardbench2":  # the public code itself shares a hit among ties
+    if name == "rewardbench2":  # the public code itself shares a point among ties
         assert published[first] == half[first]
     else:
         assert published[first] == 0
@@ -66,7 +66,7 @@ def test_rm_bench_levels_are_the_triangles_of_the_matrix(tmp_path: Path) -> None
     found = figures(items, fancy)
     assert (found["easy"], found["normal"], found["hard"]) == (1, 0, 0)
     assert found["overall"] == pytest.approx(1 / 3)
-    assert figures(items, fancy, half=True)["normal"] == 0.5
+    assert figures(items, fancy, half=True)["normal"] == pytest.approx(0.5)
     # Only chat right: refusals and responses are one domain of three here.
     good = [np.array([1.0] * 3 + [0] * 3) * (item.subset == "chat") for item in items]
     found = figures(items, good)
@@ -103,14 +103,14 @@ def test_rmb_best_of_n_must_beat_every_loser(tmp_path: Path) -> None:
     found = figures(items, second)
     assert found["Helpfulness, pairs"] == 1
     assert found["Helpfulness, best-of-N"] == 0
-    assert found["overall"] == 0.5
+    assert found["overall"] == pytest.approx(0.5)
 
 
 def test_the_mean_of_adversarial_subsets_weighs_them_alike(tmp_path: Path) -> None:
     items = load_suite("llmbar", str(FILES["llmbar"](tmp_path))).items
     scores = [np.array(item.worth) * (item.subset in ("Manual", "Natural")) for item in items]
     found = figures(items, scores)
-    assert found["adversarial"] == 0.25
+    assert found["adversarial"] == pytest.approx(0.25)
     assert found["accuracy"] == pytest.approx(2 / 5)
 
 
@@ -137,7 +137,7 @@ def test_best_of_k_is_scored_on_published_pairs_and_by_set(tmp_path: Path) -> No
     assert found["MATH"] == 1
     assert found["GPQA"] == pytest.approx(1 / 3)
     assert found["accuracy"] == pytest.approx((1 + 1 / 3) / 2)
-    assert found["area under ROC"] == 0.5
+    assert found["area under ROC"] == pytest.approx(0.5)
     assert found["best of 3"] == 0
     assert found["best of 1"] == pytest.approx(1 / 3)
 
@@ -193,7 +193,7 @@ def test_a_prompt_is_drawn_as_a_whole() -> None:
     times = draw(2, 400, 0)
     assert set(resampled(leaf, times).tolist()) == {0, 0.5, 1}
     found = estimate(Blend("", ((1.0, leaf), (1.0, leaf))), times)
-    assert (found.value, found.low, found.high) == (0.5, 0, 1)
+    assert (found.value, found.low, found.high) == pytest.approx((0.5, 0, 1))
     assert not np.array_equal(times, draw(2, 400, 0, stream=1))
 
 

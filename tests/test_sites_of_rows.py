@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from tests.preference_data import make_model, make_pairs, write_dataset
-from training.config import LossConfig, TrainConfig, load_config
-from training.distributed import Ranks
+from training.config import TrainConfig, load_config
+from training.distributed import DistributedContext
+from training.losses import LossConfig
 from training.run import TrainOptions, set_up
 from training.train import train_step
 
@@ -27,7 +28,7 @@ def test_a_run_takes_pairs_of_sites_that_the_manifest_does_not_name(
     options = TrainOptions(
         str(tmp_path / "data"), str(tmp_path / "model"), tmp_path / "run", config, quiet=True
     )
-    run = set_up(options, Ranks(0, 1, torch.device("cpu")))
-    sums = train_step(run, run.feed.share(0))
-    assert sums.pairs == len(run.feed.share(0).micro[0].rows)
+    run = set_up(options, DistributedContext(0, 1, torch.device("cpu")))
+    sums = train_step(run, run.loader.batch(0))
+    assert sums.pairs == len(run.loader.batch(0).micro[0].rows)
     assert sums.loss > 0

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.baseline_scorers import prior_scorers
+from training.evaluation.baseline_scorers import baseline_scores
 from training.evaluation.comparisons import comparisons, differences, units_of
 from training.evaluation.figures import draw
 from training.evaluation.items import Item, conversation
@@ -11,8 +11,8 @@ from training.evaluation.style import (
     analyse,
     counted,
     counts_of,
-    length_of,
     phi,
+    response_length,
     style_differences,
 )
 from training.validation.logistic import cross_fitted, fit, folds
@@ -53,8 +53,8 @@ def test_markdown_is_counted_outside_code() -> None:
     text = "# Head\n\n- one\n- **two**\n1. three\n\n```\n# no\n- no\n**no**\n```\n"
     assert counts_of(text).tolist()[1:] == [1, 3, 1]
     assert counts_of("plain words, here").tolist() == [4, 0, 0, 0]
-    assert length_of("") == 0
-    assert length_of("面包为什么不发酵？ Why") == 10  # each character, the mark, the word
+    assert response_length("") == 0
+    assert response_length("面包为什么不发酵？ Why") == 10  # each character, the mark, the word
     assert counts_of("```\n- open block").tolist()[2] == 0
 
 
@@ -190,7 +190,7 @@ def test_weights_are_the_maximum_of_the_likelihood() -> None:
 def test_priors_read_no_text() -> None:
     items, _ = planted(300, length_taste=6, quality_taste=0)
     table = comparisons(items, units_of(items))
-    found = prior_scorers(items, table, counted(items))
+    found = baseline_scores(items, table, counted(items))
     assert set(found) == {"longer", "style", "chance"}
     right = differences(table, found["longer"]) > 0
     assert right.mean() > 0.7

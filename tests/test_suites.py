@@ -1,3 +1,4 @@
+import argparse
 import json
 from collections import Counter
 from pathlib import Path
@@ -6,11 +7,11 @@ import pytest
 
 from tests.preference_data import make_pairs, write_dataset
 from tests.suite_files import FILES, STYLES, parquet, write_json, write_lines
-from training.evaluation.arguments import EVALUATE_EPILOG
-from training.evaluation.items import GROUPS, Item, Message
+from training.commands import EVALUATE
+from training.errors import SuiteError
+from training.evaluation.items import GROUPS, ChatMessage, Item
 from training.evaluation.suites.registry import SUITES, load_suite
 from training.evaluation.suites.reward_bench import COUNTS, SECTIONS
-from training.evaluation.suites.rows import SuiteError
 
 REAL = Path(__file__).parents[2] / "shared" / "data" / "preference"
 EXPECTED = {
@@ -64,10 +65,13 @@ def test_other_columns_are_refused_by_name(name: str, tmp_path: Path) -> None:
 
 
 def test_every_suite_is_in_the_help_and_has_a_file_here() -> None:
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    EVALUATE.load().add_arguments(parser)
+    words = parser.format_help().split()
     names = {suite.name for suite in SUITES}
     assert names == {*FILES, "held-out", "validation"}
     for name in names:
-        assert name in EVALUATE_EPILOG.split()
+        assert name in words
 
 
 def test_every_suite_is_in_the_docs_with_its_source() -> None:
@@ -128,11 +132,11 @@ def test_the_responses_that_win_are_the_good_ones(name: str, tmp_path: Path) -> 
 def test_turns_of_help_steer_are_taken_apart(tmp_path: Path) -> None:
     first, *_, last = read("helpsteer2", tmp_path)
     assert first.messages == (
-        Message("user", "Ask."),
-        Message("assistant", "What?"),
-        Message("user", "This"),
+        ChatMessage("user", "Ask."),
+        ChatMessage("assistant", "What?"),
+        ChatMessage("user", "This"),
     )
-    assert last.messages == (Message("user", "Ask 3"),)
+    assert last.messages == (ChatMessage("user", "Ask 3"),)
 
 
 def best_of_k_row(number: int, scores: list[bool], **more: object) -> dict[str, object]:
@@ -205,9 +209,9 @@ def test_weights_and_sections_of_reward_bench_are_whole() -> None:
 def test_a_transcript_is_taken_apart_where_the_two_part(tmp_path: Path) -> None:
     one, longer = read("hh-rlhf", tmp_path)
     assert one.messages == (
-        Message("user", "Hi."),
-        Message("assistant", "Hello."),
-        Message("user", "A joke?"),
+        ChatMessage("user", "Hi."),
+        ChatMessage("assistant", "Hello."),
+        ChatMessage("user", "A joke?"),
     )
     assert one.responses == ("Rye not?", "No.")
     assert one.group == "safety"

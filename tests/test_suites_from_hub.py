@@ -37,7 +37,7 @@ def test_suites_come_from_the_hub_by_name(tmp_path: Path) -> None:
             """
             import json
             from training.evaluation.suites.registry import load_suite
-            from training.evaluation.suites.rows import SuiteError
+            from training.errors import SuiteError
             found = {}
             for name, location in (
                 ("rm-bench", ""), ("hh-rlhf", ""), ("pairs", "acme/own@v1"),

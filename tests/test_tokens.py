@@ -9,14 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
 from tests.preference_data import make_tokenizer
-from training.data.template import (
-    Template,
-    TemplateError,
-    chat_template,
-    choose_template,
-    load_template,
-)
+from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
+from training.errors import TemplateError
 
 TOKENIZER = make_tokenizer()
 CHATML = choose_template(TOKENIZER, "auto", encoder=False)

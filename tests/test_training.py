@@ -15,10 +15,11 @@ from safetensors.torch import load_file
 
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
 from training.commands import main
-from training.config import ConfigError, TrainConfig, convert
+from training.config import TrainConfig, convert
 from training.data.dataset import PairDataset
-from training.data.loader import Feed
-from training.data.sampler import Plan
+from training.data.loader import DataLoader
+from training.data.sampler import BatchSampler
+from training.errors import ConfigError
 from training.model.reward_model import load_model
 from training.validation.score import score_texts
 
@@ -148,7 +149,7 @@ def test_an_epoch_is_counted_once(folder: Path, tmp_path: Path) -> None:
     assert summary["pairs_seen"] == summary["pairs"]
 
 
-def test_sigterm_saves_and_exits_0_and_the_run_goes_on(folder: Path, tmp_path: Path) -> None:
+def test_sigterm_saves_and_exits_0_and_the_run_continues(folder: Path, tmp_path: Path) -> None:
     output, long = tmp_path / "run", "run.epochs=40"
     command = [sys.executable, "-m", "training.train", *arguments(folder, output, long)[1:]]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
@@ -211,7 +212,7 @@ def test_two_ranks_train_the_same_model(
     assert ours["validation_pairs"] == theirs["validation_pairs"]
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(
+def test_a_run_continues_with_another_number_of_ranks(
     folder: Path, finished: Path, tmp_path: Path
 ) -> None:
     output = ranks(folder, tmp_path / "run", 2, "run.max_steps=4", "run.parallel=fsdp")
@@ -219,26 +220,27 @@ def test_a_run_goes_on_with_another_number_of_ranks(
     assert largest_difference(output, finished) < 2e-3
 
 
-def feeds(folder: Path, count: int) -> list[Feed]:
+def loaders(folder: Path, count: int) -> list[DataLoader]:
     config = convert({"data": {"batch_pairs": 16, "max_length": 128}})
     loaded = load_model(str(folder / "model"), config.model, config.data, seed=0)
     dataset = PairDataset(str(folder / "data"), "train")
-    plan = Plan(rows=dataset.rows, batch_rows=16, window=3, seed=0)
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=16, window=3, seed=0)
     return [
-        Feed(dataset, plan, loaded.tokens, config, rank=rank, ranks=count) for rank in range(count)
+        DataLoader(dataset, sampler, loaded.tokens, config, rank=rank, ranks=count)
+        for rank in range(count)
     ]
 
 
 def test_any_number_of_ranks_sees_the_same_global_batches(folder: Path) -> None:
-    """Byte by byte: prompts, responses, pairs and weights of a step, however it is dealt."""
-    (alone,) = feeds(folder, 1)
+    """Byte by byte: prompts, responses, pairs and weights of a step, however it is sharded."""
+    (alone,) = loaders(folder, 1)
     for count in (2, 3, 8):
-        parts = feeds(folder, count)
+        parts = loaders(folder, count)
         for step in (0, 5, 2):
-            whole = sorted(_bytes(group) for group in alone.groups(step).groups)
-            dealt = [[_bytes(group) for group in feed.groups(step).groups] for feed in parts]
-            assert sorted(one for rank in dealt for one in rank) == whole
-            assert sum(feed.share(step).pairs for feed in parts) == alone.share(step).pairs
+            whole = sorted(_bytes(group) for group in alone.grouped(step).groups)
+            sharded = [[_bytes(group) for group in loader.grouped(step).groups] for loader in parts]
+            assert sorted(one for rank in sharded for one in rank) == whole
+            assert sum(loader.batch(step).pairs for loader in parts) == alone.batch(step).pairs
 
 
 def _bytes(group: Any) -> bytes:
@@ -246,13 +248,13 @@ def _bytes(group: Any) -> bytes:
     return ids + repr(group.pairs).encode()
 
 
-def test_shares_made_ahead_are_those_made_alone(folder: Path) -> None:
-    (feed,) = feeds(folder, 1)
-    for step, share in zip(range(3, 9), feed.shares(3, 9), strict=True):
-        (fresh,) = feeds(folder, 1)
-        again = fresh.share(step)
-        assert share.step == step
-        for a, b in zip(share.micro, again.micro, strict=True):
+def test_batches_made_ahead_are_those_made_alone(folder: Path) -> None:
+    (loader,) = loaders(folder, 1)
+    for step, batch in zip(range(3, 9), loader.batches(3, 9), strict=True):
+        (fresh,) = loaders(folder, 1)
+        again = fresh.batch(step)
+        assert batch.step == step
+        for a, b in zip(batch.micro, again.micro, strict=True):
             assert torch.equal(a.input_ids, b.input_ids)
             assert torch.equal(a.labels.weight, b.labels.weight)
 
@@ -341,7 +343,7 @@ def test_fine_tuning_starts_from_a_checkpoint_with_its_template(
     assert lines(tmp_path / "tuned", "train")[0]["accuracy"] > 0.9  # it knew the preference
 
 
-def test_pairs_that_become_identical_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+def test_pairs_that_become_identical_are_excluded_and_counted(folder: Path, tmp_path: Path) -> None:
     long = "bread " * 300
     pairs = make_pairs(10, "train")
     pairs.append(one_pair("f:t", "train", "f", "Same?", (0, long + "a"), (1, long + "b")))
@@ -349,18 +351,18 @@ def test_pairs_that_become_identical_are_left_out_and_counted(folder: Path, tmp_
     (tmp_path / "model").symlink_to(folder / "model")
     output = run(tmp_path, tmp_path / "run")
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["left_out"]["identical_when_cut"] == 1
+    assert summary["excluded"]["identical_when_cut"] == 1
     assert summary["pairs"] == len(pairs) - 1
 
 
-def test_pairs_below_a_confidence_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+def test_pairs_below_a_confidence_are_excluded_and_counted(folder: Path, tmp_path: Path) -> None:
     pairs = make_pairs(10, "train")
     unsure = one_pair("f:t", "train", "f", "Why?", (0, "a"), (1, "b"), confidence=0.4)
     write_dataset(tmp_path / "data", [*pairs, unsure])
     (tmp_path / "model").symlink_to(folder / "model")
     output = run(tmp_path, tmp_path / "run", "data.min_confidence=0.5")
     summary = json.loads((output / "summary.json").read_text())
-    assert summary["left_out"]["below_min_confidence"] == 1
+    assert summary["excluded"]["below_min_confidence"] == 1
 
 
 def test_bf16_copies_learn_though_a_step_is_smaller_than_their_grid(
@@ -382,7 +384,7 @@ def test_bf16_copies_learn_though_a_step_is_smaller_than_their_grid(
     ("settings", "flags", "message"),
     [
         (("optim.lr=0.5",), ("--resume",), "optim.lr=0.003"),
-        ((), (), "--resume goes on with it, --overwrite starts anew"),
+        ((), (), "--resume continues it, --overwrite starts again"),
         (("optim.lrr=1",), (), "did you mean optim.lr?"),
         (("data.max_length=4096",), ("--overwrite",), "reads at most 512 tokens"),
     ],
@@ -406,23 +408,23 @@ def test_only_a_run_is_ever_overwritten(
 ) -> None:
     (tmp_path / "config.json").write_text("a model of transformers, say")
     assert main(arguments(folder, tmp_path, flags=("--overwrite",))) == 2
-    assert "no run folder" in capsys.readouterr().err
+    assert "not a run folder" in capsys.readouterr().err
     assert (tmp_path / "config.json").exists()
     for inside in (folder, folder / "model", folder / "model" / "run"):
         assert main(arguments(folder, inside, flags=("--overwrite",))) == 2
-        assert "lie in each other" in capsys.readouterr().err
+        assert "contain one another" in capsys.readouterr().err
     wrong = [*arguments(folder, finished, flags=("--overwrite",)), "--dataset", str(tmp_path / "x")]
     assert main(wrong) == 2
     assert (finished / "summary.json").exists()  # a slip elsewhere costs no run
 
 
-def test_what_a_run_was_begun_with_stays(
+def test_what_a_run_was_started_with_stays(
     folder: Path, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = arguments(folder, finished, flags=("--resume",))
     given[given.index("--model") + 1] = str(tmp_path)
     assert main(given) == 2
-    assert "begun with --model" in capsys.readouterr().err
+    assert "started with --model" in capsys.readouterr().err
 
 
 def test_settings_come_from_a_file_and_are_overridden(tmp_path: Path) -> None:

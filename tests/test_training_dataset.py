@@ -9,9 +9,10 @@ import pytest
 
 from tests.hub import HubServer
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
-from training.data.dataset import DatasetError, PairDataset, PairRows
-from training.data.prompt_groups import Windows, deal, prompt_runs
-from training.data.sampler import Plan
+from training.data.dataset import PairDataset, PairRows
+from training.data.prompt_groups import ShuffleWindows, prompt_runs, shard_by_rank
+from training.data.sampler import BatchSampler
+from training.errors import TrainingDatasetError
 from training.validation.validator import validation_rows
 
 
@@ -58,23 +59,23 @@ def test_conversations_of_one_thread_are_prompts_of_their_own(tmp_path: Path) ->
 
 def test_a_step_reads_the_same_rows_whatever_was_read_before(folder: Path) -> None:
     dataset = PairDataset(str(folder), "train")
-    plan = Plan(rows=dataset.rows, batch_rows=17, window=2, seed=3, epochs=2)
-    windows = Windows(dataset)
-    straight = [windows.batch(plan, step) for step in range(plan.steps)]
-    for step in (plan.steps - 1, 0, 4):
-        again = Windows(dataset).batch(plan, step)
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=17, window=2, seed=3, epochs=2)
+    windows = ShuffleWindows(dataset)
+    straight = [windows.batch(sampler, step) for step in range(sampler.steps)]
+    for step in (sampler.steps - 1, 0, 4):
+        again = ShuffleWindows(dataset).batch(sampler, step)
         assert again.prompt == straight[step].prompt
         assert again.chosen == straight[step].chosen
         assert np.array_equal(again.margin, straight[step].margin)
-    seen = [texts for batch in straight[: plan.steps_per_epoch] for texts in texts_of(batch)]
+    seen = [texts for batch in straight[: sampler.steps_per_epoch] for texts in texts_of(batch)]
     assert len(seen) == len(set(seen)) == sum(dataset.rows)
 
 
 def test_ranks_get_about_the_same_amount_of_text(folder: Path) -> None:
     dataset = PairDataset(str(folder), "train")
-    plan = Plan(rows=dataset.rows, batch_rows=1000, window=9, seed=0)
-    rows = Windows(dataset).batch(plan, 0)
-    shares = deal(rows, 3)
+    sampler = BatchSampler(rows=dataset.rows, batch_rows=1000, window=9, seed=0)
+    rows = ShuffleWindows(dataset).batch(sampler, 0)
+    shares = shard_by_rank(rows, 3)
     dealt = sorted(row for share in shares for run in share for row in run)
     assert dealt == list(range(len(rows)))
     sizes = [
@@ -82,7 +83,7 @@ def test_ranks_get_about_the_same_amount_of_text(folder: Path) -> None:
         for share in shares
     ]
     assert max(sizes) < 1.3 * min(sizes)
-    assert deal(rows, 200).count([]) > 0  # more ranks than prompts: some get none
+    assert shard_by_rank(rows, 200).count([]) > 0  # more ranks than prompts: some get none
 
 
 def test_validation_has_whole_prompts_and_the_same_ones_again(folder: Path) -> None:
@@ -122,14 +123,14 @@ def damaged(folder: Path, tmp_path: Path, pattern: str, replacement: str) -> str
 def test_a_dataset_that_does_not_fit_its_manifest_is_refused(
     folder: Path, tmp_path: Path, pattern: str, replacement: str, message: str
 ) -> None:
-    with pytest.raises(DatasetError, match=message):
+    with pytest.raises(TrainingDatasetError, match=message):
         PairDataset(damaged(folder, tmp_path, pattern, replacement), "train")
 
 
 def test_an_altered_shard_is_named(folder: Path, tmp_path: Path) -> None:
     copy = damaged(folder, tmp_path, r'("path":"data/train-00001[^}]*"sha256":")..', r"\g<1>00")
     dataset = PairDataset(copy, "train")
-    with pytest.raises(DatasetError, match="train-00001"):
+    with pytest.raises(TrainingDatasetError, match="train-00001"):
         dataset.verify()
 
 
@@ -142,16 +143,16 @@ def test_rows_of_another_split_are_refused(tmp_path: Path) -> None:
     manifest = folder / "manifest.json"
     text = manifest.read_text().replace("train-00000-of-00001", "validation-0")
     manifest.write_text(text.replace('"split":"train"', '"split":"validation"'))
-    with pytest.raises(DatasetError, match="split 'train'"):
+    with pytest.raises(TrainingDatasetError, match="split 'train'"):
         PairDataset(str(folder), "validation").read(0)
 
 
 def test_places_that_are_no_dataset_are_refused_with_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="forumprefs curate made"):
+    with pytest.raises(TrainingDatasetError, match="forumprefs curate made"):
         PairDataset(str(tmp_path), "train")
-    with pytest.raises(DatasetError, match="no such folder"):
+    with pytest.raises(TrainingDatasetError, match="no such folder"):
         PairDataset(str(tmp_path / "nothing"), "train")
-    with pytest.raises(DatasetError, match=r"acme/prefs@v1\.0\.0"):
+    with pytest.raises(TrainingDatasetError, match=r"acme/prefs@v1\.0\.0"):
         PairDataset("acme/prefs", "train")
 
 
@@ -182,13 +183,14 @@ def test_a_version_on_the_hub_is_streamed_and_checked(
     server.python(
         f"""
         import json
-        from training.data.dataset import DatasetError, PairDataset
+        from training.data.dataset import PairDataset
+        from training.errors import TrainingDatasetError
         dataset = PairDataset("acme/prefs@v1.0.0", "train")
         dataset.verify()
         rows = [dataset.read(number).chosen for number in range(len(dataset.rows))]
         try:
             PairDataset("acme/prefs@v9.9.9", "train")
-        except DatasetError as error:
+        except TrainingDatasetError as error:
             missing = str(error)
         json.dump([rows, dataset.manifest_sha256, missing], open({str(out)!r}, "w"))
         """

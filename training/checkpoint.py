@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.fields import doc
-from training.config import ConfigError
-from training.model.reward_model import Loaded, save_model
+from training.errors import ConfigError
+from training.model.reward_model import LoadedModel, save_model
 
 TRAINER_NAME = "trainer.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -32,7 +32,7 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
     step: Annotated[int, doc("steps that were taken")]
     pairs: Annotated[int, doc("pairs seen")]
     tokens: Annotated[int, doc("tokens encoded")]
-    counts: Annotated[dict[str, int], doc("pairs left out, by reason")]
+    counts: Annotated[dict[str, int], doc("pairs excluded, by reason")]
     guard: Annotated[dict[str, Any], doc("state of the guard")]
     loss: Annotated[dict[str, Any], doc("state of the loss")]
     manifest_sha256: Annotated[str, doc("of the dataset")]
@@ -41,7 +41,7 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
 
 def save_checkpoint(
     folder: Path,
-    loaded: Loaded,
+    loaded: LoadedModel,
     weights: dict[str, Tensor],
     optimizer: dict[str, Tensor],
     state: TrainerState,

@@ -14,12 +14,11 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from schemas.fields import doc, field_docs, unwrap_optional
+from training.errors import ConfigError
+from training.losses.registry import check_loss, loss_name_help
+from training.losses.settings import LossConfig
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be run; the message is for the user."""
 
 
 class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -62,7 +61,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = "prompt"
     min_confidence: Annotated[
-        float, doc("leave out pairs whose `confidence` is below this", ge=0, le=1)
+        float, doc("exclude pairs whose `confidence` is below this", ge=0, le=1)
     ] = 0.0
     max_pairs: Annotated[
         AtLeastOne | None, doc("train on the first so many pairs of the shuffled order; null: all")
@@ -106,34 +105,6 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head_init_std: Annotated[
         float | None, doc("standard deviation of a new head's weights; null: 1 / (hidden size + 1)")
     ] = None
-
-
-class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The loss on the rewards of a pair; formulas and known failures in training/losses.py."""
-
-    name: Annotated[
-        Literal["bt", "soft", "margin", "scaled", "robust", "lcpo"],
-        doc(
-            "bt: Bradley–Terry; soft: the pair's `confidence` as label; margin: BT with a margin "
-            "from the votes; scaled: BT times a weight from the votes; robust: unbiased under "
-            "label_noise; lcpo: estimates the label noise per site (experimental)"
-        ),
-    ] = "bt"
-    label_smoothing: Annotated[
-        float, doc("share of labels taken as flipped, mixed into the target", ge=0, lt=0.5)
-    ] = 0.0
-    label_noise: Annotated[
-        float, doc("share of flipped labels that `robust` assumes", ge=0, lt=0.5)
-    ] = 0.1
-    margin_scale: Annotated[
-        float, doc("`margin` and `scaled` use margin_scale · log(1 + votes of margin)", ge=0)
-    ] = 0.1
-    centring: Annotated[
-        float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
-    ] = 0.0
-    lcpo_decay: Annotated[float, doc("share of the old estimate that a step keeps", ge=0, lt=1)] = (
-        0.99
-    )
 
 
 class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -198,7 +169,7 @@ def load_config(
     """Read a TOML or JSON file (None: ``base``) and lay ``key=value`` settings over it.
 
     Keys are dotted (``optim.lr=3e-6``); values are JSON, or else plain strings. ``base``: tables
-    of settings that stand where the file says nothing. Raises ConfigError, which names the key
+    of settings that hold where the file says nothing. Raises ConfigError, which names the key
     and the nearest one that exists.
     """
     values: dict[str, Any] = {}
@@ -212,7 +183,7 @@ def load_config(
             values.pop(told_elsewhere, None)
     for section, table in values.items():
         if not isinstance(table, dict):
-            raise ConfigError(f"--config {path}: {section} is no table of settings")
+            raise ConfigError(f"--config {path}: {section} is not a table of settings")
     for section, table in (base or {}).items():
         values[section] = {**table, **values.get(section, {})}
     for setting in settings:
@@ -233,9 +204,11 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
         for name in table if isinstance(table, dict) else ():
             _check_key(section, name)
     try:
-        return msgspec.convert(values, TrainConfig)
+        found = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
         raise ConfigError(f"configuration: {error}") from None
+    check_loss(found.loss)
+    return found
 
 
 def _value(text: str) -> Any:
@@ -264,4 +237,6 @@ def options() -> Iterator[tuple[str, str, Any, str]]:
                 " | ".join(get_args(base)) if getattr(base, "__origin__", None) is Literal else ""
             )
             text = meta.description or ""
+            if (section, name) == ("loss", "name"):
+                choices, _, text = loss_name_help().partition(". ")
             yield section, name, getattr(struct(), name), f"{choices}. {text}" if choices else text

@@ -8,12 +8,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.config import ConfigError
+from training.errors import ConfigError
 
 
 @dataclass(frozen=True)
-class Ranks:
-    """This process among those of the run."""
+class DistributedContext:
+    """This process among those of the run, and how they exchange values."""
 
     rank: int
     count: int
@@ -32,11 +32,11 @@ class Ranks:
         dist.all_reduce(tensor)
         return [float(value) for value in tensor.tolist()]
 
-    def wait(self) -> None:
-        """Go on when all ranks are here."""
+    def barrier(self) -> None:
+        """Wait until all ranks are here."""
         self.sum([0.0])
 
-    def largest(self, value: float) -> float:
+    def max(self, value: float) -> float:
         """Largest value of all ranks."""
         if self.count == 1:
             return value
@@ -58,7 +58,7 @@ class Ranks:
         return found
 
 
-def start_ranks(device: str) -> Ranks:
+def start_distributed(device: str) -> DistributedContext:
     """Join the other processes when torchrun started this one.
 
     ``device``: 'auto', 'cpu' or 'cuda'.
@@ -74,10 +74,10 @@ def start_ranks(device: str) -> Ranks:
         torch.cuda.set_device(place)
     if "RANK" in os.environ and not dist.is_initialized():
         dist.init_process_group("nccl" if device == "cuda" else "gloo", device_id=None)
-    return Ranks(rank, count, place)
+    return DistributedContext(rank, count, place)
 
 
-def stop_ranks() -> None:
-    """Leave the other processes."""
+def stop_distributed() -> None:
+    """Leave the process group."""
     if dist.is_initialized():
         dist.destroy_process_group()

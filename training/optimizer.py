@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from training.config import OptimConfig
-from training.model.sharding import Weights, fill, whole
+from training.errors import DivergedError
+from training.model.sharding import MasterWeights, copy_full, full_tensor
 
 GUARD_WINDOW = 64
 """Gradient norms of which the guard takes the median."""
@@ -19,11 +20,7 @@ MAX_SKIPPED = 20
 """Steps skipped in a row after which a run stops."""
 
 
-class DivergedError(Exception):
-    """Training that cannot go on; the message says what to try."""
-
-
-def make_optimizer(weights: Weights, config: OptimConfig) -> torch.optim.AdamW:
+def make_optimizer(weights: MasterWeights, config: OptimConfig) -> torch.optim.AdamW:
     """AdamW over the masters: decay on matrices, none on norms and biases; the head's own lr."""
     groups: list[dict[str, Any]] = []
     for is_head in (False, True):
@@ -91,7 +88,7 @@ class StepGuard:
         if self._in_a_row >= MAX_SKIPPED:
             raise DivergedError(
                 f"{MAX_SKIPPED} steps in a row were skipped (gradient norm {norm:.3g}, loss "
-                f"{loss:.3g}): go on from the last checkpoint with a smaller optim.lr"
+                f"{loss:.3g}): continue from the last checkpoint with a smaller optim.lr"
             )
         return False
 
@@ -100,13 +97,13 @@ class StepGuard:
         return {"norms": list(self.norms), "skipped": self.skipped, "in_a_row": self._in_a_row}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
+        """Continue from a state."""
         self.norms = deque(state["norms"], maxlen=GUARD_WINDOW)
         self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
 
 
 def optimizer_state(
-    optimizer: torch.optim.Optimizer, weights: Weights, *, keep: bool
+    optimizer: torch.optim.Optimizer, weights: MasterWeights, *, keep: bool
 ) -> dict[str, Tensor]:
     """AdamW's state by parameter name, whole and on the CPU: of use to any number of ranks.
 
@@ -115,14 +112,14 @@ def optimizer_state(
     found: dict[str, Tensor] = {}
     for name, master in weights.masters.items():
         for key, value in optimizer.state.get(master, {}).items():
-            gathered = whole(torch.as_tensor(value), keep=keep)
+            gathered = full_tensor(torch.as_tensor(value), keep=keep)
             if gathered is not None:
                 found[f"{key}.{name}"] = gathered
     return found
 
 
 def load_optimizer_state(
-    optimizer: torch.optim.Optimizer, weights: Weights, state: dict[str, Tensor]
+    optimizer: torch.optim.Optimizer, weights: MasterWeights, state: dict[str, Tensor]
 ) -> None:
     """Take over a state that :func:`optimizer_state` returned."""
     for name, master in weights.masters.items():
@@ -130,7 +127,7 @@ def load_optimizer_state(
         for key in ("exp_avg", "exp_avg_sq"):
             if f"{key}.{name}" in state:
                 entry[key] = torch.zeros_like(master)
-                fill(entry[key], state[f"{key}.{name}"])
+                copy_full(entry[key], state[f"{key}.{name}"])
         if f"step.{name}" in state:
             step = state[f"step.{name}"]
             entry["step"] = step.to(master.device) if master.is_cuda else step.clone()

@@ -1,35 +1,28 @@
-"""``forumprefs promote``: registers an evaluated model, and promotes it unless it is worse.
+"""The registry of evaluated models: registers one, and promotes it unless it is worse.
 
 A registry is a folder: ``models/NAME.json`` for every model that was judged, and ``promoted.json``,
-a copy of the entry that stands for the best so far. Files appear whole.
+a copy of the entry of the best so far. Files appear whole.
 """
 
-import argparse
 import math
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from schemas.fields import doc
-from training.evaluation.figures import Estimate
-from training.evaluation.results import RESULTS_NAME, Difference, Results
-from training.registry_arguments import EXIT_REFUSED, MAX_DROP
+from schemas.manifest import major
+from training.errors import RegistryError
+from training.evaluation.results import RESULTS_NAME, RESULTS_VERSION, ModelDifference, Results
+from training.validation.bootstrap import Estimate
 
-EXIT_USAGE = 2
-
-REGISTRY_VERSION = "1.0.0"
+REGISTRY_VERSION = "2.0.0"
 """Semantic version of the layout of an entry."""
 PROMOTED_NAME = "promoted.json"
 MODELS_NAME = "models"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class PromotionError(Exception):
-    """What a person has to mend; the message says how."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,27 +38,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     compared_with: Annotated[str | None, doc("name of the model that was promoted then")]
     differences: Annotated[dict[str, Estimate], doc("this − that model, headlines, by suite")]
     max_drop: float
-    verdict: Literal["first", "better", "no worse", "worse"]
+    decision: Literal["first", "better", "no worse", "worse"]
     reasons: Annotated[tuple[str, ...], doc("a sentence per suite that decided; empty for others")]
-
-
-def promote(arguments: argparse.Namespace) -> int:
-    """Run ``forumprefs promote``; returns the exit code."""
-    try:
-        entry = judge_and_register(
-            arguments.model,
-            name=arguments.name,
-            results=read_results(Path(arguments.results)),
-            registry=Path(arguments.registry),
-            commit=arguments.commit,
-            max_drop=arguments.max_drop,
-        )
-    except PromotionError as error:
-        print(f"forumprefs promote: {error}", file=sys.stderr)
-        return EXIT_USAGE
-    for line in describe(entry):
-        print(line)
-    return EXIT_REFUSED if entry.verdict == "worse" else 0
 
 
 def judge_and_register(
@@ -75,29 +49,29 @@ def judge_and_register(
     results: Results,
     registry: Path,
     commit: str | None = None,
-    max_drop: float = MAX_DROP,
+    max_drop: float,
 ) -> Entry:
     """Judge a model by its results, write its entry, and promote it unless it is worse.
 
-    A model that is promoted already stays so, with its entry as it is. Raises PromotionError.
+    A model that is promoted already stays so, with its entry as it is. Raises RegistryError.
     """
     if not _NAME.fullmatch(name):
-        raise PromotionError(f"--name {name}: letters, digits, '.', '_' and '-' only")
+        raise RegistryError(f"--name {name}: letters, digits, '.', '_' and '-' only")
     if not 0 <= max_drop <= 1:
-        raise PromotionError(f"--max-drop {max_drop:g}: between 0 and 1")
+        raise RegistryError(f"--max-drop {max_drop:g}: between 0 and 1")
     if results.limit is not None:
-        raise PromotionError("the results are of a trial (--limit); evaluate without it")
+        raise RegistryError("the results are of a trial (--limit); evaluate without it")
     if not _same_model(results.result.model, model):
-        raise PromotionError(f"the results are of {results.result.model}, not of {model}")
+        raise RegistryError(f"the results are of {results.result.model}, not of {model}")
     promoted = read_promoted(registry)
     if promoted is not None and promoted.name == name:
         if promoted.fingerprint != results.result.fingerprint:
-            raise PromotionError(f"{name} is promoted, and has other weights; choose a new name")
+            raise RegistryError(f"{name} is promoted, and has other weights; choose a new name")
         return promoted
     entry = judge(model, name, results, promoted, commit, max_drop)
     (registry / MODELS_NAME).mkdir(parents=True, exist_ok=True)
     _write(registry / MODELS_NAME / f"{name}.json", entry)
-    if entry.verdict != "worse":
+    if entry.decision != "worse":
         _write(registry / PROMOTED_NAME, entry)
     return entry
 
@@ -124,13 +98,13 @@ def judge(
         for suite, one in found.items()
         if one.low > 0
     )
-    verdict: Literal["first", "better", "no worse", "worse"] = "no worse"
+    decision: Literal["first", "better", "no worse", "worse"] = "no worse"
     if worse:
-        verdict = "worse"
+        decision = "worse"
     elif promoted is None:
-        verdict = "first"
+        decision = "first"
     elif better:
-        verdict = "better"
+        decision = "better"
     return Entry(
         name=name,
         model=model,
@@ -144,7 +118,7 @@ def judge(
         compared_with=None if promoted is None else promoted.name,
         differences=found,
         max_drop=max_drop,
-        verdict=verdict,
+        decision=decision,
         reasons=worse or better,
     )
 
@@ -152,11 +126,11 @@ def judge(
 def differences(results: Results, promoted: Entry) -> dict[str, Estimate]:
     """New − promoted by suite, for the headlines.
 
-    Raises PromotionError where the results do not compare with the model that is promoted now.
+    Raises RegistryError where the results do not compare with the model that is promoted now.
     """
     matching = [one for one in results.compared if one.result.fingerprint == promoted.fingerprint]
     if not matching:
-        raise PromotionError(
+        raise RegistryError(
             f"the results are not compared with {promoted.name}, which is promoted; run evaluate "
             f"with --compare {promoted.model}"
         )
@@ -168,7 +142,7 @@ def differences(results: Results, promoted: Entry) -> dict[str, Estimate]:
     }
 
 
-def _turned(found: Difference) -> Estimate:
+def _turned(found: ModelDifference) -> Estimate:
     other = found.difference
     return Estimate(0 - other.value, 0 - other.high, 0 - other.low)
 
@@ -176,7 +150,7 @@ def _turned(found: Difference) -> Estimate:
 def _falls(found: dict[str, Estimate], max_drop: float) -> Iterator[str]:
     for suite, one in found.items():
         if not all(map(math.isfinite, (one.value, one.low, one.high))):
-            yield f"{suite}: the difference is no finite number"
+            yield f"{suite}: the difference is not a finite number"
         elif one.high < 0:
             yield f"{suite}: {in_points(one)}, its whole interval below 0"
         elif one.value < -max_drop:
@@ -196,7 +170,7 @@ def describe(entry: Entry) -> Iterator[str]:
         "better": f"{entry.name} is promoted: better{against}",
         "no worse": f"{entry.name} is promoted: not shown to be worse{against}",
         "worse": f"{entry.name} is not promoted: worse{against}",
-    }[entry.verdict]
+    }[entry.decision]
     for suite, figure in entry.figures.items():
         one = entry.differences.get(suite)
         difference = f", {in_points(one)}" if one is not None else ""
@@ -205,25 +179,45 @@ def describe(entry: Entry) -> Iterator[str]:
 
 
 def read_promoted(registry: Path) -> Entry | None:
-    """The entry that is promoted; None before the first. Raises PromotionError."""
+    """The entry that is promoted; None before the first. Raises RegistryError."""
     path = registry / PROMOTED_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Entry)
+        return _decode_entry(path.read_bytes())
     except FileNotFoundError:
         return None
     except msgspec.DecodeError as error:
-        raise PromotionError(f"{path}: {error}") from None
+        raise RegistryError(f"{path}: {error}") from None
+
+
+def _decode_entry(content: bytes) -> Entry:
+    """Read an entry, also one of layout 1, whose ``verdict`` is the ``decision`` of today."""
+    fields: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
+    if "verdict" in fields and "decision" not in fields:
+        fields["decision"] = fields.pop("verdict")
+        fields["version"] = REGISTRY_VERSION
+    return msgspec.convert(fields, Entry)
 
 
 def read_results(folder: Path) -> Results:
-    """Read what ``forumprefs evaluate`` has written; raises PromotionError."""
+    """Read what ``forumprefs evaluate`` has written; raises RegistryError."""
     path = folder / RESULTS_NAME
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Results)
+        content = path.read_bytes()
+        version = msgspec.json.decode(content, type=_Layout).version
+        if major(version) != major(RESULTS_VERSION):
+            raise RegistryError(
+                f"{path}: layout {version}, but this release reads {RESULTS_VERSION}; run "
+                "forumprefs evaluate again (scores are kept, so it takes a moment)"
+            )
+        return msgspec.json.decode(content, type=Results)
     except OSError as error:
-        raise PromotionError(f"{path}: {error.strerror}; run forumprefs evaluate first") from None
+        raise RegistryError(f"{path}: {error.strerror}; run forumprefs evaluate first") from None
     except msgspec.DecodeError as error:
-        raise PromotionError(f"{path}: {error}") from None
+        raise RegistryError(f"{path}: {error}") from None
+
+
+class _Layout(msgspec.Struct):
+    version: Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,9}\.")] = "1.0.0"
 
 
 def _same_model(first: str, second: str) -> bool:

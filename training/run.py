@@ -1,4 +1,4 @@
-"""A run: what it is made of, how it is set up, and the files it leaves."""
+"""A run: what it is made of, how it is set up, and the files it writes."""
 
 import json
 import shutil
@@ -17,21 +17,19 @@ from training.checkpoint import (
     load_trainer_state,
     save_checkpoint,
 )
-from training.config import ConfigError, TrainConfig
-from training.data.dataset import DatasetError, PairDataset
-from training.data.loader import Feed
-from training.data.sampler import Plan
-from training.distributed import Ranks
-from training.losses import Objective, make_loss
-from training.model.reward_model import Loaded, check_layout, load_model, save_model
-from training.model.sharding import Weights
+from training.config import TrainConfig
+from training.data.dataset import PairDataset
+from training.data.loader import DataLoader
+from training.data.sampler import BatchSampler
+from training.distributed import DistributedContext
+from training.errors import ConfigError, TrainingDatasetError
+from training.losses.objective import Objective, make_objective
+from training.losses.registry import loss_named
+from training.model.reward_model import LoadedModel, check_layout, load_model, save_model
+from training.model.sharding import MasterWeights
 from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
+from training.run_folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, SUMMARY_NAME
 from training.throughput import FlopCount
-
-RUN_NAME = "run.json"
-SUMMARY_NAME = "summary.json"
-MODEL_NAME = "model"
-CHECKPOINTS_NAME = "checkpoints"
 
 FREE_SETTINGS = {
     "data.verify",
@@ -72,24 +70,24 @@ class Totals:
     pairs: int = 0
     tokens: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    """Pairs left out and sequences cut, by reason."""
+    """Pairs excluded and sequences cut, by reason."""
 
 
 @dataclass
-class Run:
+class TrainingRun:
     """Everything the loop needs."""
 
     options: TrainOptions
-    ranks: Ranks
+    context: DistributedContext
     dataset: PairDataset
-    plan: Plan
-    loaded: Loaded
+    sampler: BatchSampler
+    loaded: LoadedModel
     dtype: torch.dtype
-    weights: Weights
+    weights: MasterWeights
     optimizer: torch.optim.AdamW
     objective: Objective
     guard: StepGuard
-    feed: Feed
+    loader: DataLoader
     flops: FlopCount
     step: int = 0
     """Steps that were taken."""
@@ -104,26 +102,28 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """Steps of this run; the schedule is always that of the whole plan."""
-        return min(self.plan.steps, self.config.run.max_steps or self.plan.steps)
+        """Steps of this run; the schedule is always that of all steps."""
+        return min(self.sampler.steps, self.config.run.max_steps or self.sampler.steps)
 
 
-def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) -> Run:
-    """Open the dataset, load the model, and go back to where the run stood.
+def set_up(
+    options: TrainOptions, context: DistributedContext, loaded: LoadedModel | None = None
+) -> TrainingRun:
+    """Open the dataset, load the model, and restore the newest checkpoint of a run to resume.
 
     ``loaded``: a model to use instead of ``options.model``; for benchmarks.
 
-    Raises ConfigError, TemplateError or DatasetError for what the user can mend.
+    Raises ConfigError, TemplateError or TrainingDatasetError for what the user can mend.
     """
     config = options.config
-    checkpoint = _look_at_folder(options, ranks)
+    checkpoint = _check_output(options, context)
     dataset = PairDataset(options.dataset, "train")
     if not dataset.rows:
-        raise DatasetError(f"{options.dataset}: has no training pairs")
-    if config.data.verify and ranks.is_first:
+        raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
+    if config.data.verify and context.is_first:
         dataset.verify()
-    sites = dataset.sites() if config.loss.name == "lcpo" else ()  # the one loss that asks for them
-    plan = Plan(
+    sites = dataset.sites() if loss_named(config.loss.name).needs_sites else ()
+    sampler = BatchSampler(
         rows=dataset.rows,
         batch_rows=config.data.batch_pairs,
         window=config.data.shuffle_row_groups,
@@ -139,42 +139,48 @@ def set_up(options: TrainOptions, ranks: Ranks, loaded: Loaded | None = None) ->
             config.data,
             seed=config.run.seed,
         )
-    model = loaded.model.to(ranks.device).train()
-    check_layout(loaded, config.model.layout, ranks.device)
+    model = loaded.model.to(context.device).train()
+    check_layout(loaded, config.model.layout, context.device)
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
-    dtype = compute_dtype(config.model.precision, ranks.device)
-    # Elsewhere attention is a loop over spans, which compiled code would be made anew for.
-    fast = ranks.device.type == "cuda" and dtype == torch.bfloat16
+    dtype = compute_dtype(config.model.precision, context.device)
+    # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
+    fast = context.device.type == "cuda" and dtype == torch.bfloat16
     if config.model.compile or (config.model.compile is None and fast):
         for block in model.blocks:
             block.compile(dynamic=True)
     flops = FlopCount(model)  # before fsdp divides the weights
-    weights = Weights(model, dtype, config.run.parallel)
-    run = Run(
+    weights = MasterWeights(model, dtype, config.run.parallel)
+    run = TrainingRun(
         options=options,
-        ranks=ranks,
+        context=context,
         dataset=dataset,
-        plan=plan,
+        sampler=sampler,
         loaded=loaded,
         dtype=dtype,
         weights=weights,
         optimizer=make_optimizer(weights, config.optim),
-        objective=make_loss(config.loss, max(len(sites), 1)).to(ranks.device),
+        objective=make_objective(config.loss, max(len(sites), 1)).to(context.device),
         guard=StepGuard(config.optim.spike_factor),
-        feed=Feed(
-            dataset, plan, loaded.tokens, config, sites=sites, rank=ranks.rank, ranks=ranks.count
+        loader=DataLoader(
+            dataset,
+            sampler,
+            loaded.tokens,
+            config,
+            sites=sites,
+            rank=context.rank,
+            ranks=context.count,
         ),
         flops=flops,
     )
     if checkpoint:
-        _go_back(run, checkpoint)
-    if ranks.is_first:
+        _restore(run, checkpoint)
+    if context.is_first:
         if not checkpoint and options.on_existing == "overwrite":
             shutil.rmtree(options.output, ignore_errors=True)  # now that the new run can begin
         options.output.mkdir(parents=True, exist_ok=True)
         _write_json(options.output / RUN_NAME, _description(options))
-    ranks.wait()
+    context.barrier()
     return run
 
 
@@ -185,10 +191,10 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
-    """Return the checkpoint to go on from; None for a new run.
+def _check_output(options: TrainOptions, context: DistributedContext) -> Path | None:
+    """Return the checkpoint to resume from; None for a new run.
 
-    Raises ConfigError where something stands that must not be written over.
+    Raises ConfigError where something is there that must not be overwritten.
     """
     output = options.output
     for name, given in (("--dataset", options.dataset), ("--model", options.model)):
@@ -196,14 +202,14 @@ def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
         if options.on_existing != "resume" and place.exists():
             inside = output.resolve(), place.resolve()
             if inside[0] in (inside[1], *inside[1].parents) or inside[1] in inside[0].parents:
-                raise ConfigError(f"--output {output} and {name} {given} lie in each other")
+                raise ConfigError(f"--output {output} and {name} {given} contain one another")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file")
     if output.exists() and any(output.iterdir()) and not (output / RUN_NAME).is_file():
-        raise ConfigError(f"{output} is no run folder; nothing in it is touched")
+        raise ConfigError(f"{output} is not a run folder; nothing in it is touched")
     if options.on_existing == "resume":
         found = checkpoints(output / CHECKPOINTS_NAME)
-        steps = ranks.gather(found[-1].name if found else "")
+        steps = context.gather(found[-1].name if found else "")
         if len(set(steps)) > 1:
             raise ConfigError(
                 f"{output}: the processes see different checkpoints; it must lie on a disk that "
@@ -212,7 +218,7 @@ def _look_at_folder(options: TrainOptions, ranks: Ranks) -> Path | None:
         return found[-1] if found else None
     if (output / RUN_NAME).is_file() and options.on_existing == "refuse":
         raise ConfigError(
-            f"{output} holds a run already: --resume goes on with it, --overwrite starts anew"
+            f"{output} holds a run already: --resume continues it, --overwrite starts again"
         )
     return None
 
@@ -231,8 +237,8 @@ def _write_json(path: Path, content: Any) -> None:
     partial.replace(path)
 
 
-def _go_back(run: Run, checkpoint: Path) -> None:
-    """Put optimizer, guard, loss and counts where they were; the plan needs only the step."""
+def _restore(run: TrainingRun, checkpoint: Path) -> None:
+    """Put optimizer, guard, loss and counts where they were; the sampler needs only the step."""
     state = load_trainer_state(checkpoint)
     if state.manifest_sha256 != run.dataset.manifest_sha256:
         raise ConfigError(
@@ -246,7 +252,7 @@ def _go_back(run: Run, checkpoint: Path) -> None:
             key = f"{section}.{name}"
             if key not in FREE_SETTINGS and now[section].get(name) != value:
                 raise ConfigError(
-                    f"{run.options.output} was begun with {key}={value}, now it is "
+                    f"{run.options.output} was started with {key}={value}, now it is "
                     f"{now[section].get(name)}; resume with the old value or start a new run"
                 )
     load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
@@ -258,9 +264,9 @@ def _go_back(run: Run, checkpoint: Path) -> None:
     run.totals = Totals(state.pairs, state.tokens, Counter(state.counts))
 
 
-def save(run: Run) -> None:
+def save(run: TrainingRun) -> None:
     """Write a checkpoint; every rank must call."""
-    first = run.ranks.is_first
+    first = run.context.is_first
     weights = run.weights.state(keep=first)
     states = optimizer_state(run.optimizer, run.weights, keep=first)
     if first:
@@ -282,14 +288,14 @@ def save(run: Run) -> None:
             keep=run.config.run.keep_checkpoints,
         )
     run.saved_step = run.step
-    run.ranks.wait()  # no rank goes on, or away, before it is written
+    run.context.barrier()  # no rank continues, or exits, before it is written
 
 
-def finish(run: Run, validation: dict[str, Any]) -> Path:
+def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
     """Write the model folder and ``summary.json``; every rank must call."""
-    weights = run.weights.state(keep=run.ranks.is_first)
+    weights = run.weights.state(keep=run.context.is_first)
     target = run.options.output / MODEL_NAME
-    if run.ranks.is_first:
+    if run.context.is_first:
         partial = target.with_name(f".{MODEL_NAME}.partial")
         shutil.rmtree(partial, ignore_errors=True)
         save_model(partial, run.loaded, weights)
@@ -311,17 +317,17 @@ def finish(run: Run, validation: dict[str, Any]) -> Path:
                 "pairs_seen": run.totals.pairs,
                 "tokens": run.totals.tokens,
                 "steps": run.step,
-                "left_out": dict(run.totals.counts),
+                "excluded": dict(run.totals.counts),
                 "skipped_steps": run.guard.skipped,
                 "validation": validation,
                 "config": msgspec.to_builtins(run.config),
             },
         )
-    run.ranks.wait()
+    run.context.barrier()
     return target
 
 
-def _distinct_pairs(run: Run) -> int:
+def _distinct_pairs(run: TrainingRun) -> int:
     """Pairs that were seen at least once; later epochs see the same ones again."""
-    epoch = run.plan.steps_per_epoch
+    epoch = run.sampler.steps_per_epoch
     return run.totals.pairs if run.step <= epoch else round(run.totals.pairs * epoch / run.step)

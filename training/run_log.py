@@ -1,17 +1,12 @@
-"""What a run tells: metrics.jsonl, TensorBoard, and a line on the terminal."""
+"""What a run records and shows: metrics.jsonl, TensorBoard, and the terminal."""
 
 import json
-import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-from training.console import make_console
-
-METRICS_NAME = "metrics.jsonl"
-PLAIN_INTERVAL_S = 10.0
+from training.console import ProgressDisplay, make_console
+from training.run_folder import METRICS_NAME
 
 
 class RunLog:
@@ -20,7 +15,7 @@ class RunLog:
     Args:
         folder: the run folder.
         steps: steps of the run.
-        first_step: where the run goes on; later lines of an earlier attempt are dropped.
+        first_step: where the run continues; later lines of an earlier attempt are dropped.
         tensorboard: also write event files.
         quiet: nothing on the terminal.
     """
@@ -44,26 +39,11 @@ class RunLog:
 
             self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
         self.console = make_console(stream, quiet=quiet)
-        self._steps = steps
-        self._first = first_step
-        self._last_plain = 0.0
-        self._bar: Progress | None = None
-        if self.console.is_terminal and not quiet:
-            self._bar = Progress(
-                TextColumn("step {task.completed:,.0f}/{task.total:,.0f}"),
-                BarColumn(bar_width=20),
-                TextColumn("{task.description}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                console=self.console,
-            )
-            self._task = self._bar.add_task("", total=steps, completed=first_step)
+        self._progress = ProgressDisplay(self.console, "step")
+        self._steps, self._first_step = steps, first_step
 
     def __enter__(self) -> Self:
-        if self._bar is not None:
-            self._bar.start()
-        self._begin = time.monotonic()
+        self._progress.begin(self._steps, self._first_step)
         return self
 
     def __exit__(
@@ -72,8 +52,7 @@ class RunLog:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._progress.end()
         self._file.close()
         if self._tensorboard is not None:
             self._tensorboard.close()
@@ -88,16 +67,7 @@ class RunLog:
 
     def progress(self, step: int, text: str) -> None:
         """Show where the run is; ``step`` counts the steps that are done."""
-        if self._bar is not None:
-            self._bar.update(self._task, completed=step, description=text)
-            return
-        now = time.monotonic()
-        if now - self._last_plain < PLAIN_INTERVAL_S and step not in (self._first + 1, self._steps):
-            return
-        self._last_plain = now
-        done = step - self._first
-        left = (now - self._begin) / done * (self._steps - step)
-        self.say(f"step {step:,}/{self._steps:,}  {text}  {_minutes(left)} left")
+        self._progress.update(step, text)
 
     def say(self, what: Any) -> None:
         """Print a line or a table above the progress."""
@@ -133,9 +103,3 @@ def _keep_until(path: Path, step: int) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text("".join(kept), encoding="utf-8")
     partial.replace(path)
-
-
-def _minutes(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}"

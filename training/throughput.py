@@ -1,4 +1,4 @@
-"""How fast a run is, and how much of the GPU that is."""
+"""Floating-point operations of a run, and how many of them a GPU could do at most."""
 
 from typing import Any
 

@@ -16,15 +16,16 @@ from typing import Any
 
 import torch
 
-from training.data.loader import Share
-from training.distributed import start_ranks, stop_ranks
-from training.losses import weighted_sum
+from schemas.exit_codes import ExitCode
+from training.data.loader import RankBatch
+from training.distributed import start_distributed, stop_distributed
+from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
-from training.run import Run, TrainOptions, finish, save, set_up
+from training.run import TrainingRun, TrainOptions, finalize, save, set_up
 from training.run_log import RunLog
 from training.throughput import peak_flops
 from training.validation.display import line, summary
-from training.validation.validator import Watch, as_line
+from training.validation.validator import Validator, as_numbers
 
 FEW_STEPS = 20
 """Below this a run says that its batches are too large."""
@@ -33,66 +34,69 @@ FEW_STEPS = 20
 def train(options: TrainOptions) -> int:
     """Train to the end, to ``run.max_steps``, or until a signal; return the exit code.
 
-    0, or 130 after SIGINT. Raises ConfigError, TemplateError or DatasetError for what the user
-    can mend and DivergedError when training blows up.
+    FINISHED, or INTERRUPTED after SIGINT. Raises ConfigError, TemplateError or
+    TrainingDatasetError for what the user can mend and DivergedError when training blows up.
     """
-    ranks = start_ranks(options.device)
+    context = start_distributed(options.device)
     try:
-        run = set_up(options, ranks)
+        run = set_up(options, context)
         with Interrupt() as interrupt:
             return run_loop(run, interrupt)
     finally:
-        stop_ranks()
+        stop_distributed()
 
 
-def run_loop(run: Run, interrupt: "Interrupt") -> int:
-    """Take the steps that are left, look at validation now and then, and save."""
-    config, ranks = run.config, run.ranks
-    watch = Watch(run.options.dataset, run.loaded, config, ranks)
+def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
+    """Take the steps that remain, validate and save now and then, and write the model."""
+    config = run.config.run
+    validator = Validator(run.options.dataset, run.loaded, run.config, run.context)
     with ExitStack() as stack:
-        log = stack.enter_context(_open_log(run)) if ranks.is_first else None
-
-        def look(*, whole: bool = False) -> dict[str, Any]:
-            report = watch.look()
-            figures = as_line(report)
-            if log is not None and report is not None:
-                log.write("validation", run.step, {"pairs": run.totals.pairs, **figures})
-                log.say(summary(report) if whole else line(report))
-            return figures
-
+        log = stack.enter_context(_open_log(run)) if run.context.is_first else None
         if log is not None:
             log.say(_introduction(run))
-        look()
-        window = Window(run)
-        for share in run.feed.shares(run.step, run.last_step):
-            sums = train_step(run, share, stop=interrupt.signal != 0)
+        _validate(run, validator, log)
+        window = LogWindow(run)
+        for batch in run.loader.batches(run.step, run.last_step):
+            sums = train_step(run, batch, stop=interrupt.signal != 0)
             window.add(sums)
             last = run.step == run.last_step
-            if run.step % config.run.log_every == 0 or last:
+            if run.step % config.log_every == 0 or last:
                 figures = window.figures()
                 if log is not None:
                     log.write("train", run.step, figures)
                     log.progress(run.step, describe(figures))
-                window = Window(run)
+                window = LogWindow(run)
             if sums.stop:
                 break
-            if config.run.eval_every and run.step % config.run.eval_every == 0 and not last:
+            if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    look()
-            if config.run.save_every and run.step % config.run.save_every == 0 and not last:
+                    _validate(run, validator, log)
+            if config.save_every and run.step % config.save_every == 0 and not last:
                 with window.paused():
                     save(run)
         if run.saved_step != run.step:
             save(run)
         if run.step < run.last_step:
             if log is not None:
-                log.say(f"stopped by a signal after step {run.step:,}; --resume goes on from there")
-            return 130 if interrupt.signal == signal.SIGINT else 0
-        validation = look(whole=True)
-        model = finish(run, validation)
+                log.say(f"stopped by a signal after step {run.step:,}; --resume continues there")
+            stopped_by_user = interrupt.signal == signal.SIGINT
+            return ExitCode.INTERRUPTED if stopped_by_user else ExitCode.FINISHED
+        model = finalize(run, _validate(run, validator, log, whole=True))
         if log is not None:
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
-        return 0
+        return ExitCode.FINISHED
+
+
+def _validate(
+    run: TrainingRun, validator: Validator, log: RunLog | None, *, whole: bool = False
+) -> dict[str, Any]:
+    """Validate, log it, and return it as numbers; ``whole``: print the table, not a line."""
+    report = validator.validate()
+    figures = as_numbers(report)
+    if log is not None and report is not None:
+        log.write("validation", run.step, {"pairs": run.totals.pairs, **figures})
+        log.say(summary(report) if whole else line(report))
+    return figures
 
 
 @dataclass
@@ -101,7 +105,7 @@ class StepSums:
 
     loss: float
     """Sum of weight · loss."""
-    right: float
+    correct: float
     """Sum of weight · (1 if the chosen has the higher reward, ½ if equal)."""
     weight: float
     pairs: float
@@ -112,71 +116,41 @@ class StepSums:
     unsure: float
     at_limit: float
     stop: float
-    """Ranks that were told to stop."""
+    """DistributedContext that were told to stop."""
     norm: float = 0.0
     lr: float = 0.0
 
 
-def train_step(run: Run, share: Share, *, stop: bool = False) -> StepSums:
-    """One optimizer step on this rank's share of a global batch.
+def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> StepSums:
+    """One optimizer step on this rank's part of a global batch; every rank must call.
 
     The loss is divided by the pair weight of the whole step, over all micro-batches and ranks,
     so a pair counts the same wherever it lies.
     """
-    ranks, weights = run.ranks, run.weights
-    model = run.loaded.model
-    total_weight = ranks.sum([share.weight])[0]
-    micro = share.micro
-    if weights.is_sharded:  # its collectives need as many passes on each rank
-        micro = filled_up(micro, int(ranks.largest(len(micro))), run)
-    loss_sum = torch.zeros((), device=ranks.device)
-    right = torch.zeros((), device=ranks.device)
-    flops = 0.0
-    for part in micro:
-        batch = part.to(ranks.device)
-        rewards = model(batch)
-        chosen, rejected = rewards[batch.chosen], rewards[batch.rejected]
-        loss = weighted_sum(run.objective(chosen, rejected, batch.labels), batch.labels.weight)
-        (loss / max(total_weight, 1e-9)).backward()
-        loss_sum += loss.detach()
-        wins = (torch.sign(chosen - rejected).detach() + 1) / 2
-        right += weighted_sum(wins, batch.labels.weight)
-        flops += run.flops(part)
-    weights.sum_gradients()
-
+    total_weight = run.context.sum([batch.weight])[0]
+    loss_sum, correct, flops = _accumulate_gradients(run, batch, total_weight)
+    run.weights.sum_gradients()
     sums = StepSums(
-        *ranks.sum(
+        *run.context.sum(
             [
-                float(loss_sum),
-                float(right),
-                share.weight,
-                share.pairs,
-                share.sequences,
-                share.tokens,
+                loss_sum,
+                correct,
+                batch.weight,
+                batch.pairs,
+                batch.sequences,
+                batch.tokens,
                 flops,
-                share.identical,
-                share.unsure,
-                share.at_limit,
+                batch.identical,
+                batch.unsure,
+                batch.at_limit,
                 stop,
             ]
         )
     )
     # Every rank sees the same norm and loss, so all take the step or none does.
-    sums.norm = float(weights.gradient_norm())
-    sums.lr = learning_rate(run.step, run.plan.steps, run.config.optim)
-    if total_weight > 0 and run.guard.accepts(sums.norm, sums.loss):
-        clip = run.config.optim.clip
-        if clip and sums.norm > clip:
-            weights.scale_gradients(clip / sums.norm)
-        for group in run.optimizer.param_groups:
-            group["lr"] = sums.lr * group["scale"]
-        run.optimizer.step()
-        weights.refresh_copies()
-        run.objective.end_step(ranks.sum_in_place)
-    else:
-        run.objective.drop_step()
-    weights.clear_gradients()
-
+    sums.norm = float(run.weights.gradient_norm())
+    sums.lr = learning_rate(run.step, run.sampler.steps, run.config.optim)
+    _update_weights(run, sums, skip=total_weight <= 0)
     run.step += 1
     run.totals.pairs += int(sums.pairs)
     run.totals.tokens += int(sums.tokens)
@@ -188,18 +162,60 @@ def train_step(run: Run, share: Share, *, stop: bool = False) -> StepSums:
     return sums
 
 
-def filled_up(micro: list[Any], count: int, run: Run) -> list[Any]:
+def _accumulate_gradients(
+    run: TrainingRun, batch: RankBatch, total_weight: float
+) -> tuple[float, float, float]:
+    """Forward and backward over the micro-batches; sums of weight · loss, of weight · correct
+    (½ for equal rewards), and FLOPs, all of this rank."""
+    device = run.context.device
+    parts = batch.micro
+    if run.weights.is_sharded:  # its collectives need as many passes on each rank
+        parts = filled_up(parts, int(run.context.max(len(parts))), run)
+    loss_sum = torch.zeros((), device=device)
+    correct = torch.zeros((), device=device)
+    flops = 0.0
+    for part in parts:
+        micro = part.to(device)
+        rewards = run.loaded.model(micro)
+        chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
+        loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
+        (loss / max(total_weight, 1e-9)).backward()
+        loss_sum += loss.detach()
+        wins = (torch.sign(chosen - rejected).detach() + 1) / 2
+        correct += weighted_sum(wins, micro.labels.weight)
+        flops += run.flops(part)
+    return float(loss_sum), float(correct), flops
+
+
+def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> None:
+    """Clip and step, unless the guard or ``skip`` forbids it; gradients are cleared either way."""
+    weights = run.weights
+    if not skip and run.guard.accepts(sums.norm, sums.loss):
+        clip = run.config.optim.clip
+        if clip and sums.norm > clip:
+            weights.scale_gradients(clip / sums.norm)
+        for group in run.optimizer.param_groups:
+            group["lr"] = sums.lr * group["scale"]
+        run.optimizer.step()
+        weights.refresh_copies()
+        run.objective.end_step(run.context.sum_in_place)
+    else:
+        run.objective.drop_step()
+    weights.clear_gradients()
+
+
+def filled_up(micro: list[Any], count: int, run: TrainingRun) -> list[Any]:
     """Add micro-batches without weight until there are ``count``."""
     if len(micro) == count:
         return micro
-    spare = micro[0] if micro else run.feed.any_micro_batch()
+    spare = micro[0] if micro else run.loader.any_micro_batch()
     return [*micro, *[spare.without_weight()] * (count - len(micro))]
 
 
-class Window:
-    """Steps since the last line of the log."""
+class LogWindow:
+    """Steps since the last line of the log, and their time."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: TrainingRun) -> None:
         self._run = run
         self._began = time.perf_counter()
         self._steps: list[StepSums] = []
@@ -209,11 +225,11 @@ class Window:
         self._steps.append(sums)
 
     def paused(self) -> "_Pause":
-        """Leave out the time of what runs inside."""
+        """Exclude the time of what runs inside."""
         return _Pause(self)
 
     def figures(self) -> dict[str, Any]:
-        """Figures of the steps: means by pair weight, and speed."""
+        """Figures of the steps: means by pair weight, and throughput."""
         seconds = time.perf_counter() - self._began
         run = self._run
 
@@ -225,7 +241,7 @@ class Window:
             "pairs": run.totals.pairs,
             "tokens": run.totals.tokens,
             "loss": total("loss") / weight,
-            "accuracy": total("right") / weight,
+            "accuracy": total("correct") / weight,
             "lr": self._steps[-1].lr,
             "gradient_norm": self._steps[-1].norm,
             "skipped_steps": run.guard.skipped,
@@ -233,15 +249,15 @@ class Window:
             "sequences_per_second": total("sequences") / seconds,
             "tokens_per_second": total("tokens") / seconds,
         }
-        peak = peak_flops(run.ranks.device)
+        peak = peak_flops(run.context.device)
         if peak is not None:
-            found["mfu"] = total("flops") / seconds / peak / run.ranks.count
-            found["memory_gb"] = torch.cuda.max_memory_allocated(run.ranks.device) / 1e9
+            found["mfu"] = total("flops") / seconds / peak / run.context.count
+            found["memory_gb"] = torch.cuda.max_memory_allocated(run.context.device) / 1e9
         return found
 
 
 class _Pause:
-    def __init__(self, window: Window) -> None:
+    def __init__(self, window: LogWindow) -> None:
         self._window = window
 
     def __enter__(self) -> None:
@@ -267,7 +283,7 @@ class Interrupt:
         if self.signal:  # whoever says it twice wants it at once
             raise KeyboardInterrupt
         self.signal = number
-        print("finishing the step and saving; once more stops at once", file=sys.stderr)
+        print("finishing the step and saving; a second signal stops at once", file=sys.stderr)
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self._old.items():
@@ -287,7 +303,7 @@ def describe(figures: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def _open_log(run: Run) -> RunLog:
+def _open_log(run: TrainingRun) -> RunLog:
     return RunLog(
         run.options.output,
         steps=run.last_step,
@@ -297,26 +313,26 @@ def _open_log(run: Run) -> RunLog:
     )
 
 
-def _introduction(run: Run) -> str:
-    plan, tokens = run.plan, run.loaded.tokens
+def _introduction(run: TrainingRun) -> str:
+    sampler, tokens = run.sampler, run.loaded.tokens
     head = "a new head" if run.loaded.head_is_new else "its head"
     begin = f", from step {run.step:,}" if run.step else ""
     if run.options.on_existing == "resume" and not run.step:
         begin = ", from the beginning: there is no checkpoint to resume from"
     few = ""
-    if plan.steps < FEW_STEPS:
+    if sampler.steps < FEW_STEPS:
         few = (
-            f"\nOnly {plan.steps} steps: the warm-up and AdamW want more. Lower data.batch_pairs "
-            f"(now {plan.batch_rows:,}), or train on more pairs."
+            f"\nOnly {sampler.steps} steps: the warm-up and AdamW need more. Lower "
+            f"data.batch_pairs (now {sampler.batch_rows:,}), or train on more pairs."
         )
     return (
         f"{run.options.model} ({run.flops.block_parameters / 1e6:,.1f}M weights in its blocks, "
         f"{head}), template {run.loaded.template.name}, reward token "
         f"{run.loaded.template.reward_token or 'none'}, at most {tokens.max_length:,} tokens\n"
-        f"{plan.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
-        f"{plan.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
-        f"{str(run.dtype).removeprefix('torch.')} on {run.ranks.count} × "
-        f"{run.ranks.device.type}{few}"
+        f"{sampler.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
+        f"{sampler.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
+        f"{str(run.dtype).removeprefix('torch.')} on {run.context.count} × "
+        f"{run.context.device.type}{few}"
     )
 
 

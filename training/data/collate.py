@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from training.data.prompt_groups import PairOfGroup, PromptGroup, split_group
-from training.losses import Labels
-from training.model.attention import Segments
+from training.data.segments import AttentionSegments
+from training.losses.base import Labels
 
 Layout = Literal["shared", "packed", "padded"]
 
@@ -30,10 +30,10 @@ class MicroBatch:
     input_ids: Tensor
     """int64 [1, T], or [rows, longest] when padded."""
     position_ids: Tensor
-    """int64, the shape of ``input_ids``; a response goes on where its prompt ends."""
+    """int64, the shape of ``input_ids``; a response continues where its prompt ends."""
     attention_mask: Tensor | None
     """int64 [rows, longest], 0 on padding; None unless padded."""
-    segments: Segments | None
+    segments: AttentionSegments | None
     """None when padded."""
     last: Tensor
     """int64 [S]: the reward token of each sequence, as an index into the flattened ids."""
@@ -44,11 +44,8 @@ class MicroBatch:
     labels: Labels
     rows: Tensor
     """int64 [P]: number of each pair in its batch."""
-    chosen_length: Tensor
-    """int64 [P]: tokens of the chosen response, template included."""
-    rejected_length: Tensor
     tokens: int
-    """Tokens that are no padding."""
+    """Tokens that are not padding."""
 
     def to(self, device: torch.device) -> "MicroBatch":
         """Copy to a device."""
@@ -59,7 +56,7 @@ class MicroBatch:
             value = getattr(self, item.name)
             if isinstance(value, Labels):
                 moved[item.name] = Labels(*(t.to(device, non_blocking=True) for t in value))
-            elif isinstance(value, Tensor | Segments):
+            elif isinstance(value, Tensor | AttentionSegments):
                 moved[item.name] = (
                     value.to(device, non_blocking=True)
                     if isinstance(value, Tensor)
@@ -174,7 +171,7 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
         chosen += [base + pair.chosen for pair in group.pairs]
         rejected += [base + pair.rejected for pair in group.pairs]
     longest = max(max(q1 - q0, k1 - k0) for q0, q1, k0, k1 in spans)
-    segments = Segments(
+    segments = AttentionSegments(
         query_starts=torch.tensor([0, *(span[1] for span in spans)], dtype=torch.int32),
         key_starts=torch.tensor([0, *(span[3] for span in spans)], dtype=torch.int32),
         key_index=torch.from_numpy(np.concatenate(key_index)) if shared else None,
@@ -251,6 +248,4 @@ def _pair_tensors(pairs: Sequence[_OnePair], sites: Mapping[str, int]) -> dict[s
             site=torch.tensor([sites.get(pair.site, 0) for _, pair in pairs]),
         ),
         "rows": torch.tensor([pair.row for _, pair in pairs]),
-        "chosen_length": torch.tensor([len(g.responses[p.chosen]) for g, p in pairs]),
-        "rejected_length": torch.tensor([len(g.responses[p.rejected]) for g, p in pairs]),
     }

@@ -5,8 +5,6 @@ below of the row groups that a step needs.
 """
 
 import hashlib
-import re
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,14 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import fsspec
-import msgspec
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard
+from schemas.checksums import digest_fault, sha256_of
+from schemas.hub_names import parse_hub_revision
+from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
 from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
+from schemas.retry import RetryPolicy
+from training.errors import TrainingDatasetError
 
 COLUMNS = (
     "split",
@@ -37,14 +38,8 @@ COLUMNS = (
 )
 """What training and validation read of a pair."""
 
-_HUB_VERSION = re.compile(r"(?:hf://datasets/)?([\w.-]+/[\w.-]+)@([\w./-]+)", re.ASCII)
-_READ_BYTES = 1 << 22
-RETRY_AFTER_S = (1, 4, 15, 60)
-"""Waits between attempts to read from afar: a passing fault must not end a run of days."""
-
-
-class DatasetError(Exception):
-    """A dataset that cannot be trained on; the message names the file and the way out."""
+FIRST_WAIT_S = 1.0
+"""Wait before a row group is read again; see :meth:`PairDataset.read`."""
 
 
 @dataclass(frozen=True)
@@ -103,13 +98,13 @@ class PairDataset:
             (``org/name@v1.2.0``).
         split: 'train', 'validation' or 'test'.
 
-    Raises DatasetError when there is no such dataset, its layout is of another release, it holds
-    no texts, or its shards and manifest disagree.
+    Raises TrainingDatasetError when there is no such dataset, its layout is of another release, it
+    holds no texts, or its shards and manifest disagree.
     """
 
     def __init__(self, location: str, split: str) -> None:
         if split not in SPLITS:
-            raise DatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
+            raise TrainingDatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
         self.location = location
         self.split = split
         self._files, self._root = _open_location(location)
@@ -145,16 +140,15 @@ class PairDataset:
             return tuple(sorted(set().union(*pool.map(of_group, range(len(self.rows))))))
 
     def verify(self) -> None:
-        """Compare each shard of the split with the manifest; raises DatasetError naming it.
+        """Compare each shard of the split with the manifest; raises TrainingDatasetError naming it.
 
         On the Hub the digest is the one that the Hub itself keeps, so nothing is downloaded.
         """
         with ThreadPoolExecutor(4) as pool:
             for shard, found in zip(self.shards, pool.map(self._digest, self.shards), strict=True):
-                if found != shard.sha256:
-                    raise DatasetError(
-                        f"{self.location}: {shard.path}: sha256 is {found}, the manifest says "
-                        f"{shard.sha256}; fetch or make the dataset again"
+                if fault := digest_fault(shard, found):
+                    raise TrainingDatasetError(
+                        f"{self.location}: {fault}; fetch or make the dataset again"
                     )
 
     def _digest(self, shard: Shard) -> str:
@@ -164,11 +158,8 @@ class PairDataset:
             lfs = entry.get("lfs")
             if lfs is not None:
                 return str(lfs["sha256"] if "sha256" in lfs else lfs["oid"])
-        digest = hashlib.sha256()
         with self._files.open(path, "rb") as file:
-            while block := file.read(_READ_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
+            return sha256_of(file)
 
     @property
     def location_is_hub(self) -> bool:
@@ -182,7 +173,7 @@ class PairDataset:
         try:
             content: bytes = self._files.cat_file(self._path(name))
         except (FileNotFoundError, NotADirectoryError):
-            raise DatasetError(
+            raise TrainingDatasetError(
                 f"{self.location}: no {name} in it; name a folder that forumprefs curate made, or "
                 "org/name@version on the Hub"
             ) from None
@@ -193,37 +184,50 @@ class PairDataset:
             with self._files.open(self._path(shard.path), "rb") as file:
                 footer = pq.ParquetFile(file).metadata
         except (FileNotFoundError, pa.ArrowInvalid) as error:
-            raise DatasetError(
+            raise TrainingDatasetError(
                 f"{self.location}: {shard.path}: {error}; fetch or make the dataset again"
             ) from None
         if footer.num_rows != shard.rows:
-            raise DatasetError(
+            raise TrainingDatasetError(
                 f"{self.location}: {shard.path} has {footer.num_rows} rows, the manifest says "
                 f"{shard.rows}; fetch or make the dataset again"
             )
         missing = set(COLUMNS) - set(footer.schema.to_arrow_schema().names)
         if missing:
-            raise DatasetError(f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}")
+            raise TrainingDatasetError(
+                f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}"
+            )
         return footer
 
     def _table(self, number: int, columns: Sequence[str]) -> pa.Table:
         shard, group = self._groups[number]
-        for wait in (*RETRY_AFTER_S, None):
-            try:
-                with self._files.open(self._path(shard.path), "rb") as file:
-                    return pq.ParquetFile(file, pre_buffer=True).read_row_group(
-                        group, columns=list(columns)
-                    )
-            except pa.ArrowInvalid as error:
-                raise DatasetError(f"{self.location}: {shard.path}: {error}") from None
-            except Exception:  # what a network throws has many names
-                if wait is None or "file" in _protocols(self._files):
-                    raise
-                time.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+
+        def read() -> pa.Table:
+            with self._files.open(self._path(shard.path), "rb") as file:
+                return pq.ParquetFile(file, pre_buffer=True).read_row_group(
+                    group, columns=list(columns)
+                )
+
+        # What a network throws has many names; a passing fault must not end a run of days.
+        policy = RetryPolicy(
+            is_transient=lambda error: (
+                not isinstance(error, pa.ArrowInvalid) and "file" not in _protocols(self._files)
+            ),
+            max_attempts=5,
+            first_wait_s=FIRST_WAIT_S,
+            factor=4,
+            max_wait_s=60,
+        )
+        try:
+            return policy.call(read)
+        except pa.ArrowInvalid as error:
+            raise TrainingDatasetError(f"{self.location}: {shard.path}: {error}") from None
 
     def read(self, number: int) -> PairRows:
         """Read one row group; pairs of a prompt are made neighbours.
+
+        From afar a failed read is tried again, five times in all, after waits that grow to a
+        minute. Raises TrainingDatasetError for rows that do not belong to the split.
 
         The pipeline orders the pairs of a thread by their ids, which mixes the conversations of
         a thread with replies.
@@ -232,7 +236,7 @@ class PairDataset:
         table = self._table(number, COLUMNS)
         strays = set(table["split"].unique().to_pylist()) - {self.split}
         if strays:
-            raise DatasetError(
+            raise TrainingDatasetError(
                 f"{self.location}: {shard.path}: row group {group} holds rows of the split "
                 f"{strays.pop()!r}"
             )
@@ -260,18 +264,18 @@ class PairDataset:
 def _open_location(location: str) -> tuple[Any, str]:
     if Path(location).exists():
         return fsspec.filesystem("file"), str(Path(location).resolve())
-    hub = _HUB_VERSION.fullmatch(location)
-    if hub is not None:
-        location = f"hf://datasets/{hub[1]}@{_commit(hub[1], hub[2])}"
+    hub = parse_hub_revision(location.removeprefix("hf://datasets/"))
+    if hub is not None and hub.revision is not None:
+        location = f"hf://datasets/{hub.repo}@{_commit(hub.repo, hub.revision)}"
     elif "://" not in location:
         hint = ""
-        if re.fullmatch(r"[\w.-]+/[\w.-]+", location):
+        if hub is not None:
             hint = f"; for a dataset on the Hub name its version: {location}@v1.0.0"
-        raise DatasetError(f"{location}: no such folder{hint}")
+        raise TrainingDatasetError(f"{location}: no such folder{hint}")
     try:
         files, root = fsspec.core.url_to_fs(location)
     except (ImportError, ValueError) as error:
-        raise DatasetError(f"{location}: {error}") from None
+        raise TrainingDatasetError(f"{location}: {error}") from None
     return files, str(root).rstrip("/")
 
 
@@ -286,7 +290,7 @@ def _commit(repository: str, revision: str) -> str:
         why = str(error).strip().splitlines()[-1]
     except Exception as error:  # the client's transport has had several names
         why = f"the Hub cannot be reached: {error}"
-    raise DatasetError(f"{repository}@{revision}: {why}")
+    raise TrainingDatasetError(f"{repository}@{revision}: {why}")
 
 
 def _protocols(files: Any) -> tuple[str, ...]:
@@ -295,16 +299,16 @@ def _protocols(files: Any) -> tuple[str, ...]:
 
 def _decode(content: bytes, location: str) -> Manifest:
     try:
-        manifest = msgspec.json.decode(content, type=Manifest)
-    except msgspec.DecodeError as error:
-        raise DatasetError(f"{location}: {MANIFEST_NAME}: {error}") from None
-    if manifest.pair_schema_version.split(".")[0] != PAIR_SCHEMA_VERSION.split(".")[0]:
-        raise DatasetError(
+        manifest = decode_manifest(content)
+    except ManifestError as error:
+        raise TrainingDatasetError(f"{location}: {error}") from None
+    if major(manifest.pair_schema_version) != major(PAIR_SCHEMA_VERSION):
+        raise TrainingDatasetError(
             f"{location}: pair schema {manifest.pair_schema_version}, but this release reads "
             f"{PAIR_SCHEMA_VERSION}"
         )
     if manifest.ids_only:
-        raise DatasetError(
+        raise TrainingDatasetError(
             f"{location}: holds ids and labels, no texts; fill them in with forumprefs hydrate"
         )
     return manifest

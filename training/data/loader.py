@@ -9,8 +9,8 @@ import numpy as np
 from training.config import TrainConfig
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset
-from training.data.prompt_groups import GroupedBatch, Windows, deal, group_pairs
-from training.data.sampler import Plan
+from training.data.prompt_groups import GroupedBatch, ShuffleWindows, group_pairs, shard_by_rank
+from training.data.sampler import BatchSampler
 from training.data.tokenizer import PairTokenizer
 
 AHEAD = 2
@@ -18,36 +18,38 @@ AHEAD = 2
 
 
 @dataclass(frozen=True)
-class Share:
-    """One rank's part of a step."""
+class RankBatch:
+    """One rank's part of the batch of a step."""
 
     step: int
     micro: list[MicroBatch]
     weight: float
-    """Pair weight of this part."""
+    """Pair weight of this part, summed."""
     pairs: int
     tokens: int
     identical: int
+    """See :class:`~training.data.prompt_groups.GroupedBatch` for these three."""
     unsure: int
     at_limit: int
     sequences: int
+    """Distinct responses, each of which is encoded once."""
 
 
-class Feed:
-    """Shares of steps for one rank.
+class DataLoader:
+    """Makes the batches of one rank.
 
     Args:
-        dataset, plan: what is trained on, in which order.
+        dataset, sampler: what is trained on, in which order.
         tokens: makes ids.
         config: layout, sizes and weights.
         sites: forums that the loss tells apart, if it does.
-        rank, ranks: this process among all.
+        rank, ranks: number of this process, and of all.
     """
 
     def __init__(
         self,
         dataset: PairDataset,
-        plan: Plan,
+        sampler: BatchSampler,
         tokens: PairTokenizer,
         config: TrainConfig,
         *,
@@ -56,65 +58,69 @@ class Feed:
         ranks: int = 1,
     ) -> None:
         self._dataset = dataset
-        self._windows = Windows(dataset)
-        self._plan = plan
+        self._windows = ShuffleWindows(dataset)
+        self._sampler = sampler
         self._tokens = tokens
         self._config = config
         self._rank = rank
         self._ranks = ranks
         self._sites = {site: number for number, site in enumerate(sites)}
 
-    def groups(self, step: int) -> GroupedBatch:
+    def grouped(self, step: int) -> GroupedBatch:
         """Tokenised prompts of this rank's part of a step, before they are laid out."""
-        rows = self._windows.batch(self._plan, step)
+        rows = self._windows.batch(self._sampler, step)
         return group_pairs(
             rows,
-            deal(rows, self._ranks)[self._rank],
+            shard_by_rank(rows, self._ranks)[self._rank],
             self._tokens,
             prompt_weights=self._config.data.prompt_weights,
             min_confidence=self._config.data.min_confidence,
         )
 
-    def share(self, step: int) -> Share:
+    def batch(self, step: int) -> RankBatch:
         """This rank's part of a step: a pure function of the step."""
-        batch = self.groups(step)
+        grouped = self.grouped(step)
         micro = micro_batches(
-            batch.groups,
+            grouped.groups,
             self._config.model.layout,
             tokens=self._config.model.micro_batch_tokens,
             pad_id=self._tokens.pad_id,
             sites=self._sites,
         )
-        return Share(
+        return RankBatch(
             step=step,
             micro=micro,
-            weight=float(np.sum([pair.weight for group in batch.groups for pair in group.pairs])),
-            pairs=sum(len(group.pairs) for group in batch.groups),
+            weight=float(np.sum([pair.weight for group in grouped.groups for pair in group.pairs])),
+            pairs=sum(len(group.pairs) for group in grouped.groups),
             tokens=sum(part.tokens for part in micro),
-            identical=batch.identical,
-            unsure=batch.unsure,
-            at_limit=batch.at_limit,
-            sequences=sum(len(group.responses) for group in batch.groups),
+            identical=grouped.identical,
+            unsure=grouped.unsure,
+            at_limit=grouped.at_limit,
+            sequences=sum(len(group.responses) for group in grouped.groups),
         )
 
     def any_micro_batch(self) -> MicroBatch:
         """A small micro-batch, for a rank that got no prompt in a step."""
-        for step in range(self._plan.steps):
-            micro = Feed(self._dataset, self._plan, self._tokens, self._config).share(step).micro
+        for step in range(self._sampler.steps):
+            micro = (
+                DataLoader(self._dataset, self._sampler, self._tokens, self._config)
+                .batch(step)
+                .micro
+            )
             if micro:
                 return min(micro, key=lambda part: part.input_ids.numel())
         raise ValueError("no step has a pair")
 
-    def shares(self, first: int, after: int) -> Iterator[Share]:
-        """Shares of steps ``first`` to ``after`` − 1, made by a thread in advance."""
-        thread = ThreadPoolExecutor(1, "feed")
+    def batches(self, first: int, after: int) -> Iterator[RankBatch]:
+        """Batches of steps ``first`` to ``after`` − 1, made by a thread in advance."""
+        thread = ThreadPoolExecutor(1, "data-loader")
         try:
-            waiting: list[Future[Share]] = []
+            waiting: list[Future[RankBatch]] = []
             for step in range(first, after):
-                waiting.append(thread.submit(self.share, step))
+                waiting.append(thread.submit(self.batch, step))
                 if len(waiting) > AHEAD:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
-        finally:  # whoever stops early does not wait for shares that nobody wants
+        finally:  # whoever stops early does not wait for batches that nobody wants
             thread.shutdown(wait=False, cancel_futures=True)

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Literal
 
 from training.data.dataset import PairDataset, PairRows, concatenate
-from training.data.sampler import Plan, window_order
+from training.data.sampler import BatchSampler, window_order
 from training.data.tokenizer import Ids, PairTokenizer
 
 
@@ -46,7 +46,7 @@ class PromptGroup:
 
 @dataclass
 class GroupedBatch:
-    """One rank's share of a step, and what was left out of it."""
+    """One rank's part of a step, and what was excluded from it."""
 
     groups: list[PromptGroup] = field(default_factory=list)
     identical: int = 0
@@ -57,7 +57,7 @@ class GroupedBatch:
     """Sequences of `max_length` or with a prompt of `max_prompt_length`: cut, or just so long."""
 
 
-class Windows:
+class ShuffleWindows:
     """The shuffled rows of windows; keeps the last two, since a step can lie in both."""
 
     def __init__(self, dataset: PairDataset) -> None:
@@ -69,12 +69,12 @@ class Windows:
             rows = concatenate(list(pool.map(self._dataset.read, row_groups)))
         return rows.take(window_order(rows.prompts, key))
 
-    def batch(self, plan: Plan, step: int) -> PairRows:
-        """The rows of a step, in the plan's order."""
+    def batch(self, sampler: BatchSampler, step: int) -> PairRows:
+        """The rows of a step, in the sampler's order."""
         return concatenate(
             [
                 self._rows(piece.row_groups, piece.key).take(range(piece.begin, piece.end))
-                for piece in plan.slices(step)
+                for piece in sampler.slices(step)
             ]
         )
 
@@ -86,10 +86,11 @@ def prompt_runs(rows: PairRows) -> list[range]:
     return [range(a, b) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
 
 
-def deal(rows: PairRows, ranks: int) -> list[list[range]]:
-    """Divide a batch's prompts over ranks so that each gets about as much text.
+def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
+    """Shard a batch's prompts by rank, so that each gets about as much text.
 
-    Longest first, each to the rank with the least: a pure function of the rows and ``ranks``.
+    Longest first, each to the rank with the smallest load: a pure function of the rows and
+    ``ranks``.
     A rank's runs come back in the order of the rows.
     """
     runs = prompt_runs(rows)
@@ -99,12 +100,12 @@ def deal(rows: PairRows, ranks: int) -> list[list[range]]:
         for run in runs
     ]
     loads = [0] * ranks
-    shares: list[list[range]] = [[] for _ in range(ranks)]
+    shards: list[list[range]] = [[] for _ in range(ranks)]
     for size, run in sorted(zip(sizes, runs, strict=True), key=lambda x: (-x[0], x[1].start)):
         rank = loads.index(min(loads))
         loads[rank] += size
-        shares[rank].append(run)
-    return [sorted(share, key=lambda run: run.start) for share in shares]
+        shards[rank].append(run)
+    return [sorted(shard, key=lambda run: run.start) for shard in shards]
 
 
 def group_pairs(
@@ -117,7 +118,7 @@ def group_pairs(
 ) -> GroupedBatch:
     """Tokenise runs of rows: each prompt once, each distinct response once.
 
-    Pairs below ``min_confidence`` and pairs that became identical are left out and counted.
+    Pairs below ``min_confidence`` and pairs that became identical are excluded and counted.
     """
     batch = GroupedBatch()
     prompts = tokenizer.prompts([rows.prompt[run.start] for run in runs])

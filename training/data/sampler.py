@@ -31,8 +31,8 @@ class WindowSlice:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The order of one training run.
+class BatchSampler:
+    """Which rows make up which batch of a training run.
 
     Fields: ``rows``, rows of each row group; ``batch_rows``, the largest batch; ``window``, row
     groups that are shuffled together; ``seed``; ``epochs``; ``max_rows``, train on the first so

@@ -12,13 +12,10 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from schemas.fields import doc
+from training.errors import TemplateError
 
 TEMPLATE_NAME = "reward_template.json"
 TEMPLATE_VERSION = 1
-
-
-class TemplateError(Exception):
-    """A tokenizer that no template fits; the message says why."""
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,9 +148,9 @@ def _pad_token(tokenizer: Any, template: Template) -> str:
         return str(tokenizer.pad_token)
     added = tokenizer.added_tokens_decoder
     candidates = [str(token) for _, token in sorted(added.items()) if token.special]
-    for wish in ("fim_pad", "pad", "reserved", "unused", "filename", ""):
+    for part in ("fim_pad", "pad", "reserved", "unused", "filename", ""):
         for token in candidates:
-            if wish in token.lower() and free(token):
+            if part in token.lower() and free(token):
                 return token
     tokenizer.add_special_tokens({"pad_token": "<|forumprefs_pad|>"})
     return "<|forumprefs_pad|>"

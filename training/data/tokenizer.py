@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from training.data.template import Template, TemplateError
+from training.data.template import Template
+from training.errors import TemplateError
 
 Ids = npt.NDArray[np.int32]
 
@@ -53,7 +54,7 @@ class PairTokenizer:
             self._after = np.append(self._after, self._special(template.reward_token))
         self.pad_id = int(self._special(template.pad_token))
         if self.pad_id in {*self._before, *self._between, *self._after}:
-            raise TemplateError(f"the pad token {template.pad_token!r} stands in the template")
+            raise TemplateError(f"the pad token {template.pad_token!r} occurs in the template")
         bos = tokenizer.bos_token_id
         if bos is not None and list(self._before[:2]) == [bos, bos]:
             raise TemplateError("the template begins with two BOS tokens")
@@ -70,7 +71,7 @@ class PairTokenizer:
             )
 
     def prompts(self, texts: Sequence[str]) -> list[Ids]:
-        """Token ids of each prompt with what stands around it.
+        """Token ids of each prompt with the template around it.
 
         A prompt over the limit loses its middle: its head holds the title, its tail the last
         turn of a conversation. The cut depends on the prompt alone, so all its responses are
@@ -94,14 +95,14 @@ class PairTokenizer:
         return [np.concatenate([ids[:room], self._after]) for ids in self._texts(texts)]
 
     def cut_of_prompt(self, text: str) -> tuple[int, int]:
-        """Tokens that :meth:`prompts` leaves out of a text, and length of what it gives."""
+        """Tokens that :meth:`prompts` cuts out of a text, and length of what it gives."""
         (ids,) = self._texts([text])
         fixed = len(self._before) + len(self._between)
         missing = max(0, len(ids) + fixed - self.max_prompt_length)
         return missing, len(ids) + fixed - missing
 
     def cut_of_responses(self, texts: Sequence[str], prompt_length: int) -> list[int]:
-        """Tokens that :meth:`responses` leaves out of each text."""
+        """Tokens that :meth:`responses` cuts off each text."""
         room = self.max_length - prompt_length - len(self._after)
         return [max(0, len(ids) - room) for ids in self._texts(texts)]
 

@@ -13,10 +13,10 @@ from training.validation.metrics import Floats
 CHANCE = "chance"
 
 
-def prior_scorers(
+def baseline_scores(
     items: Sequence[Item], table: Comparisons, counts: Sequence[Floats], *, seed: int = 0
 ) -> dict[str, Scores]:
-    """Scores of each prior on items, by its name.
+    """Scores of each baseline on items, by its name.
 
     longer: words and punctuation marks. style: logistic regression on the logarithms of length,
     headers, list items and bold spans, each prompt scored by a fit on the other prompts. chance:
@@ -52,7 +52,7 @@ def prior_scorers(
 
 
 def _places(scores: Floats) -> Floats:
-    """Ranks [R] from 0 for the lowest, so that hours and years count alike."""
+    """DistributedContext [R] from 0 for the lowest, so that hours and years count alike."""
     _, place = np.unique(scores, return_inverse=True)
     return place.astype(np.float64)
 

@@ -7,13 +7,13 @@ from typing import Any
 import fsspec
 
 from schemas.manifest import MANIFEST_NAME
-from training.evaluation.suites.registry import Loaded
+from training.evaluation.suites.registry import LoadedSuite
 
 KIND = "decontaminate"
 """``kind`` of a manifest's inputs that ``forumprefs curate --decontaminate`` read."""
 
 
-def contamination_warnings(dataset: str | None, suites: list[Loaded]) -> dict[str, str]:
+def contamination_warnings(dataset: str | None, suites: list[LoadedSuite]) -> dict[str, str]:
     """A sentence for each public suite against which the dataset was not decontaminated.
 
     ``dataset``: as the run names it; None where the model names none, of which nothing is said.
@@ -40,7 +40,7 @@ def contamination_warnings(dataset: str | None, suites: list[Loaded]) -> dict[st
     }
     left = [loaded for loaded in public if not set(loaded.sha256.values()) <= cleaned]
 
-    def sentence(of: list[Loaded]) -> str:
+    def sentence(of: list[LoadedSuite]) -> str:
         titles = ", ".join(loaded.suite.title for loaded in of)
         files = ",".join(loaded.files for loaded in of)
         return (

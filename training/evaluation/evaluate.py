@@ -11,15 +11,14 @@ import torch
 from rich.console import Console
 from rich.text import Text
 
+from schemas.exit_codes import ExitCode
 from training.checkpoint import checkpoints, load_trainer_state
-from training.config import ConfigError
-from training.console import make_console
-from training.data.template import TemplateError
+from training.console import ProgressDisplay, make_console
+from training.errors import ConfigError, SuiteError, TemplateError
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
-from training.evaluation.models import Found, Scorer, find_model, open_scorer
-from training.evaluation.progress import ScoreProgress
+from training.evaluation.models import ModelLocation, Scorer, find_model, open_scorer
 from training.evaluation.results import (
     RESULTS_NAME,
     CheckpointPoint,
@@ -29,22 +28,17 @@ from training.evaluation.results import (
 )
 from training.evaluation.score_cache import ScoreCache, score_items
 from training.evaluation.stability import stability
-from training.evaluation.style import FEW_PROMPTS
 from training.evaluation.suite_results import (
-    Prepared,
+    PreparedSuite,
     group_results,
     paired_differences,
     prepare,
     suite_result,
 )
 from training.evaluation.suites.registry import load_suite
-from training.evaluation.suites.rows import SuiteError
 from training.evaluation.terminal import summary
-from training.run import CHECKPOINTS_NAME
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
+from training.run_folder import CHECKPOINTS_NAME
+from training.validation.bootstrap import FEW_UNITS
 
 MARKDOWN_NAME = "results.md"
 PAGE_NAME = "index.html"
@@ -55,7 +49,7 @@ class _Scored:
     """A model's scores on every suite."""
 
     name: str
-    found: Found
+    found: ModelLocation
     fingerprint: str
     reads: str
     scores: list[Scores]
@@ -71,7 +65,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         results = _evaluate(arguments, console)
     except (ConfigError, SuiteError, TemplateError) as error:
         errors.print(Text(f"forumprefs evaluate: {error}"))
-        return EXIT_USAGE
+        return ExitCode.USAGE
     except torch.OutOfMemoryError as error:
         errors.print(
             Text(
@@ -79,10 +73,10 @@ def evaluate(arguments: argparse.Namespace) -> int:
                 f"{arguments.batch_tokens // 2}; the figures stay the same."
             )
         )
-        return EXIT_FAILED
+        return ExitCode.FAILED
     except KeyboardInterrupt:
-        errors.print(Text("forumprefs evaluate: interrupted; the same command goes on from here"))
-        return EXIT_INTERRUPTED
+        errors.print(Text("forumprefs evaluate: interrupted; the same command continues from here"))
+        return ExitCode.INTERRUPTED
     output = Path(arguments.output)
     content = msgspec.json.format(msgspec.json.encode(results)) + b"\n"
     (output / RESULTS_NAME).write_bytes(content)
@@ -98,13 +92,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
         screen = make_console(sys.stdout)
         screen.print(summary(results))
         screen.print(f"\nwritten: {', '.join(written)} in {output}", markup=False, soft_wrap=True)
-    return 0
+    return ExitCode.FINISHED
 
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
-    for name, least in (("bootstrap", 20), ("seed", 0), ("last", 2), ("batch_tokens", 16)):
-        if getattr(arguments, name) < least:
-            raise ConfigError(f"--{name.replace('_', '-')}: at least {least}")
+    for name, minimum in (("bootstrap", 20), ("seed", 0), ("last", 2), ("batch_tokens", 16)):
+        if getattr(arguments, name) < minimum:
+            raise ConfigError(f"--{name.replace('_', '-')}: at least {minimum}")
     for name in ("limit", "max_length"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
@@ -166,8 +160,8 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
 
 def _score(
     name: str,
-    found: Found,
-    suites: Sequence[Prepared],
+    found: ModelLocation,
+    suites: Sequence[PreparedSuite],
     arguments: argparse.Namespace,
     console: Console,
 ) -> _Scored:
@@ -176,7 +170,9 @@ def _score(
     scores, cut = [], []
     with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
         for suite in suites:
-            progress = ScoreProgress(console, f"{name} on {suite.name}")
+            progress = ProgressDisplay(
+                console, f"{name} on {suite.name}", unit="responses", transient=True
+            )
             try:
                 found_scores, lost = score_items(scorer, suite.items, cache, progress)
             finally:
@@ -186,7 +182,7 @@ def _score(
     return _Scored(name, found, scorer.fingerprint, scorer.reads, scores, cut)
 
 
-def _open(found: Found, arguments: argparse.Namespace) -> Scorer:
+def _open(found: ModelLocation, arguments: argparse.Namespace) -> Scorer:
     return open_scorer(
         found,
         device=_device(arguments.device),
@@ -204,7 +200,7 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
+def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResult:
     warnings = contamination_warnings(scored.found.dataset, [suite.loaded for suite in suites])
     return ModelResult(
         model=scored.name,
@@ -223,13 +219,16 @@ def _model_result(scored: _Scored, suites: Sequence[Prepared]) -> ModelResult:
 
 
 def _checkpoint_points(
-    found: Found, suites: Sequence[Prepared], arguments: argparse.Namespace, console: Console
+    found: ModelLocation,
+    suites: Sequence[PreparedSuite],
+    arguments: argparse.Namespace,
+    console: Console,
 ) -> tuple[CheckpointPoint, ...]:
     if not arguments.checkpoints:
         return ()
     saved = checkpoints(found.run / CHECKPOINTS_NAME) if found.run is not None else []
     if not saved:
-        raise ConfigError(f"--checkpoints: {arguments.model} is no run folder with checkpoints")
+        raise ConfigError(f"--checkpoints: {arguments.model} is not a run folder with checkpoints")
     points = []
     for folder in saved:
         state = load_trainer_state(folder)
@@ -247,7 +246,7 @@ def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ..
     if limit is not None:
         found.append(f"only {limit:,} items of each suite were scored: compare with nothing")
     for suite in models[0].suites:
-        if suite.prompts < FEW_PROMPTS:
+        if suite.prompts < FEW_UNITS:
             found.append(
                 f"{suite.title}: only {suite.prompts:,} prompts; intervals over so few are too "
                 "narrow"
@@ -271,7 +270,7 @@ def _model_warnings(model: ModelResult) -> list[str]:
             lambda suite: f"{suite.cut:,}" if suite.cut else "",
         ),
         (
-            "rewards are not finite numbers, and comparisons with them are lost: {}",
+            "rewards are not finite numbers, and comparisons with them count as wrong: {}",
             lambda suite: f"{suite.non_finite:,}" if suite.non_finite else "",
         ),
         (

@@ -18,7 +18,7 @@ GROUPS: tuple[Group, ...] = ("adversarial", "objective", "subjective", "safety",
 Kind: TypeAlias = Literal["pair", "matrix", "best", "ties", "samples", "thread"]
 
 
-class Message(NamedTuple):
+class ChatMessage(NamedTuple):
     """A turn before the response."""
 
     role: str
@@ -33,7 +33,7 @@ class Label(NamedTuple):
     worse: int
     weight: float = 1.0
     margin: float = float("nan")
-    """Difference in votes; nan: unknown."""
+    """ModelDifference in votes; nan: unknown."""
     confidence: float = 1.0
 
 
@@ -48,7 +48,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """pair: two responses; matrix: chosen and rejected in the same styles, in order; best: the
     one of most worth must beat all others; ties: several are equally right; samples: right and
     wrong answers drawn from one model; thread: answers of a forum thread."""
-    messages: tuple[Message, ...]
+    messages: tuple[ChatMessage, ...]
     responses: tuple[str, ...]
     worth: tuple[float, ...]
     """[R], the higher the better; equal: no preference."""
@@ -57,7 +57,7 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     unit: str = ""
     """What is drawn as a whole in the bootstrap; '': the prompt."""
     order_is_free: bool = False
-    """Whether the order of the responses was not made by the label, so that it can be a prior."""
+    """Whether the order of the responses was not made by the label: then it can be a baseline."""
     times: tuple[int, ...] = ()
     """[R] milliseconds since 1970, 0 for unknown; () where responses have no time."""
     annotators: tuple[int, ...] = ()
@@ -101,6 +101,6 @@ Scores: TypeAlias = list[npt.NDArray[np.float64]]
 """For each item an array [R]."""
 
 
-def conversation(prompt: str) -> tuple[Message, ...]:
+def conversation(prompt: str) -> tuple[ChatMessage, ...]:
     """A prompt of a single turn."""
-    return (Message("user", prompt),)
+    return (ChatMessage("user", prompt),)

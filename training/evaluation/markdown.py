@@ -1,6 +1,5 @@
 """``results.md``: tables fit for a model card."""
 
-from training.evaluation.figures import Estimate
 from training.evaluation.results import (
     Comparison,
     FigureResult,
@@ -9,6 +8,7 @@ from training.evaluation.results import (
     SuiteResult,
 )
 from training.evaluation.style import FEATURES
+from training.validation.bootstrap import Estimate
 
 
 def as_markdown(results: Results) -> str:
@@ -18,8 +18,8 @@ def as_markdown(results: Results) -> str:
         "# Evaluation",
         "",
         f"`{_code(result.model)}`, read with {result.reads}. Percentages with 95 % intervals over "
-        f"{results.bootstrap:,} resamplings of the prompts. Priors read no text; chance and all "
-        "priors have ties at one half.",
+        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text; chance and all "
+        "baselines have ties at one half.",
         "",
         *(f"- **Warning.** {_escape(one)}" for one in results.warnings),
         "",
@@ -44,18 +44,18 @@ def as_markdown(results: Results) -> str:
 def _groups(result: ModelResult) -> list[str]:
     rows = [["group", "suites", "model", "longer", "style", "chance"]]
     for group in result.groups:
-        own = _span(Estimate(group.value, group.low, group.high))
-        others = (percent(group.priors[name].value) for name in ("longer", "style", "chance"))
-        rows.append([group.group, ", ".join(group.suites), own, *others])
+        ours = _span(Estimate(group.value, group.low, group.high))
+        others = (percent(group.baselines[name].value) for name in ("longer", "style", "chance"))
+        rows.append([group.group, ", ".join(group.suites), ours, *others])
     return _table(rows)
 
 
 def _suite(suite: SuiteResult) -> list[str]:
-    priors = list(suite.figures[0].priors)
-    heads = ["", "n", "as published", "ties ½", *priors]
+    baselines = list(suite.figures[0].baselines)
+    heads = ["", "n", "as published", "ties ½", *baselines]
     rows = [heads]
     for figure in suite.figures:
-        values = (percent(figure.priors[name].value) for name in priors)
+        values = (percent(figure.baselines[name].value) for name in baselines)
         rows.append([figure.name, f"{figure.count:,}", _own(figure), percent(figure.half), *values])
     lines = [
         f"### {suite.title} ({suite.citation})",
@@ -76,15 +76,15 @@ def _suite(suite: SuiteResult) -> list[str]:
 
 
 def stand(suite: SuiteResult) -> list[str]:
-    """A sentence for each prior: whether the headline beats it."""
+    """A sentence for each baseline: whether the headline beats it."""
     found = []
-    for name, prior in suite.headline.priors.items():
-        ahead = prior.ahead
-        verdict = (
+    for name, baseline in suite.headline.baselines.items():
+        ahead = baseline.ahead
+        stands = (
             "beats" if ahead.low > 0 else "is worse than" if ahead.high < 0 else "does not beat"
         )
         found.append(
-            f"- The model {verdict} “{name}”: difference "
+            f"- The model {stands} “{name}”: difference "
             f"{ahead.value * 100:+.1f} [{ahead.low * 100:+.1f}, {ahead.high * 100:+.1f}] points."
         )
     return found
@@ -121,16 +121,18 @@ def _comparison(first: ModelResult, comparison: Comparison) -> list[str]:
         for suite in comparison.result.suites
         for figure in suite.figures
     }
-    own = {(suite.name, figure.name): figure for suite in first.suites for figure in suite.figures}
+    first_figures = {
+        (suite.name, figure.name): figure for suite in first.suites for figure in suite.figures
+    }
     rows = [["suite", "figure", first.model, comparison.result.model, "difference"]]
     for entry in comparison.differences:
         key = (entry.suite, entry.figure)
-        if key in own and key in values:
+        if key in first_figures and key in values:
             rows.append(
                 [
                     entry.suite,
                     entry.figure,
-                    percent(own[key].value),
+                    percent(first_figures[key].value),
                     percent(values[key].value),
                     _span(entry.difference, sign=True),
                 ]

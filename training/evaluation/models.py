@@ -11,11 +11,12 @@ import torch
 
 from schemas.post import TURN_BREAK
 from training.checkpoint import checkpoints
-from training.config import ConfigError, DataConfig, ModelConfig
+from training.config import DataConfig, ModelConfig
 from training.data.template import load_template
-from training.evaluation.items import Message
-from training.model.reward_model import Loaded, load_model
-from training.run import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
+from training.errors import ConfigError
+from training.evaluation.items import ChatMessage
+from training.model.reward_model import LoadedModel, load_model
+from training.run_folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
 from training.validation.score import score_texts
 
 LONGEST = 4096
@@ -55,13 +56,13 @@ class Scorer(Protocol):
     """In words: with which text around prompt and response, and up to how many tokens."""
 
     def score(
-        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+        self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
     ) -> list[list[Scored]]:
         """Return the reward of each response to each prompt."""
 
 
 @dataclass(frozen=True)
-class Found:
+class ModelLocation:
     """Where a model lies."""
 
     path: str
@@ -74,14 +75,14 @@ class Found:
     """What it was trained on."""
 
 
-def find_model(name: str) -> Found:
+def find_model(name: str) -> ModelLocation:
     """Look for a model: a run folder, a checkpoint or model folder in one, any other, or a name.
 
     Raises ConfigError for a folder without a model.
     """
     folder = Path(name)
     if not folder.is_dir():
-        return Found(name, None, None, None)
+        return ModelLocation(name, None, None, None)
     inside = folder
     if not (folder / "tokenizer_config.json").is_file():
         inside = folder / MODEL_NAME
@@ -95,15 +96,17 @@ def find_model(name: str) -> Found:
             inside = saved[-1]
     for run in (folder, folder.parent, folder.parent.parent):
         try:
-            begun = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
-            return Found(str(inside), run, int(begun["data"]["max_length"]), begun.get("dataset"))
+            started = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
+            return ModelLocation(
+                str(inside), run, int(started["data"]["max_length"]), started.get("dataset")
+            )
         except (OSError, ValueError, KeyError, TypeError):
             continue
-    return Found(str(inside), None, None, None)
+    return ModelLocation(str(inside), None, None, None)
 
 
 def open_scorer(
-    found: Found,
+    found: ModelLocation,
     *,
     device: torch.device,
     max_length: int | None = None,
@@ -127,15 +130,15 @@ def open_scorer(
             f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
-    return _OwnScorer(loaded, found.path, device, length, half, batch_tokens)
+    return _TemplateScorer(loaded, found.path, device, length, half, batch_tokens)
 
 
-class _OwnScorer:
+class _TemplateScorer:
     """A model that is read with four frozen strings; prompts are encoded once."""
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         path: str,
         device: torch.device,
         length: int,
@@ -156,7 +159,7 @@ class _OwnScorer:
         self.fingerprint = _fingerprint(path, loaded.model.hf, self.reads)
 
     def score(
-        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+        self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
     ) -> list[list[Scored]]:
         texts = [TURN_BREAK.join(message.content for message in prompt) for prompt in prompts]
         rewards = score_texts(
@@ -168,9 +171,11 @@ class _OwnScorer:
         )
         tokens = self._loaded.tokens
         cut = []
-        for text, own in zip(texts, responses, strict=True):
+        for text, answers in zip(texts, responses, strict=True):
             missing, length = tokens.cut_of_prompt(text)
-            cut.append([missing > 0 or over > 0 for over in tokens.cut_of_responses(own, length)])
+            cut.append(
+                [missing > 0 or over > 0 for over in tokens.cut_of_responses(answers, length)]
+            )
         return [
             [Scored(*one) for one in zip(given, over, strict=True)]
             for given, over in zip(rewards, cut, strict=True)
@@ -211,7 +216,7 @@ class _ChatScorer:
         self._pad = pad if pad is not None else self._tokenizer.pad_token_id
         self._alone = pad is None  # transformers refuses to batch such a model
         note = ""
-        ids = self._ids((Message("user", "a"),), "b")
+        ids = self._ids((ChatMessage("user", "a"),), "b")
         if pad is not None and ids[-1] == pad:
             note = "; it ends with its pad token, so transformers scores the token before that"
         self.reads = (
@@ -220,7 +225,7 @@ class _ChatScorer:
         )
         self.fingerprint = _fingerprint(path, hf, self.reads)
 
-    def _ids(self, prompt: tuple[Message, ...], response: str) -> list[int]:
+    def _ids(self, prompt: tuple[ChatMessage, ...], response: str) -> list[int]:
         from jinja2 import TemplateError as JinjaError
 
         turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
@@ -237,7 +242,7 @@ class _ChatScorer:
 
     @torch.no_grad()
     def score(
-        self, prompts: Sequence[tuple[Message, ...]], responses: Sequence[Sequence[str]]
+        self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
     ) -> list[list[Scored]]:
         whole = [
             self._ids(prompt, text)

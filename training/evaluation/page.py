@@ -4,9 +4,9 @@ import base64
 from html import escape
 
 from training.evaluation import plots
-from training.evaluation.figures import Estimate
 from training.evaluation.markdown import percent, share, signed
 from training.evaluation.results import ModelResult, Results, SuiteResult
+from training.validation.bootstrap import Estimate
 
 _CSS = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
@@ -32,12 +32,12 @@ def as_page(results: Results) -> str:
         f"<title>Evaluation of {escape(result.model)}</title><style>{_CSS}</style></head><body>",
         f"<h1>Evaluation of {escape(result.model)}</h1>",
         f"<p class='note'>Read with {escape(result.reads)}. Intervals: 95 % over "
-        f"{results.bootstrap:,} resamplings of the prompts. Priors read no text.</p>",
+        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text.</p>",
         *(f"<p class='warning'>{escape(one)}</p>" for one in results.warnings),
         "<h2>Groups</h2>",
         _groups(result),
         "<h2>Suites</h2>",
-        _picture(plots.headlines(results), "headline of each suite with priors"),
+        _picture(plots.headlines(results), "headline of each suite with baselines"),
         *(_suite(suite) for suite in result.suites),
         *(_compared(results) if results.compared else ()),
         *(_checkpoints(results) if len(results.checkpoints) > 1 else ()),
@@ -54,15 +54,15 @@ def _groups(result: ModelResult) -> str:
                 group.group,
                 ", ".join(group.suites),
                 _span(Estimate(group.value, group.low, group.high)),
-                *(percent(group.priors[name].value) for name in ("longer", "style", "chance")),
+                *(percent(group.baselines[name].value) for name in ("longer", "style", "chance")),
             ]
         )
     return _table(rows)
 
 
 def _suite(suite: SuiteResult) -> str:
-    priors = list(suite.headline.priors)
-    rows = [["", "n", "as published", "ties ½", *priors]]
+    baselines = list(suite.headline.baselines)
+    rows = [["", "n", "as published", "ties ½", *baselines]]
     for one in suite.figures:
         rows.append(
             [
@@ -70,7 +70,7 @@ def _suite(suite: SuiteResult) -> str:
                 f"{one.count:,}",
                 _span(Estimate(one.value, one.low, one.high)),
                 percent(one.half),
-                *(percent(one.priors[name].value) for name in priors),
+                *(percent(one.baselines[name].value) for name in baselines),
             ]
         )
     citation = escape(suite.citation.replace("`", ""))

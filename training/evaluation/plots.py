@@ -20,7 +20,7 @@ STYLE: Any = {
     "svg.hashsalt": "forumprefs",  # the same ids, so the same bytes, each time
     "text.parse_math": False,  # a $ in the name of a subset is a $
 }
-PRIOR_MARKS = {
+BASELINE_MARKS = {
     "longer": ("s", "#d08770"),
     "style": ("D", "#b48ead"),
     "earlier": ("^", "#8fa876"),
@@ -36,7 +36,7 @@ LEGEND_CHARS = 28
 
 @mpl.rc_context(STYLE)
 def headlines(results: Results) -> str:
-    """The headline of each suite, models and priors side by side."""
+    """The headline of each suite, models and baselines side by side."""
     suites = results.result.suites
     figure, axes = _new(7.6, 0.9 + (0.42 + 0.16 * len(results.compared)) * len(suites))
     for line, suite in enumerate(suites):
@@ -55,15 +55,15 @@ def headlines(results: Results) -> str:
 
 @mpl.rc_context(STYLE)
 def subsets(suite: SuiteResult) -> str:
-    """Every figure of a suite with its interval and its priors."""
+    """Every figure of a suite with its interval and its baselines."""
     shown = suite.figures[:SHOWN_FIGURES]
     figure, axes = _new(7.6, 0.9 + 0.3 * len(shown))
     for line, one in enumerate(reversed(shown)):
         axes.plot([one.low * 100, one.high * 100], [line, line], color=INK, lw=1.6, alpha=0.6)
         axes.plot(one.value * 100, line, "o", color=INK, ms=6, zorder=4)
-        for name, prior in one.priors.items():
-            mark, colour = PRIOR_MARKS[name]
-            axes.plot(prior.value * 100, line, mark, color=colour, ms=5.5, zorder=3)
+        for name, baseline in one.baselines.items():
+            mark, colour = BASELINE_MARKS[name]
+            axes.plot(baseline.value * 100, line, mark, color=colour, ms=5.5, zorder=3)
     axes.set_yticks(range(len(shown)), [one.name for one in reversed(shown)])
     _percent_axis(axes)
     _legend(axes, [suite], {"model": INK})
@@ -125,7 +125,7 @@ def best_of_k(suite: SuiteResult) -> str:
     for name, values, colour in (
         ("perfect", curve.best, "#888888"),
         ("model", curve.model, INK),
-        ("longer", curve.longer, PRIOR_MARKS["longer"][1]),
+        ("longer", curve.longer, BASELINE_MARKS["longer"][1]),
     ):
         axes.plot(curve.k, [one * 100 for one in values], "o-", color=colour, ms=4, label=name)
     axes.set_xscale("log", base=2)
@@ -161,9 +161,9 @@ def over_training(points: tuple[CheckpointPoint, ...]) -> str:
 
 def _line(axes: Axes, line: int, suite: SuiteResult) -> None:
     _dot(axes, line, suite, INK)
-    for name, prior in suite.headline.priors.items():
-        mark, colour = PRIOR_MARKS[name]
-        axes.plot(prior.value * 100, line, mark, color=colour, ms=6, zorder=3)
+    for name, baseline in suite.headline.baselines.items():
+        mark, colour = BASELINE_MARKS[name]
+        axes.plot(baseline.value * 100, line, mark, color=colour, ms=6, zorder=3)
 
 
 def _dot(axes: Axes, line: float, suite: SuiteResult, colour: str) -> None:
@@ -193,11 +193,11 @@ def _models(results: Results) -> dict[str, str]:
 
 
 def _legend(axes: Axes, suites: Sequence[SuiteResult], models: Mapping[str, str]) -> None:
-    priors = {name for suite in suites for name in suite.headline.priors}
+    baselines = {name for suite in suites for name in suite.headline.baselines}
     for name, colour in models.items():
         axes.plot([], [], "o", color=colour, label=name)
-    for name, (mark, colour) in PRIOR_MARKS.items():
-        if name in priors:
+    for name, (mark, colour) in BASELINE_MARKS.items():
+        if name in baselines:
             axes.plot([], [], mark, color=colour, label=name)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
 

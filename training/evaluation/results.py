@@ -1,26 +1,28 @@
-"""What an evaluation finds, as it stands in ``results.json``."""
+"""What an evaluation finds, as written to ``results.json``."""
 
 from typing import Annotated
 
 import msgspec
 
 from schemas.fields import doc
-from training.evaluation.figures import Estimate
 from training.evaluation.style import Style
+from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
-RESULTS_VERSION = "1.0.0"
+RESULTS_VERSION = "2.0.0"
 """Semantic version of the layout of ``results.json``."""
 RESULTS_NAME = "results.json"
 
 
-class PriorFigure(msgspec.Struct, frozen=True, kw_only=True):
+class BaselineFigure(msgspec.Struct, frozen=True, kw_only=True):
     """What a scorer that reads no text gets."""
 
     value: Annotated[float, doc("the figure, ties one half")]
     low: Annotated[float, doc("95 % interval over prompts")]
     high: float
-    ahead: Annotated[Estimate, doc("model − prior, on the same resampled prompts, ties one half")]
+    ahead: Annotated[
+        Estimate, doc("model − baseline, on the same resampled prompts, ties one half")
+    ]
 
 
 class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,12 +30,12 @@ class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     about: Annotated[str, doc("how it is made; ''")]
-    count: Annotated[int, doc("hits behind it")]
+    count: Annotated[int, doc("comparisons, or items, behind it")]
     value: Annotated[float, doc("as published, ties included")]
     low: Annotated[float, doc("95 % bootstrap interval over prompts")]
     high: float
     half: Annotated[float, doc("the same with ties at one half")]
-    priors: Annotated[dict[str, PriorFigure], doc("by name")]
+    baselines: Annotated[dict[str, BaselineFigure], doc("by name")]
 
 
 class Human(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,8 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     comparisons: int
     ties: Annotated[int, doc("comparisons that the model scores equal")]
     non_finite: Annotated[
-        int, doc("responses whose reward is no finite number; comparisons with them are lost")
+        int,
+        doc("responses whose reward is not a finite number; comparisons with them count as wrong"),
     ]
     cut: Annotated[int, doc("responses that were read without a part of them or of the prompt")]
     figures: Annotated[tuple[FigureResult, ...], doc("the headline first")]
@@ -92,7 +95,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def headline(self) -> FigureResult:
-        """The figure that stands for the suite."""
+        """The figure that the suite is known by."""
         return self.figures[0]
 
 
@@ -105,7 +108,7 @@ class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
     value: float
     low: float
     high: float
-    priors: Annotated[dict[str, Estimate], doc("longer, style and chance")]
+    baselines: Annotated[dict[str, Estimate], doc("longer, style and chance")]
 
 
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +123,7 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     suites: tuple[SuiteResult, ...]
 
 
-class Difference(msgspec.Struct, frozen=True, kw_only=True):
+class ModelDifference(msgspec.Struct, frozen=True, kw_only=True):
     """Another model minus the first, on the same resampled prompts."""
 
     suite: str
@@ -132,7 +135,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Another model beside the first."""
 
     result: ModelResult
-    differences: tuple[Difference, ...]
+    differences: tuple[ModelDifference, ...]
 
 
 class CheckpointPoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,10 +9,10 @@ from typing import Self
 
 import numpy as np
 
-from training.config import ConfigError
-from training.evaluation.items import Item, Message, Scores
+from training.console import ProgressDisplay
+from training.errors import ConfigError
+from training.evaluation.items import ChatMessage, Item, Scores
 from training.evaluation.models import Scored, Scorer
-from training.evaluation.progress import ScoreProgress
 
 CHUNK_CHARACTERS = 400_000
 """Text that is scored between two writes."""
@@ -71,7 +71,7 @@ class ScoreCache:
 
 
 def score_items(
-    scorer: Scorer, items: Sequence[Item], cache: ScoreCache, progress: ScoreProgress
+    scorer: Scorer, items: Sequence[Item], cache: ScoreCache, progress: ProgressDisplay
 ) -> tuple[Scores, int]:
     """Rewards [R] of each item, and how many responses were cut; computes what the cache lacks.
 
@@ -79,19 +79,22 @@ def score_items(
     length and a lack of memory shows at once. A prompt that occurs in several items is one.
     """
     keys = [[item.key(text) for text in item.responses] for item in items]
-    wanted: dict[tuple[Message, ...], dict[str, str]] = {}
+    wanted: dict[tuple[ChatMessage, ...], dict[str, str]] = {}
     for item, names in zip(items, keys, strict=True):
         for name, text in zip(names, item.responses, strict=True):
             if cache.get(name) is None:
                 wanted.setdefault(item.messages, {})[name] = text
     total = sum(map(len, wanted.values()))
-    progress.begin(total, sum(len({*names}) for names in keys) - total)
+    if known := sum(len({*names}) for names in keys) - total:
+        progress.say(f"{known:,} responses were scored before")
+    progress.begin(total)
 
-    def size(job: tuple[tuple[Message, ...], dict[str, str]]) -> int:
+    def size(job: tuple[tuple[ChatMessage, ...], dict[str, str]]) -> int:
         messages, texts = job
         return sum(len(turn.content) for turn in messages) + sum(map(len, texts.values()))
 
     jobs = sorted(wanted.items(), key=size, reverse=True)
+    done = 0
     while jobs:
         taken, characters = 0, 0
         while taken < len(jobs) and (not taken or characters < CHUNK_CHARACTERS):
@@ -107,9 +110,10 @@ def score_items(
             for name, scored in zip(texts, given, strict=True)
         ]
         cache.add(found)
-        progress.advance(len(found))
-    known = {name: scored for names in keys for name in names if (scored := cache.get(name))}
+        done += len(found)
+        progress.update(done)
+    rewards_of = {name: scored for names in keys for name in names if (scored := cache.get(name))}
     return (
-        [np.array([known[name].reward for name in names], dtype=np.float64) for names in keys],
-        sum(scored.cut for scored in known.values()),
+        [np.array([rewards_of[name].reward for name in names], dtype=np.float64) for names in keys],
+        sum(scored.cut for scored in rewards_of.values()),
     )

@@ -19,17 +19,17 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from schemas.words import WORDS_AND_MARKS
 from training.evaluation.comparisons import Comparisons, sides
-from training.evaluation.figures import Estimate, Leaf, estimate, interval
+from training.evaluation.figures import Leaf, estimate
 from training.evaluation.items import Item
+from training.validation.bootstrap import FEW_UNITS, Estimate, interval
+from training.validation.length import response_length
 from training.validation.logistic import FOLDS, RIDGE, cross_fitted, fit, folds
-from training.validation.metrics import Floats, Mask, hits
+from training.validation.metrics import Floats, Mask, correctness
 
 FEATURES = ("length", "headers", "lists", "bold")
 RESAMPLES = 200
 """Of the fitted weights; each is a fit."""
-FEW_PROMPTS = 50
 
 _CODE = re.compile(r"```.*?(?:```|\Z)", re.DOTALL)
 _HEADER = re.compile(r"^#{1,6}\s", re.MULTILINE)
@@ -37,7 +37,7 @@ _LIST = re.compile(r"^\s*(?:\d+[.)]|[-*+])\s", re.MULTILINE)
 _BOLD = re.compile(r"\*\*[^*\n]+\*\*|__[^_\n]+__")
 
 
-class Weights(msgspec.Struct, frozen=True):
+class StyleWeights(msgspec.Struct, frozen=True):
     """Coefficients of the style features, in standard units, with 95 % intervals over prompts."""
 
     length: Estimate
@@ -61,14 +61,14 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     without_style: Estimate
     """Of d − δ·z, with δ the cross-fitted least-squares weights of style in d: what the model
     still gets right when everything that style explains in its scores is taken out."""
-    label_weights: Weights
+    label_weights: StyleWeights
     """γ of the labels: logistic regression of who is preferred on style."""
-    model_weights: Weights
+    model_weights: StyleWeights
     """γ of the model: the same regression of whom it prefers."""
     model_weight: Estimate
     """α, in standard units. At 0 or below, the model's scores are of no use beside style, or are
     read upside down, and ``controlled`` says nothing for the model."""
-    left_weights: Weights
+    left_weights: StyleWeights
     """γ in α·d + γ·z: the labels' taste in style that the model does not share."""
     label_phi: Estimate | None
     """φ(preferred, longer) over pairs of different lengths; None: all are of one length."""
@@ -78,17 +78,12 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     """Fewer than 50 prompts: the intervals are too narrow to be taken at their word."""
 
 
-def length_of(text: str) -> int:
-    """Words and punctuation marks, a length that does not depend on any model's tokenizer."""
-    return len(WORDS_AND_MARKS.findall(text))
-
-
 def counts_of(text: str) -> Floats:
     """[4]: length, headers, list items, bold spans."""
     plain = _CODE.sub("", text)
     return np.array(
         [
-            length_of(text),
+            response_length(text),
             len(_HEADER.findall(plain)),
             len(_LIST.findall(plain)),
             len(_BOLD.findall(plain)),
@@ -164,14 +159,14 @@ def analyse(
         )
 
     def accuracy(of: Floats) -> Estimate:
-        hit = hits(of)
+        correct = correctness(of)
         if of is not style_only:
-            hit = np.where(finite, hit, 0.0)
-        return estimate(Leaf("", hit, table.weight, table.unit), times)
+            correct = np.where(finite, correct, 0.0)
+        return estimate(Leaf("", correct, table.weight, table.unit), times)
 
     differ = better[:, 0] != worse[:, 0]
     longer = (better[:, 0] > worse[:, 0]).astype(np.float64)[differ]
-    agrees = hits(d)[differ]
+    agrees = correctness(d)[differ]
     predicted = agrees * longer + (1 - agrees) * (1 - longer)
     draws = times[:resamples]
     sign: Floats = np.sign(d)
@@ -188,10 +183,10 @@ def analyse(
         label_weights=_weights(style, table.weight, table, draws),
         model_weights=_weights(towards_model, decided, table, draws),
         model_weight=alpha,
-        left_weights=Weights(*beyond),
+        left_weights=StyleWeights(*beyond),
         label_phi=_phi(longer, table, differ, times),
         model_phi=_phi(predicted, table, differ, times),
-        few=prompts < FEW_PROMPTS,
+        few=prompts < FEW_UNITS,
     )
 
 
@@ -208,8 +203,8 @@ def _phi(longer: Floats, table: Comparisons, differ: Mask, times: Floats) -> Est
     return Estimate(2 * found.value - 1, 2 * found.low - 1, 2 * found.high - 1)
 
 
-def _weights(features: Floats, weight: Floats, table: Comparisons, draws: Floats) -> Weights:
-    return Weights(*_coefficients(features, weight, table, draws))
+def _weights(features: Floats, weight: Floats, table: Comparisons, draws: Floats) -> StyleWeights:
+    return StyleWeights(*_coefficients(features, weight, table, draws))
 
 
 def _coefficients(

@@ -1,4 +1,4 @@
-"""From scores to what is reported of a suite; priors are worked out once for all models."""
+"""From scores to what is reported of a suite; baselines are worked out once for all models."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,36 +6,43 @@ from functools import cached_property
 
 import numpy as np
 
-from training.evaluation.baseline_scorers import CHANCE, prior_scorers
+from training.errors import SuiteError
+from training.evaluation.baseline_scorers import CHANCE, baseline_scores
 from training.evaluation.comparisons import Comparisons, comparisons, differences, sides, units_of
 from training.evaluation.figures import (
-    Estimate,
     Leaf,
     Node,
     Units,
     count,
     draw,
-    interval,
     resampled,
     value,
 )
 from training.evaluation.items import GROUPS, Item, Scores
 from training.evaluation.results import (
+    BaselineFigure,
     Calibration,
     Curve,
-    Difference,
     FigureResult,
     GroupResult,
     Human,
-    PriorFigure,
+    ModelDifference,
     SuiteResult,
 )
-from training.evaluation.scoring_rules import expected_best, human_agreement, rule_of, sizes
+from training.evaluation.scoring_rules import expected_best, human_agreement, sizes
 from training.evaluation.style import analyse, counted
-from training.evaluation.suites.registry import BY_NAME, Loaded
-from training.evaluation.suites.rows import SuiteError
+from training.evaluation.suites.registry import BY_NAME, LoadedSuite
+from training.validation.bootstrap import Estimate, interval
 from training.validation.logistic import FOLDS, cross_fitted, folds
-from training.validation.metrics import Figure, Floats, Mask, ScoredPairs, figures, hits, tally
+from training.validation.metrics import (
+    Figure,
+    Floats,
+    Mask,
+    ScoredPairs,
+    correctness,
+    figures,
+    sum_up,
+)
 
 CONFIDENCES = (
     ("<0.6", 0.0, 0.6),
@@ -44,20 +51,20 @@ CONFIDENCES = (
     ("0.9+", 0.9, np.inf),
 )
 """Buckets of the votes' own confidence: (name, low, high), low ≤ confidence < high."""
-GROUP_PRIORS = ("longer", "style", CHANCE)
+GROUP_BASELINES = ("longer", "style", CHANCE)
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSuite:
     """A suite with all that does not depend on a model."""
 
-    loaded: Loaded
+    loaded: LoadedSuite
     units: Units
     table: Comparisons
     counts: list[Floats]
     times: Floats
     """[n, prompts]: the bootstrap's draws."""
-    priors: dict[str, Scores]
+    baselines: dict[str, Scores]
     seed: int
 
     @property
@@ -71,48 +78,48 @@ class Prepared:
         return self.loaded.items
 
     @cached_property
-    def prior_nodes(self) -> dict[str, dict[str, Node]]:
-        """Figures of each prior by name, ties one half."""
-        rule = rule_of(self.name)
+    def baseline_nodes(self) -> dict[str, dict[str, Node]]:
+        """Figures of each baseline by name, ties one half."""
+        rule = self.loaded.suite.rule
         return {
-            prior: {node.name: node for node in rule(self.items, scores, self.units, True)}
-            for prior, scores in self.priors.items()
+            baseline: {node.name: node for node in rule(self.items, scores, self.units, True)}
+            for baseline, scores in self.baselines.items()
         }
 
     def headline(self, scores: Scores) -> float:
-        """The figure that stands for the suite, as published."""
-        return value(rule_of(self.name)(self.items, finite(scores), self.units, False)[0])
+        """The figure that the suite is known by, as published."""
+        return value(self.loaded.suite.rule(self.items, finite(scores), self.units, False)[0])
 
 
-def prepare(loaded: Loaded, *, n: int, seed: int) -> Prepared:
-    """Work out priors and draws. Raises SuiteError where no item has a preference."""
+def prepare(loaded: LoadedSuite, *, n: int, seed: int) -> PreparedSuite:
+    """Work out baselines and draws. Raises SuiteError where no item has a preference."""
     items = loaded.items
     units = units_of(items)
     table = comparisons(items, units)
     if not len(table.item):
         raise SuiteError(f"{loaded.suite.name}={loaded.location}: no row has a preference")
     counts = counted(items)
-    return Prepared(
+    return PreparedSuite(
         loaded=loaded,
         units=units,
         table=table,
         counts=counts,
         # Suites have other prompts, so their draws must not be those of another one.
         times=draw(int(units.max()) + 1, n, seed, stream=list(BY_NAME).index(loaded.suite.name)),
-        priors=prior_scorers(items, table, counts, seed=seed),
+        baselines=baseline_scores(items, table, counts, seed=seed),
         seed=seed,
     )
 
 
 def suite_result(
-    suite: Prepared, scores: Scores, warnings: Sequence[str] = (), cut: int = 0
+    suite: PreparedSuite, scores: Scores, warnings: Sequence[str] = (), cut: int = 0
 ) -> SuiteResult:
     """Everything about a model's scores on a suite; ``cut`` responses were not read whole."""
     scores = finite(scores)
     table, times = suite.table, suite.times
     d = differences(table, scores)
-    nodes = rule_of(suite.name)(suite.items, scores, suite.units, False)
-    halves = rule_of(suite.name)(suite.items, scores, suite.units, True)
+    nodes = suite.loaded.suite.rule(suite.items, scores, suite.units, False)
+    halves = suite.loaded.suite.rule(suite.items, scores, suite.units, True)
     found = tuple(
         _figure(suite, node, half) for node, half in zip(nodes, halves, strict=True) if count(node)
     )
@@ -141,23 +148,23 @@ def suite_result(
 
 
 def finite(scores: Scores) -> Scores:
-    """Infinite rewards become not-a-numbers, whose comparisons are lost whatever stands beside."""
+    """Infinite rewards become not-a-numbers: their comparisons count as wrong on either side."""
     return [np.where(np.isfinite(one), one, np.nan) for one in scores]
 
 
-def _figure(suite: Prepared, node: Node, half: Node) -> FigureResult:
+def _figure(suite: PreparedSuite, node: Node, half: Node) -> FigureResult:
     draws, half_draws = resampled(node, suite.times), resampled(half, suite.times)
     span = interval(draws)
-    priors = {}
-    for name, given in suite.prior_nodes.items():
-        prior = given[node.name]
-        other = resampled(prior, suite.times)
+    baselines = {}
+    for name, given in suite.baseline_nodes.items():
+        baseline = given[node.name]
+        other = resampled(baseline, suite.times)
         theirs, ahead = interval(other), interval(half_draws - other)
-        priors[name] = PriorFigure(
-            value=value(prior),
+        baselines[name] = BaselineFigure(
+            value=value(baseline),
             low=theirs.low,
             high=theirs.high,
-            ahead=Estimate(value(half) - value(prior), ahead.low, ahead.high),
+            ahead=Estimate(value(half) - value(baseline), ahead.low, ahead.high),
         )
     return FigureResult(
         name=node.name,
@@ -167,11 +174,11 @@ def _figure(suite: Prepared, node: Node, half: Node) -> FigureResult:
         low=span.low,
         high=span.high,
         half=value(half),
-        priors=priors,
+        baselines=baselines,
     )
 
 
-def _scored_pairs(suite: Prepared, scores: Scores, d: Floats) -> ScoredPairs:
+def _scored_pairs(suite: PreparedSuite, scores: Scores, d: Floats) -> ScoredPairs:
     table = suite.table
     better, worse = sides(table, [one[:, 0] for one in suite.counts])
     high, low = sides(table, scores)
@@ -191,8 +198,8 @@ def _scored_pairs(suite: Prepared, scores: Scores, d: Floats) -> ScoredPairs:
     )
 
 
-def _breakdown(suite: Prepared, pairs: ScoredPairs, d: Floats) -> dict[str, Figure]:
-    found = figures(tally(pairs))
+def _breakdown(suite: PreparedSuite, pairs: ScoredPairs, d: Floats) -> dict[str, Figure]:
+    found = figures(sum_up(pairs))
     rows = {
         "chosen longer": found.chosen_longer,
         "chosen shorter": found.chosen_shorter,
@@ -215,12 +222,12 @@ def _breakdown(suite: Prepared, pairs: ScoredPairs, d: Floats) -> dict[str, Figu
 
 def _accuracy(d: Floats, weight: Floats, where: Mask) -> Figure:
     whole = float(weight[where].sum())
-    right = float(hits(d)[where] @ weight[where])
+    right = float(correctness(d)[where] @ weight[where])
     return Figure(right / whole if whole else None, int(where.sum()))
 
 
-def _calibration(suite: Prepared, pairs: ScoredPairs, d: Floats) -> Calibration:
-    found = figures(tally(pairs))
+def _calibration(suite: PreparedSuite, pairs: ScoredPairs, d: Floats) -> Calibration:
+    found = figures(sum_up(pairs))
     table = suite.table
     if suite.times.shape[1] < 2 or not np.isfinite(d).all():
         return Calibration(
@@ -236,13 +243,13 @@ def _calibration(suite: Prepared, pairs: ScoredPairs, d: Floats) -> Calibration:
     middle = float(np.mean(factors[: min(FOLDS, suite.times.shape[1])]))
     return Calibration(
         ece=found.ece,
-        ece_with_temperature=figures(tally(shifted)).ece,
+        ece_with_temperature=figures(sum_up(shifted)).ece,
         temperature=1 / middle if middle > 0 else None,
         bins=found.reliability,
     )
 
 
-def _curve(suite: Prepared, scores: Scores) -> Curve | None:
+def _curve(suite: PreparedSuite, scores: Scores) -> Curve | None:
     """Best-of-k where items are lists of right and wrong responses."""
     where = [place for place, item in enumerate(suite.items) if item.kind in ("samples", "best")]
     if not where:
@@ -262,12 +269,14 @@ def _curve(suite: Prepared, scores: Scores) -> Curve | None:
     return Curve(
         k=tuple(ks),
         model=along(scores),
-        longer=along(suite.priors["longer"]),
+        longer=along(suite.baselines["longer"]),
         best=along(perfect),
     )
 
 
-def group_results(suites: Sequence[Prepared], scores: Sequence[Scores]) -> tuple[GroupResult, ...]:
+def group_results(
+    suites: Sequence[PreparedSuite], scores: Sequence[Scores]
+) -> tuple[GroupResult, ...]:
     """Means over suites of their accuracy over comparisons in each group."""
     found = []
     for group in GROUPS:
@@ -279,12 +288,14 @@ def group_results(suites: Sequence[Prepared], scores: Sequence[Scores]) -> tuple
         if not there:
             continue
 
-        def along(of: Sequence[Scores], chosen: Sequence[tuple[int, Prepared, Mask]]) -> Estimate:
+        def along(
+            of: Sequence[Scores], chosen: Sequence[tuple[int, PreparedSuite, Mask]]
+        ) -> Estimate:
             values, draws = [], []
             for place, suite, mask in chosen:
                 table = suite.table
-                hit = hits(differences(table, of[place]))
-                leaf = Leaf("", hit[mask], table.weight[mask], table.unit[mask])
+                correct = correctness(differences(table, of[place]))
+                leaf = Leaf("", correct[mask], table.weight[mask], table.unit[mask])
                 values.append(value(leaf))
                 draws.append(resampled(leaf, suite.times))
             span = interval(np.mean(draws, axis=0))
@@ -299,22 +310,24 @@ def group_results(suites: Sequence[Prepared], scores: Sequence[Scores]) -> tuple
                 value=mine.value,
                 low=mine.low,
                 high=mine.high,
-                priors={
-                    name: along([suite.priors[name] for suite in suites], there)
-                    for name in GROUP_PRIORS
+                baselines={
+                    name: along([suite.baselines[name] for suite in suites], there)
+                    for name in GROUP_BASELINES
                 },
             )
         )
     return tuple(found)
 
 
-def _in_group(suite: Prepared, group: str) -> Mask:
+def _in_group(suite: PreparedSuite, group: str) -> Mask:
     return np.array([suite.items[place].group == group for place in suite.table.item], dtype=bool)
 
 
-def paired_differences(suite: Prepared, first: Scores, other: Scores) -> tuple[Difference, ...]:
+def paired_differences(
+    suite: PreparedSuite, first: Scores, other: Scores
+) -> tuple[ModelDifference, ...]:
     """Other minus first for every figure of a suite, on the same resampled prompts."""
-    rule = rule_of(suite.name)
+    rule = suite.loaded.suite.rule
     first, other = finite(first), finite(other)
     pairs = zip(
         rule(suite.items, first, suite.units, False),
@@ -327,7 +340,7 @@ def paired_differences(suite: Prepared, first: Scores, other: Scores) -> tuple[D
             continue
         span = interval(resampled(theirs, suite.times) - resampled(mine, suite.times))
         found.append(
-            Difference(
+            ModelDifference(
                 suite=suite.name,
                 figure=mine.name,
                 difference=Estimate(value(theirs) - value(mine), span.low, span.high),

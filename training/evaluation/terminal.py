@@ -13,21 +13,21 @@ LONGEST_NAME = 16
 
 
 def summary(results: Results) -> Group:
-    """Return groups, suites with their priors, other models, and warnings."""
+    """Return groups, suites with their baselines, other models, and warnings."""
     result = results.result
     groups = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("group", "model", "95 %", "longer", "style", "chance"):
         groups.add_column(name, justify="left" if name == "group" else "right")
     for group in result.groups:
-        values = [percent(group.priors[name].value) for name in ("longer", "style", "chance")]
+        values = [percent(group.baselines[name].value) for name in ("longer", "style", "chance")]
         span = f"[{percent(group.low)}, {percent(group.high)}]"
         groups.add_row(Text(group.group), percent(group.value), Text(span), *values)
     parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
     for suite in result.suites:
-        priors = tuple(suite.headline.priors)
+        baselines = tuple(suite.headline.baselines)
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(Text(suite.title))
-        for name in ("n", "model", "95 %", *priors, *(c.result.model for c in results.compared)):
+        for name in ("n", "model", "95 %", *baselines, *(c.result.model for c in results.compared)):
             table.add_column(Text(_short(name)), justify="right", no_wrap=True)
         for figure in suite.figures[:SHOWN_FIGURES]:
             others = []
@@ -40,7 +40,7 @@ def summary(results: Results) -> Group:
                 f"{figure.count:,}",
                 percent(figure.value),
                 Text(f"[{percent(figure.low)}, {percent(figure.high)}]"),
-                *(percent(figure.priors[name].value) for name in priors),
+                *(percent(figure.baselines[name].value) for name in baselines),
                 *others,
             )
         parts += [Text(), table]

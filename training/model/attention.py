@@ -1,18 +1,16 @@
 """Attention over many sequences laid end to end, for any unmodified transformers backbone.
 
-A *segment* is a run of query tokens with the keys it may see. In the packed layout a sequence is
-a segment and its keys are its own tokens. In the shared layout a prompt is a segment, and so is
-each response, whose keys are the prompt's tokens and then its own: keys are gathered, so every
-response sees the prompt although that was encoded once. In both, query i of a segment with q
-queries and k keys sees the first k − q + i + 1 keys: the causal mask aligned at its end.
+What each token may attend to is said by :class:`~training.data.segments.AttentionSegments`.
 """
 
 import inspect
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from training.data.segments import AttentionSegments
 
 try:
     from torch.nn.attention import varlen
@@ -23,31 +21,6 @@ NAME = "forumprefs_segments"
 """Name under which transformers knows this attention."""
 
 
-class Segments(NamedTuple):
-    """n segments over T query tokens and K gathered keys."""
-
-    query_starts: Tensor
-    """int32 [n + 1]: where each segment's queries begin; the last entry is T."""
-    key_starts: Tensor
-    """int32 [n + 1]: where each segment's keys begin among the gathered ones; the last is K."""
-    key_index: Tensor | None
-    """int64 [K]: token of each gathered key; None: the tokens themselves, K = T."""
-    longest: int
-    """No segment has more queries or keys; rounded up, so that compiled code is reused."""
-    spans: tuple[tuple[int, int, int, int], ...]
-    """(query begin, end, key begin, end) of each segment, for the loop on a CPU."""
-
-    def to(self, device: torch.device) -> "Segments":
-        """Copy to a device."""
-        return self._replace(
-            query_starts=self.query_starts.to(device, non_blocking=True),
-            key_starts=self.key_starts.to(device, non_blocking=True),
-            key_index=None
-            if self.key_index is None
-            else self.key_index.to(device, non_blocking=True),
-        )
-
-
 def segment_attention(
     module: torch.nn.Module,
     query: Tensor,
@@ -55,7 +28,7 @@ def segment_attention(
     value: Tensor,
     attention_mask: Tensor | None,
     *,
-    segments: Segments | None = None,
+    segments: AttentionSegments | None = None,
     scaling: float | None = None,
     sliding_window: int | None = None,
     dropout: float = 0.0,
@@ -73,7 +46,7 @@ def segment_attention(
     does not compute.
     """
     if segments is None:
-        raise ValueError("its layers do not pass the segments on; use model.layout=padded")
+        raise ValueError("its layers do not hand the segments down; use model.layout=padded")
     if dropout or others.get("softcap") is not None or others.get("s_aux") is not None:
         raise ValueError(
             "this backbone's attention has dropout, soft capping or sinks, which packed layouts do "
@@ -118,7 +91,7 @@ def loop_attention(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    segments: Segments,
+    segments: AttentionSegments,
     *,
     scaling: float | None = None,
     sliding_window: int | None = None,

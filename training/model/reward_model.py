@@ -14,17 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import ConfigError, DataConfig, ModelConfig
+from training.config import DataConfig, ModelConfig
 from training.data.collate import Layout, MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
-from training.data.template import (
-    Template,
-    TemplateError,
-    chat_template,
-    choose_template,
-    load_template,
-)
+from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
+from training.errors import ConfigError, TemplateError
 from training.model import attention
 
 MAX_FILE_SIZE = "5GB"
@@ -128,7 +123,7 @@ def _in_fp32(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """A model that is ready to be trained or to score."""
 
     model: RewardModel
@@ -140,7 +135,7 @@ class Loaded:
 
 def load_model(
     path: str, model_config: ModelConfig, data_config: DataConfig, *, seed: int
-) -> Loaded:
+) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
     Args:
@@ -189,12 +184,12 @@ def wrap_model(
     *,
     new_head_seed: int | None,
     name: str,
-) -> Loaded:
+) -> LoadedModel:
     """Make a sequence classifier of transformers ready to be trained or to score.
 
     Args:
         template: that of a checkpoint of ours; None: one is chosen.
-        new_head_seed: draw the head anew; None: it is trained already.
+        new_head_seed: draw a new head; None: it is trained already.
         name: of the model, for messages.
     """
     model = RewardModel(hf, model_config.layout)
@@ -218,7 +213,7 @@ def wrap_model(
     if new_head_seed is not None:
         init_head(model, model_config.head_init_std, new_head_seed)
     _no_dropout(hf)
-    return Loaded(model, tokenizer, template, tokens, new_head_seed is not None)
+    return LoadedModel(model, tokenizer, template, tokens, new_head_seed is not None)
 
 
 def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
@@ -243,7 +238,7 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
 
 
 @torch.no_grad()
-def check_layout(loaded: Loaded, layout: Layout, device: torch.device) -> None:
+def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
     """Compare a layout with padded rows on a few tokens, in fp32, before a run relies on it.
 
     Raises ConfigError for a backbone that mixes tokens outside its attention (a convolution, a
@@ -299,7 +294,9 @@ def _no_dropout(hf: nn.Module) -> None:
                 setattr(module, name, 0.0)
 
 
-def save_model(folder: Path, loaded: Loaded, state: Mapping[str, Tensor] | None = None) -> None:
+def save_model(
+    folder: Path, loaded: LoadedModel, state: Mapping[str, Tensor] | None = None
+) -> None:
     """Write a folder that transformers loads as a sequence classifier with our scores.
 
     ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
@@ -328,7 +325,7 @@ def save_model(folder: Path, loaded: Loaded, state: Mapping[str, Tensor] | None 
     loaded.template.save(folder)
 
 
-def _renders_our_ids(loaded: Loaded) -> bool:
+def _renders_our_ids(loaded: LoadedModel) -> bool:
     """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
     for prompt, response in PROBES:
         messages = [
@@ -342,7 +339,7 @@ def _renders_our_ids(loaded: Loaded) -> bool:
     return True
 
 
-def _check_config(folder: Path, loaded: Loaded) -> None:
+def _check_config(folder: Path, loaded: LoadedModel) -> None:
     """Read back what transformers will go by: trap 1 of reward models is a wrong pad id."""
     written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if written.get("pad_token_id") != loaded.tokens.pad_id:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from training.model.reward_model import RewardModel
 
 
-class Weights:
+class MasterWeights:
     """The parameters as the optimizer sees them.
 
     Args:
@@ -78,7 +78,7 @@ class Weights:
             gradient.mul_(factor)
 
     def clear_gradients(self) -> None:
-        """Forget the gradients."""
+        """Discard the gradients."""
         for parameter, master in self._copies:
             parameter.grad = None
             assert master.grad is not None
@@ -103,7 +103,7 @@ class Weights:
         """
         found: dict[str, Tensor] = {}
         for name, tensor in (self.model.hf.state_dict() | self.masters).items():
-            gathered = whole(tensor, keep=keep)
+            gathered = full_tensor(tensor, keep=keep)
             if gathered is not None:
                 found[name] = gathered
         return found
@@ -112,18 +112,18 @@ class Weights:
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take over fp32 weights."""
         for name, master in self.masters.items():
-            fill(master, state[name])
+            copy_full(master, state[name])
         self.refresh_copies()
 
 
-def whole(tensor: Any, *, keep: bool = True) -> Tensor | None:
+def full_tensor(tensor: Any, *, keep: bool = True) -> Tensor | None:
     """A tensor on the CPU, gathered from all ranks where it is divided; None without ``keep``."""
     full: Tensor = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
     return full.detach().to("cpu", copy=True) if keep else None
 
 
 @torch.no_grad()
-def fill(target: Any, value: Tensor) -> None:
+def copy_full(target: Any, value: Tensor) -> None:
     """Copy a whole tensor into one that may be divided over ranks."""
     if hasattr(target, "device_mesh"):
         from torch.distributed.tensor import distribute_tensor

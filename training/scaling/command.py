@@ -1,284 +1,78 @@
-"""``forumprefs scaling``: how the loss falls with more data and larger models."""
+"""``forumprefs scaling``: its arguments; what it computes with waits until it runs."""
 
 import argparse
-import json
-import shlex
-import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.text import Text
+EPILOG = """\
+Fits  loss = E + A·N^-α + B·D^-β  (N parameters, D training pairs) to finished runs, holds
+out the largest one and predicts it. Writes scaling.json, scaling.md, scaling.png and scaling.svg
+into --output, and says when the data do not support the fit. docs/scaling.md tells how to read it.
 
-from training.scaling.arguments import add_scaling_arguments
-from training.scaling.grid import make_grid, train_grid
-from training.scaling.law import Estimate
-from training.scaling.runs import ScalingError, find_runs
-from training.scaling.study import CHANCE, GREEK, Fit, Study, formula, human, sizes_of, study
+examples:
+  forumprefs scaling runs/ --output scaling
+  forumprefs scaling --dataset out/beer --models small,medium,large \\
+      --grid data.max_pairs=1000,3000,10000,30000 --output scaling
+  forumprefs scaling --dataset out/beer --models small,medium,large --output scaling \\
+      --grid data.max_pairs=1000,3000,10000,30000 \\
+      --launch 'torchrun --nproc-per-node 8 -m training.train'
 
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-
-LAW = "L(N, D) = E + A·N^-α + B·D^-β"
+A grid that was interrupted continues where it stopped: run the same command again.
+exit codes: 0 finished (whether or not the fit is supported), 1 a run of the grid failed,
+2 wrong use
+"""
 
 
-def scaling(arguments: argparse.Namespace) -> int:
-    """Train what is asked for, fit, write the results and print them; returns the exit code."""
-    errors = Console(stderr=True, highlight=False, soft_wrap=True)
-    try:
-        return _scaling(arguments, errors)
-    except ScalingError as error:
-        errors.print(Text.assemble(("error: ", "red"), str(error)))
-        return EXIT_USAGE
-
-
-def _scaling(arguments: argparse.Namespace, errors: Console) -> int:
-    if arguments.bootstrap < 20:
-        raise ScalingError(f"--bootstrap {arguments.bootstrap}: intervals need at least 20")
-    if arguments.seed < 0:
-        raise ScalingError(f"--seed {arguments.seed}: at least 0")
-    output = Path(arguments.output)
-    paths, failed = list(arguments.runs), 0
-    if _wants_grid(arguments):
-        grid = make_grid(
-            launch=shlex.split(arguments.launch or f"{sys.executable} -m training.train"),
-            dataset=arguments.dataset,
-            models=[model.strip() for model in arguments.models.split(",") if model.strip()],
-            axes=arguments.grid,
-            settings=arguments.settings,
-            config=arguments.config,
-            output=output,
-        )
-        unfinished = train_grid(grid, lambda text: errors.print(Text(text)))
-        failed = len(unfinished)
-        paths += [str(grid.folder(cell)) for cell in grid.cells if cell not in unfinished]
-        if not paths:
-            errors.print(Text.assemble(("error: ", "red"), "no run of the grid finished"))
-            return EXIT_FAILED
-    runs = find_runs(paths)
-    with errors.status(f"fitting, {arguments.bootstrap} resamples"):
-        found = study(
-            runs,
-            hold_out=arguments.hold_out,
-            bootstraps=arguments.bootstrap,
-            seed=arguments.seed,
-        )
-    output.mkdir(parents=True, exist_ok=True)
-    result = as_json(found, bootstraps=arguments.bootstrap, seed=arguments.seed)
-    text = json.dumps(result, indent=2, ensure_ascii=False)
-    (output / "scaling.json").write_text(text + "\n", encoding="utf-8")
-    pictures = _plot(found, output, errors)
-    (output / "scaling.md").write_text(as_markdown(found, pictures), encoding="utf-8")
-    print(text if arguments.json else "\n".join(_lines(found)))
-    if not arguments.json:
-        print(f"\nwritten: {', '.join(['scaling.md', 'scaling.json', *pictures])} in {output}")
-    if failed:
-        errors.print(
-            Text(f"{failed} of the grid's runs did not finish; run the same command to try again")
-        )
-    return EXIT_FAILED if failed else 0
-
-
-def _wants_grid(arguments: argparse.Namespace) -> bool:
-    given = {
-        "--grid": bool(arguments.grid),
-        "--models": bool(arguments.models),
-        "--dataset": bool(arguments.dataset),
-    }
-    if all(given.values()):
-        return True
-    beside = {"--config": arguments.config, "--set": arguments.settings}
-    beside["--launch"] = arguments.launch
-    asked = [name for name, there in {**given, **beside}.items() if there]
-    if asked:
-        missing = " and ".join(name for name, there in given.items() if not there)
-        raise ScalingError(f"{', '.join(asked)}: to train a grid, give {missing}, too")
-    if not arguments.runs:
-        raise ScalingError("name finished run folders, or --grid, --models and --dataset")
-    return False
-
-
-def _plot(found: Study, output: Path, errors: Console) -> list[str]:
-    try:
-        from training.scaling.plot import plot
-    except ImportError as error:
-        errors.print(Text(f"no picture: {error}; pip install 'forumprefs[train]'"))
-        return []
-    return [path.name for path in plot(found, output)]
-
-
-# What is written
-
-
-def as_json(found: Study, *, bootstraps: int, seed: int) -> dict[str, Any]:
-    """Return everything in scaling.json."""
-    held_out = found.held_out
-    return {
-        "law": LAW,
-        "supported": found.supported,
-        "verdict": verdict(found),
-        "notes": found.notes,
-        "fits": [_fit_json(fit) for fit in found.fits],
-        "hold_out": held_out
-        and {
-            "run": held_out.run.path,
-            "predicted": _estimate_json(held_out.predicted),
-            "measured": held_out.run.loss,
-            "inside": held_out.inside,
-        },
-        "runs": [
-            {
-                "path": run.path,
-                "model": run.model,
-                "parameters": run.parameters,
-                "pairs": run.pairs,
-                "loss": run.loss,
-                "accuracy": run.accuracy,
-            }
-            for run in found.runs
-        ],
-        "bootstraps": bootstraps,
-        "seed": seed,
-    }
-
-
-def _fit_json(fit: Fit) -> dict[str, Any]:
-    law = fit.law
-    return {
-        "of": fit.of,
-        "axes": list(law.axes),
-        "fixed": fit.fixed,
-        "coefficients": {name: _estimate_json(one) for name, one in law.coefficients.items()},
-        "runs": len(fit.runs),
-        "left_out_error": law.typical_error,
-        "constant_error": law.constant_error,
-        "supported": not fit.against,
-        "against": fit.against,
-    }
-
-
-def _estimate_json(estimate: Estimate) -> dict[str, float]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high}
-
-
-def verdict(found: Study) -> list[str]:
-    """Say in plain sentences whether to believe the fit, and why not."""
-    sentences = []
-    if found.supported:
-        sentences.append("The data support the fit.")
-    elif found.fits:
-        sentences.append("The data do not support the fit:")
-    sentences += found.against
-    for fit in found.fits:
-        head = f"{fit.of[0].upper()}{fit.of[1:]}: " if len(found.fits) > 1 else ""
-        sentences += [f"{head}{reason}" for reason in fit.against]
-    return sentences
-
-
-def _lines(found: Study) -> list[str]:
-    """What is printed."""
-    lines = [f"{len(found.runs)} runs"]
-    for fit in found.fits:
-        lines += ["", f"{fit.of}: {formula(fit.law.coefficients)}"]
-        lines += [f"  {name} = {text}" for name, text in _coefficients(fit)]
-        lines.append(f"  {_error_sentence(fit)}")
-    lines += ["", *_hold_out_sentences(found)]
-    lines += verdict(found)
-    if found.supported:
-        lines += _what_more_would_give(found)
-    return lines + [f"Note: {note}" for note in found.notes]
-
-
-def as_markdown(found: Study, pictures: Sequence[str]) -> str:
-    """Return everything in scaling.md."""
-    lines = ["# Scaling", ""]
-    head, *reasons = verdict(found)
-    lines += [f"**{head}**", *([""] if reasons else []), *(f"- {reason}" for reason in reasons)]
-    if "scaling.png" in pictures:
-        lines += ["", "![loss against size, with fitted curves](scaling.png)"]
-    for fit in found.fits:
-        lines += ["", f"## Fit of {fit.of}", "", f"`{formula(fit.law.coefficients)}`", ""]
-        lines += ["| | value [95 % interval] |", "|---|---|"]
-        lines += [f"| {name} | {text} |" for name, text in _coefficients(fit)]
-        lines += ["", _error_sentence(fit)]
-    if found.held_out or found.supported:
-        lines += ["", "## Extrapolation", "", *_hold_out_sentences(found)]
-        lines += _what_more_would_give(found) if found.supported else []
-    lines += ["", "## Runs", "", "| run | model | N | D | loss | accuracy |"]
-    lines.append("|---|---|---|---|---|---|")
-    for run in found.runs:
-        accuracy = "–" if run.accuracy is None else f"{run.accuracy:.3f}"
-        held = " (held out)" if found.held_out and run is found.held_out.run else ""
-        cells = (f"{run.path}{held}", run.model, f"{run.parameters:,}", f"{run.pairs:,}")
-        line = " | ".join(cell.replace("|", "\\|") for cell in cells)
-        lines.append(f"| {line} | {run.loss:.4f} | {accuracy} |")
-    lines += ["", *(f"Note: {note}" for note in found.notes)]
-    return "\n".join(lines).rstrip() + "\n"
-
-
-def _coefficients(fit: Fit) -> list[tuple[str, str]]:
-    rows = []
-    for name, one in fit.law.coefficients.items():
-        text = f"{one.value:.3g} [{one.low:.3g}, {one.high:.3g}]"
-        rows.append((GREEK.get(name, name), text))
-    return rows
-
-
-def _error_sentence(fit: Fit) -> str:
-    law = fit.law
-    return (
-        f"{len(fit.runs)} runs; one predicted from the others is off by {law.typical_error:.2%} "
-        f"(the median of the others: {law.constant_error:.2%})."
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of ``forumprefs scaling``."""
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "runs", nargs="*", metavar="RUN", help="finished run folder, or a folder of them"
     )
-
-
-def _hold_out_sentences(found: Study) -> list[str]:
-    if found.held_out is None:
-        return []
-    run, predicted, inside = found.held_out
-    return [
-        f"Held out: {run.path} ({human(run.parameters)} parameters, {human(run.pairs)} pairs). "
-        f"Predicted {predicted.value:.4f} [{predicted.low:.4f}, {predicted.high:.4f}], measured "
-        f"{run.loss:.4f}: {'inside' if inside else 'outside'} the interval."
-    ]
-
-
-def _what_more_would_give(found: Study) -> list[str]:
-    """Say what ten times as much of what varies would give, at the largest run of each fit."""
-    sentences = []
-    for fit in found.fits:
-        largest = sizes_of(fit.runs, fit.law.axes).max(axis=0)
-        for place, axis in enumerate(fit.law.axes):
-            more = largest.copy()
-            more[place] *= 10
-            (low,), (high,) = fit.law.band(more[None])
-            loss = float(fit.law.predict(more[None])[0])
-            what = f"{human(more[place])} {axis}"
-            others = [
-                f"{human(size)} {name}"
-                for name, size in zip(fit.law.axes, largest, strict=True)
-                if name != axis
-            ]
-            others += [f"{human(size)} {name}" for name, size in fit.fixed.items()]
-            sentences.append(
-                f"Ten times as many {axis} ({what}, with {' and '.join(others)}) would give "
-                f"{loss:.4f} [{low:.4f}, {high:.4f}], if the law holds that far; chance is "
-                f"{CHANCE:.4f}, the floor E {fit.law.coefficients['E'].value:.4f}."
-            )
-    return sentences
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run ``python -m training.scaling.command``."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.scaling.command",
-        description="Fit a scaling law to finished runs, or train a grid first.",
-        allow_abbrev=False,
+    parser.add_argument("--output", required=True, metavar="DIR", help="where the results go")
+    grid = parser.add_argument_group("training a grid")
+    grid.add_argument(
+        "--grid",
+        action="append",
+        default=[],
+        metavar="KEY=A,B,...",
+        help="values of a setting to train with, e.g. data.max_pairs=1000,3000,10000,30000; "
+        "several --grid are crossed",
     )
-    add_scaling_arguments(parser)
-    return scaling(parser.parse_args(arguments))
+    grid.add_argument("--models", metavar="M1,M2,...", help="models to train, as for train --model")
+    grid.add_argument("--dataset", metavar="DATASET", help="as for train --dataset")
+    grid.add_argument("--config", metavar="FILE", help="as for train --config")
+    grid.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        dest="settings",
+        metavar="KEY=VALUE",
+        help="a setting of all runs, as for train --set; may be repeated",
+    )
+    grid.add_argument(
+        "--launch",
+        metavar="COMMAND",
+        help="what trains one run (default: this Python, -m training.train)",
+    )
+    fit = parser.add_argument_group("the fit")
+    fit.add_argument(
+        "--hold-out",
+        metavar="RUN",
+        help="run folder that is predicted instead of fitted, or 'none' (default: the run with "
+        "the largest N·D, where the others suffice)",
+    )
+    fit.add_argument(
+        "--bootstrap",
+        type=int,
+        default=300,
+        metavar="N",
+        help="resamples of the runs behind each interval (default: 300)",
+    )
+    fit.add_argument("--seed", type=int, default=0, help="of the resamples (default: 0)")
+    fit.add_argument("--json", action="store_true", help="print scaling.json, for programs")
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs scaling``; returns the exit code."""
+    from training.scaling.fit_runs import fit_runs
+
+    return fit_runs(arguments)

@@ -9,8 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from training.config import ConfigError, load_config
-from training.scaling.runs import SUMMARY, ScalingError, read_run
+from training.config import load_config
+from training.errors import ConfigError, ScalingError
+from training.run_folder import SUMMARY_NAME
+from training.scaling.runs import read_run
 
 
 class Cell(NamedTuple):
@@ -86,12 +88,12 @@ def train_grid(grid: Grid, say: Callable[[str], None]) -> list[Cell]:
     settings than the grid asks for.
     """
     for cell in grid.cells:
-        if (grid.folder(cell) / SUMMARY).exists():
+        if (grid.folder(cell) / SUMMARY_NAME).exists():
             _check_settings(grid.folder(cell), cell)
     unfinished = []
     for number, cell in enumerate(grid.cells, start=1):
         head = f"[{number}/{len(grid.cells)}] {cell.name}"
-        if (grid.folder(cell) / SUMMARY).exists():
+        if (grid.folder(cell) / SUMMARY_NAME).exists():
             say(f"{head}: finished before, loss {read_run(grid.folder(cell)).loss:.4f}")
             continue
         say(f"{head}: training")
@@ -99,12 +101,12 @@ def train_grid(grid: Grid, say: Callable[[str], None]) -> list[Cell]:
         started = time.monotonic()
         code = _train(grid.command(cell), log)
         took = f"{time.monotonic() - started:.0f} s"
-        if code == 0 and (grid.folder(cell) / SUMMARY).exists():
+        if code == 0 and (grid.folder(cell) / SUMMARY_NAME).exists():
             say(f"{head}: done in {took}, loss {read_run(grid.folder(cell)).loss:.4f}")
             continue
         unfinished.append(cell)
-        what = f"failed with exit code {code}" if code else f"stopped without a {SUMMARY}"
-        say(f"{head}: {what} after {took}; going on with the others. Log: {log}\n{_tail(log)}")
+        what = f"failed with exit code {code}" if code else f"stopped without a {SUMMARY_NAME}"
+        say(f"{head}: {what} after {took}; continuing with the others. Log: {log}\n{_tail(log)}")
     return unfinished
 
 

@@ -12,13 +12,13 @@ the minima against those of L-BFGS-B.
 """
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import islice, product
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from training.validation.bootstrap import Estimate, interval, resamplings
+from training.validation.metrics import Floats
 
 DELTA = 1e-3
 """Threshold of the Huber loss in log loss: residuals above 0.1 % count linearly."""
@@ -34,14 +34,6 @@ SYMBOLS = {"parameters": ("A", "alpha"), "pairs": ("B", "beta")}
 _START_EXPONENTS = (0.1, 0.3, 0.7, 1.5)
 _START_FLOORS = (0.02, 0.4, 0.8, 0.95)
 _STEPS = 120
-
-
-class Estimate(msgspec.Struct, frozen=True):
-    """A number with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 class Law(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -105,13 +97,12 @@ def fit_law(
     starts = _starts(target, k)
     best = minimise(starts, logs, target, np.ones((1, n)))[0]
     starts = np.concatenate([best[None], starts[:: 2**k]])
-    rng = np.random.default_rng(seed)
-    drawn: list[Floats] = []
-    while len(drawn) < bootstraps:
-        weight = np.bincount(rng.integers(n, size=n), minlength=n).astype(np.float64)
-        if all(len(np.unique(column[weight > 0])) >= 3 for column in logs.T):
-            drawn.append(weight)
-    draws = minimise(starts, logs, target, np.stack(drawn))
+    usable = (
+        times
+        for times in resamplings(n, None, seed)
+        if all(len(np.unique(column[times > 0])) >= 3 for column in logs.T)
+    )
+    draws = minimise(starts, logs, target, np.stack(list(islice(usable, bootstraps))))
     residuals = target - _log_loss(best, logs)[0]
     typical, constant = _left_out(starts, logs, target)
     return Law(
@@ -250,8 +241,8 @@ def _coefficients(
     sampled = [named(theta) for theta in draws]
     found = {}
     for name, value in named(best).items():
-        low, high = np.quantile([one[name] for one in sampled], (0.025, 0.975))
-        found[name] = Estimate(value, float(low), float(high))
+        span = interval(np.array([one[name] for one in sampled]))
+        found[name] = Estimate(value, span.low, span.high)
     return found
 
 

@@ -17,7 +17,7 @@ from training.scaling.study import CHANCE, Fit, Study, formula, human
 
 LABELS = {"pairs": "training pairs", "parameters": "parameters of the model"}
 REACH = 3.0
-"""How far curves go on beyond the runs."""
+"""How far curves extend beyond the runs."""
 STYLE: Any = {
     "font.size": 10,
     "axes.spines.top": False,

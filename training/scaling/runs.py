@@ -7,16 +7,11 @@ from typing import Any
 
 import msgspec
 
-SUMMARY = "summary.json"
-"""Written last by a run: a folder with it is a finished run."""
-METRICS = "metrics.jsonl"
+from training.errors import ScalingError
+from training.run_folder import METRICS_NAME, SUMMARY_NAME
 
 
-class ScalingError(Exception):
-    """A scaling study that cannot be made as asked; the message is for the user."""
-
-
-class Run(msgspec.Struct, frozen=True, kw_only=True):
+class ScalingRun(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished run says about size and loss."""
 
     path: str
@@ -57,7 +52,7 @@ class _Summary(msgspec.Struct):
     config: dict[str, Any] = {}
 
 
-def find_runs(paths: Sequence[str]) -> list[Run]:
+def find_runs(paths: Sequence[str]) -> list[ScalingRun]:
     """Read run folders, and all run folders anywhere below other folders, each once, by path.
 
     Raises ScalingError for a folder without a finished run.
@@ -67,16 +62,16 @@ def find_runs(paths: Sequence[str]) -> list[Run]:
         folder = Path(path)
         if not folder.is_dir():
             raise ScalingError(f"{path}: no such folder; name run folders, or folders of them")
-        found = [folder] if (folder / SUMMARY).exists() else _below(folder)
+        found = [folder] if (folder / SUMMARY_NAME).exists() else _below(folder)
         if not found:
-            raise ScalingError(f"{path}: no finished run in it (none has a {SUMMARY})")
+            raise ScalingError(f"{path}: no finished run in it (none has a {SUMMARY_NAME})")
         folders |= dict.fromkeys(found)
     return [read_run(folder) for folder in folders]
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> ScalingRun:
     """Read a finished run. Raises ScalingError that names the file and the field."""
-    path = folder / SUMMARY
+    path = folder / SUMMARY_NAME
     try:
         summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
     except (OSError, msgspec.DecodeError) as error:
@@ -89,7 +84,7 @@ def read_run(folder: Path) -> Run:
     for name, value in sizes.items():
         if not value > 0:
             raise ScalingError(f"{path}: {name} is {value}, but a fit needs it above 0")
-    return Run(
+    return ScalingRun(
         path=str(folder),
         model=summary.model.name,
         parameters=summary.model.parameters,
@@ -98,7 +93,7 @@ def read_run(folder: Path) -> Run:
         accuracy=summary.validation.accuracy,
         manifest=summary.dataset.manifest_sha256,
         settings=flatten(summary.config),
-        curve=_curve(folder / METRICS),
+        curve=_curve(folder / METRICS_NAME),
     )
 
 
@@ -113,11 +108,11 @@ def flatten(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(path.parent for path in folder.rglob(SUMMARY))
+    return sorted(path.parent for path in folder.rglob(SUMMARY_NAME))
 
 
 def _curve(path: Path) -> tuple[tuple[int, float], ...]:
-    """Validations while training; only drawn, so a missing file or a torn line is no error."""
+    """Validations while training; only drawn, so a missing file or a torn line is ignored."""
     points = []
     if path.exists():
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines():

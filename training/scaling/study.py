@@ -6,17 +6,18 @@ from typing import NamedTuple
 
 import numpy as np
 
+from training.errors import ScalingError
 from training.scaling.law import (
     FLATTEST,
     STEEPEST,
     SYMBOLS,
-    Estimate,
-    Floats,
     Law,
     can_fit,
     fit_law,
 )
-from training.scaling.runs import Run, ScalingError
+from training.scaling.runs import ScalingRun
+from training.validation.bootstrap import Estimate
+from training.validation.metrics import Floats
 
 CHANCE = math.log(2)
 """Bradley–Terry loss of constant rewards."""
@@ -54,7 +55,7 @@ class Fit(NamedTuple):
     of: str
     fixed: dict[str, int]
     """Axes that do not vary among the runs."""
-    runs: list[Run]
+    runs: list[ScalingRun]
     law: Law
     against: list[str]
 
@@ -62,7 +63,7 @@ class Fit(NamedTuple):
 class Prediction(NamedTuple):
     """The held-out run, predicted from the others."""
 
-    run: Run
+    run: ScalingRun
     predicted: Estimate
     inside: bool
 
@@ -70,7 +71,7 @@ class Prediction(NamedTuple):
 class Study(NamedTuple):
     """Runs and what can be said about them."""
 
-    runs: list[Run]
+    runs: list[ScalingRun]
     fits: list[Fit]
     held_out: Prediction | None
     against: list[str]
@@ -83,15 +84,15 @@ class Study(NamedTuple):
         return bool(self.fits) and not self.against and not any(one.against for one in self.fits)
 
 
-class _Part(NamedTuple):
+class _RunGroup(NamedTuple):
     of: str
     axes: tuple[str, ...]
     fixed: dict[str, int]
-    runs: list[Run]
+    runs: list[ScalingRun]
 
 
-def study(
-    runs: Sequence[Run], *, hold_out: str | None = None, bootstraps: int = 300, seed: int = 0
+def make_study(
+    runs: Sequence[ScalingRun], *, hold_out: str | None = None, bootstraps: int = 300, seed: int = 0
 ) -> Study:
     """Fit the richest law that the runs allow, without one run, and predict that run.
 
@@ -121,7 +122,7 @@ def study(
     return Study(runs, fits, prediction, against, [*notes, *_other_settings(runs)])
 
 
-def sizes_of(runs: Sequence[Run], axes: Sequence[str]) -> Floats:
+def sizes_of(runs: Sequence[ScalingRun], axes: Sequence[str]) -> Floats:
     """Sizes [n, axes] of the runs."""
     return np.array([[getattr(run, axis) for axis in axes] for run in runs], dtype=np.float64)
 
@@ -135,11 +136,11 @@ def human(count: float) -> str:
     return f"{count:,.0f}"
 
 
-def _parts(runs: Sequence[Run]) -> list[_Part]:
+def _parts(runs: Sequence[ScalingRun]) -> list[_RunGroup]:
     """Divide the runs into those that one law each can be fitted to."""
     both = ("parameters", "pairs")
     if runs and can_fit(sizes_of(runs, both)):
-        return [_Part("all runs", both, {}, list(runs))]
+        return [_RunGroup("all runs", both, {}, list(runs))]
     for axis, other, phrase in (
         ("pairs", "parameters", "models of {} parameters"),
         ("parameters", "pairs", "runs on {} pairs"),
@@ -148,13 +149,15 @@ def _parts(runs: Sequence[Run]) -> list[_Part]:
         for size in sorted({getattr(run, other) for run in runs}):
             some = [run for run in runs if getattr(run, other) == size]
             if can_fit(sizes_of(some, (axis,))):
-                parts.append(_Part(phrase.format(human(size)), (axis,), {other: size}, some))
+                parts.append(_RunGroup(phrase.format(human(size)), (axis,), {other: size}, some))
         if parts:
             return parts
     return []
 
 
-def _left_out(runs: Sequence[Run], hold_out: str | None) -> tuple[Run | None, list[str]]:
+def _left_out(
+    runs: Sequence[ScalingRun], hold_out: str | None
+) -> tuple[ScalingRun | None, list[str]]:
     if hold_out == "none" or not runs:
         return None, []
     if hold_out is not None:
@@ -171,28 +174,28 @@ def _left_out(runs: Sequence[Run], hold_out: str | None) -> tuple[Run | None, li
     return largest, []
 
 
-def _covering(fits: Sequence[Fit], run: Run) -> Fit | None:
+def _covering(fits: Sequence[Fit], run: ScalingRun) -> Fit | None:
     for fit in fits:
         if all(getattr(run, axis) == size for axis, size in fit.fixed.items()):
             return fit
     return None
 
 
-def _fit(part: _Part, bootstraps: int, seed: int) -> Fit:
+def _fit(part: _RunGroup, bootstraps: int, seed: int) -> Fit:
     sizes = sizes_of(part.runs, part.axes)
     losses = np.array([run.loss for run in part.runs])
     law = fit_law(part.axes, sizes, losses, bootstraps=bootstraps, seed=seed)
     return Fit(part.of, part.fixed, part.runs, law, _reasons_against(part, law))
 
 
-def _predict(fit: Fit, run: Run, seed: int) -> Prediction:
+def _predict(fit: Fit, run: ScalingRun, seed: int) -> Prediction:
     sizes = sizes_of([run], fit.law.axes)
     (low,), (high,) = fit.law.interval(sizes, seed=seed)
     predicted = Estimate(float(fit.law.predict(sizes)[0]), float(low), float(high))
     return Prediction(run, predicted, bool(low <= run.loss <= high))
 
 
-def _reasons_against(part: _Part, law: Law) -> list[str]:
+def _reasons_against(part: _RunGroup, law: Law) -> list[str]:
     """Say in sentences why the runs do not support the law; empty where they do."""
     found = []
     for axis in part.axes:
@@ -217,14 +220,14 @@ def _reasons_against(part: _Part, law: Law) -> list[str]:
     found += _unknown_coefficients(part, law)
     if law.typical_error > CONVINCING * law.constant_error:
         found.append(
-            f"Runs that are left out are predicted no better by the law (typical error "
+            f"Runs that are held out in turn are predicted no better by the law (typical error "
             f"{law.typical_error:.2%}) than by the median of the others "
             f"({law.constant_error:.2%})."
         )
     return found
 
 
-def _not_falling(part: _Part, axis: str) -> list[str]:
+def _not_falling(part: _RunGroup, axis: str) -> list[str]:
     """Say where the loss at the largest size is not below that at the smallest, others equal."""
     other = "pairs" if axis == "parameters" else "parameters"
     found = []
@@ -243,7 +246,7 @@ def _not_falling(part: _Part, axis: str) -> list[str]:
     return found
 
 
-def _unknown_coefficients(part: _Part, law: Law) -> list[str]:
+def _unknown_coefficients(part: _RunGroup, law: Law) -> list[str]:
     found = []
     for axis in part.axes:
         _, name = SYMBOLS[axis]
@@ -262,7 +265,7 @@ def _unknown_coefficients(part: _Part, law: Law) -> list[str]:
     return found
 
 
-def _incomparable(runs: Sequence[Run]) -> list[str]:
+def _incomparable(runs: Sequence[ScalingRun]) -> list[str]:
     found = []
     manifests = {run.manifest for run in runs}
     if len(manifests) > 1:
@@ -278,7 +281,7 @@ def _incomparable(runs: Sequence[Run]) -> list[str]:
     return found
 
 
-def _other_settings(runs: Sequence[Run]) -> list[str]:
+def _other_settings(runs: Sequence[ScalingRun]) -> list[str]:
     names = sorted({name for run in runs for name in run.settings} - WITHOUT_EFFECT)
     differing = [name for name in names if _values(runs, name) > 1]
     if not differing:
@@ -286,15 +289,15 @@ def _other_settings(runs: Sequence[Run]) -> list[str]:
     return [f"The runs also differ in {', '.join(differing)}; the fit knows nothing of that."]
 
 
-def _values(runs: Sequence[Run], name: str) -> int:
+def _values(runs: Sequence[ScalingRun], name: str) -> int:
     return len({repr(run.settings.get(name)) for run in runs})
 
 
-def _distinct(runs: Sequence[Run], axis: str) -> int:
+def _distinct(runs: Sequence[ScalingRun], axis: str) -> int:
     return len({getattr(run, axis) for run in runs})
 
 
-def _count(runs: Sequence[Run]) -> str:
+def _count(runs: Sequence[ScalingRun]) -> str:
     return (
         f"{len(runs)} runs with {_distinct(runs, 'parameters')} model sizes "
         f"and {_distinct(runs, 'pairs')} data sizes"

@@ -7,29 +7,20 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from training.validation.bootstrap import Interval, interval, resamplings
 from training.validation.logistic import FOLDS, cross_fitted, folds
 from training.validation.metrics import (
     Figure,
-    Figures,
+    FigureSums,
     Floats,
     ScoredPairs,
-    Tally,
+    ValidationFigures,
     accuracies,
+    correctness,
     figure,
     figures,
-    hits,
-    tally,
+    sum_up,
 )
-
-FEW_PROMPTS = 50
-"""Below this, bootstrap intervals are too narrow to be taken at their word."""
-
-
-class Interval(msgspec.Struct, frozen=True):
-    """A 95 % interval."""
-
-    low: float
-    high: float
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,22 +30,22 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Figure
     interval: Interval
     groups: dict[str, Figure]
-    """Accuracy by group, as in :func:`training.validation.metrics.groups`."""
+    """Accuracy by group, as in :func:`training.validation.metrics.pair_groups`."""
     ahead: Interval
     """Of (accuracy of the model − accuracy of this), both on the same resampled prompts."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
     """A validation with what it has to be read against."""
 
-    figures: Figures
+    figures: ValidationFigures
     interval: Interval
     """Of the model's accuracy."""
     baselines: tuple[Baseline, ...]
     prompts: int
 
 
-def report(pairs: ScoredPairs, *, seed: int = 0, n: int = 1000) -> Report:
+def report(pairs: ScoredPairs, *, seed: int = 0, n: int = 1000) -> ValidationReport:
     """Score the pairs and the baselines, with 95 % bootstrap intervals over prompts.
 
     The same pairs in another order give the same report but for rounding. Raises ValueError
@@ -68,30 +59,33 @@ def report(pairs: ScoredPairs, *, seed: int = 0, n: int = 1000) -> Report:
         "earlier": earlier(pairs),
         "longer + earlier": longer_and_earlier(pairs, seed=seed),
     }
-    hit = np.stack([hits(pairs.chosen - pairs.rejected), *map(hits, scorers.values())])
-    draws = resample(hit, pairs.weight, pairs.prompt, n=n, seed=seed)
+    correct = np.stack(
+        [correctness(pairs.chosen - pairs.rejected), *map(correctness, scorers.values())]
+    )
+    draws = resampled_accuracy(correct, pairs.weight, pairs.prompt, n=n, seed=seed)
     baselines = []
     for place, name in enumerate(scorers, start=1):
-        summed = accuracies(pairs, hit[place])
+        summed = accuracies(pairs, correct[place])
         baselines.append(
             Baseline(
                 name=name,
                 accuracy=figure(summed, "all"),
-                interval=_interval(draws[place]),
+                interval=interval(draws[place]),
                 groups=_by_group(summed),
-                ahead=_interval(draws[0] - draws[place]),
+                ahead=interval(draws[0] - draws[place]),
             )
         )
-    return Report(
-        figures=figures(tally(pairs)),
-        interval=_interval(draws[0]),
+    return ValidationReport(
+        figures=figures(sum_up(pairs)),
+        interval=interval(draws[0]),
         baselines=tuple(baselines),
         prompts=len(np.unique(pairs.prompt)),
     )
 
 
 def longer(pairs: ScoredPairs) -> Floats:
-    """Score [P] of "the longer response wins": difference of log lengths in tokens."""
+    """Score [P] of "the longer response wins": difference of log lengths,
+    in words and punctuation marks (:func:`~training.validation.length.response_length`)."""
     return np.log1p(pairs.chosen_length) - np.log1p(pairs.rejected_length)
 
 
@@ -107,7 +101,7 @@ def longer_and_earlier(pairs: ScoredPairs, *, seed: int = 0) -> Floats:
 
     Logistic regression without intercept, by pair weight, on [difference of log lengths,
     who was earlier]; without an intercept, swapping the responses swaps the answer. Prompts are
-    dealt into five folds, so no pair is scored by a fit that has seen its prompt. With a single
+    divided into five folds, so no pair is scored by a fit that has seen its prompt. With a single
     prompt nothing can be fitted: all scores are 0.
     """
     features = np.stack([longer(pairs), earlier(pairs)], axis=1)
@@ -120,36 +114,25 @@ def longer_and_earlier(pairs: ScoredPairs, *, seed: int = 0) -> Floats:
     return scores
 
 
-def resample(
-    hit: Floats, weight: Floats, prompt: npt.NDArray[np.generic], *, n: int = 1000, seed: int = 0
+def resampled_accuracy(
+    correct: Floats,
+    weight: Floats,
+    prompt: npt.NDArray[np.generic],
+    *,
+    n: int = 1000,
+    seed: int = 0,
 ) -> Floats:
     """Accuracy [K, n] of K scorers on n resamplings of the prompts, the same for all K.
 
-    ``hit`` is [K, P]. Pairs of one prompt share responses, so prompts are drawn, not pairs.
+    ``correct`` is [K, P]. Pairs of one prompt share responses, so prompts are drawn, not pairs.
     """
     _, place = np.unique(prompt, return_inverse=True)
     size = int(place.max()) + 1
     whole = np.bincount(place, weights=weight, minlength=size)
-    right = np.stack([np.bincount(place, weights=weight * one, minlength=size) for one in hit])
-    rng = np.random.default_rng(seed)
-    draws = np.empty((len(hit), n))
-    for number in range(n):
-        times = np.bincount(rng.integers(size, size=size), minlength=size)
-        draws[:, number] = right @ times / (whole @ times)
-    return draws
+    right = np.stack([np.bincount(place, weights=weight * one, minlength=size) for one in correct])
+    draws = [right @ times / (whole @ times) for times in resamplings(size, n, seed)]
+    return np.stack(draws, axis=1)
 
 
-def intervals(
-    hit: Floats, weight: Floats, prompt: npt.NDArray[np.generic], *, n: int = 1000, seed: int = 0
-) -> Interval:
-    """95 % percentile interval of the accuracy of one scorer's hits [P], over prompts."""
-    return _interval(resample(hit[None], weight, prompt, n=n, seed=seed)[0])
-
-
-def _interval(draws: Floats) -> Interval:
-    low, high = np.quantile(draws, (0.025, 0.975))
-    return Interval(float(low), float(high))
-
-
-def _by_group(summed: Tally) -> dict[str, Figure]:
+def _by_group(summed: FigureSums) -> dict[str, Figure]:
     return {name: figure(summed, name) for name in summed}

@@ -4,14 +4,15 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from training.validation.baselines import FEW_PROMPTS, Baseline, Interval, Report
+from training.validation.baselines import Baseline, ValidationReport
+from training.validation.bootstrap import FEW_UNITS, Interval
 from training.validation.metrics import Figure
 
 SHOWN_SITES = 8
 """Sites with most pairs that are shown; metrics.jsonl has all."""
 
 
-def line(report: Report) -> str:
+def line(report: ValidationReport) -> str:
     """Return one line: loss, accuracies and the baselines beside them."""
     found = report.figures
     parts = [
@@ -25,13 +26,13 @@ def line(report: Report) -> str:
     return " · ".join(parts)
 
 
-def verdicts(report: Report) -> list[str]:
+def conclusions(report: ValidationReport) -> list[str]:
     """Say in sentences how the model stands against each baseline, and what limits that."""
-    sentences = [_verdict(report, baseline) for baseline in report.baselines]
-    if report.prompts < FEW_PROMPTS:
+    sentences = [_conclusion(report, baseline) for baseline in report.baselines]
+    if report.prompts < FEW_UNITS:
         sentences.append(
             f"Only {report.prompts:,} prompts: intervals over so few are too narrow; "
-            "take no difference from them."
+            "conclude nothing from them."
         )
     if report.figures.non_finite:
         sentences.append(
@@ -41,7 +42,7 @@ def verdicts(report: Report) -> list[str]:
     return sentences
 
 
-def table(report: Report) -> Table:
+def table(report: ValidationReport) -> Table:
     """Return accuracies by group, the model beside the baselines."""
     found = report.figures
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -72,7 +73,7 @@ def table(report: Report) -> Table:
     return shown
 
 
-def summary(report: Report) -> Group:
+def summary(report: ValidationReport) -> Group:
     """Return the table, the other figures in a line, and the sentences."""
     found = report.figures
     rest = (
@@ -80,11 +81,11 @@ def summary(report: Report) -> Group:
         f"rewards {_plain(found.reward_mean, 2)} ± {_plain(found.reward_std, 2)}, "
         f"mean difference {_number(found.reward_margin, 2)}"
     )
-    sentences = (Text(sentence) for sentence in verdicts(report))
+    sentences = (Text(sentence) for sentence in conclusions(report))
     return Group(table(report), Text(), Text(rest), Text(), *sentences)
 
 
-def _verdict(report: Report, baseline: Baseline) -> str:
+def _conclusion(report: ValidationReport, baseline: Baseline) -> str:
     name, ahead = f'"{baseline.name}"', baseline.ahead
     if ahead.low > 0:
         stand = f"The model beats {name}"

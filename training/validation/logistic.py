@@ -1,11 +1,11 @@
 """Logistic regression through the origin, and folds over prompts."""
 
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Floats: TypeAlias = npt.NDArray[np.float64]
+from training.validation.metrics import Floats
 
 FOLDS = 5
 RIDGE = 1e-3
@@ -46,13 +46,13 @@ def fit(features: Floats, weight: Floats, *, ridge: float = RIDGE, steps: int = 
 
 
 def folds(unit: npt.NDArray[Any], seed: int = 0) -> npt.NDArray[np.int64]:
-    """Fold of each pair, int [P]: prompts are dealt, so no prompt is in two folds.
+    """Fold of each pair, int [P]: prompts are divided, so no prompt is in two folds.
 
-    The sorted names are dealt, so that the order of the pairs does not matter.
+    The sorted names are divided, so that the order of the pairs does not matter.
     """
     names, place = np.unique(unit, return_inverse=True)
-    dealt = np.random.default_rng(seed).permutation(len(names)) % FOLDS
-    found: npt.NDArray[np.int64] = dealt[place]
+    fold_of = np.random.default_rng(seed).permutation(len(names)) % FOLDS
+    found: npt.NDArray[np.int64] = fold_of[place]
     return found
 
 

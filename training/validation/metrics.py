@@ -1,9 +1,9 @@
 """Figures of scored validation pairs, kept as sums that add up over batches and ranks.
 
-Every figure is a mean by pair weight over a group of pairs. :func:`tally` gives its numerator and
+Every figure is a mean by pair weight over a group of pairs. :func:`sum_up` gives its numerator and
 denominator, :func:`merge` adds them, :func:`figures` divides once at the end; means of means would
 count the pairs of a short batch for more. With weights of 1 / (pairs of the prompt) each prompt
-counts once. A tie counts as half a hit, so a model of constant rewards has an accuracy of 0.5.
+counts once. A tie counts as half correct, so a model of constant rewards has an accuracy of 0.5.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,9 +48,10 @@ class ScoredPairs(NamedTuple):
     margin: Floats
     """Difference of the scores in votes."""
     chosen_length: npt.NDArray[np.int64]
-    """Tokens of the chosen response."""
+    """Words and punctuation marks of the chosen response, see
+    :func:`training.validation.length.response_length`."""
     rejected_length: npt.NDArray[np.int64]
-    """Tokens of the rejected response."""
+    """Words and punctuation marks of the rejected response."""
     chosen_created_at: npt.NDArray[np.int64]
     """Milliseconds since 1970; 0: unknown."""
     rejected_created_at: npt.NDArray[np.int64]
@@ -69,7 +70,7 @@ class Sums(NamedTuple):
     pairs: int
 
 
-Tally: TypeAlias = dict[str, Sums]
+FigureSums: TypeAlias = dict[str, Sums]
 """Name of the figure -> its sums."""
 
 
@@ -95,7 +96,7 @@ class Bin(msgspec.Struct, frozen=True):
     pairs: int
 
 
-class Figures(msgspec.Struct, frozen=True, kw_only=True):
+class ValidationFigures(msgspec.Struct, frozen=True, kw_only=True):
     """What a validation says; all means by pair weight."""
 
     loss: Figure
@@ -104,12 +105,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Cross-entropy between the votes' confidence and the model."""
     accuracy: Figure
     chosen_longer: Figure
-    """Accuracy on pairs whose chosen response has more tokens: high from the start on."""
+    """Accuracy on pairs whose chosen response is longer: high from the start on."""
     chosen_shorter: Figure
     """Accuracy on the others: what a model learns beyond length."""
     same_length: Figure
     by_margin: dict[str, Figure]
-    """Accuracy by votes of margin; empty buckets are left out."""
+    """Accuracy by votes of margin; empty buckets are excluded."""
     by_site: dict[str, Figure]
     """Accuracy by site, in the order of their names."""
     ece: float | None
@@ -126,12 +127,12 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Pairs whose rewards are not finite numbers; they count as wrong."""
 
 
-def hits(scores: Floats) -> Floats:
+def correctness(scores: Floats) -> Floats:
     """Return [P]: 1 where the difference chosen − rejected is positive, 0.5 for ties, else 0."""
     return np.where(scores > 0, 1.0, np.where(scores == 0, 0.5, 0.0))
 
 
-def groups(pairs: ScoredPairs) -> dict[str, Mask]:
+def pair_groups(pairs: ScoredPairs) -> dict[str, Mask]:
     """Name the groups that accuracy is shown for, with the mask [P] of each; may overlap."""
     longer = pairs.chosen_length > pairs.rejected_length
     shorter = pairs.chosen_length < pairs.rejected_length
@@ -148,13 +149,13 @@ def groups(pairs: ScoredPairs) -> dict[str, Mask]:
     return found
 
 
-def accuracies(pairs: ScoredPairs, hit: Floats) -> Tally:
-    """Sum the hits [P] of any scorer within each group that has pairs."""
-    summed = {name: _sums(hit, pairs.weight, mask) for name, mask in groups(pairs).items()}
+def accuracies(pairs: ScoredPairs, correct: Floats) -> FigureSums:
+    """Sum up the correctness [P] of any scorer within each group that has pairs."""
+    summed = {name: _sums(correct, pairs.weight, mask) for name, mask in pair_groups(pairs).items()}
     return {name: sums for name, sums in summed.items() if sums.pairs or name == "all"}
 
 
-def tally(pairs: ScoredPairs) -> Tally:
+def sum_up(pairs: ScoredPairs) -> FigureSums:
     """Sum up everything :func:`figures` needs.
 
     Raises ValueError where the arrays differ in length.
@@ -172,10 +173,10 @@ def tally(pairs: ScoredPairs) -> Tally:
             "confidence": pairs.confidence,
             "non_finite": (~np.isfinite(d)).astype(np.float64),
         }
-    hit = hits(d)
+    correct = correctness(d)
     summed = {name: _sums(values, pairs.weight) for name, values in per_pair.items()}
     summed["non_finite"] = Sums(float(per_pair["non_finite"].sum()), 1.0, len(d))
-    for name, sums in accuracies(pairs, hit).items():
+    for name, sums in accuracies(pairs, correct).items():
         summed[f"accuracy/{name}"] = sums
     # The label never says "the second one", so sigmoid(d) can only be held against an outcome once
     # it is turned to the response that the model prefers.
@@ -184,21 +185,21 @@ def tally(pairs: ScoredPairs) -> Tally:
     for bin_ in range(BINS):
         mask = place == bin_
         summed[f"predicted/{bin_}"] = _sums(preferred, pairs.weight, mask)
-        summed[f"observed/{bin_}"] = _sums(hit, pairs.weight, mask)
+        summed[f"observed/{bin_}"] = _sums(correct, pairs.weight, mask)
     return summed
 
 
-def merge(tallies: Iterable[Mapping[str, Sums]]) -> Tally:
-    """Add up the tallies of batches or ranks."""
-    merged: Tally = {}
-    for one in tallies:
-        for name, sums in one.items():
+def merge(parts: Iterable[Mapping[str, Sums]]) -> FigureSums:
+    """Add up the sums of batches or ranks."""
+    merged: FigureSums = {}
+    for part in parts:
+        for name, sums in part.items():
             before = merged.get(name, Sums(0.0, 0.0, 0))
             merged[name] = Sums._make(a + b for a, b in zip(before, sums, strict=True))
     return merged
 
 
-def figures(summed: Mapping[str, Sums]) -> Figures:
+def figures(summed: Mapping[str, Sums]) -> ValidationFigures:
     """Divide sums into figures."""
     reward, square = figure(summed, "reward").value, figure(summed, "reward_square").value
     std = None
@@ -208,7 +209,7 @@ def figures(summed: Mapping[str, Sums]) -> Figures:
     margins = [name for name, _, _ in MARGIN_BUCKETS if f"{accuracy}{name}" in summed]
     sites = sorted(name for name in summed if name.startswith(f"{accuracy}site "))
     rows = _reliability(summed)
-    return Figures(
+    return ValidationFigures(
         loss=figure(summed, "loss"),
         soft_loss=figure(summed, "soft_loss"),
         accuracy=figure(summed, "accuracy/all"),
@@ -229,7 +230,7 @@ def figures(summed: Mapping[str, Sums]) -> Figures:
     )
 
 
-def scalars(found: Figures) -> dict[str, float]:
+def scalars(found: ValidationFigures) -> dict[str, float]:
     """Flatten figures into {name: value} for metrics.jsonl and TensorBoard; no value, no entry."""
     flat: dict[str, float | None] = {
         "loss": found.loss.value,

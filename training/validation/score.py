@@ -9,34 +9,29 @@ import torch
 from training.data.collate import MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.data.tokenizer import Ids
-from training.model.reward_model import Loaded
+from training.model.reward_model import LoadedModel
 
 
 @torch.no_grad()
 def score_pairs(
-    loaded: Loaded, batches: Iterable[MicroBatch], device: torch.device
+    loaded: LoadedModel, batches: Iterable[MicroBatch], device: torch.device
 ) -> dict[str, npt.NDArray[np.float64]]:
     """Score micro-batches: a dict of arrays of P, one entry per pair, in any order.
 
-    Keys: ``row``, ``chosen``, ``rejected`` (rewards), ``chosen_length``, ``rejected_length``
-    (tokens of the response).
+    Keys: ``row``, the number of the pair in its batch, and ``chosen``, ``rejected``: rewards.
     """
-    found: dict[str, list[npt.NDArray[np.float64]]] = {
-        key: [] for key in ("row", "chosen", "rejected", "chosen_length", "rejected_length")
-    }
+    found: dict[str, list[npt.NDArray[np.float64]]] = {"row": [], "chosen": [], "rejected": []}
     for batch in batches:
         rewards = loaded.model(batch.to(device)).double().cpu()
         found["row"].append(batch.rows.double().cpu().numpy())
         found["chosen"].append(rewards[batch.chosen.cpu()].numpy())
         found["rejected"].append(rewards[batch.rejected.cpu()].numpy())
-        found["chosen_length"].append(batch.chosen_length.double().cpu().numpy())
-        found["rejected_length"].append(batch.rejected_length.double().cpu().numpy())
     return {key: np.concatenate(parts) if parts else np.zeros(0) for key, parts in found.items()}
 
 
 @torch.no_grad()
 def score_texts(
-    loaded: Loaded,
+    loaded: LoadedModel,
     prompts: Sequence[str],
     responses: Sequence[Sequence[str]],
     *,

@@ -1,4 +1,4 @@
-"""Looks at validation pairs while a model trains, and at what it has to beat on them."""
+"""Validates a model while it trains, and what it has to beat on the same pairs."""
 
 from typing import Any
 
@@ -7,11 +7,12 @@ import numpy as np
 from training.config import TrainConfig
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset, PairRows
-from training.data.prompt_groups import Windows, deal, group_pairs, prompt_runs
-from training.data.sampler import Plan
-from training.distributed import Ranks
-from training.model.reward_model import Loaded
-from training.validation.baselines import Report, report
+from training.data.prompt_groups import ShuffleWindows, group_pairs, prompt_runs, shard_by_rank
+from training.data.sampler import BatchSampler
+from training.distributed import DistributedContext
+from training.model.reward_model import LoadedModel
+from training.validation.baselines import ValidationReport, report
+from training.validation.length import response_length
 from training.validation.metrics import ScoredPairs, join, scalars
 from training.validation.score import score_pairs
 
@@ -19,23 +20,27 @@ WINDOW = 16
 """Row groups among which the validation prompts are drawn."""
 
 
-class Watch:
+class Validator:
     """The same validation pairs, whole prompts, scored again and again.
 
     Args:
         location: the dataset; its `validation` split is read.
         loaded: the model that is being trained.
         config: `run.eval_pairs`, layout and size of the micro-batches.
-        ranks: each scores its share.
+        context: each process scores its part.
     """
 
-    def __init__(self, location: str, loaded: Loaded, config: TrainConfig, ranks: Ranks) -> None:
+    def __init__(
+        self, location: str, loaded: LoadedModel, config: TrainConfig, context: DistributedContext
+    ) -> None:
         self._loaded = loaded
-        self._ranks = ranks
+        self._context = context
         rows = validation_rows(location, config.run.eval_pairs)
         self._rows = rows
         if rows is None:
             return
+        self._chosen_length = np.array(list(map(response_length, rows.chosen)), dtype=np.int64)
+        self._rejected_length = np.array(list(map(response_length, rows.rejected)), dtype=np.int64)
 
         def make(runs: list[range]) -> list[MicroBatch]:
             return micro_batches(
@@ -46,14 +51,14 @@ class Watch:
                 sites={},
             )
 
-        self._batches = make(deal(rows, ranks.count)[ranks.rank])
+        self._batches = make(shard_by_rank(rows, context.count)[context.rank])
         # Without gradients a pass needs little memory, but FSDP needs as many on each rank.
-        count = int(ranks.largest(len(self._batches)))
+        count = int(context.max(len(self._batches)))
         self._spares = []
         if config.run.parallel == "fsdp" and len(self._batches) < count:
             self._spares = make(prompt_runs(rows)[:1])[:1] * (count - len(self._batches))
 
-    def look(self) -> Report | None:
+    def validate(self) -> ValidationReport | None:
         """Score the pairs; every rank must call. None without validation pairs."""
         if self._rows is None:
             return None
@@ -61,15 +66,15 @@ class Watch:
         model.eval()
         mine = self._scored()
         model.train()
-        parts = self._ranks.gather(mine)
+        parts = self._context.gather(mine)
         pairs = join(parts)
         return report(pairs) if len(pairs.weight) else None
 
     def _scored(self) -> ScoredPairs:
         rows = self._rows
         assert rows is not None
-        found = score_pairs(self._loaded, self._batches, self._ranks.device)
-        score_pairs(self._loaded, self._spares, self._ranks.device)
+        found = score_pairs(self._loaded, self._batches, self._context.device)
+        score_pairs(self._loaded, self._spares, self._context.device)
         index = found["row"].astype(np.int64)
         weight = 1.0 / rows.prompt_pairs[index]
         prompt = np.zeros(len(rows), dtype=np.int64)
@@ -83,8 +88,8 @@ class Watch:
             weight=weight,
             confidence=rows.confidence[index],
             margin=rows.margin[index],
-            chosen_length=found["chosen_length"].astype(np.int64),
-            rejected_length=found["rejected_length"].astype(np.int64),
+            chosen_length=self._chosen_length[index],
+            rejected_length=self._rejected_length[index],
             chosen_created_at=rows.chosen_created_at[index],
             rejected_created_at=rows.rejected_created_at[index],
         )
@@ -95,15 +100,17 @@ def validation_rows(location: str, pairs: int) -> PairRows | None:
     dataset = PairDataset(location, "validation")
     if not dataset.rows or not pairs:
         return None
-    plan = Plan(rows=dataset.rows, batch_rows=pairs, window=WINDOW, seed=0, max_rows=pairs)
-    rows = Windows(dataset).batch(plan, 0)
+    sampler = BatchSampler(
+        rows=dataset.rows, batch_rows=pairs, window=WINDOW, seed=0, max_rows=pairs
+    )
+    rows = ShuffleWindows(dataset).batch(sampler, 0)
     whole = [
         row for run in prompt_runs(rows) if len(run) == rows.prompt_pairs[run.start] for row in run
     ]
     return rows.take(whole) if whole else None
 
 
-def as_line(found: Report | None) -> dict[str, Any]:
+def as_numbers(found: ValidationReport | None) -> dict[str, Any]:
     """A validation as numbers for metrics.jsonl and TensorBoard; empty for None."""
     if found is None:
         return {}

@@ -1,11 +1,22 @@
 """The held-out split of a dataset of this project: one item a prompt, with all its answers."""
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-from training.data.dataset import DatasetError, PairDataset, PairRows
-from training.evaluation.items import Item, Label, conversation
-from training.evaluation.suites.rows import SuiteError
+import numpy as np
+
+from training.data.dataset import PairDataset, PairRows
+from training.errors import SuiteError, TrainingDatasetError
+from training.evaluation.figures import Leaf, Node, Units
+from training.evaluation.items import Item, Label, Scores, conversation
+from training.evaluation.scoring_rules import (
+    beats,
+    by_subset,
+    pair_leaf,
+    take,
+)
+from training.evaluation.suites.suite import Suite
+from training.validation.metrics import Floats
 
 
 def read_split(location: str, split: str, suite: str) -> Iterator[Item]:
@@ -18,7 +29,7 @@ def read_split(location: str, split: str, suite: str) -> Iterator[Item]:
         dataset = PairDataset(location, split)
         for number in range(len(dataset.rows)):
             yield from _threads(dataset.read(number), suite)
-    except DatasetError as error:
+    except TrainingDatasetError as error:
         raise SuiteError(str(error)) from None
 
 
@@ -61,3 +72,83 @@ def _threads(rows: PairRows, suite: str) -> Iterator[Item]:
             times=tuple(times[index] for index in range(len(texts))),
             site=rows.site[places[0]],
         )
+
+
+def score_threads(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
+    """Accuracy over pairs, each thread weighing the same, and how whole threads are ranked."""
+    about = "pairs weigh 1 / (pairs of the prompt), as in training"
+    found: list[Node] = [pair_leaf("accuracy", items, scores, units, half, about)]
+    many = [place for place, item in enumerate(items) if len(item.responses) > 2]
+    if many:
+        threads = take(many, items, scores, units)
+        best, whole = [], []
+        for item, given in zip(threads[0], threads[1], strict=True):
+            top = given == given.max()
+            unbeaten = np.array(item.worth) > 0
+            best.append(float((top & unbeaten).sum()) / float(top.sum()) if top.any() else 0.0)
+            whole.append(
+                float(all(given[label.better] > given[label.worse] for label in item.comparisons()))
+            )
+        ones = np.ones(len(many))
+        found += [
+            Leaf(
+                "best answer of a thread",
+                np.array(best),
+                ones,
+                threads[2],
+                "threads of three answers or more whose highest-scored answer lost no pair",
+            ),
+            Leaf(
+                "whole thread in order",
+                np.array(whole),
+                ones,
+                threads[2],
+                "threads of three answers or more with every pair right",
+            ),
+            Leaf(
+                "order within a thread",
+                np.array(
+                    [_mean_hit(a, b, half) for a, b in zip(threads[0], threads[1], strict=True)]
+                ),
+                ones,
+                threads[2],
+                "pairs right in such a thread, mean over threads ((τ + 1) / 2)",
+            ),
+        ]
+    parts = by_subset(items)
+    if len(parts) > 1:
+        found += [
+            pair_leaf(name, *take(where, items, scores, units), half) for name, where in parts
+        ]
+    return found
+
+
+def _mean_hit(item: Item, scores: Floats, half: bool) -> float:
+    labels = item.comparisons()
+    better = scores[[label.better for label in labels]]
+    worse = scores[[label.worse for label in labels]]
+    return float(beats(better, worse, half=half).mean())
+
+
+HELD_OUT: Final = Suite(
+    name="held-out",
+    title="held-out votes",
+    citation="the `test` split of a dataset of this project",
+    rule=score_threads,
+    read=None,
+    columns="a dataset folder, or org/name@version",
+    size="",
+    split="test",
+)
+
+
+VALIDATION: Final = Suite(
+    name="validation",
+    title="validation votes",
+    citation="the `validation` split, on which training validates",
+    rule=score_threads,
+    read=None,
+    columns="a dataset folder, or org/name@version",
+    size="",
+    split="validation",
+)

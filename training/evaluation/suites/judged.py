@@ -1,9 +1,17 @@
 """Suites whose answers were shown side by side: JudgeBench, LLMBar, EvalBiasBench, PandaLM."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
-from training.evaluation.items import Group, Item, conversation
+from training.evaluation.figures import Node, Units, mean
+from training.evaluation.items import Group, Item, Scores, conversation
+from training.evaluation.scoring_rules import (
+    pair_accuracy,
+    pair_leaf,
+    take,
+)
 from training.evaluation.suites.rows import Row
+from training.evaluation.suites.suite import Suite
 
 LLMBAR_ADVERSARIAL = ("Neighbor", "GPTInst", "GPTOut", "Manual")
 LLMBAR_SUBSETS: dict[str, Group] = {
@@ -72,7 +80,7 @@ def read_llmbar(rows: Iterable[Row]) -> Iterator[Item]:
 def read_eval_bias(rows: Iterable[Row]) -> Iterator[Item]:
     """EvalBiasBench (Park et al. 2024, arXiv 2407.06551): an object of lists by bias.
 
-    The better response is always the first, so the order is no prior.
+    The better response is always the first, so the order is not a baseline.
     """
     for row in rows:
         row.expect("instruction", "response1", "response2", "label")
@@ -116,3 +124,82 @@ def read_panda_lm(rows: Iterable[Row]) -> Iterator[Item]:
             order_is_free=True,
             annotators=people,
         )
+
+
+def score_llmbar(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
+    """By subset, with the mean of the four adversarial ones (arXiv 2310.07641, table 3)."""
+    found = pair_accuracy(items, scores, units, half)
+    adversarial = [leaf for leaf in found if leaf.name in LLMBAR_ADVERSARIAL]
+    if adversarial:
+        found.insert(
+            1, mean("adversarial", adversarial, f"mean of {len(adversarial)} adversarial subsets")
+        )
+    return found
+
+
+def score_judge_bench(
+    items: Sequence[Item], scores: Scores, units: Units, half: bool
+) -> list[Node]:
+    """Accuracy by the model that wrote the answers, as published: GPT-4o's are the headline."""
+    writers: dict[str, list[int]] = {}
+    for place, item in enumerate(items):
+        writers.setdefault(item.written_by, []).append(place)
+    if len(writers) < 2:
+        return pair_accuracy(items, scores, units, half)
+    order = sorted(writers, key=lambda name: (not name.startswith("gpt-4o"), name))
+    about = "published for each model that wrote the answers"
+    return [
+        *(
+            pair_leaf(f"answers of {name}", *take(writers[name], items, scores, units), half, about)
+            for name in order
+        ),
+        *pair_accuracy(items, scores, units, half),
+    ]
+
+
+JUDGE_BENCH: Final = Suite(
+    name="judgebench",
+    title="JudgeBench",
+    citation="arXiv 2410.12784",
+    rule=score_judge_bench,
+    read=read_judge_bench,
+    columns="pair_id, source, question, response_A, response_B, label",
+    size="620 pairs (350 GPT-4o, 270 Claude 3.5)",
+    hub="ScalerLab/JudgeBench",
+)
+
+
+LLMBAR: Final = Suite(
+    name="llmbar",
+    title="LLMBar",
+    citation="arXiv 2310.07641",
+    rule=score_llmbar,
+    read=read_llmbar,
+    columns="input, output_1, output_2, label; the subset is the folder",
+    size="419 pairs, and 466 of other sets in its form",
+    local_files=("dataset.json",),
+)
+
+
+EVAL_BIAS: Final = Suite(
+    name="evalbiasbench",
+    title="EvalBiasBench",
+    citation="arXiv 2407.06551",
+    rule=pair_accuracy,
+    read=read_eval_bias,
+    columns="an object of lists by bias: instruction, response1, response2, label",
+    size="80 pairs in 6 biases",
+    local_files=("biasbench.json",),
+)
+
+
+PANDA_LM: Final = Suite(
+    name="pandalm",
+    title="PandaLM",
+    citation="arXiv 2306.05087",
+    rule=pair_accuracy,
+    read=read_panda_lm,
+    columns="idx, instruction, input, response1, response2, annotator1 … annotator3",
+    size="999 pairs with three labels each",
+    local_files=("testset-v1.json",),
+)

@@ -1,11 +1,13 @@
 """Plain pairs: HH-RLHF, HelpSteer2-Preference, RAG-RewardBench, and TRL's preference formats."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
 
-from training.evaluation.items import Group, Item, Message
+from training.evaluation.items import ChatMessage, Group, Item
+from training.evaluation.scoring_rules import pair_accuracy
 from training.evaluation.suites.rows import Row
+from training.evaluation.suites.suite import Suite
 
 
 def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
@@ -20,8 +22,8 @@ def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
         name = next((part for part in ("harmless", "helpful") if part in near), "all")
         better, worse = row.messages("chosen"), row.messages("rejected")
         common = 0
-        least = min(len(better), len(worse)) - 1
-        while common < least and better[common] == worse[common]:
+        shorter = min(len(better), len(worse)) - 1
+        while common < shorter and better[common] == worse[common]:
             common += 1
         if not common:
             raise row.fail(
@@ -39,7 +41,7 @@ def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
         )
 
 
-def _rest(turns: tuple[Message, ...]) -> str:
+def _rest(turns: tuple[ChatMessage, ...]) -> str:
     first, *others = turns
     names = {"user": "Human", "assistant": "Assistant"}
     more = [f"{names.get(turn.role, turn.role)}: {turn.content}" for turn in others]
@@ -58,7 +60,7 @@ def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
     """HelpSteer2-Preference (Wang et al. 2024, arXiv 2410.01257).
 
     ``preference_strength`` runs from -3 (response 1 is much better) to 3 (response 2 is); 0 is a
-    tie. Rows of ``split`` train are left out. A prompt of several turns is one text with lines
+    tie. Rows of ``split`` train are excluded. A prompt of several turns is one text with lines
     ``<extra_id_1>Assistant`` and ``<extra_id_1>User`` between them.
     """
     for row in rows:
@@ -79,12 +81,12 @@ def read_help_steer(rows: Iterable[Row]) -> Iterator[Item]:
         )
 
 
-def _help_steer_turns(prompt: str) -> tuple[Message, ...]:
+def _help_steer_turns(prompt: str) -> tuple[ChatMessage, ...]:
     first, *more = _HELP_STEER_TURN.split(prompt)
     said = zip(more[::2], more[1::2], strict=True)
     return (
-        Message("user", first),
-        *(Message(role.lower(), text) for role, text in said),
+        ChatMessage("user", first),
+        *(ChatMessage(role.lower(), text) for role, text in said),
     )
 
 
@@ -134,7 +136,7 @@ def _pair(row: Row, suite: str, subset: str, group: Group) -> Item:
     )
 
 
-def _side(row: Row, name: str) -> tuple[tuple[Message, ...], str]:
+def _side(row: Row, name: str) -> tuple[tuple[ChatMessage, ...], str]:
     value = row.values[name]
     if isinstance(value, Mapping):  # an answer with the name of who gave it
         return (), _named_answer(row, value, name)
@@ -150,4 +152,51 @@ def _named_answer(row: Row, value: Mapping[str, Any], name: str) -> str:
     raise row.fail(f"{name} has no answer, response, content or text; it has {', '.join(value)}")
 
 
-Reader = Callable[[Iterable[Row]], Iterator[Item]]
+HH_RLHF: Final = Suite(
+    name="hh-rlhf",
+    title="HH-RLHF",
+    citation="arXiv 2204.05862",
+    rule=pair_accuracy,
+    read=read_hh_rlhf,
+    columns="chosen, rejected: transcripts",
+    size="2,312 pairs (harmless-base, test)",
+    hub="Anthropic/hh-rlhf",
+    hub_files=("*/test.jsonl.gz",),
+)
+
+
+HELP_STEER_2: Final = Suite(
+    name="helpsteer2",
+    title="HelpSteer2-Preference",
+    citation="arXiv 2410.01257",
+    rule=pair_accuracy,
+    read=read_help_steer,
+    columns="prompt, response_1, response_2, preference_strength, split",
+    size="about 7,100 pairs, of which the validation split is scored",
+    hub="nvidia/HelpSteer2",
+    hub_files=("preference/*",),
+)
+
+
+RAG: Final = Suite(
+    name="rag-rewardbench",
+    title="RAG-RewardBench",
+    citation="arXiv 2412.13746",
+    rule=pair_accuracy,
+    read=read_rag,
+    columns="prompt, chosen, rejected; the subset is the file",
+    size="1,485 pairs in 6 files",
+    hub="jinzhuoran/RAG-RewardBench",
+    hub_files=("Dataset/*.jsonl",),
+)
+
+
+PAIRS: Final = Suite(
+    name="pairs",
+    title="pairs of your own",
+    citation="preference formats of TRL",
+    rule=pair_accuracy,
+    read=read_trl,
+    columns="chosen, rejected, with prompt or with it inside",
+    size="",
+)

@@ -1,11 +1,26 @@
 """PPE, Preference Proxy Evaluations (Frick et al. 2024, arXiv 2410.14872)."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Final
 
-from training.evaluation.items import Item, Label
+import numpy as np
+
+from training.evaluation.figures import Leaf, Node, Units, mean
+from training.evaluation.items import Item, Label, Scores
+from training.evaluation.scoring_rules import (
+    beats,
+    by_subset,
+    expected_best,
+    pair_accuracy,
+    pair_leaf,
+    sizes,
+    take,
+)
 from training.evaluation.suites.rows import Row
+from training.evaluation.suites.suite import Suite
+from training.validation.metrics import Floats
 
 _RESPONSE = re.compile(r"response_(\d+)")
 _SETS = ("MMLU-Pro", "MATH", "GPQA", "IFEval", "MBPP-Plus")
@@ -94,3 +109,68 @@ def _set_of(path: Path) -> str:
                 return name
     near = " ".join(parts[:2])
     return next((name for name in _SETS if name.lower() in near), "all")
+
+
+def score_best_of_k(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
+    """PPE correctness (arXiv 2410.14872, section 5), by set of questions.
+
+    accuracy: share of the published pairs of a right and a wrong answer in the right order (all
+    such pairs, each question weighing the same, where none are published), mean over sets. area
+    under ROC: over all right and wrong answers of a question, mean over the questions that have
+    both. best of K: worth of the answer of the highest score; ``best of k`` the same expected over
+    the subsets of k answers.
+    """
+    parts = [
+        pair_leaf(name, *take(where, items, scores, units), half)
+        for name, where in by_subset(items)
+    ]
+    parts = [leaf for leaf in parts if len(leaf.correct)]
+    about = "share of published pairs of a right and a wrong answer"
+    found: list[Node] = [
+        mean("accuracy", parts, f"{about}, mean over sets")
+        if len(parts) > 1
+        else pair_leaf("accuracy", items, scores, units, half, about)
+    ]
+    mixed = [place for place, item in enumerate(items) if len(set(item.worth)) > 1]
+    area = np.array([_area(np.array(items[i].worth), scores[i], half) for i in mixed])
+    about = "all right above all wrong answers of a question, mean over questions"
+    found.append(Leaf("area under ROC", area, np.ones(len(area)), units[mixed], about))
+    largest = min(len(item.responses) for item in items)
+    for k in sizes(largest):
+        gained = np.array(
+            [
+                expected_best(np.array(item.worth), given)[k - 1]
+                for item, given in zip(items, scores, strict=True)
+            ]
+        )
+        found.append(Leaf(f"best of {k}", gained, np.ones(len(gained)), units))
+    return [*found, *(parts if len(parts) > 1 else ())]
+
+
+def _area(worth: Floats, scores: Floats, half: bool) -> float:
+    high, low = np.nonzero(worth[:, None] > worth[None, :])
+    return float(beats(scores[high], scores[low], half=half).mean())
+
+
+HUMAN: Final = Suite(
+    name="ppe-human",
+    title="PPE human preference",
+    citation="arXiv 2410.14872",
+    rule=pair_accuracy,
+    read=read_human,
+    columns="question_id, winner, prompt, response_1, response_2",
+    size="16,038 votes",
+    hub="lmarena-ai/PPE-Human-Preference-V1",
+)
+
+
+CORRECTNESS: Final = Suite(
+    name="ppe-correctness",
+    title="PPE best-of-K",
+    citation="arXiv 2410.14872",
+    rule=score_best_of_k,
+    read=read_best_of_k,
+    columns="question_id, prompt, scores[K], response_1 … response_K",
+    size="5 sets of K = 32 answers a question",
+    hub="lmarena-ai/PPE-GPQA-Best-of-K",
+)

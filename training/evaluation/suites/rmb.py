@@ -1,10 +1,18 @@
 """RMB (Zhou et al. 2024, arXiv 2410.09893): pairs and best-of-N over 49 scenarios."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
 
-from training.evaluation.items import Group, Item
+from training.evaluation.figures import Node, Units, mean
+from training.evaluation.items import Group, Item, Scores
+from training.evaluation.scoring_rules import (
+    best_leaf,
+    by_subset,
+    pair_leaf,
+    take,
+)
 from training.evaluation.suites.rows import Row
+from training.evaluation.suites.suite import Suite
 
 GOALS: dict[str, Group] = {"Helpfulness": "subjective", "Harmlessness": "safety"}
 
@@ -58,3 +66,26 @@ def _answer(row: Row, answer: Any) -> str:
     if not isinstance(text, str):
         raise row.fail("an answer is not an object with llm_name and answer")
     return text
+
+
+def score(items: Sequence[Item], scores: Scores, units: Units, half: bool) -> list[Node]:
+    """Pairs: the chosen one scores higher. Best-of-N: the winner beats every loser (arXiv
+    2410.09893, section 4.1). Overall: the mean of those of the four parts that were given."""
+    found: list[Node] = []
+    for name, where in by_subset(items):
+        taken = take(where, items, scores, units)
+        leaf = best_leaf if name.endswith("best-of-N") else pair_leaf
+        found.append(leaf(name, *taken, half))
+    return [mean("overall", found, "mean of the parts"), *found]
+
+
+RMB: Final = Suite(
+    name="rmb",
+    title="RMB",
+    citation="arXiv 2410.09893",
+    rule=score,
+    read=read,
+    columns="pair_uid, conversation_input, chosen, reject, category_path; or bon_uid, bon_best, "
+    "loser_list",
+    size="14,543 pairs and 3,786 best-of-N lists",
+)

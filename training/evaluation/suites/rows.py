@@ -10,16 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from training.evaluation.items import Message
+from training.errors import SuiteError
+from training.evaluation.items import ChatMessage
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
 _TURN = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):[ \t]?")
 _SHOWN = 12
-
-
-class SuiteError(Exception):
-    """A benchmark file that cannot be read; the message names file, row, and what was expected."""
 
 
 class Row:
@@ -92,15 +89,15 @@ class Row:
             raise self.fail(f"{name} is {_shown(value)}, expected {' or '.join(meaning)}")
         return meaning[found]
 
-    def messages(self, name: str) -> tuple[Message, ...]:
+    def messages(self, name: str) -> tuple[ChatMessage, ...]:
         """A column of text, of a transcript, or of messages with role and content."""
         self.expect(name)
         return self.as_messages(self.values[name], name)
 
-    def as_messages(self, value: Any, name: str) -> tuple[Message, ...]:
+    def as_messages(self, value: Any, name: str) -> tuple[ChatMessage, ...]:
         """Turns of a text, of a transcript with ``Human:``, or of a list of messages."""
         if isinstance(value, str):
-            return _transcript(value) if _TURN.match(value) else (Message("user", value),)
+            return _transcript(value) if _TURN.match(value) else (ChatMessage("user", value),)
         if not isinstance(value, list) or not value:
             raise self.fail(f"{name} is {_shown(value)}, expected text or a list of messages")
         found = []
@@ -111,10 +108,10 @@ class Row:
                 raise self.fail(
                     f"{name} holds {_shown(turn)}, expected a message with role and content"
                 )
-            found.append(Message(role, content))
+            found.append(ChatMessage(role, content))
         return tuple(found)
 
-    def dialogue(self, name: str) -> tuple[tuple[Message, ...], str]:
+    def dialogue(self, name: str) -> tuple[tuple[ChatMessage, ...], str]:
         """Turns before the last one, and the text of the last one, which is the assistant's."""
         turns = self.messages(name)
         if len(turns) > 1 and turns[-1].role == "user":
@@ -180,11 +177,11 @@ def _object(values: Any, path: Path, place: int | str) -> Row:
     return Row(values, path, place)
 
 
-def _transcript(text: str) -> tuple[Message, ...]:
+def _transcript(text: str) -> tuple[ChatMessage, ...]:
     parts: Sequence[str] = _TURN.split(text)[1:]
     roles = {"Human": "user", "Assistant": "assistant"}
     return tuple(
-        Message(roles[role], said.strip())
+        ChatMessage(roles[role], said.strip())
         for role, said in zip(parts[::2], parts[1::2], strict=True)
     )
 

@@ -1,8 +1,12 @@
-"""The command line of ``forumprefs promote``, apart from what it loads."""
+"""``forumprefs promote``: its arguments; what it reads with waits until it runs."""
 
 import argparse
+import sys
+from pathlib import Path
 
-EXIT_REFUSED = 3
+from schemas.exit_codes import ExitCode
+from training.errors import RegistryError
+
 MAX_DROP = 0.02
 """Largest fall of a suite's headline that may be put down to chance, as a fraction."""
 
@@ -12,9 +16,9 @@ scored on the same items. With d = new − promoted on a suite's headline figure
 interval over the same resampled prompts, a model is worse when on any suite
   the whole interval of d is below 0, or
   d itself is below −D (--max-drop, default {MAX_DROP:g}), however wide the interval, or
-  one of its rewards is no finite number.
+  one of its rewards is not a finite number.
 Otherwise it is promoted. The first model has nothing to be worse than. The entry is written in
-any case, with the verdict and why.
+any case, with the decision and why.
 
 example:
   forumprefs evaluate --model runs/v2 --compare runs/v1 --benchmark held-out=acme/prefs@v2.0.0 \\
@@ -22,14 +26,13 @@ example:
   forumprefs promote runs/v2 --name v2 --results eval/v2 --registry models
 
 exit codes: 0 it is promoted, now or before; 2 wrong use, or results that do not compare with the
-promoted model; {EXIT_REFUSED} refused: it is worse
+promoted model; 3 refused: it is worse
 """
 
 
-def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``forumprefs promote``."""
     parser.epilog = EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("model", metavar="RUN", help="run folder, as it was given to evaluate")
     parser.add_argument("--name", required=True, help="what the registry calls it")
     parser.add_argument(
@@ -45,3 +48,24 @@ def add_promote_arguments(parser: argparse.ArgumentParser) -> None:
         help="fall of a headline, as a fraction, from which a model is worse even if its "
         f"interval holds 0 (default: {MAX_DROP:g})",
     )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs promote``; returns the exit code."""
+    from training.registry import describe, judge_and_register, read_results
+
+    try:
+        entry = judge_and_register(
+            arguments.model,
+            name=arguments.name,
+            results=read_results(Path(arguments.results)),
+            registry=Path(arguments.registry),
+            commit=arguments.commit,
+            max_drop=arguments.max_drop,
+        )
+    except RegistryError as error:
+        print(f"forumprefs promote: {error}", file=sys.stderr)
+        return ExitCode.USAGE
+    for line in describe(entry):
+        print(line)
+    return ExitCode.REFUSED if entry.decision == "worse" else ExitCode.FINISHED

@@ -1,19 +1,18 @@
-"""The command line of ``forumprefs evaluate``, apart from what it loads."""
+"""``forumprefs evaluate``: its arguments; torch waits until it runs."""
 
 import argparse
+import sys
 
-EVALUATE_EPILOG = """\
+from schemas.exit_codes import ExitCode
+
+EPILOG = """\
 Writes results.json, results.md (for a model card) and index.html into --output, and keeps every
-score under scores/: after a stop, or with another suite, the same command goes on where it was.
+score under scores/: after a stop, or with another suite, the same command continues where it was.
 docs/evaluation.md tells what each suite is and how to read the figures.
 
 benchmarks, as NAME=PATH with a file, a folder, a pattern in quotes, or owner/name[@revision] on
 the Hub; NAME alone takes the suite's own dataset there:
-  rm-bench rewardbench rewardbench2 rmb judgebench llmbar evalbiasbench ppe-human
-  ppe-correctness hh-rlhf helpsteer2 pandalm rag-rewardbench
-  pairs        chosen and rejected in one of TRL's forms
-  held-out     the test split of a dataset of forumprefs
-  validation   its validation split, which training watched
+{suites}
 
 examples:
   forumprefs evaluate --model runs/beer --benchmark held-out=out/beer --output eval/beer
@@ -24,14 +23,13 @@ examples:
   forumprefs evaluate --model runs/beer --checkpoints --last 5 --benchmark held-out=out/beer \\
       --output eval/beer
 
-exit codes: 0 finished, 1 failed, 2 wrong use, 130 interrupted (run it again to go on)
+exit codes: 0 finished, 1 failed, 2 wrong use, 130 interrupted (run it again to continue)
 """
 
 
-def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of ``forumprefs evaluate``."""
-    parser.epilog = EVALUATE_EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG.format(suites=_suites())
     parser.add_argument(
         "--model",
         required=True,
@@ -103,3 +101,22 @@ def add_evaluate_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of resamples and folds (default: 0)")
     parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
     parser.add_argument("--json", action="store_true", help="print results.json, for programs")
+
+
+def _suites() -> str:
+    from training.evaluation.suites.registry import SUITES
+
+    return "\n".join(f"  {suite.name:<16} {suite.title}, {suite.citation}" for suite in SUITES)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``forumprefs evaluate``; returns the exit code."""
+    try:
+        from training.evaluation.evaluate import evaluate
+    except ModuleNotFoundError as error:
+        print(
+            f"forumprefs evaluate: {error.name} is not installed; pip install 'forumprefs[train]'",
+            file=sys.stderr,
+        )
+        return ExitCode.USAGE
+    return evaluate(arguments)

@@ -1,0 +1,13 @@
+from .items import ChatMessage as ChatMessage
+from .items import Item as Item
+from .items import Label as Label
+from .models import ModelLocation as ModelLocation
+from .models import Scorer as Scorer
+from .models import find_model as find_model
+from .models import open_scorer as open_scorer
+from .results import ModelResult as ModelResult
+from .results import Results as Results
+from .results import SuiteResult as SuiteResult
+from .suite_results import PreparedSuite as PreparedSuite
+from .suite_results import prepare as prepare
+from .suite_results import suite_result as suite_result

@@ -1,0 +1,28 @@
+"""The settings ``loss.…``; which loss reads which is said by the loss itself."""
+
+from typing import Annotated
+
+import msgspec
+
+from schemas.fields import doc
+
+
+class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The loss on the rewards of a pair; formulas and known failures are in docs/losses.md."""
+
+    name: Annotated[str, doc("one of the losses in docs/losses.md")] = "bt"
+    label_smoothing: Annotated[
+        float, doc("share of labels taken as flipped, mixed into the target", ge=0, lt=0.5)
+    ] = 0.0
+    label_noise: Annotated[
+        float, doc("share of flipped labels that `robust` assumes", ge=0, lt=0.5)
+    ] = 0.1
+    margin_scale: Annotated[
+        float, doc("`margin` and `scaled` use margin_scale · log(1 + votes of margin)", ge=0)
+    ] = 0.1
+    centring: Annotated[
+        float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
+    ] = 0.0
+    lcpo_decay: Annotated[float, doc("share of the old estimate that a step keeps", ge=0, lt=1)] = (
+        0.99
+    )

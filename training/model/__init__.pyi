@@ -1,0 +1,9 @@
+from .attention import loop_attention as loop_attention
+from .attention import segment_attention as segment_attention
+from .reward_model import LoadedModel as LoadedModel
+from .reward_model import RewardModel as RewardModel
+from .reward_model import check_layout as check_layout
+from .reward_model import load_model as load_model
+from .reward_model import save_model as save_model
+from .reward_model import wrap_model as wrap_model
+from .sharding import MasterWeights as MasterWeights

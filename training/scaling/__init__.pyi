@@ -1,0 +1,12 @@
+from .grid import Grid as Grid
+from .grid import make_grid as make_grid
+from .grid import train_grid as train_grid
+from .law import Law as Law
+from .law import fit_law as fit_law
+from .report import as_json as as_json
+from .report import as_markdown as as_markdown
+from .report import as_text as as_text
+from .runs import ScalingRun as ScalingRun
+from .runs import find_runs as find_runs
+from .study import Study as Study
+from .study import make_study as make_study

@@ -1,0 +1,155 @@
+"""``forumprefs train``: its arguments, and its errors as messages; torch waits until it runs."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from schemas.exit_codes import ExitCode
+from training.config import load_config, options
+from training.errors import ConfigError, DivergedError, TemplateError, TrainingDatasetError
+from training.run_folder import CHECKPOINTS_NAME, RUN_NAME
+
+EPILOG = """\
+examples:
+  forumprefs train --dataset out/beer --model Qwen/Qwen2.5-0.5B --output runs/beer
+  forumprefs train --dataset org/name@v1.2.0 --model models/small --output runs/one \\
+      --config train.toml --set optim.lr=1e-5 --set data.max_length=1024
+  torchrun --nproc-per-node 8 -m training.train --dataset out/mix --model … --output runs/mix
+  forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
+  forumprefs train --output runs/beer --resume             # continue after a stop, exactly
+
+A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
+metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
+SIGTERM saves a checkpoint and exits 0.
+exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 wrong use, 130 interrupted
+
+settings (--set section.name=value, or a table in --config):
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``forumprefs train``, and all settings to its epilog."""
+    parser.epilog = EPILOG + settings_help()
+    parser.add_argument(
+        "--dataset",
+        metavar="WHERE",
+        help="dataset folder, its URL, or org/name@version on the Hub",
+    )
+    parser.add_argument(
+        "--model",
+        metavar="PATH_OR_ID",
+        help="backbone or reward model: a folder, or a name on the Hub",
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="run folder to write")
+    parser.add_argument("--config", metavar="FILE", help="settings as TOML or JSON")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting, over those of --config; may be repeated",
+    )
+    existing = parser.add_mutually_exclusive_group()
+    existing.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue from the newest checkpoint in --output, with the run's own dataset, model "
+        "and settings where none are given",
+    )
+    existing.add_argument(
+        "--overwrite", action="store_true", help="remove the run in --output and start again"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
+
+
+def settings_help() -> str:
+    """List every setting with its default, as text."""
+    lines = []
+    section = ""
+    for group, name, default, text in options():
+        if group != section:
+            lines.append(f"  [{group}]")
+            section = group
+        shown = (
+            "null"
+            if default is None
+            else str(default).lower()
+            if isinstance(default, bool)
+            else default
+        )
+        lines.append(f"    {name} = {shown}")
+        if text:
+            lines.append(f"        {text}")
+    return "\n".join(lines).replace("%", "%%")
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Run ``forumprefs train``; returns the exit code."""
+    started = _started_with(Path(namespace.output)) if namespace.resume else {}
+    dataset = namespace.dataset or started.get("dataset")
+    model = namespace.model or started.get("model_path")
+    if started and model != started.get("model_path"):
+        return _refuse(f"{namespace.output} was started with --model {started.get('model_path')}")
+    if dataset is None or model is None:
+        return _refuse("--dataset and --model are needed")
+    base = {key: value for key, value in started.items() if isinstance(value, dict)}
+    try:
+        config = load_config(namespace.config, namespace.set, base)
+    except ConfigError as error:
+        return _refuse(error)
+    try:
+        from torch import OutOfMemoryError
+
+        from training.checkpoint import checkpoints
+        from training.run import TrainOptions
+        from training.train import train
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")
+    on_existing = "resume" if namespace.resume else "overwrite" if namespace.overwrite else "refuse"
+    try:
+        return train(
+            TrainOptions(
+                dataset=dataset,
+                model=model,
+                output=Path(namespace.output),
+                config=config,
+                on_existing=on_existing,  # type: ignore[arg-type]
+                device=namespace.device,
+                quiet=namespace.quiet,
+            )
+        )
+    except (ConfigError, TrainingDatasetError, TemplateError) as error:
+        return _refuse(error)
+    except DivergedError as error:
+        print(f"forumprefs train: {error}", file=sys.stderr)
+        return ExitCode.FAILED
+    except OutOfMemoryError as error:
+        print(
+            f"forumprefs train: {str(error).splitlines()[0]}\nTry --set model.micro_batch_tokens="
+            f"{config.model.micro_batch_tokens // 2}, or --set "
+            "model.activation_checkpointing=true; the numbers stay the same.",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        saved = checkpoints(Path(namespace.output) / CHECKPOINTS_NAME)
+        remedy = "--resume continues from the last checkpoint" if saved else "nothing was saved yet"
+        print(f"forumprefs train: interrupted; {remedy}", file=sys.stderr)
+        return ExitCode.INTERRUPTED
+
+
+def _started_with(output: Path) -> dict[str, Any]:
+    """What a run that is to be resumed was started with; empty where there is none."""
+    try:
+        started: dict[str, Any] = json.loads((output / RUN_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return started
+
+
+def _refuse(why: object) -> int:
+    print(f"forumprefs train: {why}", file=sys.stderr)
+    return ExitCode.USAGE
