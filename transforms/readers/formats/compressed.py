@@ -197,7 +197,9 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
 
 
 def _damaged(compression: Compression, error: Exception, *, empty: bool) -> Exception:
-    if "Allocation error" in str(error):  # zstd's way to say it
+    # zstandard has one class for every error. A machine without memory ends the run, and nothing
+    # of it reaches the output; what is said of damaged data would, so it is not repeated.
+    if isinstance(error, MemoryError) or "Allocation error" in str(error):
         return MemoryError(f"no memory for the {compression.name} window of the file")
     reason = Reason.UNREADABLE_FILE if empty else Reason.TRUNCATED_FILE
-    return BrokenFile(reason, f"its {compression.name} data are damaged: {error}")
+    return BrokenFile(reason, f"its {compression.name} data are damaged")
