@@ -18,10 +18,9 @@ from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.repo_state import read_refs
 from pipeline.runners.dispatch import check_runner
-from transforms.readers.base import ForumFile
+from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
-from transforms.readers.stackexchange.archives import InputProblem
 
 
 def preflight(options: CurateOptions) -> int:

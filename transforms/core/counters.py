@@ -10,12 +10,11 @@ import functools
 import json
 import os
 import platform
+import sys
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
-
-from apache_beam.metrics import Metrics
 
 PROGRESS_DIR_VARIABLE = "FORUMPREFS_PROGRESS_DIR"
 WRITE_INTERVAL_S = 0.25
@@ -26,6 +25,8 @@ _last_write = 0.0
 
 @functools.cache
 def _beam_counter(namespace: str, name: str) -> Any:
+    from apache_beam.metrics import Metrics
+
     return Metrics.counter(namespace, name)
 
 
@@ -33,7 +34,8 @@ def count(owner: type, name: str, amount: int = 1) -> None:
     """Add ``amount`` to counter ``name`` of a step; call once per batch, not per record."""
     if not amount:
         return
-    _beam_counter(owner.__name__, name).inc(amount)
+    if "apache_beam" in sys.modules:  # else no pipeline is there that could report it
+        _beam_counter(owner.__name__, name).inc(amount)
     totals[f"{owner.__name__}/{name}"] += amount
     _share_with_launcher()
 

@@ -6,7 +6,7 @@ A new kind of forum is one module with such a function and a :class:`Source`, li
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,6 @@ from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.metadata import PostFacts
 from schemas.post import Post
-from transforms.core.coders import register
 
 UNKNOWN_LICENSE = "NOASSERTION"
 """SPDX's word for a licence that nobody has stated."""
@@ -48,9 +47,6 @@ class ThreadFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
     facts: Annotated[PostFacts, doc("what is known of it")]
 
 
-register(ForumFile)
-
-
 @dataclass(frozen=True)
 class ReadRules:
     """Options of the recipe that readers need."""
@@ -65,6 +61,16 @@ class ReadRules:
     def license_of(self, file: ForumFile) -> str:
         """Licence the user states for texts of this file, or :data:`UNKNOWN_LICENSE`."""
         return self.licenses.get(file.site) or self.licenses.get(file.kind) or UNKNOWN_LICENSE
+
+
+class InputProblem(NamedTuple):
+    """Something wrong with an input, and what to do about it."""
+
+    path: str
+    message: str
+    skipped: bool = True
+    """False: the input is read in spite of it."""
+    reason: Reason = Reason.UNREADABLE_FILE
 
 
 Item = Post | ThreadFacts | SamePrompt | Rejected

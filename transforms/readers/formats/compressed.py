@@ -16,8 +16,7 @@ import zstandard
 
 from schemas.audit import Reason
 from transforms.core.counters import count
-from transforms.readers.stackexchange.xml_rows import open_input
-from transforms.readers.stackexchange.xml_segments import snippet
+from transforms.readers.formats.filesystem import open_input, snippet
 
 READ_BYTES = 1 << 20
 """Compressed bytes per read, and per step of the progress line."""
