@@ -323,8 +323,12 @@ _NAMES: Final[Mapping[type[msgspec.inspect.Type], str]] = {
 
 def _named(wanted: msgspec.inspect.Type) -> str:
     names = []
-    for kind in _kinds(wanted):
+    kinds = _kinds(wanted)
+    any_number = any(isinstance(kind, msgspec.inspect.FloatType) for kind in kinds)
+    for kind in kinds:
         if isinstance(kind, msgspec.inspect.IntType):
+            if any_number:
+                continue
             bits = "at most 62 bits" if kind.le == MAX_COUNT else "64 bits"
             name = f"an integer of {bits}" if kind.le is not None else "an integer"
             names.append(f"{name}, 0 or more" if kind.ge == 0 else name)
