@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline.cli import main
+from pipeline.curate import finalize
+from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 ROWS = {
@@ -349,20 +352,22 @@ MAKERS = {
 }
 
 
+def curate(folder: Path, *more: str) -> int:
+    inputs = [f"--input={kind}={folder / kind}.golden.example" for kind in MAKERS]
+    options = ["--languages=all", "--dedup=off", "--license=reddit=CC0-1.0", "--quiet", *more]
+    return main(["curate", *inputs, f"--output={folder / 'dataset'}", *options])
+
+
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a run makes of all faults at once."""
     folder = tmp_path_factory.mktemp("golden")
-    arguments = []
     for kind, make in MAKERS.items():
         place = folder / f"{kind}.golden.example"
         place.mkdir()
         make(place)
-        arguments += ["--input", f"{kind}={place}"]
-    output = folder / "dataset"
-    options = ["--languages", "all", "--dedup", "off", "--license", "reddit=CC0-1.0", "--quiet"]
-    assert main(["curate", *arguments, "--output", str(output), *options]) == 0
-    return output
+    assert curate(folder) == ExitCode.FINISHED
+    return folder / "dataset"
 
 
 def rows_digest(path: Path) -> str:
@@ -406,3 +411,16 @@ def test_every_kind_of_fault_is_there(dataset: Path) -> None:
         "unusable_month",
     }
     assert min(reasons.values()) > 0
+
+
+def test_a_dataset_of_other_versions_is_not_the_same(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorded = manifest_of(dataset).versions
+    assert recorded.keys() == {"python", *finalize.RECORDED_PACKAGES}
+    assert "not installed" not in recorded.values()
+    assert curate(dataset.parent, "--resume") == ExitCode.FINISHED
+    newer = {"fasttext-predict": "99.0"}
+    monkeypatch.setattr(finalize, "version", lambda name: newer.get(name) or version(name))
+    assert curate(dataset.parent, "--resume") == ExitCode.USAGE
+    assert "version of a package" in capsys.readouterr().err
