@@ -6,7 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.readers.stackexchange.xml_rows import open_input, read_rows
+from transforms.readers.formats.filesystem import open_input
+from transforms.readers.stackexchange.xml_rows import read_rows
 from transforms.text.markdown import html_to_markdown
 
 

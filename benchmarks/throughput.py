@@ -39,6 +39,7 @@ from transforms.dedup.verify import Candidate, Verdict, apply_verdicts, verify_c
 from transforms.filters.language import label_threads, load_identifier
 from transforms.filters.posts import filter_thread
 from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.readers.formats.filesystem import open_input
 from transforms.readers.stackexchange.rows import (
     CLOSED_AS,
     EventKind,
@@ -47,7 +48,7 @@ from transforms.readers.stackexchange.rows import (
     parse_user,
     parse_vote,
 )
-from transforms.readers.stackexchange.xml_rows import open_input, read_rows
+from transforms.readers.stackexchange.xml_rows import read_rows
 from transforms.text.convert import thread_to_markdown
 from transforms.threads.assemble import assemble_threads
 from transforms.writers.parquet import row_groups

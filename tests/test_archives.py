@@ -13,9 +13,9 @@ import pytest
 
 from tests.dumps import DUMPS, needs_dumps
 from tests.memory_files import MemoryFileSystem
+from transforms.readers.base import InputProblem
 from transforms.readers.stackexchange import unpack
 from transforms.readers.stackexchange.archives import Site, find_sites, is_meta
-from transforms.readers.stackexchange.paths import InputProblem
 from transforms.readers.stackexchange.unpack import (
     UnpackError,
     UnpackLimits,

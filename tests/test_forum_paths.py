@@ -4,9 +4,8 @@ from pathlib import Path
 import pytest
 
 from schemas.audit import Reason
-from transforms.readers.base import Source
+from transforms.readers.base import InputProblem, Source
 from transforms.readers.paths import find_forum_files
-from transforms.readers.stackexchange.paths import InputProblem
 
 MONTHS = Source(
     kind="months",

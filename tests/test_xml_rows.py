@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason
 from tests.dumps import DUMPS, needs_dumps
+from transforms.readers.formats.filesystem import open_input
 from transforms.readers.stackexchange.xml_rows import (
     RowBatch,
     byte_ranges,
     check_table,
-    open_input,
     read_rows,
 )
 
@@ -132,17 +132,17 @@ def test_damaged_files_read_the_same_whatever_the_ranges_and_chunks(
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        (b'<row Id="2" Body="&lol;"/>', "undefined entity"),
-        (b'<row Id="2" Id="3"/>', "duplicate attribute"),
-        (b'<row Id="2" Body="a < b"/>', "not well-formed"),
-        (b'<row Id="2" Body="\xff"/>', "not well-formed"),
-        (b'<row Id="2" Body="\x00"/>', "not well-formed"),
-        (b'<row Id="2" Body="&"/>', "not well-formed"),
-        (b'<row Id="2" Body="open />', "unclosed token"),
-        (b'<row Id="2" Body=/>', "not well-formed"),
+        (b'<row Id="2" Body="&lol;"/>', "'&' that begins no known character at byte 19"),
+        (b'<row Id="2" Id="3"/>', "the attribute Id is there twice"),
+        (b'<row Id="2" Body="a < b"/>', "'<' in a value at byte 21"),
+        (b'<row Id="2" Body="\xff"/>', "not UTF-8 at byte 19"),
+        (b'<row Id="2" Body="\x00"/>', "forbids at byte 19"),
+        (b'<row Id="2" Body="&"/>', "'&' that begins no known character"),
+        (b'<row Id="2" Body="open />', "breaks off"),
+        (b'<row Id="2" Body=/>', "not an attribute at byte 13"),
         (b'<row Id="2">text</row>', "not a plain row"),
         (b'<row Id="2"><b/></row>', "not a plain row"),
-        (b'<row Id="2">', "no element found"),
+        (b'<row Id="2">', "does not end"),
     ],
 )
 def test_a_malformed_row_is_named_and_its_neighbours_survive(row: bytes, why: str) -> None:

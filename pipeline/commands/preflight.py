@@ -17,10 +17,9 @@ from pipeline.hub.repo_state import read_refs
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from pipeline.runners.dispatch import check_runner
 from schemas.exit_codes import ExitCode
-from transforms.readers.base import ForumFile
+from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
-from transforms.readers.stackexchange.archives import InputProblem
 
 
 def preflight(options: CurateOptions) -> int:

@@ -30,12 +30,11 @@ from pipeline.dataset.atomic import locked
 from pipeline.errors import UsageError, WorkerDiedError
 from schemas.exit_codes import ExitCode
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
-from transforms.readers.base import ForumFile
+from transforms.readers.base import ForumFile, InputProblem
+from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.formats.recompress import Part, PartsJob, PartsResult, make_parts, part_name
 from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
-from transforms.readers.stackexchange.archives import InputProblem
-from transforms.readers.stackexchange.xml_rows import is_remote
 
 DEFAULT_PART_BYTES = 256 * 10**6
 BUSY_WORKERS = 8

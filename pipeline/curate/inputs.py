@@ -11,17 +11,11 @@ from pipeline.errors import UsageError
 from schemas.audit import Rejected, Stage
 from schemas.checksums import sha256_of_file
 from schemas.manifest import InputFile
-from transforms.readers.base import ForumFile
+from transforms.readers.base import ForumFile, InputProblem
+from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
-from transforms.readers.stackexchange.archives import (
-    GivenFile,
-    InputProblem,
-    Site,
-    find_sites,
-    is_meta,
-)
-from transforms.readers.stackexchange.xml_rows import is_remote
+from transforms.readers.stackexchange.archives import GivenFile, Site, find_sites, is_meta
 
 META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
 

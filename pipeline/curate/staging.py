@@ -20,8 +20,8 @@ from apache_beam.io.filesystems import FileSystems
 from pipeline.console.transfer import TransferProgress
 from pipeline.curate.inputs import Inputs
 from pipeline.errors import UsageError
+from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.stackexchange.archives import TableFile
-from transforms.readers.stackexchange.xml_rows import is_remote
 from transforms.writers.counts import RESULT_NAME, RunResult
 
 CHUNK_BYTES = 1 << 20

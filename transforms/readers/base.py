@@ -6,7 +6,7 @@ A new kind of forum is one module with such a function and a :class:`Source`, li
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -61,6 +61,16 @@ class ReadRules:
     def license_of(self, file: ForumFile) -> str:
         """Licence the user states for texts of this file, or :data:`UNKNOWN_LICENSE`."""
         return self.licenses.get(file.site) or self.licenses.get(file.kind) or UNKNOWN_LICENSE
+
+
+class InputProblem(NamedTuple):
+    """Something wrong with an input, and what to do about it."""
+
+    path: str
+    message: str
+    skipped: bool = True
+    """False: the input is read in spite of it."""
+    reason: Reason = Reason.UNREADABLE_FILE
 
 
 Item = Post | ThreadFacts | SamePrompt | Rejected

@@ -1,8 +1,10 @@
 """What every reader gives to the rest of the graph."""
 
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import apache_beam as beam
+import numpy as np
 
 from schemas.audit import Rejected
 from schemas.metadata import Tally
@@ -22,3 +24,15 @@ class ForumRows(NamedTuple):
     tallies: beam.PCollection[Tally]
     """Stage 'read': Posts.rows = Posts.kept + rejects of posts. StackExchange has more tables, and
     counts the rejects of each as <table>.rejected."""
+
+
+LINKS_PER_CHUNK = 1 << 16
+"""1 MB."""
+
+
+def pack_links(links: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+    """Yield pairs of hashed thread ids (`schemas.ids.hash63`) as :attr:`ForumRows.links` holds
+    them.
+    """
+    for start in range(0, len(links), LINKS_PER_CHUNK):
+        yield np.array(links[start : start + LINKS_PER_CHUNK], dtype="<i8").tobytes()

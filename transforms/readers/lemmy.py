@@ -15,7 +15,9 @@ from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs
 from transforms.readers.base import ForumFile, Item, ReadRules, SamePrompt, Source, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
-from transforms.readers.formats.json_lines import decode_lines, read_document
+from transforms.readers.formats.json_faults import UndecodableError
+from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.values import MAX_COUNT, time_ms
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
@@ -118,7 +120,6 @@ _answer: Final = msgspec.json.Decoder(_Answer)
 _view: Final = msgspec.json.Decoder(_View)
 _reference: Final = msgspec.json.Decoder(_PostReference)
 
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _PATH: Final = re.compile(r"0(\.[0-9]{1,19})+")
 _HOST: Final = re.compile(r"https?://([^/:?#@]+)", re.IGNORECASE)
 _LINES: Final = re.compile(r"\.(jsonl|ndjson)(\.\w+)?$", re.IGNORECASE)
@@ -143,11 +144,14 @@ def read_lemmy(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
         yield content
         return
     try:
-        answers = _list.decode(content) if re.match(rb"\s*\[", content) else [_raw.decode(content)]
-    except _UNDECODABLE as error:
-        hint = "; a file of lines must be called .jsonl" if "trailing" in str(error) else ""
-        reason = Reason.TRUNCATED_FILE if "truncated" in str(error) else Reason.UNREADABLE_FILE
-        yield reject(file, reason, f"{error}{hint}", record="file")
+        several = content.lstrip(b" \t\r\n")[:1] == b"["
+        answers = (
+            decode_value(content, _list, repair=False)
+            if several
+            else [decode_value(content, _raw, repair=False)]
+        )
+    except UndecodableError as error:
+        yield reject_document(file, error.problem)
         return
     for answer in answers:
         yield from _read_answer(answer, file, rules, None)
@@ -157,9 +161,9 @@ def _read_answer(
     raw: msgspec.Raw, file: ForumFile, rules: ReadRules, line: int | None
 ) -> Iterator[Item]:
     try:
-        answer = _answer.decode(raw)
-    except _UNDECODABLE as error:
-        yield reject(file, _reason(error), str(error), line=line)
+        answer = decode_value(raw, _answer)
+    except UndecodableError as error:
+        yield reject(file, _reason(error, raw), error.problem.detail, line=line)
         return
     views = [
         (f"{name}[{index}]", view)
@@ -175,24 +179,22 @@ def _read_answer(
         yield reject(file, Reason.MISSING_FIELD, "no posts and no comments", line=line)
     for place, view in views:
         try:
-            yield _read_view(_view.decode(view), file, rules)
-        except _UNDECODABLE as error:
-            yield reject(file, _reason(error), f"{place}: {error}", line=line)
+            yield _read_view(decode_value(view, _view), file, rules)
+        except UndecodableError as error:
+            detail = f"{place}: {error.problem.detail}"
+            yield reject(file, _reason(error, view), detail, line=line)
     for other in answer.cross_posts or ():
         try:
-            ids = [_reference.decode(view).post.id for view in (answer.post_view, other)]
-        except _UNDECODABLE as error:
-            detail = f"cross_posts: {error}"
-            yield reject(file, _reason(error), detail, line=line, record="link")
+            ids = [decode_value(view, _reference).post.id for view in (answer.post_view, other)]
+        except UndecodableError as error:
+            detail = f"cross_posts: {error.problem.detail}"
+            yield reject(file, _reason(error, other), detail, line=line, record="link")
         else:
             yield SamePrompt(f"{file.site}:p{ids[0]}", f"{file.site}:p{ids[1]}")
 
 
-def _reason(error: Exception) -> Reason:
-    if not isinstance(error, msgspec.ValidationError):
-        return Reason.MALFORMED_ROW
-    absent = "missing required" in str(error) or "got `null`" in str(error)
-    return Reason.MISSING_FIELD if absent else Reason.BAD_VALUE
+def _reason(error: UndecodableError, raw: msgspec.Raw) -> Reason:
+    return Reason.MISSING_FIELD if bytes(raw) == b"null" else error.problem.reason
 
 
 def _read_view(view: _View, file: ForumFile, rules: ReadRules) -> Post | Rejected:

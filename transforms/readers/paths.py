@@ -7,9 +7,8 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.readers.base import ForumFile, Source
-from transforms.readers.stackexchange.paths import InputProblem
-from transforms.readers.stackexchange.xml_rows import is_remote
+from transforms.readers.base import ForumFile, InputProblem, Source
+from transforms.readers.formats.filesystem import is_remote
 
 PREPARE_RECORD = "prepare.json"
 """What `forumprefs prepare` leaves beside its parts."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import apache_beam as beam
 import msgspec
-import numpy as np
 
 from schemas.audit import Rejected, Stage
 from schemas.ids import hash63
@@ -17,9 +16,8 @@ from transforms.core.block_buffer import BlockBuffer
 from transforms.core.blocks import FactsBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
-from transforms.dedup.components import pack_rows
 from transforms.readers.base import ForumFile, ReadRules, ThreadFacts
-from transforms.readers.forum_rows import ForumRows
+from transforms.readers.forum_rows import ForumRows, pack_links
 from transforms.readers.registry import SOURCES
 
 register(ForumFile, PostBlock, FactsBlock, Rejected, Tally)
@@ -98,9 +96,8 @@ class _Read(beam.DoFn):
             else:
                 links.append((hash63(item.thread_id), hash63(item.other_thread_id)))
         count(ReadFiles, "out-posts", tally["Posts.kept"] - reported)
-        if links:
-            for rows in pack_rows(np.array(links, np.int64)):
-                yield beam.pvalue.TaggedOutput("links", rows)
+        for packed in pack_links(links):
+            yield beam.pvalue.TaggedOutput("links", packed)
         tally["Posts.rows"] = tally["Posts.kept"] + tally["Posts.rejected"]
         for key, amount in sorted(tally.items()):
             yield beam.pvalue.TaggedOutput("tallies", Tally(Stage.READ, key, amount))

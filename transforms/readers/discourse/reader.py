@@ -24,10 +24,10 @@ from transforms.readers.discourse.rows import (
     place_of,
 )
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
-from transforms.readers.formats.json_lines import decode_lines, read_document
+from transforms.readers.formats.json_faults import UndecodableError
+from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.values import shown
-
-_UNDECODABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -73,28 +73,25 @@ def _is_document(name: str) -> bool:
 def _topics(file: ForumFile, line: int | None, value: bytes) -> Iterator[Topic | Rejected]:
     try:
         several = value.lstrip(b" \t\r\n")[:1] == b"["
-        values = _list_decoder.decode(value) if several else [_raw_decoder.decode(value)]
-    except _UNDECODABLE as error:
-        if line is not None:
-            yield reject(file, Reason.MALFORMED_ROW, str(error), line=line)
-            return
-        hint = "; a file of lines must be called .jsonl" if "trailing" in str(error) else ""
-        reason = Reason.TRUNCATED_FILE if "truncated" in str(error) else Reason.UNREADABLE_FILE
-        yield reject(file, reason, f"{error}{hint}", record="file")
+        values = (
+            decode_value(value, _list_decoder, repair=False)
+            if several
+            else [decode_value(value, _raw_decoder, repair=False)]
+        )
+    except UndecodableError as error:
+        yield (
+            reject_document(file, error.problem)
+            if line is None
+            else reject(file, error.problem.reason, error.problem.detail, line=line)
+        )
         return
     for one in values:
         try:
-            yield _topic_decoder.decode(one)
-        except _UNDECODABLE as error:
+            yield decode_value(one, _topic_decoder)
+        except UndecodableError as error:
             # Discourse serves {"errors": …} in place of a topic that is gone.
-            yield reject(file, _reason(error), f"no topic: {error}", line=line)
-
-
-def _reason(error: Exception) -> Reason:
-    if not isinstance(error, msgspec.ValidationError):
-        return Reason.MALFORMED_ROW
-    missing = "missing required" in str(error)
-    return Reason.MISSING_FIELD if missing else Reason.BAD_VALUE
+            detail = f"not a topic: {error.problem.detail}"
+            yield reject(file, error.problem.reason, detail, line=line)
 
 
 def _posts(
@@ -103,9 +100,10 @@ def _posts(
     posts: list[TopicPost] = []
     for raw in topic.post_stream.posts:
         try:
-            posts.append(_post_decoder.decode(raw))
-        except _UNDECODABLE as error:
-            yield reject(file, _reason(error), f"topic {shown(topic.id)}: {error}", line=line)
+            posts.append(decode_value(raw, _post_decoder))
+        except UndecodableError as error:
+            detail = f"topic {shown(topic.id)}: {error.problem.detail}"
+            yield reject(file, error.problem.reason, detail, line=line)
     accepted = accepted_number(topic, posts)
     for row in posts:
         id = None

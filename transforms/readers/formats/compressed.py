@@ -16,8 +16,7 @@ import zstandard
 
 from schemas.audit import Reason
 from transforms.core.counters import count
-from transforms.readers.stackexchange.xml_rows import open_input
-from transforms.readers.stackexchange.xml_segments import snippet
+from transforms.readers.formats.filesystem import open_input, snippet
 
 READ_BYTES = 1 << 20
 """Compressed bytes per read, and per step of the progress line."""
@@ -197,7 +196,9 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
 
 
 def _damaged(compression: Compression, error: Exception, *, empty: bool) -> Exception:
-    if "Allocation error" in str(error):  # zstd's way to say it
+    # zstandard has one class for every error. A machine without memory ends the run, and nothing
+    # of it reaches the output; what is said of damaged data would, so it is not repeated.
+    if isinstance(error, MemoryError) or "Allocation error" in str(error):
         return MemoryError(f"no memory for the {compression.name} window of the file")
     reason = Reason.UNREADABLE_FILE if empty else Reason.TRUNCATED_FILE
-    return BrokenFile(reason, f"its {compression.name} data are damaged: {error}")
+    return BrokenFile(reason, f"its {compression.name} data are damaged")

@@ -5,7 +5,6 @@ to be so, and why.
 """
 
 import io
-import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, TypeVar
 
@@ -14,6 +13,13 @@ import msgspec
 from schemas.audit import Reason, Rejected
 from transforms.readers.base import ForumFile, reject
 from transforms.readers.formats.compressed import BrokenFile, CompressedFile
+from transforms.readers.formats.json_faults import (
+    Fault,
+    JsonProblem,
+    UndecodableError,
+    is_too_deep,
+)
+from transforms.readers.formats.json_values import breaks_off, decode_value
 
 T = TypeVar("T")
 
@@ -26,16 +32,7 @@ Identify = Callable[[bytes], str | None]
 _END = b"\n"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-_ESCAPE = re.compile(
-    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
-    re.DOTALL,
-)
-_JSON: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
-_NOT_DECODED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_MISSING = re.compile(r"Object missing required field|Expected .*, got `null` - at ")
-_INCOMPLETE = "Input data was truncated"
-"""What msgspec says of a line that ends too early."""
+_REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _LongLine(NamedTuple):
@@ -51,7 +48,7 @@ def decode_lines(
 ) -> Iterator[tuple[int, T] | Rejected]:
     """Yield (line number from 1, value) of every line of ``file`` that is not blank.
 
-    A line that gives no value is Rejected: MALFORMED_ROW (no JSON, or not UTF-8), MISSING_FIELD
+    A line that gives no value is Rejected: MALFORMED_ROW (not JSON, or not UTF-8), MISSING_FIELD
     (absent, or null where the type of ``decoder`` allows none), BAD_VALUE (another type) or
     ROW_TOO_LARGE. Its id is what ``identify`` makes of it, else its file and line. A file that
     breaks off gives all before the break and one Rejected ``record='file'``. An escaped lone
@@ -73,20 +70,21 @@ def decode_lines(
                 if len(line) > max_line_bytes:
                     yield _too_large(file, len(line), number, max_line_bytes)
                     continue
-                try:
-                    value = decode(line)
-                except _NOT_DECODED:
-                    pass
-                else:
-                    yield number, value
-                    continue
+                if not is_too_deep(line):
+                    try:
+                        value = decode(line)
+                    except _REFUSED:
+                        pass
+                    else:
+                        yield number, value
+                        continue
                 item = _decode_with_care(file, line, number, decoder, identify)
                 if item is not None:
                     yield item
     except BrokenFile as error:
         yield _broken(file, error, f"after {number - (not line.endswith(_END))} lines")
     else:
-        if not line.endswith(_END) and _ends_early(line):
+        if not line.endswith(_END) and breaks_off(line):
             detail = f"its last line breaks off, after {number - 1} lines"
             yield reject(file, Reason.TRUNCATED_FILE, detail, record="file")
 
@@ -165,35 +163,13 @@ def _decode_with_care(
     if not data:
         return None
     try:
-        return number, _decode(data, decoder)
-    except _NOT_DECODED as error:
-        return _not_decoded(file, data, number, error, identify)
-
-
-def _decode(data: bytes, decoder: msgspec.json.Decoder[T]) -> T:
-    try:
-        return decoder.decode(data)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError:
-        repaired = _ESCAPE.sub(_without_lone, data)
-        if repaired == data:
-            raise
-        return decoder.decode(repaired)
-
-
-def _ends_early(line: bytes) -> bool:
-    if not line.strip(_SPACE):
-        return False
-    try:
-        _decode(line, _JSON)
-    except _NOT_DECODED as error:
-        return str(error) == _INCOMPLETE
-    return False
-
-
-def _without_lone(escape: re.Match[bytes]) -> bytes:
-    return b"\\ufffd" if escape["lone"] else escape[0]
+        return number, decode_value(data, decoder)
+    except UndecodableError as error:
+        problem = error.problem
+    id = None
+    if problem.fault is Fault.TYPE and identify is not None:
+        id = identify(data)
+    return reject(file, problem.reason, problem.detail, id=id, line=number)
 
 
 def _too_large(file: ForumFile, size: int, line: int, limit: int) -> Rejected:
@@ -201,23 +177,12 @@ def _too_large(file: ForumFile, size: int, line: int, limit: int) -> Rejected:
     return reject(file, Reason.ROW_TOO_LARGE, detail, line=line)
 
 
-def _not_decoded(
-    file: ForumFile, data: bytes, line: int, error: Exception, identify: Identify | None
-) -> Rejected:
-    """Say what is wrong with a line; no JSON at all goes before values of a wrong type."""
-    id = None
-    if isinstance(error, msgspec.ValidationError):
-        try:
-            _decode(data, _JSON)
-        except _NOT_DECODED as worse:
-            error = worse
-    if isinstance(error, msgspec.ValidationError):
-        missing = _MISSING.match(str(error)) is not None
-        reason = Reason.MISSING_FIELD if missing else Reason.BAD_VALUE
-        id = identify(data) if identify is not None else None
-        detail = str(error)
-    else:
-        reason = Reason.MALFORMED_ROW
-        what = "nested too deeply" if isinstance(error, RecursionError) else error
-        detail = str(what)
-    return reject(file, reason, detail, id=id, line=line)
+def reject_document(file: ForumFile, problem: JsonProblem) -> Rejected:
+    """Make the reject of a file that should hold one JSON document, and does not."""
+    reason = Reason.UNREADABLE_FILE
+    detail = problem.detail
+    if problem.fault is Fault.TRUNCATED:
+        reason = Reason.TRUNCATED_FILE
+    elif problem.fault is Fault.TRAILING:
+        detail += "; a file of lines must be called .jsonl"
+    return reject(file, reason, detail, record="file")

@@ -17,8 +17,8 @@ import zstandard
 from schemas.audit import Reason
 from schemas.fields import doc
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES, BrokenFile, CompressedFile
+from transforms.readers.formats.filesystem import snippet
 from transforms.readers.formats.json_lines import MAX_LINE_BYTES
-from transforms.readers.stackexchange.xml_segments import snippet
 
 LEVEL = 3
 """zstd's own default: levels above it save a tenth of the bytes in several times the time."""

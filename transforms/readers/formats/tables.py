@@ -13,9 +13,11 @@ from schemas.post import DAY_MS
 from transforms.core.counters import count
 from transforms.readers.base import ForumFile, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES, BrokenFile, CompressedFile
+from transforms.readers.formats.filesystem import open_input
+from transforms.readers.formats.json_faults import Fault, UndecodableError
 from transforms.readers.formats.json_lines import decode_lines, read_document
+from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.values import Milliseconds, shown
-from transforms.readers.stackexchange.xml_rows import open_input
 
 Row = dict[str, Any]
 """One row; Arrow timestamps and dates are Milliseconds."""
@@ -35,7 +37,6 @@ _PER_MS: Final = {"ms": 1, "us": 1_000, "ns": 1_000_000}
 _LINE = msgspec.json.Decoder(Row)
 _LIST = msgspec.json.Decoder(list[Any])
 _ARROW_ERRORS = (pa.ArrowException, OSError, ValueError, OverflowError, TypeError, KeyError)
-_NOT_DECODED = (msgspec.DecodeError, ValueError, RecursionError)
 
 
 def read_table(
@@ -76,8 +77,9 @@ def _read_list(file: ForumFile) -> Iterator[tuple[int, Row] | Rejected]:
         return
     try:
         items = _items_of(document)
-    except _NOT_DECODED as error:
-        yield reject(file, Reason.UNREADABLE_FILE, f"it is no JSON list: {error}", record="file")
+    except UndecodableError as error:
+        detail = f"it is not a JSON list: {error.problem.detail}"
+        yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
         return
     for number, item in enumerate(items, start=1):
         if isinstance(item, dict):
@@ -87,11 +89,18 @@ def _read_list(file: ForumFile) -> Iterator[tuple[int, Row] | Rejected]:
 
 
 def _items_of(document: bytes) -> list[Any]:
+    """The items of a JSON list; raises UndecodableError."""
     try:
-        return _LIST.decode(document)
-    except msgspec.DecodeError:
-        # Halves of surrogate pairs, which msgspec refuses: the fields that hold them will.
-        found = json.loads(document)
+        return decode_value(document, _LIST, repair=False)
+    except UndecodableError as error:
+        if error.problem.fault is Fault.TOO_DEEP:
+            raise
+        try:
+            # It takes halves of surrogate pairs, NaN and numbers out of range: the fields that
+            # hold them will be refused, and not the file.
+            found = json.loads(document)
+        except ValueError:
+            raise error from None
         return found if isinstance(found, list) else [found]
 
 
@@ -104,7 +113,9 @@ def _read_parquet(
             parquet = pq.ParquetFile(stream)
             names = parquet.schema_arrow.names
         except Exception as error:
-            yield reject(file, Reason.UNREADABLE_FILE, _damage(error), record="file")
+            _check_is_damage(error)
+            detail = "it is not whole Parquet: its description cannot be read"
+            yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
             return
         columns = None if wanted is None else [name for name in names if wanted(name)]
         groups = parquet.metadata.num_row_groups
@@ -114,22 +125,24 @@ def _read_parquet(
                 for batch in parquet.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns):
                     for row in _batch_rows(batch):
                         number += 1
-                        yield (
-                            reject(file, Reason.MALFORMED_ROW, _damage(row), line=number)
-                            if isinstance(row, Exception)
-                            else (number, row)
-                        )
+                        if not isinstance(row, Exception):
+                            yield number, row
+                            continue
+                        _check_is_damage(row)
+                        detail = "it holds a value that cannot be read"
+                        yield reject(file, Reason.MALFORMED_ROW, detail, line=number)
             except (pa.ArrowException, OSError) as error:
-                detail = f"row group {group + 1} of {groups}, after {number} rows: {_damage(error)}"
+                _check_is_damage(error)
+                place = f"row group {group + 1} of {groups}, after {number} rows"
+                detail = f"{place}: its data are damaged"
                 yield reject(file, Reason.TRUNCATED_FILE, detail, record="file")
                 return
 
 
-def _damage(error: Exception) -> str:
-    """What is wrong with the content; raises a disk's or network's error again."""
+def _check_is_damage(error: Exception) -> None:
+    """Raise an error of the disk or the network again: the content is not to blame for it."""
     if not isinstance(error, _ARROW_ERRORS) or getattr(error, "errno", None) is not None:
         raise error
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _group_bytes(group: pq.RowGroupMetaData) -> int:

@@ -17,18 +17,19 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.readers.stackexchange.paths import InputProblem, Source, find_sources, list_remote
+from transforms.readers.base import InputProblem
+from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
+from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
 from transforms.readers.stackexchange.unpack import (
     TABLES,
     UnpackError,
     UnpackLimits,
     WorkFolderError,
-    cause_of,
     printable,
     table_of,
     unpack_tables,
 )
-from transforms.readers.stackexchange.xml_rows import check_table, is_remote, open_input
+from transforms.readers.stackexchange.xml_rows import check_table
 
 __all__ = [
     "GivenFile",
@@ -89,7 +90,7 @@ def find_sites(
     Raises WorkFolderError when ``work_dir`` cannot take the tables: no input is at fault.
     """
     problems: list[InputProblem] = []
-    by_site: dict[str, list[Source]] = defaultdict(list)
+    by_site: dict[str, list[SiteInput]] = defaultdict(list)
     for source in find_sources(specs, problems):
         if _SITE_NAME.fullmatch(source.site):
             by_site[source.site].append(source)
@@ -109,11 +110,11 @@ def find_sites(
     return sites, problems
 
 
-def _repeated(sources: Sequence[Source]) -> Sequence[Source]:
+def _repeated(sources: Sequence[SiteInput]) -> Sequence[SiteInput]:
     """Return the sources of one site that hold the same table, or nothing."""
     if len(sources) > 1 and any(source.table is None for source in sources):
         return sources
-    tables: dict[str | None, list[Source]] = defaultdict(list)
+    tables: dict[str | None, list[SiteInput]] = defaultdict(list)
     for source in sources:
         tables[source.table].append(source)
     return next((same for same in tables.values() if len(same) > 1), ())
@@ -121,7 +122,7 @@ def _repeated(sources: Sequence[Source]) -> Sequence[Source]:
 
 def _open_site(
     name: str,
-    sources: Sequence[Source],
+    sources: Sequence[SiteInput],
     folder: Path,
     limits: UnpackLimits,
     problems: list[InputProblem],
@@ -165,13 +166,13 @@ def _short_name(path: str) -> str:
 
 def _why_unreadable(error: OSError | ValueError) -> str:
     if not isinstance(error, OSError):
-        return f"it cannot be read: {error}"
+        return "it cannot be read; check its name"
     name = Path(error.filename).name if isinstance(error.filename, str) else "it"
     return f"{printable(name)} cannot be read: {cause_of(error)}"
 
 
 def _open_source(
-    source: Source, folder: Path, limits: UnpackLimits
+    source: SiteInput, folder: Path, limits: UnpackLimits
 ) -> dict[str, tuple[TableFile, GivenFile]]:
     """Return each table's XML file and the file it was given as.
 
@@ -191,7 +192,7 @@ def _open_source(
     }
 
 
-def _wanted(source: Source) -> tuple[str, ...]:
+def _wanted(source: SiteInput) -> tuple[str, ...]:
     return TABLES if source.table is None else (source.table,)
 
 

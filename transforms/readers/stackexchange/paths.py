@@ -1,6 +1,7 @@
 """Paths, globs and remote folders become sources: the folders and archives of forum sites."""
 
 import glob
+import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,25 +10,17 @@ from typing import NamedTuple
 
 from apache_beam.io.filesystems import FileSystems
 
-from schemas.audit import Reason
+from transforms.readers.base import InputProblem
+from transforms.readers.formats.filesystem import cause_of, is_remote
 from transforms.readers.stackexchange.unpack import ARCHIVE_SUFFIXES, TABLES, table_of
-from transforms.readers.stackexchange.xml_rows import is_remote
+
+_log = logging.getLogger(__name__)
 
 _SINGLE_TABLE = re.compile(r"(.+)-([A-Za-z]+)")
 _ALL_TABLES = {name.lower() for name in (*TABLES, "Comments", "Badges", "Tags")}
 
 
-class InputProblem(NamedTuple):
-    """Something wrong with an input, and what to do about it."""
-
-    path: str
-    message: str
-    skipped: bool = True
-    """False: the input is read in spite of it."""
-    reason: Reason = Reason.UNREADABLE_FILE
-
-
-class Source(NamedTuple):
+class SiteInput(NamedTuple):
     """A folder or archive that stands for a site, or for one table of it."""
 
     site: str
@@ -36,7 +29,7 @@ class Source(NamedTuple):
     table: str | None = None
 
 
-def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[Source]:
+def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[SiteInput]:
     """Yield each source that ``specs`` name, once; what names none goes to ``problems``."""
     seen: set[str] = set()
     for source in _expand(specs, problems):
@@ -46,7 +39,7 @@ def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator
             yield source
 
 
-def _expand(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[Source]:
+def _expand(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[SiteInput]:
     for spec in specs:
         if is_remote(spec):
             yield from _expand_remote(spec, problems)
@@ -60,7 +53,7 @@ def _expand(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[Sour
             yield from _expand_path(Path(match), problems)
 
 
-def _expand_path(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
+def _expand_path(path: Path, problems: list[InputProblem]) -> Iterator[SiteInput]:
     if not path.is_dir():
         yield from _expand_file(path, problems)
         return
@@ -68,7 +61,7 @@ def _expand_path(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
     if any(table_of(entry.name) for entry in entries):
         yield _folder_source(path)
         return
-    sources: list[Source] = []
+    sources: list[SiteInput] = []
     for entry in entries:
         if entry.suffix.lower() in ARCHIVE_SUFFIXES and not entry.is_dir():
             sources.extend(_expand_file(entry, problems))
@@ -84,19 +77,19 @@ def _list(folder: Path, problems: list[InputProblem]) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError as error:
-        message = f"it cannot be listed: {error.strerror}; check its permissions"
+        message = f"it cannot be listed: {cause_of(error)}; check its permissions"
         problems.append(InputProblem(str(folder), message))
         return []
 
 
-def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
+def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[SiteInput]:
     suffix = path.suffix.lower()
     if suffix in ARCHIVE_SUFFIXES:
         single = _SINGLE_TABLE.fullmatch(path.stem)
         if single is None or single[2].lower() not in _ALL_TABLES:
-            yield Source(path.stem.lower(), str(path))
+            yield SiteInput(path.stem.lower(), str(path))
         elif table := table_of(f"{single[2]}.xml"):
-            yield Source(single[1].lower(), str(path), table)
+            yield SiteInput(single[1].lower(), str(path), table)
         # else: a table such as Comments, which nothing here needs
     elif suffix == ".xml" and path.stem.lower() in _ALL_TABLES:
         yield _folder_source(path.parent)
@@ -105,12 +98,12 @@ def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[Source]:
         problems.append(InputProblem(str(path), f"{message}; give one of these or a folder"))
 
 
-def _folder_source(folder: Path) -> Source:
+def _folder_source(folder: Path) -> SiteInput:
     # Not resolve(): the name of a link to a folder counts, not of what it points to.
-    return Source(Path(os.path.abspath(folder)).name.lower(), str(folder))  # noqa: PTH100
+    return SiteInput(Path(os.path.abspath(folder)).name.lower(), str(folder))  # noqa: PTH100
 
 
-def _expand_remote(spec: str, problems: list[InputProblem]) -> Iterator[Source]:
+def _expand_remote(spec: str, problems: list[InputProblem]) -> Iterator[SiteInput]:
     if spec.lower().endswith(ARCHIVE_SUFFIXES):
         message = "archives are read from local disks only; copy it here or unpack it there"
         problems.append(InputProblem(spec, message))
@@ -124,13 +117,17 @@ def _expand_remote(spec: str, problems: list[InputProblem]) -> Iterator[Source]:
             for path, _ in list_remote(pattern)
         }
     except (OSError, ValueError) as error:
-        message = f"it cannot be listed ({error}); gs:// needs the package apache-beam[gcp]"
+        _log.warning("%s cannot be listed: %s", spec, error)
+        message = (
+            "it cannot be listed; check the address and your right to read it (gs:// needs the "
+            "package apache-beam[gcp])"
+        )
         problems.append(InputProblem(spec, message))
         return
     if not folders:
         problems.append(InputProblem(spec, "no Posts.xml is there; check the path"))
     for folder in sorted(folders):
-        yield Source(folder.rpartition("/")[2].lower(), folder)
+        yield SiteInput(folder.rpartition("/")[2].lower(), folder)
 
 
 def list_remote(pattern: str) -> Iterable[tuple[str, int]]:

@@ -15,6 +15,7 @@ from transforms.core.block_buffer import BlockBuffer
 from transforms.core.blocks import FactsBlock, PostBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
+from transforms.readers.formats.filesystem import open_input
 from transforms.readers.forum_rows import ForumRows
 from transforms.readers.stackexchange.archives import Site
 from transforms.readers.stackexchange.join import JoinEvents, JoinNames
@@ -30,7 +31,6 @@ from transforms.readers.stackexchange.xml_rows import (
     RowBatch,
     byte_ranges,
     check_table,
-    open_input,
     read_rows,
 )
 

@@ -9,12 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
 from schemas.audit import Reason, Rejected, Stage
 from schemas.ids import hash63
 from transforms.core.block_buffer import BlockBuffer
 from transforms.core.blocks import PostBlock, thread_partition
+from transforms.readers.forum_rows import pack_links
 from transforms.readers.stackexchange.join_blocks import (
     event_parts,
     global_id,
@@ -241,9 +240,9 @@ class LinkCollector(Collector):
 
     def finish(self) -> Outputs:
         """Yield the links."""
-        if self._links:
-            yield "links", np.array(self._links, dtype="<i8").tobytes()
-            self._links.clear()
+        for packed in pack_links(self._links):
+            yield "links", packed
+        self._links.clear()
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Unpack the tables of one StackExchange archive (.7z or .zip) without trusting it."""
 
+import errno
 import logging
 import shutil
 import stat
@@ -12,6 +13,8 @@ from typing import IO, NamedTuple
 
 import py7zr
 from py7zr.io import Py7zIO, WriterFactory
+
+from transforms.readers.formats.filesystem import cause_of
 
 TABLES = ("Posts", "Votes", "Users", "PostLinks", "PostHistory")
 """The tables that are read, of the eight in a dump."""
@@ -88,11 +91,6 @@ def unpack_tables(
     return written
 
 
-def cause_of(error: OSError) -> str:
-    """Say what happened without the paths that ``str(error)`` holds."""
-    return error.strerror or type(error).__name__
-
-
 def printable(text: str) -> str:
     """Escape control characters, which could steer the terminal that shows a message."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -115,16 +113,16 @@ def _reading_archive() -> Iterator[None]:
     """Turn what the archive readers raise into UnpackError."""
     try:
         yield
-    except (UnpackError, OSError):
+    except (UnpackError, WorkFolderError):
         raise
     except py7zr.PasswordRequired as error:
         raise UnpackError(_ENCRYPTED) from error
     # Damaged headers make the archive readers raise nearly anything.
     except Exception as error:
-        reason = printable(str(error)) or type(error).__name__
-        raise UnpackError(
-            f"it is damaged or not an archive ({reason}); download it again"
-        ) from error
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # a seek to where no file can be is the archive's fault, all else the disk's
+        _log.info("an archive cannot be read: %s", printable(str(error)))
+        raise UnpackError("it is damaged or not an archive; download it again") from error
 
 
 def _unpack_7z(

@@ -8,18 +8,19 @@ DOCTYPE: entities and external references are not expanded, they make their row 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import BinaryIO, cast
+from typing import BinaryIO
 from xml.parsers import expat
 
 from schemas.audit import Reason
+from transforms.readers.formats.filesystem import snippet
 from transforms.readers.stackexchange.xml_segments import (
     ROW_START,
+    START_TAG,
     WHOLE_ROW,
     BadRow,
     RowBlock,
     Segments,
     check_gap,
-    snippet,
 )
 
 RANGE_BYTES = 32 << 20
@@ -30,9 +31,12 @@ HEAD_BYTES = 64 << 10
 """The root tag and the first row must start in this many bytes; real files need 100."""
 
 _FIRST_TAG = re.compile(rb"<([A-Za-z_][\w.-]*)")
-_SCHEME = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
-"""As Beam has it, so that what is remote here is remote there."""
 _XML_SPACE = " \t\r\n"
+_FORBIDDEN = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+"""Control characters, U+FFFE and U+FFFF."""
+_STRAY = re.compile(rb"<|&(?!(?:amp|lt|gt|quot|apos|#[0-9]+|#x[0-9a-fA-F]+);)")
+_ATTRIBUTE_NAME = re.compile(rb"""\s([^\s=<>"'/]+)\s*=\s*(?:"[^"]*"|'[^']*')""")
+_CUT_ATTRIBUTE = re.compile(rb"""[^\s=<>"'/]+(?:\s*(?:=\s*(?:"[^"]*|'[^']*)?)?)?""")
 _CHARACTER_REFERENCE = re.compile(rb"&#(?:[xX]([0-9A-Fa-f]+)|([0-9]+));")
 
 
@@ -54,22 +58,6 @@ class RowBatch:
     def seen(self) -> int:
         """Records met: parsed, skipped or bad."""
         return len(self.rows) + len(self.bad) + self.skipped
-
-
-def is_remote(path: str) -> bool:
-    """Tell whether a path has a file-system scheme, as in ``gs://bucket/Posts.xml``."""
-    return _SCHEME.match(path) is not None
-
-
-def open_input(path: str) -> BinaryIO:
-    """Open a local or remote file for reading bytes as they are; raises OSError."""
-    if is_remote(path):
-        from apache_beam.io.filesystem import CompressionTypes
-        from apache_beam.io.filesystems import FileSystems
-
-        stream = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
-        return cast(BinaryIO, stream)
-    return open(path, "rb")  # noqa: PTH123 (not always a local path)
 
 
 def byte_ranges(size: int, range_bytes: int = RANGE_BYTES) -> list[tuple[int, int]]:
@@ -235,9 +223,30 @@ def _is_xml_character(reference: re.Match[bytes]) -> bool:
 
 
 def _why_not(data: bytes) -> str:
-    parser = expat.ParserCreate("utf-8")
+    """Say what is wrong with a segment that gave no row; places are bytes of it, from 1."""
     try:
-        parser.Parse(data, True)
-    except expat.ExpatError as error:
-        return f"{expat.ErrorString(error.code)} at byte {parser.ErrorByteIndex} of the row"
-    return "not a plain row"
+        data.decode()
+    except UnicodeDecodeError as error:
+        return f"not UTF-8 at byte {error.start + 1} of the row"
+    if forbidden := _FORBIDDEN.search(data):
+        return f"a character that XML forbids at byte {forbidden.start() + 1} of the row"
+    tag = START_TAG.match(data)
+    assert tag is not None  # a segment begins with one
+    rest = data[tag.end() :]
+    if not rest.startswith((b"/>", b">")):
+        if not rest or _CUT_ATTRIBUTE.fullmatch(rest):
+            return "it breaks off"
+        return f"not an attribute at byte {tag.end() + 1} of the row"
+    if found := _STRAY.search(data, len("<row"), tag.end()):
+        what = "'<' in a value" if found[0] == b"<" else "'&' that begins no known character"
+        return f"{what} at byte {found.start() + 1} of the row"
+    names = _ATTRIBUTE_NAME.findall(tag[0])
+    if len(names) > len(set(names)):
+        return f"the attribute {_repeated(names)} is there twice"
+    if rest.startswith(b">"):
+        return "not a plain row: it holds more than attributes, or does not end"
+    return "not well-formed XML"
+
+
+def _repeated(names: list[bytes]) -> str:
+    return next(name for index, name in enumerate(names) if name in names[:index]).decode()

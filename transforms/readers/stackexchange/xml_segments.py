@@ -11,14 +11,14 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from schemas.audit import Reason
-
-SNIPPET_CHARS = 120
+from transforms.readers.formats.filesystem import snippet
 
 ROW_START = re.compile(rb"<row(?=[\s/>])")
 _START_BYTES = len(b"<row ")
-WHOLE_ROW = re.compile(
-    rb"""<row(?:\s+[^\s=<>"'/]+\s*=\s*(?:"[^"]*"|'[^']*'))*+\s*(?:/>|>\s*</row\s*>)"""
-)
+_START_TAG = rb"""<row(?:\s+[^\s=<>"'/]+\s*=\s*(?:"[^"]*"|'[^']*'))*+\s*"""
+START_TAG = re.compile(_START_TAG)
+"""The start of a row up to the end of its attributes."""
+WHOLE_ROW = re.compile(_START_TAG + rb"(?:/>|>\s*</row\s*>)")
 """A whole row; a value may hold ``>``."""
 _BETWEEN_ROWS = re.compile(
     rb"(?:\s+|\xef\xbb\xbf|<\?xml\s[^<>]*>"
@@ -122,8 +122,3 @@ def check_gap(offset: int, data: bytes) -> list[BadRow]:
         return []
     detail = f"text between rows: {snippet(data[end:])}"
     return [BadRow(offset + end, Reason.MALFORMED_ROW, detail)]
-
-
-def snippet(data: bytes) -> str:
-    """Show the start of ``data`` in at most SNIPPET_CHARS printable characters."""
-    return repr(data[:SNIPPET_CHARS].decode("utf-8", "replace"))[:SNIPPET_CHARS]
