@@ -66,7 +66,7 @@ test-dataflow: .venv-gcp/gcp.stamp
 	.venv-gcp/bin/python -m pytest --noconftest tests/test_dataflow.py
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 check: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -121,13 +121,13 @@ def test_a_rule_that_decides_everything_stays_finite() -> None:
     pairs = scored(np.zeros(size), chosen_length=[30] * size, rejected_length=[10] * size)
     scores = longer_and_earlier(pairs)
     assert np.isfinite(scores).all()
-    assert accuracy(pairs, scores) == 1.0
+    assert accuracy(pairs, scores) == pytest.approx(1)
 
 
 def test_one_prompt_cannot_be_cross_fitted() -> None:
     pairs = scored(np.ones(4), prompt=["p"] * 4)
     assert longer_and_earlier(pairs).tolist() == [0.0] * 4
-    assert accuracy(pairs, longer_and_earlier(pairs)) == 0.5
+    assert accuracy(pairs, longer_and_earlier(pairs)) == pytest.approx(0.5)
 
 
 def test_intervals_are_seeded_hold_the_value_and_resample_prompts() -> None:
@@ -172,8 +172,8 @@ def test_baselines_are_beside_the_model_in_every_group() -> None:
     found = report(FORUM, n=50)
     assert [one.name for one in found.baselines] == ["longer", "earlier", "longer + earlier"]
     by_length = found.baselines[0].groups
-    assert by_length["chosen longer"].value == 1.0
-    assert by_length["chosen shorter"].value == 0.0
+    assert by_length["chosen longer"].value == pytest.approx(1)
+    assert by_length["chosen shorter"].value == pytest.approx(0)
     assert by_length["site ai"].pairs == found.figures.by_site["ai"].pairs == 400
     assert found.prompts == 400
 

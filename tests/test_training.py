@@ -157,7 +157,7 @@ def test_sigterm_saves_and_exits_0_and_the_run_goes_on(folder: Path, tmp_path: P
     while process.poll() is None and not lines(output, "train"):
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert not (output / "summary.json").exists()
     (checkpoint,) = (output / "checkpoints").iterdir()
@@ -307,7 +307,7 @@ def test_transformers_in_a_fresh_process_gives_our_scores(finished: Path, tmp_pa
         [sys.executable, str(tmp_path / "read.py"), str(finished / "model"), str(exchange)],
         check=True,
         cwd=tmp_path,
-        timeout=120,
+        timeout=240,
     )
     found = json.loads(exchange.read_text())
     assert found["labels"] == 1
