@@ -75,7 +75,7 @@ test-dataflow: .venv-gcp/gcp.stamp
 	.venv-gcp/bin/python -m pytest --noconftest tests/test_dataflow.py
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(PYTEST_ARGS)
 
 test-lowest: .venv-lowest/lowest.stamp
 	.venv-lowest/bin/python -m pytest -n 2 --fast $(PYTEST_ARGS)

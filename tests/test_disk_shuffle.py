@@ -80,19 +80,26 @@ def test_nothing_large_stays_in_memory(
     assert max(report.bundles for report in reports) >= 7, "one a key"
 
 
+def hashes_by(runner: Any, output: Path) -> dict[str, str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "DiskShuffleRunner", runner)
+        assert curate(output) == 0
+    return hashes(output)
+
+
+@pytest.fixture(scope="module")
+def hashes_by_beam(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    output = tmp_path_factory.mktemp("by_beam") / "dataset"
+    return hashes_by(lambda folder, **options: FnApiRunner(**options), output)
+
+
 @pytest.mark.parametrize("piece_bytes", [1, 20_000])
 def test_pieces_change_no_byte_of_a_dataset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+    tmp_path: Path, hashes_by_beam: dict[str, str], piece_bytes: int
 ) -> None:
     """The run adds its accounting up, too, or it would fail."""
-    found = []
     small = functools.partial(DiskShuffleRunner, piece_bytes=piece_bytes)
-    for runner in (small, lambda folder, **options: FnApiRunner(**options)):
-        monkeypatch.setattr(local, "DiskShuffleRunner", runner)
-        output = tmp_path / str(len(found)) / "dataset"
-        assert curate(output) == 0
-        found.append(hashes(output))
-    assert found[0] == found[1]
+    assert hashes_by(small, tmp_path / "dataset") == hashes_by_beam
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

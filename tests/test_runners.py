@@ -67,7 +67,9 @@ def test_the_same_bytes_on_a_cluster_that_loses_a_taskmanager(
     assert outcome.note.startswith("killed with")
     assert outcome.hashes == reference, outcome.note
     (job,) = cluster.rest.jobs()
-    for _ in range(50):  # the client may hear of the end before the REST interface does
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        # The client may hear of the end before the REST interface does.
         state = cluster.rest.job_state(job)
         if state.name == "FINISHED":
             break

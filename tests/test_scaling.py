@@ -1,4 +1,6 @@
+import errno
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -418,7 +420,8 @@ def test_a_misspelt_setting_is_refused_before_training(tmp_path: Path, capsys: A
 
 def test_a_launcher_that_does_not_exist_is_named(tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path, "small", "1000", "--launch", "no-such-program") == 2
-    assert "no-such-program: No such file or directory; see --launch" in capsys.readouterr().err
+    cause = os.strerror(errno.ENOENT)
+    assert f"no-such-program: {cause}; see --launch" in capsys.readouterr().err
 
 
 def test_a_law_is_set_without_an_e_that_reads_as_a_number() -> None:

@@ -1,4 +1,6 @@
+import errno
 import itertools
+import os
 import re
 import struct
 from collections import Counter
@@ -525,7 +527,7 @@ def test_an_unusable_owner_gets_no_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "cause"),
     [
-        ("Posts", None, "No such file or directory"),
+        ("Posts", None, os.strerror(errno.ENOENT)),
         ("Votes", b"<posts><row/></posts>" + b" " * len(VOTES), "its first tag is <posts>"),
         ("Votes", VOTES[:-100], f"the file ends at byte {len(VOTES) - 100}"),
     ],

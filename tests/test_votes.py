@@ -161,8 +161,8 @@ def test_confidence_without_dates_is_the_documented_formula() -> None:
 
 
 def test_no_votes_say_nothing() -> None:
-    assert confidence(undated(0), undated(0)) == 0.5
-    assert confidence(dated(2, 1), dated(3, 9)) == 0.5
+    assert confidence(undated(0), undated(0)) == pytest.approx(0.5)
+    assert confidence(dated(2, 1), dated(3, 9)) == pytest.approx(0.5)
 
 
 def test_many_votes_on_one_side_are_close_to_certain() -> None:

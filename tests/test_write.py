@@ -1,6 +1,8 @@
+import functools
 import hashlib
 import itertools
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +69,8 @@ REJECTED = [
 ]
 
 
-def write(folder: Path, seed: int, shard_bytes: int, pieces: int = 1) -> dict[str, str]:
+def write(folder: Path, seed: int, shard_bytes: int, ids_only: bool = False) -> dict[str, str]:
+    """Write all rows in the order of ``seed``; return the sha256 of each file by its path."""
     rng = random.Random(seed)
     rows = [rng.sample(part, len(part)) for part in (PAIRED, DUPLICATES, REJECTED)]
     with TestPipeline(runner="FnApiRunner") as pipeline:
@@ -75,7 +78,11 @@ def write(folder: Path, seed: int, shard_bytes: int, pieces: int = 1) -> dict[st
             pipeline | f"Create {i}" >> beam.Create(part) | f"Spread {i}" >> beam.Reshuffle()
             for i, part in enumerate(rows)
         )
-        _ = parts | WriteTables(str(folder), shard_bytes)
+        _ = parts | WriteTables(str(folder), shard_bytes, ids_only)
+    return hashes_of(folder)
+
+
+def hashes_of(folder: Path) -> dict[str, str]:
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -83,24 +90,38 @@ def write(folder: Path, seed: int, shard_bytes: int, pieces: int = 1) -> dict[st
     }
 
 
-def test_bytes_do_not_depend_on_order(tmp_path: Path) -> None:
-    hashes = [write(tmp_path / str(seed), seed, 30_000) for seed in range(3)]
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, int], Path]:
+    """The tables written once for each seed and size of shards; tests must not change them."""
+
+    @functools.cache
+    def made(seed: int, shard_bytes: int) -> Path:
+        folder = tmp_path_factory.mktemp("written")
+        write(folder, seed, shard_bytes)
+        return folder
+
+    return made
+
+
+def test_bytes_do_not_depend_on_order(written: Callable[[int, int], Path]) -> None:
+    hashes = [hashes_of(written(seed, 30_000)) for seed in range(3)]
     assert hashes[0] == hashes[1] == hashes[2]
     train = [name for name in hashes[0] if name.startswith("data/train-")]
     assert len(train) > 3
     assert train[0].endswith(f"-of-{len(train):05d}.parquet")
 
 
-def test_golden_bytes(tmp_path: Path) -> None:
+def test_golden_bytes(written: Callable[[int, int], Path]) -> None:
     """Fails when rows, order, schema or writer settings change: then the versions must, too."""
-    hashes = write(tmp_path, 0, 1 << 30)
+    folder = written(0, 1 << 30)
+    hashes = hashes_of(folder)
     assert sorted(hashes) == [
         "data/test-00000-of-00001.parquet",
         "data/train-00000-of-00001.parquet",
         "duplicates/duplicates-00000-of-00001.parquet",
         "rejected/rejected-00000-of-00001.parquet",
     ]
-    table = pq.read_table(tmp_path / "data/train-00000-of-00001.parquet")
+    table = pq.read_table(folder / "data/train-00000-of-00001.parquet")
     text = "\n".join(str(row) for row in table.to_pylist())
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_ROWS
 
@@ -108,10 +129,11 @@ def test_golden_bytes(tmp_path: Path) -> None:
 GOLDEN_ROWS = "83ba05092a4d85e3406e08b3095a0591546529ed29c47f3d4cd01e4a2bf838ba"
 
 
-def test_rows_of_a_thread_and_of_a_response_lie_together(tmp_path: Path) -> None:
-    write(tmp_path, 1, 30_000)
+def test_rows_of_a_thread_and_of_a_response_lie_together(
+    written: Callable[[int, int], Path],
+) -> None:
     seen = set()
-    for path in sorted((tmp_path / "data").glob("train-*")):
+    for path in sorted((written(1, 30_000) / "data").glob("train-*")):
         rows = pq.read_table(path).to_pylist()
         assert rows, "no shard is empty"
         for thread_id, group in itertools.groupby(rows, key=lambda row: row["thread_id"]):
@@ -123,39 +145,40 @@ def test_rows_of_a_thread_and_of_a_response_lie_together(tmp_path: Path) -> None
     assert seen == {item.thread.id for item in PAIRED if item.split == "train"}
 
 
-def test_concatenated_shards_have_one_order_whatever_their_number(tmp_path: Path) -> None:
-    orders = []
-    for shard_bytes in (20_000, 70_000, 1 << 30):
-        folder = tmp_path / str(shard_bytes)
-        write(folder, 0, shard_bytes)
-        files = sorted((folder / "data").glob("train-*"))
+def test_concatenated_shards_have_one_order_whatever_their_number(
+    written: Callable[[int, int], Path],
+) -> None:
+    orders, numbers = [], []
+    for shard_bytes in (30_000, 70_000, 1 << 30):
+        files = sorted((written(0, shard_bytes) / "data").glob("train-*"))
+        numbers.append(len(files))
         orders.append([i for f in files for i in pq.read_table(f)["pair_id"].to_pylist()])
     assert orders[0] == orders[1] == orders[2]
+    assert numbers[0] > numbers[1] > numbers[2] == 1
     places = [hash63(pair_id.split("/")[0]) for pair_id in orders[0]]
     assert places == sorted(places)
 
 
-def test_files_have_schema_page_index_and_zstd(tmp_path: Path) -> None:
-    write(tmp_path, 0, 1 << 30)
-    file = pq.ParquetFile(tmp_path / "data/train-00000-of-00001.parquet")
+def test_files_have_schema_page_index_and_zstd(written: Callable[[int, int], Path]) -> None:
+    file = pq.ParquetFile(written(0, 1 << 30) / "data/train-00000-of-00001.parquet")
     assert file.schema_arrow.equals(PAIR_SCHEMA, check_metadata=True)
     column = file.metadata.row_group(0).column(0)
     assert column.compression == "ZSTD"
     assert column.has_offset_index and column.has_column_index
 
 
-def test_every_row_is_written_once(tmp_path: Path) -> None:
-    write(tmp_path, 0, 30_000)
-    pairs = sum(pq.read_metadata(f).num_rows for f in (tmp_path / "data").iterdir())
+def test_every_row_is_written_once(written: Callable[[int, int], Path]) -> None:
+    folder = written(0, 30_000)
+    pairs = sum(pq.read_metadata(f).num_rows for f in (folder / "data").iterdir())
     assert pairs == sum(len(item.decisions) for item in PAIRED)
-    removed = pq.read_table(tmp_path / "duplicates")["removed_id"].to_pylist()
+    removed = pq.read_table(folder / "duplicates")["removed_id"].to_pylist()
     assert sorted(removed) == sorted(row.removed_id for row in DUPLICATES)
-    details = pq.read_table(tmp_path / "rejected")["detail"].to_pylist()
+    details = pq.read_table(folder / "rejected")["detail"].to_pylist()
     assert sorted(details) == sorted(row.detail for row in REJECTED)
 
 
-def test_no_partial_file_is_left(tmp_path: Path) -> None:
-    assert not [name for name in write(tmp_path, 0, 30_000) if "partial" in name]
+def test_no_partial_file_is_left(written: Callable[[int, int], Path]) -> None:
+    assert not [name for name in hashes_of(written(0, 30_000)) if "partial" in name]
 
 
 @given(
@@ -205,21 +228,18 @@ def test_ids_only_has_the_same_rows_in_the_same_row_groups(tmp_path: Path, monke
         assert without.read_row_group(group).to_pylist() == expected.to_pylist()
 
 
-def test_ids_only_leaves_the_other_tables_and_the_borders_alone(tmp_path: Path) -> None:
-    parts = (PAIRED, DUPLICATES, REJECTED)
-    for name, ids_only in (("full", False), ("ids", True)):
-        with TestPipeline(runner="FnApiRunner") as pipeline:
-            created = tuple(
-                pipeline | f"Create {i}" >> beam.Create(part) for i, part in enumerate(parts)
-            )
-            _ = created | WriteTables(str(tmp_path / name), 30_000, ids_only)
+def test_ids_only_leaves_the_other_tables_and_the_borders_alone(
+    written: Callable[[int, int], Path], tmp_path: Path
+) -> None:
+    write(tmp_path, 0, 30_000, ids_only=True)
+    folders = (written(0, 30_000), tmp_path)
     files = [
-        sorted(str(path.relative_to(tmp_path / name)) for path in (tmp_path / name).rglob("*.pa*"))
-        for name in ("full", "ids")
+        sorted(str(path.relative_to(folder)) for path in folder.rglob("*.pa*"))
+        for folder in folders
     ]
     assert files[0] == files[1]
     for name in files[0]:
-        full, ids = tmp_path / "full" / name, tmp_path / "ids" / name
+        full, ids = (folder / name for folder in folders)
         if name.startswith("data/"):
             assert pq.read_table(full)["pair_id"].equals(pq.read_table(ids)["pair_id"])
             assert b"answer 1 of thread" not in ids.read_bytes()
