@@ -4,6 +4,7 @@ import json
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -13,31 +14,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from transforms.core import counters
+from transforms.core.counters import ShownCounter
 
 PLAIN_INTERVAL_S = 10.0
 SILENCE_S = 60.0
 """After which a plain line is said again though nothing has changed: the run is alive."""
-
-STEPS: tuple[tuple[str, str], ...] = (
-    ("AssembleThreads/in-posts", "posts assembled"),
-    ("FilterThreads/in-threads", "threads filtered"),
-    ("LabelLanguages/out-threads", "threads in a wanted language"),
-    ("ResolveDuplicates/out-threads", "threads without duplicates"),
-    ("PairThreads/out-pairs", "pairs"),
-    ("WriteTables/out-rows", "rows written"),
-)
-"""Counters to show, in the order the steps run; the last one that moved is shown."""
-
-TIMED: tuple[tuple[str, str], ...] = (
-    ("read", "read"),
-    ("AssembleThreads/in-posts", "assemble"),
-    ("FilterThreads/in-threads", "filter"),
-    ("LabelLanguages/out-threads", "language"),
-    ("ResolveDuplicates/out-threads", "dedup"),
-    ("PairThreads/out-pairs", "pair"),
-    ("WriteTables/out-rows", "write"),
-)
-"""Counters whose movement tells when a stage was at work."""
 
 
 def read_totals(folder: Path | None, start: Counter[str] | None = None) -> Counter[str]:
@@ -56,11 +37,11 @@ def read_totals(folder: Path | None, start: Counter[str] | None = None) -> Count
     return totals
 
 
-def describe(totals: Counter[str], input_bytes: int) -> str:
-    """One line: bytes read of bytes, then the furthest step that has begun."""
+def describe(totals: Counter[str], input_bytes: int, steps: Sequence[ShownCounter]) -> str:
+    """One line: bytes read of bytes, then the two furthest of the steps that have begun."""
     read = bytes_read(totals)
     parts = [f"read {_megabytes(read)} of {_megabytes(input_bytes)} MB"]
-    parts += [f"{totals[key]:,} {label}" for key, label in STEPS if totals[key]][-2:]
+    parts += [f"{totals[step.key]:,} {step.label}" for step in steps if totals[step.key]][-2:]
     return ", ".join(parts)
 
 
@@ -95,7 +76,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
         self._began = self._last_plain = time.monotonic()
         self._last_text = ""
         self.spans: dict[str, tuple[float, float]] = {}
-        """When each step was first and last seen to move, by time.monotonic(); steps overlap."""
+        """When each stage was first and last seen to move, by time.monotonic(); stages overlap."""
         self._seen: Counter[str] = Counter()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
@@ -137,7 +118,7 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
             return
         totals = read_totals(self._folder, self._start)
         self._note(totals)
-        text = describe(totals, self._input_bytes)
+        text = describe(totals, self._input_bytes, counters.shown_counters())
         if note:
             text = f"{text}, {note}" if bytes_read(totals) else note
         if self._bar is not None and self._task is not None:
@@ -152,9 +133,11 @@ class ProgressLine(AbstractContextManager["ProgressLine"]):
 
     def _note(self, totals: Counter[str]) -> None:
         now = time.monotonic()
-        for key, name in TIMED:
-            amount = bytes_read(totals) if key == "read" else totals[key]
-            if amount > self._seen[key]:
-                began = self.spans.get(name, (now, now))[0]
-                self.spans[name] = (began, now)
-                self._seen[key] = amount
+        amounts = {"read": bytes_read(totals)}
+        for step in counters.shown_counters():
+            amounts[step.stage] = amounts.get(step.stage, 0) + totals[step.key]
+        for stage, amount in amounts.items():
+            if amount > self._seen[stage]:
+                began = self.spans.get(stage, (now, now))[0]
+                self.spans[stage] = (began, now)
+                self._seen[stage] = amount

@@ -193,7 +193,7 @@ class ConnectedComponents(beam.PTransform):
     million edges between 5 million nodes.
     """
 
-    def expand(self, edges: Any) -> Any:
+    def expand(self, edges: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
         return (
             edges
             | "Contract edges" >> beam.ParDo(ContractEdges())
@@ -280,7 +280,7 @@ class BucketComponents(beam.PTransform):
 
     partitions: int
 
-    def expand(self, rows: Any) -> Any:
+    def expand(self, rows: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
         star_buckets = beam.ParDo(StarBuckets(self.partitions)).with_output_types(
             tuple[int, bytes], edges=bytes
         )
