@@ -17,8 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from transforms.core.blocks import HASH_BITS
-from transforms.core.counters import count
+from transforms.core import HASH_BITS, count
 
 Int64Array = npt.NDArray[np.int64]
 

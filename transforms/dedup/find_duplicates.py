@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from schemas.ids import content_hash, hash63
 from schemas.post import Post, Thread, prompt_text
-from transforms.core.blocks import ThreadBlock, thread_partition, unpack
-from transforms.core.counters import count
-from transforms.core.join import JoinByKey
+from transforms.core import JoinByKey, ThreadBlock, count, thread_partition, unpack
 from transforms.dedup.components import (
     BucketComponents,
     no_rows,

@@ -11,11 +11,16 @@ import numpy as np
 from schemas.audit import Duplicate, Rejected, Stage
 from schemas.ids import hash63
 from schemas.post import Thread
-from transforms.core.blocks import ThreadBlock, thread_partition, unpack
-from transforms.core.coders import register
-from transforms.core.counters import count, show_progress
-from transforms.core.join import JoinByKey
-from transforms.core.steps import StepResult
+from transforms.core import (
+    JoinByKey,
+    StepResult,
+    ThreadBlock,
+    count,
+    register,
+    show_progress,
+    thread_partition,
+    unpack,
+)
 from transforms.dedup.split import SplitThread, split_of
 from transforms.dedup.verify import DuplicateMatch, apply_matches
 

@@ -14,9 +14,7 @@ from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
 from schemas.post import Thread
-from transforms.core.blocks import HASH_BITS
-from transforms.core.coders import register
-from transforms.core.counters import count
+from transforms.core import HASH_BITS, count, register
 from transforms.dedup.components import (
     ConnectedComponents,
     pack_rows,

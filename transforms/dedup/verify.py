@@ -10,8 +10,7 @@ import numpy.typing as npt
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.post import Post, Thread
-from transforms.core.coders import register
-from transforms.core.outcomes import reject_post, reject_unpaired, remaining
+from transforms.core import register, reject_post, reject_unpaired, remaining
 from transforms.dedup.similarity import jaccard_to, similar_components
 
 SHINGLE_TYPE: Final = np.dtype("<u4")

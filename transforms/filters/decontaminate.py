@@ -26,10 +26,8 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread
 from schemas.words import WORDS
-from transforms.core.outcomes import Rejection, ThreadOutcome, drop_posts
-from transforms.core.steps import StepResult, apply_to_threads
-from transforms.dedup.minhash import MinHashRules, band_keys, normalise, shingle_hashes, signatures
-from transforms.dedup.similarity import jaccard
+from transforms.core import Rejection, StepResult, ThreadOutcome, apply_to_threads, drop_posts
+from transforms.dedup import MinHashRules, band_keys, jaccard, normalise, shingle_hashes, signatures
 
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]

@@ -14,9 +14,16 @@ import msgspec
 
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread, prompt_text
-from transforms.core.counters import count, show_progress
-from transforms.core.outcomes import Rejection, ThreadOutcome, drop_posts, thread_chars
-from transforms.core.steps import StepResult, outputs_of
+from transforms.core import (
+    Rejection,
+    StepResult,
+    ThreadOutcome,
+    count,
+    drop_posts,
+    outputs_of,
+    show_progress,
+    thread_chars,
+)
 
 UNDETERMINED = "und"
 """ISO 639 code for "undetermined"."""

@@ -10,8 +10,14 @@ import msgspec
 
 from schemas.audit import Reason, Stage
 from schemas.post import ClosedAs, Post, RemovedAs, Thread
-from transforms.core.counters import show_progress
-from transforms.core.outcomes import Rejection, ThreadOutcome, drop_posts
+from transforms.core import (
+    Rejection,
+    StepResult,
+    ThreadOutcome,
+    apply_to_threads,
+    drop_posts,
+    show_progress,
+)
 from transforms.core.rules import (
     Asked,
     OptionValues,
@@ -20,7 +26,6 @@ from transforms.core.rules import (
     first_refusal,
     values_of,
 )
-from transforms.core.steps import StepResult, apply_to_threads
 
 HOUR_MS: Final = 3_600_000
 

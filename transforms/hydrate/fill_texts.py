@@ -21,15 +21,12 @@ from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import PAIR_SCHEMA, TEXT_COLUMNS, text_hash
 from schemas.post import Post, conversation_text
-from transforms.core.blocks import BlockBuffer, PostBlock, pack, unpack
-from transforms.core.coders import register
-from transforms.core.counters import count, show_progress
+from transforms.core import BlockBuffer, PostBlock, count, pack, register, show_progress, unpack
 from transforms.hydrate.ids_shards import IdsShard, NeededPosts, row_posts
 from transforms.pairing import answer_messages, prompt_messages
 from transforms.text.convert import post_to_markdown
 from transforms.threads.assemble import latest_copy
-from transforms.writers.parquet import ShardReport, to_array, write_parquet
-from transforms.writers.stats import pair_stats
+from transforms.writers import ShardReport, pair_stats, to_array, write_parquet
 
 HYDRATE: Final = Stage.HYDRATE.value
 TEXT_MISSING: Final = Reason.TEXT_MISSING.value

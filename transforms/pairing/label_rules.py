@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.audit import Reason
 from schemas.post import DAY_MS, Post
-from transforms.core.rules import Option, PostRule, Rule
+from transforms.core import Option, PostRule, Rule
 from transforms.pairing.votes import VoteMode
 
 AtLeast0 = Annotated[int, msgspec.Meta(ge=0)]

@@ -12,10 +12,8 @@ from schemas.audit import Rejected, Stage
 from schemas.fields import doc
 from schemas.pair import Pair
 from schemas.post import Thread
-from transforms.core.coders import register
-from transforms.core.counters import count, show_progress
-from transforms.core.steps import StepResult
-from transforms.dedup.split import SplitThread
+from transforms.core import StepResult, count, register, show_progress
+from transforms.dedup import SplitThread
 from transforms.pairing.pairs import Decision, decide_pairs
 from transforms.pairing.rows import pair_row
 from transforms.pairing.rules import PairingRules

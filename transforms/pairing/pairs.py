@@ -12,7 +12,7 @@ from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.post import Post, Thread
-from transforms.core.outcomes import Rejection
+from transforms.core import Rejection
 from transforms.core.rules import Asked, PostRule, asked, asked_of_posts, first_refusal
 from transforms.pairing.label_rules import LABEL_RULES, Compared, PairRule
 from transforms.pairing.rules import PairingRules

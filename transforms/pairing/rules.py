@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from transforms.core.rules import OptionValues, values_of
+from transforms.core import OptionValues, values_of
 from transforms.pairing.label_rules import PAIRING_OPTIONS
 from transforms.pairing.votes import VoteMode
 

@@ -12,8 +12,7 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.audit import Duplicate, Rejected
 from schemas.counts import RecordCount
 from schemas.post import Thread
-from transforms.core.coders import register
-from transforms.core.join import JoinByKey
+from transforms.core import JoinByKey, register
 from transforms.dedup import SplitThread
 from transforms.pairing import PairedThread
 from transforms.writers.parquet import ShardReport

@@ -25,9 +25,7 @@ from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
 from schemas.fields import doc
 from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
-from transforms.core.coders import register
-from transforms.core.counters import count, show_progress
-from transforms.core.outcomes import thread_chars
+from transforms.core import count, register, show_progress, thread_chars
 from transforms.pairing import PairedThread, pair_rows
 from transforms.writers.shards import (
     PlanShards,

@@ -17,8 +17,7 @@ from schemas.audit import Duplicate, Rejected
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
-from transforms.core.blocks import HASH_BITS, compress, decompress
-from transforms.core.coders import register
+from transforms.core import HASH_BITS, compress, decompress, register
 from transforms.pairing import PairedThread
 
 BUCKET_BITS = 12
