@@ -81,7 +81,7 @@ def _refused(rejected: Rejected) -> Iterable[str]:
 
 
 class Find(beam.PTransform):  # type: ignore[misc]
-    """Paths -> verdicts."""
+    """Paths -> matches."""
 
     def expand(self, paths: Any) -> Any:
         blocks = paths | "Read" >> beam.FlatMap(read_blocks)
@@ -97,10 +97,10 @@ def language(source: Path, output: Path) -> dict[str, Any]:
 
 def dedup(source: Path, output: Path) -> dict[str, Any]:
     """Groups and removed ids."""
-    verdicts = output_of(Find(), ([str(source)], str))
-    clusters = {verdict.removed_id: verdict.kept_id for verdict in verdicts}
-    clusters |= {verdict.kept_id: verdict.kept_id for verdict in verdicts}
-    return {"clusters": clusters, "removed": [verdict.removed_id for verdict in verdicts]}
+    matches = output_of(Find(), ([str(source)], str))
+    clusters = {match.removed_id: match.kept_id for match in matches}
+    clusters |= {match.kept_id: match.kept_id for match in matches}
+    return {"clusters": clusters, "removed": [match.removed_id for match in matches]}
 
 
 JOBS = {"language": language, "dedup": dedup}

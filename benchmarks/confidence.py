@@ -25,15 +25,8 @@ from scipy.special import ndtr
 
 from benchmarks._load import load_dump
 from schemas.post import DAY_MS, Post, Thread
-from transforms.pairing.votes import (
-    HEAD_START_WEIGHT,
-    PRIOR_VOTES,
-    UNDATED_WEIGHT,
-    VoteMode,
-    common_window_scores,
-    confidence,
-    response_score,
-)
+from transforms.pairing import VoteMode, common_window_scores, confidence, response_score
+from transforms.pairing.votes import HEAD_START_WEIGHT, PRIOR_VOTES, UNDATED_WEIGHT
 
 CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)
 """Cut dates: these shares of a site's votes on responses come before them."""

@@ -25,13 +25,7 @@ from tests.beam_run import output_of
 from transforms.core.blocks import ThreadBlock, pack, thread_partition
 from transforms.dedup.components import StarBuckets, pack_rows
 from transforms.dedup.find_duplicates import FindDuplicates, bucket_rows
-from transforms.dedup.minhash import (
-    MinHashRules,
-    band_keys,
-    normalise,
-    shingle_hashes,
-    signatures,
-)
+from transforms.dedup.minhash import MinHashRules, band_keys, normalise, shingle_hashes, signatures
 
 SETTINGS = ((16, 8), (18, 7), (20, 8), (24, 8), (25, 5))
 BUCKETS = ((0.5, 0.6), (0.6, 0.7), (0.7, 0.8), (0.8, 0.82), (0.82, 0.85), (0.85, 0.9), (0.9, 1.01))
@@ -176,7 +170,7 @@ def peak_mb() -> float:
 
 
 class ReadThenFind(beam.PTransform):  # type: ignore[misc]
-    """Paths of packed blocks -> verdicts. In a Create, Beam would compress the blocks twice."""
+    """Paths of packed blocks -> matches. In a Create, Beam would compress the blocks twice."""
 
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
@@ -210,24 +204,24 @@ def write_blocks(documents: int, partitions: int, folder: Path) -> tuple[list[st
 
 
 def measure_pipeline(documents: int, partitions: int) -> None:
-    """Print what the whole transform costs, and check its verdicts on the texts themselves."""
+    """Print what the whole transform costs, and check its matches on the texts themselves."""
     with tempfile.TemporaryDirectory() as folder:
         paths, texts = write_blocks(documents, partitions, Path(folder))
         before, wall, cpu = peak_mb(), time.perf_counter(), time.process_time()
-        verdicts = output_of(ReadThenFind(partitions), (paths, str))
+        matches = output_of(ReadThenFind(partitions), (paths, str))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     print(f"{documents:,} posts in {len(paths)} blocks, {partitions} partitions, FnApiRunner:")
     print(f"  {cpu / documents * 1e6:.0f} us CPU a post, {wall:.1f} s wall")
     print(f"  peak memory {peak_mb():.0f} MB, {before:.0f} MB of it before the run")
-    rules = [verdict.rule.value for verdict in verdicts]
+    rules = [match.rule.value for match in matches]
     shares = {rule: rules.count(rule) for rule in ("exact", "near", "near_chain")}
     wrong = sum(
         abs(plain_jaccard(texts[v.removed_id], texts[v.kept_id]) - v.similarity) > 1e-9
         or (v.rule == "near" and v.similarity < MinHashRules().threshold)
         or (v.rule == "exact" and texts[v.removed_id] != texts[v.kept_id])
-        for v in verdicts
+        for v in matches
     )
-    print(f"  {len(verdicts):,} duplicates {shares}; {wrong} wrong similarities or rules")
+    print(f"  {len(matches):,} duplicates {shares}; {wrong} wrong similarities or rules")
 
 
 def measure_elements(partitions: int) -> None:

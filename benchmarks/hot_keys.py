@@ -21,10 +21,10 @@ from schemas.post import Post, Thread
 from transforms.dedup.components import stars
 from transforms.dedup.find_duplicates import bucket_rows, find_candidates
 from transforms.dedup.minhash import MinHashRules
-from transforms.dedup.verify import apply_verdicts, verify_cluster
+from transforms.dedup.verify import apply_matches, verify_group
 from transforms.filters.posts import FilterRules, filter_thread
-from transforms.pairing.pair_threads import SplitThread, pair_thread
-from transforms.pairing.pairs import PairingRules
+from transforms.pairing import PairingRules, pair_thread
+from transforms.pairing.pair_threads import SplitThread
 
 SITE = "hot.example.com"
 BATCH = 256
@@ -64,8 +64,8 @@ def one_thread(answers: int) -> None:
     )
     kept = filter_thread(thread, FilterRules()).thread
     assert kept is not None
-    verdicts = find_and_verify([kept])
-    left = apply_verdicts(kept, verdicts).thread
+    matches = find_and_verify([kept])
+    left = apply_matches(kept, matches).thread
     assert left is not None
     for rules in (PairingRules(), replace(PairingRules(), max_pairs_per_thread=0)):
         paired, _ = pair_thread(SplitThread(thread=left, split="train"), rules)
@@ -117,7 +117,7 @@ def find_and_verify(threads: list[Thread]) -> dict:
     nodes = np.unique(edges)
     table = np.stack([nodes, np.full(len(nodes), root)], axis=1)
     candidates = list(find_candidates(threads, table, rules))
-    return {verdict.removed_id: verdict for verdict in verify_cluster(candidates, rules.threshold)}
+    return {match.removed_id: match for match in verify_group(candidates, rules.threshold)}
 
 
 CASES: dict[str, tuple[Callable[[int], object], int]] = {

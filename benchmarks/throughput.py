@@ -35,10 +35,11 @@ from schemas.post import Post, Thread
 from transforms.dedup.find_duplicates import bucket_rows, post_node, post_text
 from transforms.dedup.minhash import shingle_hashes
 from transforms.dedup.split import split_of
-from transforms.dedup.verify import Candidate, Verdict, apply_verdicts, verify_cluster
+from transforms.dedup.verify import Candidate, DuplicateMatch, apply_matches, verify_group
 from transforms.filters.language import label_threads, load_identifier
 from transforms.filters.posts import filter_thread
-from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_thread
+from transforms.pairing import PairedThread, pair_thread
+from transforms.pairing.pair_threads import SplitThread
 from transforms.readers.formats.filesystem import open_input
 from transforms.readers.stackexchange.rows import (
     CLOSED_AS,
@@ -119,7 +120,7 @@ def read_posts(folder: Path, site: str) -> list[Post]:
     return posts
 
 
-def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, Verdict]]:
+def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, DuplicateMatch]]:
     """MinHash buckets in a dict, then the project's own verification."""
     posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
     by_node: dict[int, list[Post]] = defaultdict(list)
@@ -144,7 +145,7 @@ def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, Verdict
     groups: dict[int, list[Post]] = defaultdict(list)
     for node in list(parent):
         groups[find(node)] += by_node[node]
-    removed: dict[str, dict[str, Verdict]] = defaultdict(dict)
+    removed: dict[str, dict[str, DuplicateMatch]] = defaultdict(dict)
     for prompts in (True, False):
         for root, members in groups.items():
             chosen = [post for post in members if post.is_prompt is prompts]
@@ -168,8 +169,8 @@ def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, Verdict
                     chosen, texts, shingle_hashes(texts, rules), strict=True
                 )
             ]
-            for verdict in verify_cluster(candidates, rules.threshold):
-                removed[verdict.removed_thread_id][verdict.removed_id] = verdict
+            for match in verify_group(candidates, rules.threshold):
+                removed[match.removed_thread_id][match.removed_id] = match
     return removed
 
 
@@ -196,7 +197,7 @@ def bare_loop(folder: Path, output: Path) -> int:
     for thread in labelled:
         survivor = thread
         if thread.id in removed:
-            survivor, _, _ = apply_verdicts(thread, removed[thread.id])
+            survivor, _, _ = apply_matches(thread, removed[thread.id])
         if survivor is not None:
             split = split_of(hash63(thread.id), shares, recipe.seed)
             paired, _ = pair_thread(SplitThread(thread=survivor, split=split), rules)

@@ -18,8 +18,14 @@ import numpy as np
 
 from benchmarks._load import load_dump
 from schemas.post import DAY_MS, Post, Thread
-from transforms.pairing.pairs import PRESETS, VoteMode, decide_pairs
-from transforms.pairing.votes import common_window, common_window_scores, response_score
+from transforms.pairing import (
+    PRESETS,
+    VoteMode,
+    common_window,
+    common_window_scores,
+    decide_pairs,
+    response_score,
+)
 
 DRAWS = 1000
 AGES = (0, 1, 7, 30, 90, 365, 100_000)
@@ -151,8 +157,8 @@ def freshness(threads: list[Thread]) -> None:
 def preset_table(threads: list[Thread]) -> None:
     print("\npreset        pairs   questions   earlier wins   longer wins")
     rules = dict(PRESETS) | {
-        "all, common_window": replace(PRESETS["all"], mode=VoteMode.COMMON_WINDOW),
-        "all, later_wins": replace(PRESETS["all"], mode=VoteMode.LATER_WINS),
+        "all, common_window": replace(PRESETS["all"], votes=VoteMode.COMMON_WINDOW),
+        "all, later_wins": replace(PRESETS["all"], votes=VoteMode.LATER_WINS),
     }
     for name, preset in rules.items():
         pairs = []

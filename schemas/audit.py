@@ -24,128 +24,111 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """The closed list of reasons for a reject. A new reason is added here or it does not exist."""
+    """The closed list of reasons for a reject: its value in the tables, and what it means.
+
+    A new reason is added here or it does not exist.
+    """
+
+    meaning: str
+    """One line for docs/schema.md and the report."""
+
+    def __new__(cls, value: str, meaning: str = "") -> "Reason":
+        """Make a member; ``Reason("edited")`` finds it by its value."""
+        reason = str.__new__(cls, value)
+        reason._value_ = value
+        reason.meaning = meaning
+        return reason
 
     # read
-    UNREADABLE_FILE = "unreadable_file"
-    TRUNCATED_FILE = "truncated_file"
-    UNUSABLE_MONTH = "unusable_month"
-    MALFORMED_ROW = "malformed_row"
-    ROW_TOO_LARGE = "row_too_large"
-    MISSING_FIELD = "missing_field"
-    BAD_VALUE = "bad_value"
-    NOT_A_QUESTION_OR_ANSWER = "not_a_question_or_answer"
-    TOO_DEEP = "too_deep"
+    UNREADABLE_FILE = (
+        "unreadable_file",
+        "the input cannot be used: damaged, not an archive, no Posts.xml",
+    )
+    TRUNCATED_FILE = "truncated_file", "the input ends in the middle; what came before is used"
+    UNUSABLE_MONTH = (
+        "unusable_month",
+        "a month of Reddit whose dump was made before people had voted",
+    )
+    MALFORMED_ROW = "malformed_row", "no well-formed row of XML or JSON, or not in UTF-8"
+    ROW_TOO_LARGE = "row_too_large", "larger than a row may be"
+    MISSING_FIELD = "missing_field", "a required field is absent or null"
+    BAD_VALUE = "bad_value", "a required field cannot be read"
+    NOT_A_QUESTION_OR_ANSWER = (
+        "not_a_question_or_answer",
+        "tag wikis, nominations, notices of the system and such",
+    )
+    TOO_DEEP = "too_deep", "a reply to a response, deeper than the recipe's `reply_depth`"
     # assemble
-    REPEATED_ID = "repeated_id"
-    ORPHAN_RESPONSE = "orphan_response"
-    TOO_FEW_RESPONSES = "too_few_responses"
+    REPEATED_ID = "repeated_id", "another copy of this id in the same thread is used"
+    ORPHAN_RESPONSE = (
+        "orphan_response",
+        "its prompt, or the response it replies to, is not in the input",
+    )
+    TOO_FEW_RESPONSES = (
+        "too_few_responses",
+        "fewer than two responses to the same post are left, so nothing can be paired",
+    )
     # filter
-    TAKEDOWN = "takedown"
-    DELETED = "deleted"
-    REMOVED = "removed"
-    EMPTY = "empty"
-    TOO_SHORT = "too_short"
-    TOO_LONG = "too_long"
-    CLOSED = "closed"
-    FLAGGED = "flagged"
-    NSFW = "nsfw"
-    PINNED = "pinned"
-    BOT = "bot"
-    SCORE_HIDDEN = "score_hidden"
-    SCORE_IMMATURE = "score_immature"
-    CONTAMINATED = "contaminated"
-    PROMPT_REJECTED = "prompt_rejected"
+    TAKEDOWN = "takedown", "named in the takedown list, or by an author who is"
+    DELETED = "deleted", "its text was deleted by its author"
+    REMOVED = "removed", "its text was removed by the forum"
+    EMPTY = "empty", "no text"
+    TOO_SHORT = "too_short", "fewer characters than the recipe asks for"
+    TOO_LONG = "too_long", "more characters than the recipe allows"
+    CLOSED = "closed", "closed for one of the recipe's `drop_closed` reasons"
+    FLAGGED = "flagged", "more spam or offensive flags than allowed"
+    NSFW = "nsfw", "marked as not safe for work"
+    PINNED = "pinned", "put on top by the forum's staff"
+    BOT = "bot", "posted by a program"
+    SCORE_HIDDEN = "score_hidden", "the forum did not show its score yet"
+    SCORE_IMMATURE = (
+        "score_immature",
+        "its score was read sooner than `min_score_age_hours` after it was posted",
+    )
+    CONTAMINATED = "contaminated", "13 words in a row are in a benchmark that `decontaminate` names"
+    PROMPT_REJECTED = (
+        "prompt_rejected",
+        "its prompt, or the response it replies to, was rejected in this step",
+    )
     # language
-    LANGUAGE = "language"
+    LANGUAGE = "language", "not in a wanted language, or not surely in one"
     # dedup
-    PROMPT_DUPLICATE = "prompt_duplicate"
+    PROMPT_DUPLICATE = (
+        "prompt_duplicate",
+        "its prompt, or the response it replies to, is a duplicate of another",
+    )
     # pair
-    SCORE_TOO_LOW = "score_too_low"
-    PROMPT_SCORE_TOO_LOW = "prompt_score_too_low"
-    EDITED = "edited"
-    DELETED_AUTHOR = "deleted_author"
-    PROMPT_AUTHOR = "prompt_author"
-    STAFF = "staff"
-    TOO_NEW = "too_new"
-    LINK_POST = "link_post"
-    UNDATED_VOTES = "undated_votes"
-    NOT_COMPARED = "not_compared"
-    SAME_AUTHOR = "same_author"
-    TIED = "tied"
-    NOT_LATER = "not_later"
-    MARGIN_TOO_SMALL = "margin_too_small"
-    RATIO_TOO_SMALL = "ratio_too_small"
-    GAP_TOO_LONG = "gap_too_long"
-    PAIR_CAP = "pair_cap"
-    NO_PAIR = "no_pair"
+    SCORE_TOO_LOW = "score_too_low", "below `min_response_score`"
+    PROMPT_SCORE_TOO_LOW = "prompt_score_too_low", "below `min_prompt_score`"
+    EDITED = "edited", "edited, and the recipe drops edited posts"
+    DELETED_AUTHOR = "deleted_author", "by a deleted account, and the recipe drops these"
+    PROMPT_AUTHOR = "prompt_author", "by the author of the prompt, and the recipe drops these"
+    STAFF = "staff", "by staff, and the recipe drops these"
+    TOO_NEW = "too_new", "not before `created_before`"
+    LINK_POST = "link_post", "shares a link rather than a text, and the recipe drops these"
+    UNDATED_VOTES = "undated_votes", "the vote mode needs dated votes, and the source has none"
+    NOT_COMPARED = "not_compared", "the source states no preference between it and what is left"
+    SAME_AUTHOR = "same_author", "could only be paired with a response by the same author"
+    TIED = "tied", "equal in score to every response it was compared with"
+    NOT_LATER = (
+        "not_later",
+        "the better response is the earlier one, which the recipe does not allow",
+    )
+    MARGIN_TOO_SMALL = "margin_too_small", "difference of scores below `min_margin`"
+    RATIO_TOO_SMALL = "ratio_too_small", "ratio of scores below `min_ratio`"
+    GAP_TOO_LONG = "gap_too_long", "too many days between the responses"
+    PAIR_CAP = (
+        "pair_cap",
+        "could be paired, but the thread has as many pairs or compared responses as allowed",
+    )
+    NO_PAIR = "no_pair", "a prompt none of whose responses could be paired"
     # hydrate
-    TEXT_MISSING = "text_missing"
-    NOT_FILLED = "not_filled"
+    TEXT_MISSING = "text_missing", "it is not in the input, or its text is gone there"
+    NOT_FILLED = "not_filled", "its text is there, but no pair of it is whole and as it was"
 
 
-REASON_DOCS: dict[Reason, str] = {
-    Reason("unreadable_file"): "the input cannot be used: damaged, not an archive, no Posts.xml",
-    Reason("truncated_file"): "the input ends in the middle; what came before is used",
-    Reason("unusable_month"): "a month of Reddit whose dump was made before people had voted",
-    Reason("malformed_row"): "no well-formed row of XML or JSON, or not in UTF-8",
-    Reason("row_too_large"): "larger than a row may be",
-    Reason("missing_field"): "a required field is absent or null",
-    Reason("bad_value"): "a required field cannot be read",
-    Reason("not_a_question_or_answer"): "tag wikis, nominations, notices of the system and such",
-    Reason("too_deep"): "a reply to a response, deeper than the recipe's `reply_depth`",
-    Reason("repeated_id"): "another copy of this id in the same thread is used",
-    Reason("orphan_response"): "its prompt, or the response it replies to, is not in the input",
-    Reason(
-        "too_few_responses"
-    ): "fewer than two responses to the same post are left, so nothing can be paired",
-    Reason("takedown"): "named in the takedown list, or by an author who is",
-    Reason("deleted"): "its text was deleted by its author",
-    Reason("removed"): "its text was removed by the forum",
-    Reason("empty"): "no text",
-    Reason("too_short"): "fewer characters than the recipe asks for",
-    Reason("too_long"): "more characters than the recipe allows",
-    Reason("closed"): "closed for one of the recipe's `drop_closed` reasons",
-    Reason("flagged"): "more spam or offensive flags than allowed",
-    Reason("nsfw"): "marked as not safe for work",
-    Reason("pinned"): "put on top by the forum's staff",
-    Reason("bot"): "posted by a program",
-    Reason("score_hidden"): "the forum did not show its score yet",
-    Reason(
-        "score_immature"
-    ): "its score was read sooner than `min_score_age_hours` after it was posted",
-    Reason("contaminated"): "13 words in a row are in a benchmark that `decontaminate` names",
-    Reason(
-        "prompt_rejected"
-    ): "its prompt, or the response it replies to, was rejected in this step",
-    Reason("language"): "not in a wanted language, or not surely in one",
-    Reason(
-        "prompt_duplicate"
-    ): "its prompt, or the response it replies to, is a duplicate of another",
-    Reason("score_too_low"): "below `min_response_score`",
-    Reason("prompt_score_too_low"): "below `min_prompt_score`",
-    Reason("edited"): "edited, and the recipe drops edited posts",
-    Reason("deleted_author"): "by a deleted account, and the recipe drops these",
-    Reason("prompt_author"): "by the author of the prompt, and the recipe drops these",
-    Reason("staff"): "by staff, and the recipe drops these",
-    Reason("too_new"): "not before `created_before`",
-    Reason("link_post"): "shares a link rather than a text, and the recipe drops these",
-    Reason("undated_votes"): "the vote mode needs dated votes, and the source has none",
-    Reason("not_compared"): "the source states no preference between it and what is left",
-    Reason("same_author"): "could only be paired with a response by the same author",
-    Reason("tied"): "equal in score to every response it was compared with",
-    Reason("not_later"): "the better response is the earlier one, which the recipe does not allow",
-    Reason("margin_too_small"): "difference of scores below `min_margin`",
-    Reason("ratio_too_small"): "ratio of scores below `min_ratio`",
-    Reason("gap_too_long"): "too many days between the responses",
-    Reason(
-        "pair_cap"
-    ): "could be paired, but the thread has as many pairs or compared responses as allowed",
-    Reason("no_pair"): "a prompt none of whose responses could be paired",
-    Reason("text_missing"): "it is not in the input, or its text is gone there",
-    Reason("not_filled"): "its text is there, but no pair of it is whole and as it was",
-}
-"""What each reason means, for docs/schema.md."""
+REASON_DOCS: dict[Reason, str] = {reason: reason.meaning for reason in Reason}
+"""What each reason means."""
 
 
 class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):

@@ -1,4 +1,4 @@
-"""Facts about posts that live in other files than the posts, and counts for the accounting."""
+"""Facts about posts that live in other files than the posts."""
 
 from typing import Annotated
 
@@ -28,11 +28,3 @@ class PostFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     preferred_to: Annotated[
         tuple[str, ...] | None, doc("responses it is stated to be better than; None: not stated")
     ] = None
-
-
-class Tally(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """`count` records of kind `key` seen at `stage`; summed over the run for the accounting."""
-
-    stage: Annotated[str, doc("a Stage value, or 'write'")]
-    key: Annotated[str, doc("what was counted, e.g. 'posts', 'kept', 'votes_without_post'")]
-    count: Annotated[int, doc("how many")]

@@ -3,8 +3,8 @@ import pytest
 
 from pipeline.dataset.accounting import add_up
 from pipeline.errors import AccountingError
+from schemas.counts import RecordCount
 from schemas.manifest import Shard
-from schemas.metadata import Tally
 from transforms.writers.counts import RunResult
 from transforms.writers.parquet import ShardReport
 
@@ -20,25 +20,25 @@ def shard(table: str, rows: int, split: str | None, **stats: int) -> ShardReport
 
 
 RESULT = RunResult(
-    tallies=(
-        Tally("read", "Posts.rows", 20),
-        Tally("read", "Posts.kept", 19),
-        Tally("read", "Votes.rows", 50),
-        Tally("read", "Votes.up", 40),
-        Tally("read", "Votes.other", 6),
-        Tally("read", "Votes.rejected", 4),
-        Tally("assemble", "posts", 16),
-        Tally("filter", "posts", 14),
-        Tally("language", "posts", 14),
-        Tally("dedup", "posts", 11),
-        Tally("pair", "posts", 9),
-        Tally("rejected", "rejected:post:read:malformed_row", 1),
-        Tally("rejected", "rejected:post:assemble:orphan_response", 3),
-        Tally("rejected", "rejected:post:filter:empty", 2),
-        Tally("rejected", "rejected:post:dedup:prompt_duplicate", 1),
-        Tally("rejected", "rejected:post:pair:tied", 2),
-        Tally("rejected", "rejected:vote:read:bad_value", 4),
-        Tally("duplicates", "duplicates", 2),
+    counts=(
+        RecordCount("read", "Posts.rows", 20),
+        RecordCount("read", "Posts.kept", 19),
+        RecordCount("read", "Votes.rows", 50),
+        RecordCount("read", "Votes.up", 40),
+        RecordCount("read", "Votes.other", 6),
+        RecordCount("read", "Votes.rejected", 4),
+        RecordCount("assemble", "posts", 16),
+        RecordCount("filter", "posts", 14),
+        RecordCount("language", "posts", 14),
+        RecordCount("dedup", "posts", 11),
+        RecordCount("pair", "posts", 9),
+        RecordCount("rejected", "rejected:post:read:malformed_row", 1),
+        RecordCount("rejected", "rejected:post:assemble:orphan_response", 3),
+        RecordCount("rejected", "rejected:post:filter:empty", 2),
+        RecordCount("rejected", "rejected:post:dedup:prompt_duplicate", 1),
+        RecordCount("rejected", "rejected:post:pair:tied", 2),
+        RecordCount("rejected", "rejected:vote:read:bad_value", 4),
+        RecordCount("duplicates", "duplicates", 2),
     ),
     shards=(
         shard("data", 5, "train", pairs=5, threads=2, posts=6),
@@ -59,13 +59,13 @@ RESULT = RunResult(
 )
 
 
-def change_tally(stage: str, key: str, amount: int) -> RunResult:
-    tallies = tuple(
-        Tally(t.stage, t.key, t.count + amount) if (t.stage, t.key) == (stage, key) else t
-        for t in RESULT.tallies
+def change_count(stage: str, key: str, amount: int) -> RunResult:
+    counts = tuple(
+        RecordCount(t.stage, t.key, t.count + amount) if (t.stage, t.key) == (stage, key) else t
+        for t in RESULT.counts
     )
-    assert tallies != RESULT.tallies
-    return msgspec.structs.replace(RESULT, tallies=tallies)
+    assert counts != RESULT.counts
+    return msgspec.structs.replace(RESULT, counts=counts)
 
 
 def test_books_that_balance() -> None:
@@ -93,7 +93,7 @@ def test_books_that_balance() -> None:
 )
 def test_a_lost_or_doubled_record_fails_the_run(stage, key, amount, message) -> None:
     with pytest.raises(AccountingError, match=message):
-        add_up(change_tally(stage, key, amount))
+        add_up(change_count(stage, key, amount))
 
 
 def test_a_missing_shard_fails_the_run() -> None:

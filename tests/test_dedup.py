@@ -25,7 +25,7 @@ RULES = MinHashRules()
 
 
 def find(threads, rules=RULES, partitions=8, block=2):
-    """Verdicts on threads, packed in blocks of their partition."""
+    """Matches on threads, packed in blocks of their partition."""
     by_partition = {}
     for one in threads:
         by_partition.setdefault(thread_partition(one.id, partitions), []).append(one)
@@ -42,10 +42,10 @@ def words(start, number):
     return " ".join(f"word{place}" for place in range(start, start + number))
 
 
-def pairs_of(verdicts):
+def pairs_of(matches):
     return {
         (int(v.removed_id.split(":")[1]), int(v.kept_id.split(":")[1]), v.rule.value)
-        for v in verdicts
+        for v in matches
     }
 
 
@@ -86,7 +86,7 @@ def plain_shingles(text):
 
 
 def all_pairs(threads):
-    """Verdicts by comparing every question with every other, then every answer."""
+    """Matches by comparing every question with every other, then every answer."""
     removed_prompts = set()
     found = set()
     for kind in (True, False):
@@ -134,15 +134,15 @@ def hundred():
 @pytest.mark.parametrize(("partitions", "block", "reverse"), [(1, 50, False), (64, 1, True)])
 def test_duplicates_are_those_of_all_pairs(hundred, partitions, block, reverse):
     threads, expected = hundred
-    verdicts = find(threads[::-1] if reverse else threads, partitions=partitions, block=block)
+    matches = find(threads[::-1] if reverse else threads, partitions=partitions, block=block)
     rules = {"exact": (True, True), "near": (False, True), "near_chain": (False, False)}
-    assert {(v.removed_id, v.kept_id, *rules[v.rule.value]) for v in verdicts} == expected
-    assert len(verdicts) == len(expected) > 100
+    assert {(v.removed_id, v.kept_id, *rules[v.rule.value]) for v in matches} == expected
+    assert len(matches) == len(expected) > 100
     thread_of = {post.id: one.id for one in threads for post in (one.prompt, *one.responses)}
-    for verdict in verdicts:
-        assert verdict.removed_thread_id == thread_of[verdict.removed_id]
-        assert verdict.kept_thread_id == thread_of[verdict.kept_id]
-        assert verdict.is_prompt == (verdict.removed_id == verdict.removed_thread_id)
+    for match in matches:
+        assert match.removed_thread_id == thread_of[match.removed_id]
+        assert match.kept_thread_id == thread_of[match.kept_id]
+        assert match.is_prompt == (match.removed_id == match.removed_thread_id)
 
 
 def test_short_texts_are_compared_for_equality_only():

@@ -47,8 +47,8 @@ def change(post, **fields):
     ],
 )
 def test_rules(post, reason) -> None:
-    verdict = judge_post(post, RULES)
-    assert (verdict.reason if verdict else None) == reason
+    rejection = judge_post(post, RULES)
+    assert (rejection.reason if rejection else None) == reason
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ def test_each_mark_has_a_switch(marks, off) -> None:
 
 
 def test_a_limit_is_reported_with_the_value() -> None:
-    verdict = judge_post(response(2, text="abc"), RULES)
-    assert verdict is not None
-    assert verdict.detail == "3 < 5 characters"
+    rejection = judge_post(response(2, text="abc"), RULES)
+    assert rejection is not None
+    assert rejection.detail == "3 < 5 characters"
 
 
 def test_thread_goes_when_its_prompt_goes() -> None:

@@ -18,7 +18,7 @@ from schemas.post import Post, Thread
 from transforms.dedup.find_duplicates import post_text
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.posts import FilterRules, filter_thread
-from transforms.pairing.pairs import PairingRules, decide_pairs
+from transforms.pairing import PairingRules, decide_pairs
 from transforms.readers.base import Item, ReadRules, SamePrompt, Source
 from transforms.readers.custom_threads.reader import THREADS
 from transforms.readers.discourse.reader import DISCOURSE

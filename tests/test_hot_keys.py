@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 
 from tests.make import response, thread
-from transforms.dedup import jaccard
+from transforms.dedup import similarity
 from transforms.dedup.components import stars
 from transforms.dedup.find_duplicates import bucket_rows, find_candidates
 from transforms.dedup.minhash import MinHashRules
-from transforms.dedup.verify import verify_cluster
-from transforms.pairing import pairs
-from transforms.pairing.pairs import PairingRules, decide_pairs
+from transforms.dedup.verify import verify_group
+from transforms.pairing import PairingRules, decide_pairs, pairs
 
 LIMIT = 50
 
@@ -42,13 +41,13 @@ def test_work_for_copies_grows_with_their_number_alone(
     """All of them share a bucket; pairs of them would be 720,000."""
     looked_at: list[int] = []
     for name, argument in (("_is_similar", 1), ("_verify", 1)):
-        old = getattr(jaccard._Join, name)
+        old = getattr(similarity._Join, name)
 
         def counted(*arguments, old=old, argument=argument):
             looked_at.append(len(arguments[argument]))
             return old(*arguments)
 
-        monkeypatch.setattr(jaccard._Join, name, counted)
+        monkeypatch.setattr(similarity._Join, name, counted)
     rules = MinHashRules()
     texts = [f"{BOILERPLATE} u{n}" if different else BOILERPLATE for n in range(posts)]
     threads = [
@@ -62,7 +61,7 @@ def test_work_for_copies_grows_with_their_number_alone(
     table = np.stack([nodes, np.full(len(nodes), nodes[0])], axis=1)
     candidates = list(find_candidates(threads, table, rules))
     assert len(candidates) == posts
-    verdicts = verify_cluster(candidates, rules.threshold)
-    assert len(verdicts) == posts - 1
-    assert len({verdict.kept_id for verdict in verdicts}) == 1
+    matches = verify_group(candidates, rules.threshold)
+    assert len(matches) == posts - 1
+    assert len({match.kept_id for match in matches}) == 1
     assert sum(looked_at) <= 4 * posts, "similarities"

@@ -29,9 +29,9 @@ from transforms.hydrate.fill_texts import (
     fill_shard,
     markdown_by_id,
 )
-from transforms.hydrate.needed_posts import IdsShard, NeededPosts, needed_posts, post_key
-from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
-from transforms.pairing.pairs import preset
+from transforms.hydrate.ids_shards import IdsShard, NeededPosts, needed_posts, post_key
+from transforms.pairing import PairedThread, pair_rows, pair_thread, preset
+from transforms.pairing.pair_threads import SplitThread
 from transforms.writers.parquet import to_table, without_texts, write_shard
 from transforms.writers.shards import ShardKey, make_block, route_block, shard_path
 

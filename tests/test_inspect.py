@@ -11,8 +11,8 @@ from pipeline.cli import main
 from pipeline.commands.inspect import render_pair
 from schemas.pair import PAIR_SCHEMA
 from tests.make import response, thread
-from transforms.pairing.pair_threads import SplitThread, pair_rows, pair_thread
-from transforms.pairing.pairs import preset
+from transforms.pairing import pair_rows, pair_thread, preset
+from transforms.pairing.pair_threads import SplitThread
 from transforms.writers.parquet import to_table
 
 ROOT = Path(__file__).parents[1]

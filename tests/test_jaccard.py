@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from transforms.dedup import jaccard as module
-from transforms.dedup.jaccard import jaccard, jaccard_to, similar_components
+from transforms.dedup import similarity as module
+from transforms.dedup.similarity import jaccard, jaccard_to, similar_components
 
 
 def array(values):

@@ -7,11 +7,11 @@ from apache_beam.pvalue import TaggedOutput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.metadata import PostFacts, Tally
+from schemas.counts import RecordCount
+from schemas.metadata import PostFacts
 from schemas.post import DAY_MS, ClosedAs
-from transforms.core import block_buffer
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import FactsBlock, unpack
+from transforms.core import blocks as core_blocks
+from transforms.core.blocks import BlockBuffer, FactsBlock, unpack
 from transforms.readers.stackexchange.join import _JoinEvents, _JoinNames
 from transforms.readers.stackexchange.join_blocks import (
     Part,
@@ -48,7 +48,7 @@ def run(join, parts: list[tuple[int, Part]]) -> tuple[list[tuple[int, PostFacts]
     for group in groups.items():
         for output in join.process(group):
             if isinstance(output, TaggedOutput):
-                tally: Tally = output.value
+                tally: RecordCount = output.value
                 tallies[tally.key] += tally.count
             else:
                 partition, block = output
@@ -215,7 +215,7 @@ def test_every_part_lies_in_the_partition_of_its_key(partitions: int) -> None:
 
 
 def test_block_buffer_gives_every_row_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_buffer, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(core_blocks, "BLOCK_BYTES", 100)
     buffer = BlockBuffer(FactsBlock, buffer_bytes=250)
     rows = [PostFacts(id=f"s:{number}") for number in range(40)]
     blocks, sizes = [], []

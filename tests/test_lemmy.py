@@ -16,7 +16,7 @@ from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
 from transforms.core.coders import StructCoder
 from transforms.filters.posts import FilterRules, filter_thread
-from transforms.pairing.pairs import decide_pairs, preset
+from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt
 from transforms.readers.lemmy import LEMMY, read_lemmy
 from transforms.threads.assemble import assemble_threads

@@ -12,7 +12,7 @@ from pipeline.curate.recipe import Recipe
 from pipeline.errors import RecipeError, UsageError
 from pipeline.runners.options import runner_of
 from transforms.dedup.minhash import MinHashRules
-from transforms.pairing.pairs import PairingRules, VoteMode, preset
+from transforms.pairing import PairingRules, VoteMode, preset
 
 
 def options(*arguments: str) -> CurateOptions:
@@ -37,7 +37,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert found.recipe.languages == ("en",)
     assert found.is_local and found.workers == 1
     assert recipes.pairing_rules(found.recipe) == preset("all")
-    assert recipes.pairing_rules(found.recipe).mode is VoteMode.NET_VOTES
+    assert recipes.pairing_rules(found.recipe).votes is VoteMode.NET_VOTES
     assert recipes.split_shares(found.recipe) == {"train": 90, "validation": 5, "test": 5}
 
 
@@ -57,7 +57,7 @@ def test_a_flag_overrides_its_preset_only_there() -> None:
     found = options(*GIVEN, "--pairing", "shp", "--votes", "common_window", "--min-margin", "2")
     rules = recipes.pairing_rules(found.recipe)
     shp = preset("shp")
-    assert rules.mode is VoteMode.COMMON_WINDOW
+    assert rules.votes is VoteMode.COMMON_WINDOW
     assert rules.min_margin == 2
     assert rules.min_prompt_score == shp.min_prompt_score == 10
     assert rules.drop_deleted_authors
@@ -89,7 +89,7 @@ def test_the_order_of_inputs_does_not_change_the_resolved_recipe() -> None:
         (("--split", "90/10"), "TRAIN/VALIDATION/TEST"),
         (("--split", "0/0/0"), "TRAIN/VALIDATION/TEST"),
         (("--drop-closed", "boring"), "off_topic"),
-        (("--min-prompt-chars", "9", "--max-prompt-chars", "8"), "9 is more than most 8"),
+        (("--min-prompt-chars", "9", "--max-prompt-chars", "8"), "9 is more than maximum 8"),
         (("--min-language-probability", "1.5"), "min_language_probability"),
         (("--dedup-threshold", "0"), "dedup_threshold"),
         (("--workers", "0"), "--workers"),

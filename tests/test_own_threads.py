@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from schemas.audit import Reason, Rejected
 from schemas.custom_thread import OWN_THREAD_SCHEMA
 from schemas.post import DAY_MS, Post
-from transforms.pairing.pairs import decide_pairs, preset
+from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt
 from transforms.readers.custom_threads.reader import THREADS, read_own_threads
 from transforms.readers.custom_threads.rows import MAX_VOTES, parse_thread

@@ -11,17 +11,20 @@ from hypothesis import strategies as st
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import DAY_MS, Post, Thread
 from tests.make import SITE, day, prompt, response, thread
-from transforms.pairing import pairs
-from transforms.pairing.pairs import (
+from transforms.pairing import (
     PRESETS,
     Decision,
     PairingRules,
     VoteMode,
+    common_window,
+    common_window_scores,
+    confidence,
     decide_pairs,
     pair_row,
+    pairs,
     preset,
+    response_score,
 )
-from transforms.pairing.votes import common_window, common_window_scores, confidence, response_score
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 NEW_YEAR_2023 = 1_672_531_200_000
@@ -75,7 +78,7 @@ def threads(draw: st.DrawFn) -> Thread:
 
 all_rules = st.builds(
     PairingRules,
-    mode=st.sampled_from(list(VoteMode)),
+    votes=st.sampled_from(list(VoteMode)),
     min_margin=st.sampled_from([0.0, 0.0, 2.0]),
     min_ratio=st.sampled_from([0.0, 0.0, 1.5]),
     max_pairs_per_thread=st.sampled_from([0, 1, 3]),
@@ -96,11 +99,11 @@ all_rules = st.builds(
 
 def is_pair(thread: Thread, chosen: Post, rejected: Post, rules: PairingRules) -> bool:
     """The rules again, one condition after the other, for any two posts of a thread."""
-    if rules.mode is VoteMode.COMMON_WINDOW:
+    if rules.votes is VoteMode.COMMON_WINDOW:
         high, low = common_window_scores(chosen, rejected)
     else:
-        high, low = response_score(chosen, rules.mode), response_score(rejected, rules.mode)
-    later = rules.later_must_win or rules.mode is VoteMode.LATER_WINS
+        high, low = response_score(chosen, rules.votes), response_score(rejected, rules.votes)
+    later = rules.later_must_win or rules.votes is VoteMode.LATER_WINS
     posts = (chosen, rejected)
     ask = thread.prompt
     return all(
@@ -206,7 +209,7 @@ def test_undated_votes_give_no_window_scores() -> None:
 
 
 def test_common_window_refuses_responses_without_dated_votes() -> None:
-    rules = dataclasses.replace(ALL, mode=VoteMode.COMMON_WINDOW)
+    rules = dataclasses.replace(ALL, votes=VoteMode.COMMON_WINDOW)
     decisions, rejected = decide_pairs(with_scores(1, 5), rules)
     assert decisions == []
     assert reasons(rejected) == {
@@ -288,7 +291,7 @@ def test_a_huge_thread_costs_a_bounded_number_of_comparisons(
         ({"score": -4}, {"min_ratio": 1.5}, Reason.RATIO_TOO_SMALL),
         ({"score": 0}, {"min_ratio": 1.5}, Reason.RATIO_TOO_SMALL),
         ({"score": 4}, {"later_must_win": True}, Reason.NOT_LATER),
-        ({"score": 4}, {"mode": VoteMode.LATER_WINS}, Reason.NOT_LATER),
+        ({"score": 4}, {"votes": VoteMode.LATER_WINS}, Reason.NOT_LATER),
         ({"created_at": day(8)}, {"max_gap_days": 4.9}, Reason.GAP_TOO_LONG),
         ({"author_id": f"{SITE}:u3"}, {}, Reason.SAME_AUTHOR),
     ],
@@ -498,7 +501,7 @@ def test_shp_allows_edited_responses_any_ratio_and_any_number_of_pairs() -> None
 
 
 def test_single_fields_of_a_preset_can_be_changed() -> None:
-    mine = dataclasses.replace(preset("shp"), mode=VoteMode.NET_VOTES, min_margin=2)
+    mine = dataclasses.replace(preset("shp"), votes=VoteMode.NET_VOTES, min_margin=2)
     posts = shp_thread(r2={"score": 5}, r3={"score": 4})
     assert ids(posts, decide_pairs(posts, mine)[0]) == [(2, 4), (3, 4)]
 

@@ -19,7 +19,7 @@ from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.post import TURN_BREAK, Post, Thread
 from tests import make
 from tests.dumps import DUMPS
-from transforms.pairing.pairs import decide_pairs, pair_row, preset
+from transforms.pairing import decide_pairs, pair_row, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt, ThreadFacts
 from transforms.readers.preferences.conversations import SetRowError, split_dialogue
 from transforms.readers.preferences.formats import read_row

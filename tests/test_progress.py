@@ -8,14 +8,23 @@ import pytest
 from pipeline.console import display
 from pipeline.console.progress import ProgressLine, describe, read_totals
 from transforms.core import counters
+from transforms.core.counters import ShownCounter
+
+STEPS = (
+    ShownCounter("AssembleThreads/in-posts", "posts assembled", "assemble"),
+    ShownCounter("FilterThreads/in-threads", "threads filtered", "filter"),
+    ShownCounter("PairThreads/out-pairs", "pairs", "pair"),
+)
 
 
 def test_bytes_then_the_furthest_steps() -> None:
     totals = Counter({"ReadStackExchange/in-bytes": 1_500_000})
-    assert describe(totals, 3_000_000) == "read 1.5 of 3.0 MB"
+    assert describe(totals, 3_000_000, STEPS) == "read 1.5 of 3.0 MB"
     totals += Counter({"AssembleThreads/in-posts": 10, "PairThreads/out-pairs": 4_000})
     totals += Counter({"FilterThreads/in-threads": 9})
-    assert describe(totals, 3_000_000) == "read 1.5 of 3.0 MB, 9 threads filtered, 4,000 pairs"
+    assert (
+        describe(totals, 3_000_000, STEPS) == "read 1.5 of 3.0 MB, 9 threads filtered, 4,000 pairs"
+    )
 
 
 def test_counters_of_worker_processes_are_added(tmp_path: Path) -> None:
@@ -75,3 +84,27 @@ def test_plain_lines_when_it_is_no_terminal(monkeypatch: pytest.MonkeyPatch) -> 
     with ProgressLine(1, quiet=True, stream=quiet) as line:
         line.tick()
     assert quiet.getvalue() == ""
+
+
+def test_the_line_shows_the_steps_of_the_graph_that_was_built_last_in_its_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class First:
+        pass
+
+    class Second:
+        pass
+
+    monkeypatch.setattr(counters, "_shown", {})
+    counters.show_progress(Second, "in", "seconds", "two")
+    counters.show_progress(First, "in", "firsts", "one")
+    counters.show_progress(Second, "in", "seconds", "two")
+    assert [step.label for step in counters.shown_counters()] == ["firsts", "seconds"]
+    monkeypatch.setattr(display, "PLAIN_INTERVAL_S", 0.0)
+    stream = io.StringIO()
+    with ProgressLine(0, stream=stream) as line:
+        counters.totals["First/in"] += 3
+        counters.totals["Second/in"] += 2
+        line.tick()
+        assert set(line.spans) == {"one", "two"}
+    assert "3 firsts, 2 seconds" in stream.getvalue()

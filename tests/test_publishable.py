@@ -9,8 +9,8 @@ from pipeline.dataset.licenses import unlicensed_sources, unlicensed_texts
 from schemas.pair import PAIR_SCHEMA
 from schemas.post import Thread
 from tests.make import response, thread
-from transforms.pairing.pair_threads import SplitThread, pair_rows, pair_thread
-from transforms.pairing.pairs import PairingRules
+from transforms.pairing import PairingRules, pair_rows, pair_thread
+from transforms.pairing.pair_threads import SplitThread
 from transforms.readers.base import ForumFile, ReadRules
 from transforms.writers.parquet import to_table
 from transforms.writers.stats import _unlicensed, pair_stats

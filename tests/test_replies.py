@@ -9,11 +9,18 @@ from schemas.audit import DuplicateRule, Reason, Stage
 from schemas.pair import Message, text_hash
 from schemas.post import TURN_BREAK, Post, Thread, conversation_text
 from tests.make import SITE, prompt, response
-from transforms.core.outcomes import Verdict, drop_posts, remaining
-from transforms.dedup.verify import Verdict as DuplicateVerdict
-from transforms.dedup.verify import apply_verdicts
-from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_rows, pair_thread
-from transforms.pairing.pairs import PairingRules, decide_pairs, pair_row, prompt_messages
+from transforms.core.outcomes import Rejection, drop_posts, remaining
+from transforms.dedup.verify import DuplicateMatch, apply_matches
+from transforms.pairing import (
+    PairedThread,
+    PairingRules,
+    decide_pairs,
+    pair_row,
+    pair_rows,
+    pair_thread,
+    prompt_messages,
+)
+from transforms.pairing.pair_threads import SplitThread
 from transforms.threads.assemble import assemble_threads
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
@@ -55,7 +62,7 @@ def test_what_remains_hangs_together_and_can_be_compared(thread: Thread, numbers
     rest = remaining(thread, gone)
     posts = [thread.prompt, *thread.responses]
     kept = [rest.thread.prompt, *rest.thread.responses] if rest.thread else []
-    ids = [p.id for p in (*kept, *rest.cut_off, *rest.lonely)]
+    ids = [p.id for p in (*kept, *rest.cut_off, *rest.unpaired)]
     assert sorted(ids) == sorted(p.id for p in posts if p.id not in gone)
     for post in rest.cut_off:
         assert gone.intersection(under(thread, post))
@@ -69,14 +76,14 @@ def test_what_remains_hangs_together_and_can_be_compared(thread: Thread, numbers
         has_replies = any(p.parent_id == post.id for p in kept)
         assert siblings[post.id] >= 2 or has_replies
     # Nothing that could have been compared was given up.
-    for a, b in itertools.combinations(rest.lonely, 2):
+    for a, b in itertools.combinations(rest.unpaired, 2):
         if not a.is_prompt and not b.is_prompt:
             assert a.parent_id != b.parent_id or a.id in gone or b.id in gone
 
 
 def test_a_refused_response_takes_the_replies_to_it_along() -> None:
     thread = tree((2, 1), (3, 1), (4, 1), (5, 2), (6, 2), (7, 5))
-    outcome = drop_posts(thread, {name(2): Verdict(Reason.LANGUAGE)}, Stage.LANGUAGE)
+    outcome = drop_posts(thread, {name(2): Rejection(Reason.LANGUAGE)}, Stage.LANGUAGE)
     assert outcome.thread is not None
     assert [p.id for p in outcome.thread.responses] == [name(3), name(4)]
     assert {r.id: (r.reason, r.detail) for r in outcome.rejected} == {
@@ -93,14 +100,14 @@ def test_a_single_response_stays_for_the_replies_below_it() -> None:
     assert outcome.thread is not None
     assert [p.id for p in outcome.thread.responses] == [name(2), name(3), name(4)]
     assert [(r.id, r.reason) for r in outcome.rejected] == [(name(5), Reason.TOO_FEW_RESPONSES)]
-    outcome = drop_posts(thread, {name(3): Verdict(Reason.EMPTY)}, Stage.FILTER)
+    outcome = drop_posts(thread, {name(3): Rejection(Reason.EMPTY)}, Stage.FILTER)
     assert outcome.thread is None
     assert len(outcome.rejected) == 5
 
 
 def test_a_duplicate_takes_the_replies_to_it_along() -> None:
     thread = tree((2, 1), (3, 1), (4, 1), (5, 2), (6, 5))
-    verdict = DuplicateVerdict(
+    match = DuplicateMatch(
         removed_id=name(2),
         removed_thread_id=name(1),
         kept_id="other.example:9",
@@ -109,7 +116,7 @@ def test_a_duplicate_takes_the_replies_to_it_along() -> None:
         similarity=1.0,
         rule=DuplicateRule.EXACT,
     )
-    outcome = apply_verdicts(thread, {name(2): verdict})
+    outcome = apply_matches(thread, {name(2): match})
     assert [d.removed_id for d in outcome.duplicates] == [name(2)]
     assert {r.id: (r.reason, r.detail) for r in outcome.rejected} == {
         name(5): (Reason.PROMPT_DUPLICATE, "other.example:9"),

@@ -32,7 +32,7 @@ from pipeline.report_page.sample import choose, read_rows
 from pipeline.report_page.text import render
 from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
 from schemas.post import DAY_MS, Post
-from transforms.pairing.votes import confidence
+from transforms.pairing import confidence
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 

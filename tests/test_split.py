@@ -12,7 +12,7 @@ from tests.beam_run import output_of
 from transforms.core.blocks import partition_of
 from transforms.dedup.components import unpack_rows
 from transforms.dedup.split import DEFAULT_SHARES, QuestionClusters, split_of
-from transforms.dedup.verify import Verdict
+from transforms.dedup.verify import DuplicateMatch
 
 
 @pytest.mark.parametrize("shares", [DEFAULT_SHARES, {"train": 1, "validation": 1, "test": 2}])
@@ -54,9 +54,9 @@ def test_shares_are_checked(shares):
         split_of(1, shares)
 
 
-def verdict(removed, kept, is_prompt=True):
+def match(removed, kept, is_prompt=True):
     prefix = "" if is_prompt else "answer "
-    return Verdict(
+    return DuplicateMatch(
         removed_id=prefix + removed,
         removed_thread_id=removed,
         kept_id=prefix + kept,
@@ -72,9 +72,9 @@ def links(*pairs):
     return np.array(hashes, np.int64).reshape(-1, 2).tobytes()
 
 
-def roots_of(verdicts, chunks, partitions=8):
+def roots_of(matches, chunks, partitions=8):
     roots = {}
-    inputs = ((verdicts, Verdict), (chunks, bytes))
+    inputs = ((matches, DuplicateMatch), (chunks, bytes))
     for partition, chunk in output_of(QuestionClusters(partitions), *inputs):
         for node, root in unpack_rows(chunk).tolist():
             assert partition == partition_of(node, partitions)
@@ -96,13 +96,13 @@ LEAKS = [
 
 @pytest.mark.parametrize("partitions", [1, 64])
 def test_no_leak_crosses_a_split(partitions):
-    verdicts = [verdict("near-copy", "near"), verdict("removed", "survivor")]
-    verdicts += [verdict(f"chain{n + 1}", f"chain{n}") for n in range(0, 30, 3)]
+    matches = [match("near-copy", "near"), match("removed", "survivor")]
+    matches += [match(f"chain{n + 1}", f"chain{n}") for n in range(0, 30, 3)]
     linked = [
-        pair for pair in LEAKS if not any({v.removed_id, v.kept_id} == set(pair) for v in verdicts)
+        pair for pair in LEAKS if not any({v.removed_id, v.kept_id} == set(pair) for v in matches)
     ]
     chunks = [links(pair) for pair in linked[::2]] + [links(*linked[1::2])]
-    roots = roots_of(verdicts, chunks, partitions)
+    roots = roots_of(matches, chunks, partitions)
     even = {"train": 1, "validation": 1, "test": 1}
     for left, right in LEAKS:
         places = [roots.get(hash63(name), hash63(name)) for name in (left, right)]
@@ -114,4 +114,4 @@ def test_no_leak_crosses_a_split(partitions):
 
 
 def test_duplicate_answers_join_no_questions():
-    assert roots_of([verdict("a", "b", is_prompt=False)], []) == {}
+    assert roots_of([match("a", "b", is_prompt=False)], []) == {}

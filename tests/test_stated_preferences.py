@@ -8,7 +8,7 @@ from schemas.audit import Reason
 from schemas.metadata import PostFacts
 from schemas.post import Thread
 from tests.make import SITE, prompt, response
-from transforms.pairing.pairs import PairingRules, VoteMode, decide_pairs
+from transforms.pairing import PairingRules, VoteMode, decide_pairs
 from transforms.threads.assemble import assemble_threads, facts_by_id
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
@@ -37,7 +37,7 @@ def pairs_of(thread: Thread, rules: PairingRules = ALL) -> list[tuple[str, str]]
 def test_only_stated_pairs_are_made_whatever_the_mode(mode: VoteMode) -> None:
     thread = stated({2: (3,), 3: (), 4: (5, 2), 5: ()})
     expected = [(name(2), name(3)), (name(4), name(2)), (name(4), name(5))]
-    rules = PairingRules(mode=mode, max_pairs_per_thread=0)
+    rules = PairingRules(votes=mode, max_pairs_per_thread=0)
     if mode is VoteMode.LATER_WINS:
         expected.remove((name(2), name(3)))  # the earlier wins
         expected.remove((name(4), name(5)))

@@ -3,7 +3,7 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Stage
 from tests.make import response, thread
-from transforms.core.outcomes import Verdict, drop_posts
+from transforms.core.outcomes import Rejection, drop_posts
 
 
 @given(
@@ -16,7 +16,7 @@ def test_every_post_is_kept_or_rejected_exactly_once(case: tuple[int, set[int]])
     before = thread(1, *(response(number) for number in range(2, count + 2)))
     posts = [before.prompt, *before.responses]
     refused = {
-        post.id: Verdict(Reason.TOO_SHORT)
+        post.id: Rejection(Reason.TOO_SHORT)
         for i, post in enumerate(posts, 1)
         if i in refused_numbers
     }
@@ -33,12 +33,12 @@ def test_every_post_is_kept_or_rejected_exactly_once(case: tuple[int, set[int]])
 def test_reasons_say_what_happened() -> None:
     before = thread(1, response(2), response(3), response(4))
     ids = [post.id for post in (before.prompt, *before.responses)]
-    _, rejected = drop_posts(before, {ids[0]: Verdict(Reason.CLOSED, "spam")}, Stage.FILTER)
+    _, rejected = drop_posts(before, {ids[0]: Rejection(Reason.CLOSED, "spam")}, Stage.FILTER)
     assert [(r.id, r.reason, r.detail) for r in rejected] == [
         (ids[0], Reason.CLOSED, "spam"),
         *((post_id, Reason.PROMPT_REJECTED, ids[0]) for post_id in ids[1:]),
     ]
-    refused = {ids[1]: Verdict(Reason.EMPTY), ids[2]: Verdict(Reason.EMPTY)}
+    refused = {ids[1]: Rejection(Reason.EMPTY), ids[2]: Rejection(Reason.EMPTY)}
     _, rejected = drop_posts(before, refused, Stage.FILTER)
     assert {r.id: r.reason for r in rejected} == {
         ids[1]: Reason.EMPTY,

@@ -7,10 +7,7 @@ from hypothesis import strategies as st
 
 from schemas.post import Post
 from tests.make import day, response
-from transforms.pairing.votes import (
-    HEAD_START_WEIGHT,
-    PRIOR_VOTES,
-    UNDATED_WEIGHT,
+from transforms.pairing import (
     VoteMode,
     common_window,
     common_window_scores,
@@ -19,6 +16,7 @@ from transforms.pairing.votes import (
     net_votes,
     response_score,
 )
+from transforms.pairing.votes import HEAD_START_WEIGHT, PRIOR_VOTES, UNDATED_WEIGHT
 
 
 def dated(number: int, created: int, ups: Any = (), downs: Any = (), **fields: Any) -> Post:

@@ -18,8 +18,8 @@ from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from tests.make import response, thread
-from transforms.pairing.pair_threads import PairedThread, SplitThread, pair_thread
-from transforms.pairing.pairs import preset, prompt_messages
+from transforms.pairing import PairedThread, pair_thread, preset, prompt_messages
+from transforms.pairing.pair_threads import SplitThread
 from transforms.writers.parquet import WriteTables, write_shard
 from transforms.writers.shards import (
     ShardKey,

@@ -46,7 +46,7 @@ from transforms.hydrate.fill_texts import (
     load_filled,
     save_filled,
 )
-from transforms.hydrate.needed_posts import IdsShard, needed_posts
+from transforms.hydrate.ids_shards import IdsShard, needed_posts
 from transforms.writers.counts import RunResult
 from transforms.writers.parquet import ShardReport
 from transforms.writers.stats import duplicate_stats
@@ -163,7 +163,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 if not options.allow_missing:
                     check_filled(filled, manifest, inputs)
                 reports += [report for result in filled for report in result.reports]
-                stats = total_stats(RunResult(tallies=(), shards=tuple(reports)))
+                stats = total_stats(RunResult(counts=(), shards=tuple(reports)))
                 reasons = unlicensed_texts(stats, ids_only=False)
                 made = filled_manifest(manifest, reports, filled, reasons)
                 check_shards(staging, made.shards)

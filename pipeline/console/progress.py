@@ -3,6 +3,7 @@
 import json
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TextIO
 
@@ -10,27 +11,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from pipeline.console.display import ProgressDisplay
 from transforms.core import counters
-
-STEPS: tuple[tuple[str, str], ...] = (
-    ("AssembleThreads/in-posts", "posts assembled"),
-    ("FilterThreads/in-threads", "threads filtered"),
-    ("LabelLanguages/out-threads", "threads in a wanted language"),
-    ("ResolveDuplicates/out-threads", "threads without duplicates"),
-    ("PairThreads/out-pairs", "pairs"),
-    ("WriteTables/out-rows", "rows written"),
-)
-"""Counters to show, in the order the steps run; the last one that moved is shown."""
-
-TIMED: tuple[tuple[str, str], ...] = (
-    ("read", "read"),
-    ("AssembleThreads/in-posts", "assemble"),
-    ("FilterThreads/in-threads", "filter"),
-    ("LabelLanguages/out-threads", "language"),
-    ("ResolveDuplicates/out-threads", "dedup"),
-    ("PairThreads/out-pairs", "pair"),
-    ("WriteTables/out-rows", "write"),
-)
-"""Counters whose movement tells when a stage was at work."""
+from transforms.core.counters import ShownCounter
 
 
 def read_totals(folder: Path | None, start: Counter[str] | None = None) -> Counter[str]:
@@ -49,11 +30,11 @@ def read_totals(folder: Path | None, start: Counter[str] | None = None) -> Count
     return totals
 
 
-def describe(totals: Counter[str], input_bytes: int) -> str:
-    """One line: bytes read of bytes, then the furthest step that has begun."""
+def describe(totals: Counter[str], input_bytes: int, steps: Sequence[ShownCounter]) -> str:
+    """One line: bytes read of bytes, then the two furthest of the steps that have begun."""
     read = bytes_read(totals)
     parts = [f"read {_megabytes(read)} of {_megabytes(input_bytes)} MB"]
-    parts += [f"{totals[key]:,} {label}" for key, label in STEPS if totals[key]][-2:]
+    parts += [f"{totals[step.key]:,} {step.label}" for step in steps if totals[step.key]][-2:]
     return ", ".join(parts)
 
 
@@ -90,7 +71,7 @@ class ProgressLine(ProgressDisplay):
         self._folder = folder
         self._start = Counter(counters.totals)
         self.spans: dict[str, tuple[float, float]] = {}
-        """When each step was first and last seen to move, by time.monotonic(); steps overlap."""
+        """When each stage was first and last seen to move, by time.monotonic(); stages overlap."""
         self._seen: Counter[str] = Counter()
 
     def __enter__(self) -> Self:
@@ -112,16 +93,18 @@ class ProgressLine(ProgressDisplay):
             return
         totals = read_totals(self._folder, self._start)
         self._time_stages(totals)
-        text = describe(totals, self._input_bytes)
+        text = describe(totals, self._input_bytes, counters.shown_counters())
         if note:
             text = f"{text}, {note}" if bytes_read(totals) else note
         self.show(min(bytes_read(totals), self._input_bytes), text)
 
     def _time_stages(self, totals: Counter[str]) -> None:
         now = time.monotonic()
-        for key, name in TIMED:
-            amount = bytes_read(totals) if key == "read" else totals[key]
-            if amount > self._seen[key]:
-                began = self.spans.get(name, (now, now))[0]
-                self.spans[name] = (began, now)
-                self._seen[key] = amount
+        amounts = {"read": bytes_read(totals)}
+        for step in counters.shown_counters():
+            amounts[step.stage] = amounts.get(step.stage, 0) + totals[step.key]
+        for stage, amount in amounts.items():
+            if amount > self._seen[stage]:
+                began = self.spans.get(stage, (now, now))[0]
+                self.spans[stage] = (began, now)
+                self._seen[stage] = amount

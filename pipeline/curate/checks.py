@@ -13,7 +13,7 @@ from pipeline.errors import NothingToReadError, OutputExistsError, RefusedError,
 from schemas.checksums import shard_fault
 from schemas.manifest import MANIFEST_NAME
 from transforms.filters.language import known_languages
-from transforms.pairing.pairs import VoteMode
+from transforms.pairing import VoteMode
 from transforms.readers.base import ForumFile
 from transforms.readers.registry import SOURCES
 
@@ -72,7 +72,7 @@ def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
                 f"--license {name}=…: no input is of this site or kind; there are "
                 f"{', '.join(sorted(filter(None, named))) or 'none that need one'}"
             )
-    if recipes.pairing_rules(options.recipe).mode is VoteMode.COMMON_WINDOW:
+    if recipes.pairing_rules(options.recipe).votes is VoteMode.COMMON_WINDOW:
         without = [site.name for site in inputs.sites if "Votes" not in site.tables]
         if without:
             raise UsageError(

@@ -10,14 +10,11 @@ from pipeline.curate import recipe as recipes
 from pipeline.curate.recipe import Recipe
 from pipeline.hub.preupload import PreuploadShards
 from pipeline.hub.publish_target import PublishTarget
-from schemas.audit import Rejected, Stage
-from transforms.dedup.find_duplicates import FindDuplicates, Verdict
-from transforms.dedup.resolve import ResolveDuplicates
-from transforms.dedup.split import QuestionClusters
-from transforms.filters.decontaminate import Decontaminate
-from transforms.filters.language import LabelLanguages
-from transforms.filters.posts import FilterThreads
-from transforms.pairing.pair_threads import PairThreads
+from schemas.audit import Rejected
+from transforms.core import StepResult, ThreadBlock
+from transforms.dedup import DuplicateMatch, FindDuplicates, QuestionClusters, ResolveDuplicates
+from transforms.filters import Decontaminate, FilterThreads, LabelLanguages
+from transforms.pairing import PairedThread, PairThreads
 from transforms.readers.base import ForumFile
 from transforms.readers.forum_rows import ForumRows
 from transforms.readers.read_files import ReadFiles
@@ -27,8 +24,7 @@ from transforms.text.convert import ConvertToMarkdown
 from transforms.threads.assemble import AssembleThreads
 from transforms.threads.pack import PackThreads
 from transforms.threads.sample import SampleThreads
-from transforms.writers.counts import SaveResult, TallyRows
-from transforms.writers.parquet import WriteTables
+from transforms.writers import CountRows, SaveResult, WriteTables
 
 
 @dataclass(frozen=True)
@@ -43,98 +39,101 @@ class CurateJob:
     folder: str
     partitions: int
     benchmarks: str | None = None
-    """File of what benchmarks say (`transforms.filters.decontaminate.save`); threads that share text with
-    them are left out."""
+    """File of what benchmarks say (`transforms.filters.save`); threads that share text with them
+    are excluded."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
     sample_threads: bool = False
     """Whether to save a sample of whole threads for the report."""
 
 
+class Steps(list[StepResult]):
+    """Results of the steps in order, from which follow the audit tables, counts and accounting."""
+
+    def take(self, result: StepResult) -> beam.PCollection[Any]:
+        """Add the result of the next step and return the rows that continue."""
+        self.append(result)
+        return result.kept
+
+
 def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     """Add the whole job to ``pipeline``."""
-    recipe = job.recipe
+    recipe, partitions = job.recipe, job.partitions
+    steps = Steps()
+
     read = read_all(pipeline, job)
-
-    assembled = (read.posts, read.facts) | "Assemble threads" >> AssembleThreads(
-        job.takedown, recipe.reply_depth
+    threads = steps.take(
+        (read.posts, read.facts)
+        | "Assemble threads" >> AssembleThreads(job.takedown, recipe.reply_depth)
     )
-    markdown = assembled.threads | "Convert to Markdown" >> ConvertToMarkdown()
+    threads = threads | "Convert to Markdown" >> ConvertToMarkdown()
     if job.sample_threads:
-        _ = markdown | "Sample threads" >> SampleThreads(job.folder)
-    filtered = markdown | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe))
-    kept, contaminated = filtered.threads, {}
+        _ = threads | "Sample threads" >> SampleThreads(job.folder)
+    threads = steps.take(threads | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe)))
     if job.benchmarks is not None:
-        clean = kept | "Decontaminate" >> Decontaminate(
-            job.benchmarks, recipes.contamination_rules(recipe)
-        )
-        kept, contaminated = clean.threads, {"decontaminate": clean.rejected}
-    labelled = kept | "Label languages" >> LabelLanguages(
-        recipes.language_rules(recipe), recipe.language_model
-    )
-    blocks = labelled.threads | "Pack threads" >> PackThreads(job.partitions)
+        rules = recipes.contamination_rules(recipe)
+        threads = steps.take(threads | "Decontaminate" >> Decontaminate(job.benchmarks, rules))
+    languages = LabelLanguages(recipes.language_rules(recipe), recipe.language_model)
+    threads = steps.take(threads | "Label languages" >> languages)
 
-    if recipe.dedup == "off":
-        verdicts = pipeline | "No duplicates" >> beam.Create([]).with_output_types(Verdict)
-    else:
-        verdicts = blocks | "Find duplicates" >> FindDuplicates(
-            recipes.minhash_rules(recipe), job.partitions
-        )
-    clusters = (verdicts, read.links) | "Cluster questions" >> QuestionClusters(job.partitions)
-    resolved = (blocks, verdicts, clusters) | "Resolve duplicates" >> ResolveDuplicates(
-        job.partitions, recipes.split_shares(recipe), recipe.seed
-    )
-    paired = resolved.threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe))
+    blocks = threads | "Pack threads" >> PackThreads(partitions)
+    matches = find_duplicates(blocks, job)
+    clusters = (matches, read.links) | "Cluster questions" >> QuestionClusters(partitions)
+    resolve = ResolveDuplicates(partitions, recipes.split_shares(recipe), recipe.seed)
+    threads = steps.take((blocks, matches, clusters) | "Resolve duplicates" >> resolve)
+    pairs = steps.take(threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe)))
 
-    unusable = pipeline | "List unusable inputs" >> beam.Create(
+    save(pairs, steps, read, job)
+
+
+def find_duplicates(
+    blocks: beam.PCollection[tuple[int, ThreadBlock]], job: CurateJob
+) -> beam.PCollection[DuplicateMatch]:
+    """Find duplicates as the recipe asks; none at all where it switches deduplication off."""
+    if job.recipe.dedup == "off":
+        none = beam.Create([]).with_output_types(DuplicateMatch)
+        return blocks.pipeline | "No duplicates" >> none
+    rules = recipes.minhash_rules(job.recipe)
+    return blocks | "Find duplicates" >> FindDuplicates(rules, job.partitions)
+
+
+def save(
+    pairs: beam.PCollection[PairedThread],
+    steps: Sequence[StepResult],
+    read: ForumRows,
+    job: CurateJob,
+) -> None:
+    """Write all tables, send them where they are published, and save what the run counted."""
+    unusable = pairs.pipeline | "List unusable inputs" >> beam.Create(
         list(job.problems)
     ).with_output_types(Rejected)
-    rejected = {
-        "inputs": unusable,
-        "read": read.rejected,
-        "assemble": assembled.rejected,
-        "filter": filtered.rejected,
-        **contaminated,
-        "language": labelled.rejected,
-        "dedup": resolved.rejected,
-        "pair": paired.rejected,
-    }
+    rejected = (unusable, read.rejected, *(step.rejected for step in steps))
+    duplicates = [step.duplicates for step in steps if step.duplicates is not None]
     # Each lot of rejects is packed where it arises; flattened first, they would be shuffled
     # one by one, and more than half of a forum's posts are rejects.
-    shards = (
-        paired.pairs,
-        resolved.duplicates,
-        *rejected.values(),
-    ) | "Write tables" >> WriteTables(
+    shards = (pairs, *duplicates, *rejected) | "Write tables" >> WriteTables(
         job.folder,
-        recipe.shard_bytes,
-        ids_only=recipe.ids_only,
-        conversational=recipes.is_conversational(recipe),
+        job.recipe.shard_bytes,
+        ids_only=job.recipe.ids_only,
+        conversational=recipes.is_conversational(job.recipe),
     )
-
     if job.publish is not None:
         target = job.publish
         _ = shards | "Send shards" >> PreuploadShards(
-            job.folder, target.repo, target.endpoint, recipe.ids_only
+            job.folder, target.repo, target.endpoint, job.recipe.ids_only
         )
-
-    left: list[tuple[Stage, Any]] = [
-        (Stage.ASSEMBLE, assembled.threads),
-        (Stage.FILTER, kept),
-        (Stage.LANGUAGE, labelled.threads),
-        (Stage.DEDUP, resolved.threads),
-        (Stage.PAIR, paired.pairs),
+    # What leaves a stage is what its last step keeps.
+    kept = {step.stage.value: step.kept for step in steps}
+    counted = [
+        *((stage, f"Count {stage}", rows) for stage, rows in kept.items()),
+        *(("rejected", f"Count rejects {place}", rows) for place, rows in enumerate(rejected)),
+        *(("duplicates", f"Count duplicates {at}", rows) for at, rows in enumerate(duplicates)),
     ]
-    tallies = (
+    counts = (
         read.tallies,
-        *(rows | f"Tally {stage}" >> TallyRows(stage.value) for stage, rows in left),
-        *(
-            rows | f"Tally rejects of {name}" >> TallyRows("rejected")
-            for name, rows in rejected.items()
-        ),
-        resolved.duplicates | "Tally duplicates" >> TallyRows("duplicates"),
-    ) | "Collect tallies" >> beam.Flatten()
-    _ = (tallies, shards) | "Save result" >> SaveResult(job.folder)
+        *(rows | label >> CountRows(name) for name, label, rows in counted),
+    ) | "Collect counts" >> beam.Flatten()
+    _ = (counts, shards) | "Save result" >> SaveResult(job.folder)
 
 
 def read_all(pipeline: beam.Pipeline, job: CurateJob) -> ForumRows:

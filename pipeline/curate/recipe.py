@@ -1,38 +1,67 @@
 """The recipe: every option that can change an output byte, defined once.
 
 The command line, ``--config`` files, the manifest and docs/recipe.md all derive from the
-fields of :class:`Recipe`. Options that only say how to run (workers, progress, output
-folder) are in :mod:`pipeline.curate.options`.
+fields of :class:`Recipe`, and those of filters and of votes and pairs from the tables of rules in
+`transforms.filters.posts` and `transforms.pairing.label_rules`. Options that only say how to run
+(workers, progress, output folder) are in :mod:`pipeline.curate.options`.
 """
 
 import dataclasses
 import json
-from datetime import UTC, date, datetime
+from collections.abc import Iterable
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 import yaml
 
 from pipeline.errors import RecipeError
-from schemas.fields import doc, field_docs
+from schemas.fields import doc, field_docs, field_meta
 from schemas.pair import SPLITS
-from schemas.post import ClosedAs
-from transforms.dedup.minhash import MinHashRules
-from transforms.filters.language import LanguageRules
-from transforms.filters.posts import FilterRules
-from transforms.pairing.pairs import PRESETS, PairingRules, VoteMode, preset
+from transforms.core import Option
+from transforms.dedup import MinHashRules
+from transforms.filters import FILTER_RULES, FilterRules, LanguageRules
+from transforms.pairing import PAIRING_OPTIONS, PRESETS, PairingRules, preset
 from transforms.readers.base import ReadRules
 from transforms.readers.preferences.formats import COLUMNS
 from transforms.readers.registry import SOURCES
-from transforms.writers.parquet import DEFAULT_SHARD_BYTES
+from transforms.writers import DEFAULT_SHARD_BYTES
 
-NonNegative = Annotated[float, msgspec.Meta(ge=0)]
-NonNegativeInt = Annotated[int, msgspec.Meta(ge=0)]
+FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
+LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
 
 
-class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What to curate and how. None in a pairing field means: as the `pairing` preset says."""
+def _filter_field(option: Option) -> tuple[str, Any, Any]:
+    kind, meta = field_meta(option.kind)  # a field has one Meta
+    limits = {name: getattr(meta, name) for name in ("gt", "ge", "lt", "le")}
+    described = Annotated[kind, doc(option.help, **limits)]  # type: ignore[valid-type]
+    return str(option.option), described, option.write(option.default)
+
+
+def _label_field(option: Option) -> tuple[str, Any, Any]:
+    return str(option.option), Annotated[option.kind | None, doc(option.help)], None
+
+
+if TYPE_CHECKING:
+
+    class _RuleOptions(msgspec.Struct, frozen=True):
+        def __getattr__(self, option: str) -> Any: ...
+
+else:
+    _RuleOptions = msgspec.defstruct(
+        "_RuleOptions",
+        [*map(_filter_field, FILTER_OPTIONS), *map(_label_field, LABEL_OPTIONS)],
+        kw_only=True,
+        frozen=True,
+    )
+
+
+class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to curate and how: the fields below and one for each rule.
+
+    None in a field of a label rule means: as the `pairing` preset says.
+    """
 
     input: Annotated[
         tuple[str, ...],
@@ -76,28 +105,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         doc("OURS=THEIRS for preference sets with columns of other names, e.g. chosen=better"),
     ] = ()
 
-    min_prompt_chars: Annotated[
-        int, doc("shortest prompt, characters of title + Markdown", ge=0)
-    ] = 20
-    max_prompt_chars: Annotated[int, doc("longest prompt", ge=1)] = 40_000
-    min_response_chars: Annotated[int, doc("shortest response, characters of Markdown", ge=0)] = 20
-    max_response_chars: Annotated[int, doc("longest response", ge=1)] = 40_000
-    drop_closed: Annotated[
-        tuple[str, ...],
-        doc("drop prompts closed as: " + ", ".join(kind.value for kind in ClosedAs)),
-    ] = (ClosedAs.OFF_TOPIC.value, ClosedAs.SPAM.value)
-    max_flags: Annotated[int, doc("most spam and offensive flags of a kept post", ge=0)] = 0
-    drop_nsfw: Annotated[bool, doc("leave posts marked as not safe for work out")] = True
-    drop_pinned: Annotated[bool, doc("leave posts out that staff put on top")] = True
-    drop_bots: Annotated[bool, doc("leave posts by programs out")] = True
-    drop_hidden_scores: Annotated[
-        bool, doc("leave posts out whose score the forum did not show yet")
-    ] = True
-    min_score_age_hours: Annotated[
-        float,
-        doc("least hours between a post and the reading of its score, where known; 0: any", ge=0),
-    ] = 24.0
-
     languages: Annotated[
         tuple[str, ...], doc("ISO codes to keep, or `all`, which keeps and labels everything")
     ] = ("en",)
@@ -119,36 +126,6 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ] = 0.8
 
     pairing: Annotated[str, doc("preset of pairing rules: " + ", ".join(PRESETS))] = "all"
-    votes: Annotated[
-        str | None, doc("what a score is: " + ", ".join(mode.value for mode in VoteMode))
-    ] = None
-    min_margin: Annotated[NonNegative | None, doc("least difference of scores; 0: any")] = None
-    min_ratio: Annotated[NonNegative | None, doc("least ratio of positive scores; 0: any")] = None
-    max_pairs_per_thread: Annotated[
-        NonNegativeInt | None, doc("most pairs of one thread; 0: all")
-    ] = None
-    min_prompt_score: Annotated[int | None, doc("least upvotes − downvotes of a prompt")] = None
-    min_response_score: Annotated[int | None, doc("least upvotes − downvotes of a response")] = None
-    max_responses: Annotated[
-        NonNegativeInt | None, doc("responses to one post that are compared, at random; 0: all")
-    ] = None
-    drop_edited: Annotated[bool | None, doc("leave edited prompts and responses out")] = None
-    drop_edited_prompts: Annotated[bool | None, doc("leave edited prompts out")] = None
-    drop_staff: Annotated[bool | None, doc("leave posts of moderators and employees out")] = None
-    drop_links: Annotated[
-        bool | None, doc("leave prompts out that share a link rather than a text")
-    ] = None
-    created_before: Annotated[
-        str | None, doc("leave posts from this UTC date (YYYY-MM-DD) on out; '': none")
-    ] = None
-    drop_deleted_authors: Annotated[bool | None, doc("leave posts of deleted accounts out")] = None
-    drop_prompt_author: Annotated[bool | None, doc("leave self-answers out")] = None
-    later_must_win: Annotated[bool | None, doc("the winner must not be the earlier response")] = (
-        None
-    )
-    max_gap_days: Annotated[
-        NonNegative | None, doc("most days between the two responses; 0: any")
-    ] = None
 
     split: Annotated[
         str, doc("weights of train/validation/test; a question cluster is never divided")
@@ -194,8 +171,8 @@ def make(values: dict[str, Any]) -> Recipe:
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
     if isinstance(values.get("languages"), list):
         values["languages"] = [str(code).lower() for code in values["languages"]]
-    if isinstance(values.get("created_before"), date):
-        values["created_before"] = values["created_before"].isoformat()
+    # YAML takes a date without quotes for one.
+    values = {k: v.isoformat() if isinstance(v, date) else v for k, v in values.items()}
     try:
         recipe = msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
@@ -209,13 +186,6 @@ def _check(recipe: Recipe) -> None:
         raise RecipeError(
             f"pairing: no preset {recipe.pairing!r}; choose from {', '.join(PRESETS)}"
         )
-    modes = [mode.value for mode in VoteMode]
-    if recipe.votes is not None and recipe.votes not in modes:
-        raise RecipeError(f"votes: no mode {recipe.votes!r}; choose from {', '.join(modes)}")
-    kinds = [kind.value for kind in ClosedAs]
-    for kind in recipe.drop_closed:
-        if kind not in kinds:
-            raise RecipeError(f"drop_closed: no kind {kind!r}; choose from {', '.join(kinds)}")
     if not recipe.languages:
         raise RecipeError("languages: name at least one, or `all`")
     for low, high in (
@@ -223,9 +193,10 @@ def _check(recipe: Recipe) -> None:
         (recipe.min_response_chars, recipe.max_response_chars),
     ):
         if low > high:
-            raise RecipeError(f"lengths: least {low} is more than most {high}")
+            raise RecipeError(f"lengths: minimum {low} is more than maximum {high}")
     split_shares(recipe)
-    _date_ms(recipe.created_before or "")
+    filter_rules(recipe)
+    pairing_rules(recipe)
     for entry in recipe.input:
         kind, separator, path = entry.partition("=")
         if kind not in KINDS or not separator or not path:
@@ -285,19 +256,21 @@ def split_shares(recipe: Recipe) -> dict[str, int]:
 
 def filter_rules(recipe: Recipe) -> FilterRules:
     """The recipe's rules for single posts."""
-    return FilterRules(
-        min_prompt_chars=recipe.min_prompt_chars,
-        max_prompt_chars=recipe.max_prompt_chars,
-        min_response_chars=recipe.min_response_chars,
-        max_response_chars=recipe.max_response_chars,
-        drop_closed=frozenset(ClosedAs(kind) for kind in recipe.drop_closed),
-        max_flags=recipe.max_flags,
-        drop_nsfw=recipe.drop_nsfw,
-        drop_pinned=recipe.drop_pinned,
-        drop_bots=recipe.drop_bots,
-        drop_hidden_scores=recipe.drop_hidden_scores,
-        min_score_age_hours=recipe.min_score_age_hours,
-    )
+    return FilterRules(**_read(FILTER_OPTIONS, recipe))
+
+
+def _read(options: Iterable[Option], recipe: Recipe) -> dict[str, Any]:
+    """Values of the options that the recipe states, as the steps use them."""
+    values = {}
+    for option in options:
+        name = str(option.option)
+        written = getattr(recipe, name)
+        if written is not None:
+            try:
+                values[name] = option.read(written)
+            except ValueError as error:
+                raise RecipeError(f"{name}: {error}") from None
+    return values
 
 
 def language_rules(recipe: Recipe) -> LanguageRules:
@@ -341,27 +314,25 @@ def bands_for(threshold: float) -> tuple[int, int]:
 
 def pairing_rules(recipe: Recipe) -> PairingRules:
     """The preset with the recipe's own values over it."""
-    names = {field.name for field in dataclasses.fields(PairingRules)}
-    overrides = {
-        name: value
-        for name in Recipe.__struct_fields__
-        if name in names and (value := getattr(recipe, name)) is not None
-    }
-    if recipe.votes is not None:
-        overrides["mode"] = VoteMode(recipe.votes)
-    if recipe.created_before is not None:
-        overrides["created_before"] = _date_ms(recipe.created_before)
-    return dataclasses.replace(preset(recipe.pairing), **overrides)
+    own = _read(LABEL_OPTIONS, recipe)
+    return dataclasses.replace(preset(recipe.pairing), **own, seed=recipe.seed)
 
 
-def _date_ms(text: str) -> int | None:
-    """Milliseconds since the epoch at the start of a UTC date; None for ''."""
-    if not text:
-        return None
-    try:
-        return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
-    except ValueError:
-        raise RecipeError(f"created_before: {text!r} is no date like 2023-01-31") from None
+MANIFEST_ORDER: Final = (
+    *("input", "include_meta", "takedown", "decontaminate", "reply_depth", "licenses"),
+    *("pairs_columns", "min_prompt_chars", "max_prompt_chars", "min_response_chars"),
+    *("max_response_chars", "drop_closed", "max_flags", "drop_nsfw", "drop_pinned", "drop_bots"),
+    *("drop_hidden_scores", "min_score_age_hours", "languages", "language_model"),
+    *("min_language_probability", "min_prose_chars", "dedup", "dedup_threshold", "pairing"),
+    *("votes", "min_margin", "min_ratio", "max_pairs_per_thread", "min_prompt_score"),
+    *("min_response_score", "max_responses", "drop_edited", "drop_edited_prompts", "drop_staff"),
+    *("drop_links", "created_before", "drop_deleted_authors", "drop_prompt_author"),
+    *("later_must_win", "max_gap_days", "split", "seed", "shard_bytes", "conversational"),
+    "ids_only",
+)
+"""How the options of the first manifests stand in them, so that these keep their bytes.
+
+Nothing needs to be added here: other options follow in the order of the fields."""
 
 
 def resolve(recipe: Recipe) -> dict[str, Any]:
@@ -370,22 +341,16 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
     Fields that the preset decided are filled in, lists whose order means nothing are sorted,
     so equal work has an equal resolved recipe.
     """
-    rules = pairing_rules(recipe)
     values: dict[str, Any] = msgspec.to_builtins(recipe)
-    for name in values:
-        if hasattr(rules, name):
-            values[name] = getattr(rules, name)
-    values["votes"] = rules.mode.value
-    if rules.created_before is None:
-        values["created_before"] = ""
-    else:
-        before = datetime.fromtimestamp(rules.created_before / 1000, UTC)
-        values["created_before"] = before.date().isoformat()
+    rules = pairing_rules(recipe)
+    for options, used in ((LABEL_OPTIONS, rules), (FILTER_OPTIONS, filter_rules(recipe))):
+        for option in options:
+            name = str(option.option)
+            written = option.write(getattr(used, name))
+            values[name] = list(written) if isinstance(written, tuple) else written
     values["conversational"] = is_conversational(recipe)
     values["input"] = sorted(recipe.input)
-    values["decontaminate"] = sorted(set(recipe.decontaminate))
-    values["licenses"] = sorted(set(recipe.licenses))
-    values["pairs_columns"] = sorted(set(recipe.pairs_columns))
-    values["languages"] = sorted(set(recipe.languages))
-    values["drop_closed"] = sorted(set(recipe.drop_closed))
-    return values
+    for name in ("decontaminate", "licenses", "pairs_columns", "languages"):
+        values[name] = sorted(set(values[name]))
+    known = [name for name in MANIFEST_ORDER if name in values]
+    return {name: values[name] for name in dict.fromkeys((*known, *values))}

@@ -1,4 +1,4 @@
-"""The books of a run: where every record went, and the proof that nothing was lost."""
+"""The accounting of a run: where every record went, and the proof that none was lost."""
 
 from collections import Counter, defaultdict
 
@@ -19,29 +19,29 @@ OTHER_TABLES = {
 
 
 def add_up(result: RunResult) -> Accounting:
-    """Build the accounting of a run from its tallies and its shards.
+    """Build the accounting of a run from its counts and its shards.
 
     The numbers come from three independent places: what the readers counted, what each step
     let through, and what the writers put into the files. Raises AccountingError naming every
     equation that does not hold.
     """
-    tallies = Counter({(t.stage, t.key): t.count for t in result.tallies})
+    counts = Counter({(c.stage, c.key): c.count for c in result.counts})
     stats = total_stats(result)
     rejected = _rejected_posts(stats)
     duplicates = sum(r.shard.rows for r in result.shards if r.shard.table == "duplicates")
-    stages = _funnel(tallies, rejected, duplicates)
+    stages = _funnel(counts, rejected, duplicates)
     kept = stats["posts"]
     accounting = Accounting(
-        posts_read=tallies[POSTS_READ],
+        posts_read=counts[POSTS_READ],
         posts_kept=kept,
         duplicates=duplicates,
         rejected=sum(sum(reasons.values()) for reasons in rejected.values()),
         pairs=_by_split(result, "pairs"),
         threads=_by_split(result, "threads"),
         stages=tuple(stages),
-        other_records=_other_records(tallies, stats),
+        other_records=_other_records(counts, stats),
     )
-    _check(accounting, result, tallies)
+    _check(accounting, result, counts)
     return accounting
 
 
@@ -71,14 +71,14 @@ def _by_split(result: RunResult, key: str) -> dict[str, int]:
 
 
 def _funnel(
-    tallies: Counter[tuple[str, str]], rejected: dict[str, dict[str, int]], duplicates: int
+    counts: Counter[tuple[str, str]], rejected: dict[str, dict[str, int]], duplicates: int
 ) -> list[StageCount]:
     stages = []
-    entered = tallies[POSTS_READ]
+    entered = counts[POSTS_READ]
     for stage in Stage:
         if stage is Stage.HYDRATE:
             continue  # no step of this run
-        left = tallies[("read", "Posts.kept") if stage is Stage.READ else (stage.value, "posts")]
+        left = counts[("read", "Posts.kept") if stage is Stage.READ else (stage.value, "posts")]
         reasons = rejected.get(stage.value, {})
         order = [reason.value for reason in Reason]
         stages.append(
@@ -94,10 +94,10 @@ def _funnel(
     return stages
 
 
-def _other_records(tallies: Counter[tuple[str, str]], stats: Counter[str]) -> dict[str, int]:
+def _other_records(counts: Counter[tuple[str, str]], stats: Counter[str]) -> dict[str, int]:
     others = {
         key: amount
-        for (stage, key), amount in tallies.items()
+        for (stage, key), amount in counts.items()
         if stage == "read" and not key.startswith("Posts.")
     }
     for key, amount in stats.items():
@@ -106,7 +106,7 @@ def _other_records(tallies: Counter[tuple[str, str]], stats: Counter[str]) -> di
     return dict(sorted(others.items()))
 
 
-def _check(accounting: Accounting, result: RunResult, tallies: Counter[tuple[str, str]]) -> None:
+def _check(accounting: Accounting, result: RunResult, counts: Counter[tuple[str, str]]) -> None:
     errors = []
     for stage in accounting.stages:
         out = stage.left + stage.duplicates + sum(stage.rejected.values())
@@ -118,20 +118,20 @@ def _check(accounting: Accounting, result: RunResult, tallies: Counter[tuple[str
             f"{accounting.posts_kept} were"
         )
     written = sum(r.shard.rows for r in result.shards if r.shard.table == "rejected")
-    sent = sum(n for (stage, _), n in tallies.items() if stage == "rejected")
+    sent = sum(n for (stage, _), n in counts.items() if stage == "rejected")
     if written != sent:
         errors.append(f"rejected table: {sent} rows were to be written, {written} were")
     total = accounting.posts_kept + accounting.duplicates + accounting.rejected
     if accounting.posts_read != total:
         errors.append(f"{accounting.posts_read} posts were read, {total} are accounted for")
-    removed = tallies["duplicates", "duplicates"]
+    removed = counts["duplicates", "duplicates"]
     if accounting.duplicates != removed:
         errors.append(
             f"duplicates table: {removed} rows were to be written, {accounting.duplicates} were"
         )
     for table, kinds in OTHER_TABLES.items():
-        rows = tallies["read", f"{table}.rows"]
-        known = sum(tallies["read", f"{table}.{kind}"] for kind in (*kinds, "rejected"))
+        rows = counts["read", f"{table}.rows"]
+        known = sum(counts["read", f"{table}.{kind}"] for kind in (*kinds, "rejected"))
         if rows != known:
             errors.append(f"{table}: {rows} rows were read, {known} are accounted for")
     pairs = sum(r.shard.rows for r in result.shards if r.shard.table == "data")

@@ -1,7 +1,8 @@
-"""What every step stands on: coders of rows, blocks of packed rows, counters, and outcomes.
+"""What every step stands on: coders, blocks of packed rows, joins, counters, rules, results.
 
-A step is a plain function that takes rows and returns what goes on and what is rejected; the
-PTransform below it only wires it into the graph.
+A step is a plain function that takes rows and returns what continues and what is rejected; the
+PTransform below it only wires it into the graph and returns a StepResult. Nothing here knows of
+any single step.
 """
 
 import lazy_loader

@@ -14,13 +14,42 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 PROGRESS_DIR_VARIABLE = "FORUMPREFS_PROGRESS_DIR"
 WRITE_INTERVAL_S = 0.25
 
 totals: Counter[str] = Counter()
 _last_write = 0.0
+
+
+class ShownCounter(NamedTuple):
+    """How the progress line tells how far a step has come."""
+
+    key: str
+    """Of the counter in :data:`totals`: ``AssembleThreads/in-posts``."""
+    label: str
+    """What it counts, in words: ``posts assembled``."""
+    stage: str
+    """What the step is called in the timings of the report, e.g. a Stage value."""
+
+
+_shown: dict[str, ShownCounter] = {}
+
+
+def show_progress(owner: type, name: str, label: str, stage: str) -> None:
+    """Have counter ``name`` of a step shown; called where the step is put into the graph.
+
+    So the launching process knows the steps of the graph that it built last, in their order.
+    """
+    key = f"{owner.__name__}/{name}"
+    _shown.pop(key, None)
+    _shown[key] = ShownCounter(key, label, stage)
+
+
+def shown_counters() -> tuple[ShownCounter, ...]:
+    """Return what :func:`show_progress` was told, in order."""
+    return tuple(_shown.values())
 
 
 @functools.cache

@@ -17,8 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from transforms.core.blocks import HASH_BITS
-from transforms.core.counters import count
+from transforms.core import HASH_BITS, count
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -193,7 +192,7 @@ class ConnectedComponents(beam.PTransform):
     million edges between 5 million nodes.
     """
 
-    def expand(self, edges: Any) -> Any:
+    def expand(self, edges: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
         return (
             edges
             | "Contract edges" >> beam.ParDo(ContractEdges())
@@ -280,7 +279,7 @@ class BucketComponents(beam.PTransform):
 
     partitions: int
 
-    def expand(self, rows: Any) -> Any:
+    def expand(self, rows: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
         star_buckets = beam.ParDo(StarBuckets(self.partitions)).with_output_types(
             tuple[int, bytes], edges=bytes
         )

@@ -6,7 +6,7 @@ equal or the exact similarity of their shingles reaches the threshold, never on 
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import apache_beam as beam
 import msgspec
@@ -15,9 +15,7 @@ import numpy.typing as npt
 
 from schemas.ids import content_hash, hash63
 from schemas.post import Post, Thread, prompt_text
-from transforms.core.blocks import ThreadBlock, thread_partition, unpack
-from transforms.core.coders import register
-from transforms.core.counters import count
+from transforms.core import JoinByKey, ThreadBlock, count, thread_partition, unpack
 from transforms.dedup.components import (
     BucketComponents,
     no_rows,
@@ -37,12 +35,9 @@ from transforms.dedup.minhash import (
 from transforms.dedup.verify import (
     SHINGLE_TYPE,
     Candidate,
-    Verdict,
-    apply_verdicts,
-    verify_cluster,
+    DuplicateMatch,
+    verify_group,
 )
-
-__all__ = ["FindDuplicates", "Verdict", "apply_verdicts"]
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -50,21 +45,20 @@ _LOW_BITS: Final = 32
 _LOW_MASK: Final = (1 << _LOW_BITS) - 1
 
 
-class _ThreadsOrRoots(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One side of the join of threads with the groups of their posts."""
+class ThreadsAndRoots(NamedTuple):
+    """Threads of a partition, and the groups of their posts."""
 
-    threads: ThreadBlock | None
-    roots: bytes
-
-
-class _AnswerOrRemoval(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One side of the join of candidate responses with the removed prompts."""
-
-    answer: Candidate | None
-    removed_thread_id: str
+    threads: list[ThreadBlock]
+    roots: list[bytes]
+    """Packed (node, root) rows."""
 
 
-register(_ThreadsOrRoots, _AnswerOrRemoval)
+class AnswersAndRemovals(NamedTuple):
+    """Candidate responses to the prompts of a partition, and the prompts that are removed."""
+
+    answers: list[Candidate]
+    removed_threads: list[str]
+    """Ids."""
 
 
 def post_text(post: Post) -> str:
@@ -158,9 +152,8 @@ class RouteRoots(beam.DoFn):
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
 
-    def process(self, element: bytes) -> Iterable[tuple[int, _ThreadsOrRoots]]:
-        for partition, chunk in route_to_threads(unpack_rows(element), self._partitions):
-            yield partition, _ThreadsOrRoots(None, chunk)
+    def process(self, element: bytes) -> Iterable[tuple[int, bytes]]:
+        return route_to_threads(unpack_rows(element), self._partitions)
 
 
 class FindCandidates(beam.DoFn):
@@ -169,16 +162,9 @@ class FindCandidates(beam.DoFn):
     def __init__(self, rules: MinHashRules) -> None:
         self._rules = rules
 
-    def process(self, element: tuple[int, Iterable[_ThreadsOrRoots]]) -> Iterable[Candidate]:
-        # Groups may come before or after threads: the blocks wait, compressed as they are.
-        blocks = []
-        roots = [no_rows()]
-        for side in element[1]:
-            if side.threads is not None:
-                blocks.append(side.threads)
-            else:
-                roots.append(unpack_rows(side.roots))
-        table = np.concatenate(roots)
+    def process(self, element: tuple[int, ThreadsAndRoots]) -> Iterable[Candidate]:
+        blocks, roots = element[1]
+        table = np.concatenate([no_rows(), *(unpack_rows(rows) for rows in roots)])
         if not len(table):
             return
         table = table[np.argsort(table[:, 0])]
@@ -191,14 +177,9 @@ class FindCandidates(beam.DoFn):
 class MarkAnswers(beam.DoFn):
     """(partition, candidate responses and removed threads) -> the responses, marked."""
 
-    def process(self, element: tuple[int, Iterable[_AnswerOrRemoval]]) -> Iterable[Candidate]:
-        answers = []
-        removed = set()
-        for side in element[1]:
-            if side.answer is not None:
-                answers.append(side.answer)
-            else:
-                removed.add(side.removed_thread_id)
+    def process(self, element: tuple[int, AnswersAndRemovals]) -> Iterable[Candidate]:
+        answers, removed_threads = element[1]
+        removed = set(removed_threads)
         for answer in answers:
             marked = answer.thread_id in removed
             yield msgspec.structs.replace(answer, prompt_removed=True) if marked else answer
@@ -206,11 +187,11 @@ class MarkAnswers(beam.DoFn):
 
 @dataclasses.dataclass
 class VerifyGroups(beam.PTransform):
-    """Candidates -> verdicts, group by group."""
+    """Candidates -> matches, group by group."""
 
     threshold: float
 
-    def expand(self, candidates: Any) -> Any:
+    def expand(self, candidates: beam.PCollection[Candidate]) -> beam.PCollection[DuplicateMatch]:
         return (
             candidates
             | "Key by group" >> beam.Map(_key_by_root)
@@ -223,17 +204,17 @@ class _VerifyGroup(beam.DoFn):
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
 
-    def process(self, element: tuple[int, Iterable[Candidate]]) -> Iterable[Verdict]:
+    def process(self, element: tuple[int, Iterable[Candidate]]) -> Iterable[DuplicateMatch]:
         candidates = list(element[1])
         count(VerifyGroups, "in-candidates", len(candidates))
-        verdicts = verify_cluster(candidates, self._threshold)
-        count(VerifyGroups, "out-verdicts", len(verdicts))
-        return verdicts
+        matches = verify_group(candidates, self._threshold)
+        count(VerifyGroups, "out-matches", len(matches))
+        return matches
 
 
 @dataclasses.dataclass
 class FindDuplicates(beam.PTransform):
-    """(partition, threads) -> verdicts, one for each prompt or response that is a duplicate.
+    """(partition, threads) -> matches, one for each prompt or response that is a duplicate.
 
     Prompts are settled first. Of duplicate responses, one whose thread stays is kept if there
     is any. Its thread may still be lost later when too few of its responses are left.
@@ -242,7 +223,9 @@ class FindDuplicates(beam.PTransform):
     rules: MinHashRules
     partitions: int
 
-    def expand(self, threads: Any) -> Any:
+    def expand(
+        self, threads: beam.PCollection[tuple[int, ThreadBlock]]
+    ) -> beam.PCollection[DuplicateMatch]:
         roots = (
             threads
             | "Hash texts" >> beam.ParDo(HashTexts(self.rules))
@@ -250,26 +233,24 @@ class FindDuplicates(beam.PTransform):
             | "Route roots" >> beam.ParDo(RouteRoots(self.partitions))
         )
         candidates = (
-            (threads | "Wrap threads" >> beam.MapTuple(_wrap_threads), roots)
-            | "Threads and roots" >> beam.Flatten()
-            | "Group by partition" >> beam.GroupByKey()
+            (threads, roots)
+            | "Threads and roots" >> JoinByKey(ThreadsAndRoots)
             | "Find candidates" >> beam.ParDo(FindCandidates(self.rules))
         )
-        prompt_verdicts = (
+        prompt_matches = (
             candidates
             | "Take prompts" >> beam.Filter(_is_prompt)
             | "Verify prompts" >> VerifyGroups(self.rules.threshold)
         )
         answers = candidates | "Key answers" >> beam.FlatMap(_key_answer, self.partitions)
-        removals = prompt_verdicts | "Key removals" >> beam.Map(_key_removal, self.partitions)
-        answer_verdicts = (
+        removals = prompt_matches | "Key removals" >> beam.Map(_key_removal, self.partitions)
+        answer_matches = (
             (answers, removals)
-            | "Answers and removals" >> beam.Flatten()
-            | "Group by thread" >> beam.GroupByKey()
+            | "Answers and removals" >> JoinByKey(AnswersAndRemovals)
             | "Mark answers" >> beam.ParDo(MarkAnswers())
             | "Verify answers" >> VerifyGroups(self.rules.threshold)
         )
-        return (prompt_verdicts, answer_verdicts) | "All verdicts" >> beam.Flatten()
+        return (prompt_matches, answer_matches) | "All matches" >> beam.Flatten()
 
 
 def _key_by_root(candidate: Candidate) -> tuple[int, Candidate]:
@@ -280,15 +261,11 @@ def _is_prompt(candidate: Candidate) -> bool:
     return candidate.is_prompt
 
 
-def _wrap_threads(partition: int, block: ThreadBlock) -> tuple[int, _ThreadsOrRoots]:
-    return partition, _ThreadsOrRoots(block, b"")
-
-
-def _key_answer(candidate: Candidate, partitions: int) -> Iterable[tuple[int, _AnswerOrRemoval]]:
+def _key_answer(candidate: Candidate, partitions: int) -> Iterable[tuple[int, Candidate]]:
     if not candidate.is_prompt:
-        yield thread_partition(candidate.thread_id, partitions), _AnswerOrRemoval(candidate, "")
+        yield thread_partition(candidate.thread_id, partitions), candidate
 
 
-def _key_removal(verdict: Verdict, partitions: int) -> tuple[int, _AnswerOrRemoval]:
-    partition = thread_partition(verdict.removed_thread_id, partitions)
-    return partition, _AnswerOrRemoval(None, verdict.removed_thread_id)
+def _key_removal(match: DuplicateMatch, partitions: int) -> tuple[int, str]:
+    thread_id = match.removed_thread_id
+    return thread_partition(thread_id, partitions), thread_id

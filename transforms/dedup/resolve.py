@@ -3,77 +3,74 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
-import msgspec
 import numpy as np
 
-from schemas.audit import Duplicate, Rejected
+from schemas.audit import Duplicate, Rejected, Stage
 from schemas.ids import hash63
 from schemas.post import Thread
-from transforms.core.blocks import ThreadBlock, thread_partition, unpack
-from transforms.core.coders import register
-from transforms.core.counters import count
-from transforms.dedup.find_duplicates import Verdict, apply_verdicts
-from transforms.dedup.split import split_of
-from transforms.pairing.pair_threads import SplitThread
+from transforms.core import (
+    JoinByKey,
+    StepResult,
+    ThreadBlock,
+    count,
+    register,
+    show_progress,
+    thread_partition,
+    unpack,
+)
+from transforms.dedup.split import SplitThread, split_of
+from transforms.dedup.verify import DuplicateMatch, apply_matches
 
 register(Duplicate, Rejected)
 
 
-class _ThreadsOrFindings(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One side of the join of threads with what was found about them."""
+class ThreadsAndFindings(NamedTuple):
+    """Threads of a partition, and what was found about them."""
 
-    threads: ThreadBlock | None = None
-    verdict: Verdict | None = None
-    clusters: bytes = b""
-
-
-register(_ThreadsOrFindings)
+    threads: list[ThreadBlock]
+    matches: list[DuplicateMatch]
+    """About posts of these threads."""
+    clusters: list[bytes]
+    """Packed (thread hash, root of its question cluster) rows."""
 
 
 @dataclass
 class ResolveDuplicates(beam.PTransform):
     """Remove duplicates from their threads and assign splits.
 
-    Input: a tuple of (partition, ThreadBlock), Verdict, and (partition, packed (thread hash,
-    root) int64 rows). Output: ``threads`` (SplitThread), ``duplicates`` and ``rejected``.
+    Input: a tuple of (partition, ThreadBlock), DuplicateMatch, and (partition, packed (thread hash,
+    root) int64 rows). Keeps SplitThread elements.
     """
 
     partitions: int
     shares: Mapping[str, int]
     seed: int
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection, beam.PCollection]) -> Any:
-        threads, verdicts, clusters = inputs
-        # Not CoGroupByKey: its tagged values are pickled, and a union of our own is not.
-        return (
-            (
-                threads | "Wrap threads" >> beam.MapTuple(_wrap_threads),
-                verdicts | "Wrap verdicts" >> beam.Map(_wrap_verdict, self.partitions),
-                clusters | "Wrap clusters" >> beam.MapTuple(_wrap_clusters),
-            )
-            | "Threads and findings" >> beam.Flatten()
-            | "Group by partition" >> beam.GroupByKey()
-            | "Resolve"
-            >> beam.ParDo(_Resolve(dict(self.shares), self.seed)).with_outputs(
-                "rejected", "duplicates", main="threads"
-            )
+    def expand(
+        self,
+        inputs: tuple[
+            beam.PCollection[tuple[int, ThreadBlock]],
+            beam.PCollection[DuplicateMatch],
+            beam.PCollection[tuple[int, bytes]],
+        ],
+    ) -> StepResult:
+        show_progress(ResolveDuplicates, "out-threads", "threads without duplicates", Stage.DEDUP)
+        threads, matches, clusters = inputs
+        keyed = matches | "Key matches" >> beam.Map(_key_match, self.partitions)
+        resolve = beam.ParDo(_Resolve(dict(self.shares), self.seed))
+        outputs = (
+            (threads, keyed, clusters)
+            | "Threads and findings" >> JoinByKey(ThreadsAndFindings)
+            | "Resolve" >> resolve.with_outputs("rejected", "duplicates", main="kept")
         )
+        return StepResult(Stage.DEDUP, outputs.kept, outputs.rejected, outputs.duplicates)
 
 
-def _wrap_threads(partition: int, block: ThreadBlock) -> tuple[int, _ThreadsOrFindings]:
-    return partition, _ThreadsOrFindings(threads=block)
-
-
-def _wrap_verdict(verdict: Verdict, partitions: int) -> tuple[int, _ThreadsOrFindings]:
-    partition = thread_partition(verdict.removed_thread_id, partitions)
-    return partition, _ThreadsOrFindings(verdict=verdict)
-
-
-def _wrap_clusters(partition: int, rows: bytes) -> tuple[int, _ThreadsOrFindings]:
-    return partition, _ThreadsOrFindings(clusters=rows)
+def _key_match(match: DuplicateMatch, partitions: int) -> tuple[int, DuplicateMatch]:
+    return thread_partition(match.removed_thread_id, partitions), match
 
 
 class _Resolve(beam.DoFn):
@@ -81,24 +78,22 @@ class _Resolve(beam.DoFn):
         self._shares = shares
         self._seed = seed
 
-    def process(self, element: tuple[int, Iterable[_ThreadsOrFindings]]) -> Iterator[Any]:
-        removed: dict[str, dict[str, Verdict]] = defaultdict(dict)
+    def process(self, element: tuple[int, ThreadsAndFindings]) -> Iterator[Any]:
+        found = element[1]
+        removed: dict[str, dict[str, DuplicateMatch]] = defaultdict(dict)
+        for match in found.matches:
+            removed[match.removed_thread_id][match.removed_id] = match
         roots: dict[int, int] = {}
-        blocks = []
-        for side in element[1]:
-            if side.threads is not None:
-                blocks.append(side.threads)
-            if side.verdict is not None:
-                removed[side.verdict.removed_thread_id][side.verdict.removed_id] = side.verdict
-            roots.update(_read_clusters(side.clusters))
+        for rows in found.clusters:
+            roots.update(_read_clusters(rows))
         seen = kept = 0
-        for block in blocks:
+        for block in found.threads:
             for thread in unpack(block):
                 seen += 1
-                verdicts = removed.get(thread.id)
+                matches = removed.get(thread.id)
                 survivor: Thread | None = thread
-                if verdicts:
-                    survivor, rejected, duplicates = apply_verdicts(thread, verdicts)
+                if matches:
+                    survivor, rejected, duplicates = apply_matches(thread, matches)
                     for row in rejected:
                         yield beam.pvalue.TaggedOutput("rejected", row)
                     for duplicate in duplicates:

@@ -4,15 +4,17 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Annotated, Final
 
 import apache_beam as beam
+import msgspec
 import numpy as np
 
+from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
-from transforms.core.blocks import HASH_BITS
-from transforms.core.counters import count
+from schemas.post import Thread
+from transforms.core import HASH_BITS, count, register
 from transforms.dedup.components import (
     ConnectedComponents,
     pack_rows,
@@ -20,11 +22,21 @@ from transforms.dedup.components import (
     route_rows,
     unpack_rows,
 )
-from transforms.dedup.verify import Verdict
+from transforms.dedup.verify import DuplicateMatch
 
 DEFAULT_SHARES: Final[Mapping[str, int]] = MappingProxyType(
     {"train": 90, "validation": 5, "test": 5}
 )
+
+
+class SplitThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """A thread that survived deduplication."""
+
+    thread: Annotated[Thread, doc("the thread")]
+    split: Annotated[str, doc("'train', 'validation' or 'test'")]
+
+
+register(SplitThread)
 
 
 def split_of(cluster: int, shares: Mapping[str, int] = DEFAULT_SHARES, seed: int = 0) -> str:
@@ -58,9 +70,9 @@ class RouteClusters(beam.DoFn):
 
 @dataclasses.dataclass
 class QuestionClusters(beam.PTransform):
-    """(verdicts, links) -> (partition, packed (thread hash, root)) of clustered threads.
+    """(matches, links) -> (partition, packed (thread hash, root)) of clustered threads.
 
-    Verdicts are those of :class:`transforms.dedup.find_duplicates.FindDuplicates`, of which those on prompts
+    Matches are those of :class:`transforms.dedup.FindDuplicates`, of which those on prompts
     count. Links are packed pairs of thread hashes (hash63 of the thread id) that the source
     itself calls duplicates. Either thread of a pair may be unknown to the rest of the pipeline:
     it still connects its neighbours. A thread that is in no row is a cluster of its own, its
@@ -69,9 +81,11 @@ class QuestionClusters(beam.PTransform):
 
     partitions: int
 
-    def expand(self, inputs: tuple[Any, Any]) -> Any:
-        verdicts, links = inputs
-        found = verdicts | "Take prompt pairs" >> beam.FlatMap(prompt_pair)
+    def expand(
+        self, inputs: tuple[beam.PCollection[DuplicateMatch], beam.PCollection[bytes]]
+    ) -> beam.PCollection[tuple[int, bytes]]:
+        matches, links = inputs
+        found = matches | "Take prompt pairs" >> beam.FlatMap(prompt_pair)
         return (
             (found, links)
             | "All pairs" >> beam.Flatten()
@@ -80,8 +94,8 @@ class QuestionClusters(beam.PTransform):
         )
 
 
-def prompt_pair(verdict: Verdict) -> Iterator[bytes]:
-    """Yield the packed pair of thread hashes that a verdict on two prompts links."""
-    if verdict.is_prompt:
-        ends = [hash63(verdict.removed_thread_id), hash63(verdict.kept_thread_id)]
+def prompt_pair(match: DuplicateMatch) -> Iterator[bytes]:
+    """Yield the packed pair of thread hashes that a match on two prompts links."""
+    if match.is_prompt:
+        ends = [hash63(match.removed_thread_id), hash63(match.kept_thread_id)]
         yield from pack_rows(np.array([ends], np.int64))

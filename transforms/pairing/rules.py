@@ -1,50 +1,25 @@
-"""The rules of pairing, and published sets of them by name."""
+"""The values of the label rules, and published sets of them by name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from transforms.core import OptionValues, values_of
+from transforms.pairing.label_rules import PAIRING_OPTIONS
 from transforms.pairing.votes import VoteMode
 
 
-@dataclass(frozen=True)
-class PairingRules:
+@values_of(PAIRING_OPTIONS)
+class PairingRules(OptionValues):
     """When two responses to one prompt are a pair, and how many pairs a thread may give.
 
-    The scores compared are those of `mode`; `min_prompt_score` and `min_response_score` look at
-    the published score (upvotes − downvotes) whatever the mode. Responses of one known author
-    never form a pair.
+    A field for each of :data:`transforms.pairing.label_rules.PAIRING_OPTIONS`. The scores compared
+    are those of `votes`; `min_prompt_score` and `min_response_score` look at the published score
+    (upvotes − downvotes) whatever the mode. Responses of one known author never form a pair.
     """
 
-    mode: VoteMode = VoteMode.NET_VOTES
-    min_margin: float = 0.0
-    """Least chosen − rejected score; at 0 any difference will do."""
-    min_ratio: float = 0.0
-    """Least chosen / rejected score, both positive; 0: not asked."""
-    max_pairs_per_thread: int = 10
-    """Random pairs kept of a thread; 0: all."""
-    max_responses: int = 200
-    """Random responses to one post that are compared, which bounds the comparisons; 0: all."""
-    min_prompt_score: int | None = None
-    min_response_score: int | None = None
-    drop_edited: bool = False
-    """Leave edited responses out, and threads with an edited prompt."""
-    drop_edited_prompts: bool = False
-    """Leave threads with an edited prompt out."""
-    drop_deleted_authors: bool = False
-    drop_prompt_author: bool = False
-    """Leave responses by the prompt's author out."""
-    drop_staff: bool = False
-    drop_links: bool = False
-    """Leave prompts out that share a link rather than a text."""
-    created_before: int | None = None
-    """Leave prompts and responses out that were posted at or after this time, ms since epoch."""
-    later_must_win: bool = False
-    """Ask in every mode what LATER_WINS asks: the chosen response is not the earlier one."""
-    max_gap_days: float = 0.0
-    """Most days between the two responses; 0: any."""
     seed: int = 0
+    """Of the random choice where there are more pairs or responses than the limits allow."""
 
 
 _YEAR_2023_MS = 1_672_531_200_000
@@ -62,7 +37,7 @@ PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
         # HuggingFaceH4/stack-exchange-preferences with the published binarisation: two responses
         # of unequal log2 score per question. A question whose scores are all equal gives no
         # pair; the published script announces the same but repeats the previous question.
-        "h4": PairingRules(mode=VoteMode.LOG2, max_pairs_per_thread=1),
+        "h4": PairingRules(votes=VoteMode.LOG2, max_pairs_per_thread=1),
         # SHP (card of stanfordnlp/SHP, section Data Selection), with SHP-2's score for
         # StackExchange, 0 + upvotes − downvotes. Rule 1 as its prose and its rows have it: the
         # preferred response is not the earlier one (the numbered rule says the reverse). Rule 2:
@@ -72,7 +47,7 @@ PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
         # that is not NSFW, and rule 5 for top-level comments: filters and `reply_depth` see to
         # that by default. StackExchange dumps do not mark moderators.
         "shp": PairingRules(
-            mode=VoteMode.LATER_WINS,
+            votes=VoteMode.LATER_WINS,
             max_pairs_per_thread=0,
             max_responses=50,
             min_prompt_score=10,

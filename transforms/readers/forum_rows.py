@@ -7,7 +7,7 @@ import apache_beam as beam
 import numpy as np
 
 from schemas.audit import Rejected
-from schemas.metadata import Tally
+from schemas.counts import RecordCount
 from transforms.core.blocks import FactsBlock, PostBlock
 
 
@@ -21,7 +21,7 @@ class ForumRows(NamedTuple):
     links: beam.PCollection[bytes]
     """Threads that ask the same: int64[n, 2], hash63 of (duplicate, original), little-endian."""
     rejected: beam.PCollection[Rejected]
-    tallies: beam.PCollection[Tally]
+    tallies: beam.PCollection[RecordCount]
     """Stage 'read': Posts.rows = Posts.kept + rejects of posts. StackExchange has more tables, and
     counts the rejects of each as <table>.rejected."""
 

@@ -9,18 +9,17 @@ import apache_beam as beam
 import msgspec
 
 from schemas.audit import Rejected, Stage
+from schemas.counts import RecordCount
 from schemas.ids import hash63
-from schemas.metadata import Tally
 from schemas.post import Post
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import FactsBlock, PostBlock, thread_partition
+from transforms.core.blocks import BlockBuffer, FactsBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
 from transforms.readers.base import ForumFile, ReadRules, ThreadFacts
 from transforms.readers.forum_rows import ForumRows, pack_links
 from transforms.readers.registry import SOURCES
 
-register(ForumFile, PostBlock, FactsBlock, Rejected, Tally)
+register(ForumFile, PostBlock, FactsBlock, Rejected, RecordCount)
 
 FACT_BYTES = 200
 """What a row of facts takes in a block, roughly."""
@@ -59,7 +58,7 @@ class ReadFiles(beam.PTransform):
     facts=tuple[int, FactsBlock],
     links=bytes,
     rejected=Rejected,
-    tallies=Tally,
+    tallies=RecordCount,
 )
 class _Read(beam.DoFn):
     COUNT_EVERY = 10_000
@@ -100,7 +99,7 @@ class _Read(beam.DoFn):
             yield beam.pvalue.TaggedOutput("links", packed)
         tally["Posts.rows"] = tally["Posts.kept"] + tally["Posts.rejected"]
         for key, amount in sorted(tally.items()):
-            yield beam.pvalue.TaggedOutput("tallies", Tally(Stage.READ, key, amount))
+            yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
 
     def finish_bundle(self) -> Iterator[Any]:
         window = beam.transforms.window.GlobalWindows

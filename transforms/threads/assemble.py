@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
@@ -13,8 +13,10 @@ from schemas.metadata import PostFacts
 from schemas.post import Post, Thread
 from transforms.core.blocks import FactsBlock, PostBlock, unpack
 from transforms.core.coders import register
-from transforms.core.counters import count
-from transforms.core.outcomes import Outcome, Verdict, drop_posts
+from transforms.core.counters import count, show_progress
+from transforms.core.join import JoinByKey
+from transforms.core.outcomes import Rejection, ThreadOutcome, drop_posts
+from transforms.core.steps import StepResult, outputs_of
 from transforms.threads.takedown import is_taken_down
 
 register(Thread, Rejected)
@@ -74,7 +76,7 @@ def assemble_threads(
     facts: Mapping[str, Sequence[PostFacts]],
     takedown: frozenset[str] = frozenset(),
     reply_depth: int = 1,
-) -> Iterator[Outcome]:
+) -> Iterator[ThreadOutcome]:
     """Group posts into threads; all posts of a thread must be in ``posts``.
 
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
@@ -94,7 +96,7 @@ def assemble_threads(
             latest[key] = latest_copy(post, other)
             repeated.append(_reject(post, Reason.REPEATED_ID, "another copy of this id is used"))
     if repeated:
-        yield Outcome(None, repeated)
+        yield ThreadOutcome(None, repeated)
 
     responses: dict[str, list[Post]] = defaultdict(list)
     for post in latest.values():
@@ -104,7 +106,7 @@ def assemble_threads(
         if post.is_prompt:
             placed, misplaced = _place_replies(responses.pop(post.id, []), reply_depth)
             if misplaced:
-                yield Outcome(None, misplaced)
+                yield ThreadOutcome(None, misplaced)
             yield _assemble_thread(post, placed, facts, takedown)
     orphans = [
         _reject(post, Reason.ORPHAN_RESPONSE, f"no prompt {thread_id}")
@@ -112,7 +114,7 @@ def assemble_threads(
         for post in lost
     ]
     if orphans:
-        yield Outcome(None, orphans)
+        yield ThreadOutcome(None, orphans)
 
 
 def _place_replies(responses: list[Post], reply_depth: int) -> tuple[list[Post], list[Rejected]]:
@@ -146,14 +148,14 @@ def _assemble_thread(
     responses: list[Post],
     facts: Mapping[str, Sequence[PostFacts]],
     takedown: frozenset[str],
-) -> Outcome:
+) -> ThreadOutcome:
     responses.sort(key=_age)
     thread = Thread(prompt=prompt, responses=tuple(responses))
-    refused: dict[str, Verdict] = {}
+    refused: dict[str, Rejection] = {}
     if takedown:
         for post in (prompt, *responses):
             if is_taken_down(post, takedown):
-                refused[post.id] = Verdict(Reason.TAKEDOWN)
+                refused[post.id] = Rejection(Reason.TAKEDOWN)
     outcome = drop_posts(thread, refused, Stage.ASSEMBLE)
     if outcome.thread is None:
         return outcome
@@ -165,7 +167,7 @@ def _assemble_thread(
             for post in outcome.thread.responses
         ),
     )
-    return Outcome(completed, outcome.rejected)
+    return ThreadOutcome(completed, outcome.rejected)
 
 
 def _age(post: Post) -> tuple[int, str]:
@@ -191,50 +193,37 @@ def _reject(post: Post, reason: Reason, detail: str) -> Rejected:
     return Rejected(id=post.id, stage=Stage.ASSEMBLE, reason=reason, detail=detail)
 
 
+class PostsAndFacts(NamedTuple):
+    """What is known of the threads of one partition."""
+
+    posts: list[PostBlock]
+    facts: list[FactsBlock]
+
+
 @dataclass
 class AssembleThreads(beam.PTransform):
     """Join post and facts blocks of each partition into threads.
 
-    Input: a tuple of (partition, PostBlock) and (partition, FactsBlock).
-    Output: ``threads`` (Thread elements) and ``rejected``.
+    Input: a tuple of (partition, PostBlock) and (partition, FactsBlock). Keeps Thread elements.
     """
 
     takedown: frozenset[str] = frozenset()
     reply_depth: int = 1
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> Any:
-        posts, facts = inputs
-        # Not CoGroupByKey: its tagged values are pickled, and a union of our own is not.
-        return (
-            (
-                posts | "Wrap posts" >> beam.MapTuple(_wrap_posts),
-                facts | "Wrap facts" >> beam.MapTuple(_wrap_facts),
-            )
-            | "Posts and facts" >> beam.Flatten()
-            | "Group by partition" >> beam.GroupByKey()
-            | "Assemble"
-            >> beam.ParDo(_Assemble(self.takedown, self.reply_depth)).with_outputs(
-                "rejected", main="threads"
-            )
+    def expand(
+        self,
+        inputs: tuple[
+            beam.PCollection[tuple[int, PostBlock]], beam.PCollection[tuple[int, FactsBlock]]
+        ],
+    ) -> StepResult:
+        show_progress(AssembleThreads, "in-posts", "posts assembled", Stage.ASSEMBLE)
+        assemble = beam.ParDo(_Assemble(self.takedown, self.reply_depth))
+        outputs = (
+            inputs
+            | "Posts and facts" >> JoinByKey(PostsAndFacts)
+            | "Assemble" >> assemble.with_outputs("rejected", main="kept")
         )
-
-
-class _PostsOrFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One side of the join."""
-
-    posts: PostBlock | None
-    facts: FactsBlock | None
-
-
-register(_PostsOrFacts)
-
-
-def _wrap_posts(partition: int, block: PostBlock) -> tuple[int, _PostsOrFacts]:
-    return partition, _PostsOrFacts(block, None)
-
-
-def _wrap_facts(partition: int, block: FactsBlock) -> tuple[int, _PostsOrFacts]:
-    return partition, _PostsOrFacts(None, block)
+        return StepResult(Stage.ASSEMBLE, outputs.kept, outputs.rejected)
 
 
 class _Assemble(beam.DoFn):
@@ -242,21 +231,13 @@ class _Assemble(beam.DoFn):
         self._takedown = takedown
         self._reply_depth = reply_depth
 
-    def process(self, element: tuple[int, Iterable[_PostsOrFacts]]) -> Iterator[Any]:
-        posts: list[Post] = []
-        found: list[PostFacts] = []
-        for side in element[1]:
-            if side.posts is not None:
-                posts += unpack(side.posts)
-            if side.facts is not None:
-                found += unpack(side.facts)
-        facts = facts_by_id(found)
+    def process(self, element: tuple[int, PostsAndFacts]) -> Iterator[Any]:
+        blocks = element[1]
+        posts = [post for block in blocks.posts for post in unpack(block)]
+        facts = facts_by_id(fact for block in blocks.facts for fact in unpack(block))
         count(AssembleThreads, "in-posts", len(posts))
         threads = 0
         for outcome in assemble_threads(posts, facts, self._takedown, self._reply_depth):
-            if outcome.thread is not None:
-                threads += 1
-                yield outcome.thread
-            for rejected in outcome.rejected:
-                yield beam.pvalue.TaggedOutput("rejected", rejected)
+            threads += outcome.thread is not None
+            yield from outputs_of(outcome)
         count(AssembleThreads, "out-threads", threads)

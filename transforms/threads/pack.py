@@ -7,8 +7,7 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.post import Thread
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import ThreadBlock, thread_partition
+from transforms.core.blocks import BlockBuffer, ThreadBlock, thread_partition
 from transforms.core.outcomes import thread_chars
 
 

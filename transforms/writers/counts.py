@@ -3,20 +3,21 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.audit import Duplicate, Rejected
-from schemas.metadata import Tally
+from schemas.counts import RecordCount
 from schemas.post import Thread
-from transforms.core.coders import register
-from transforms.pairing.pair_threads import PairedThread, SplitThread
+from transforms.core import JoinByKey, register
+from transforms.dedup import SplitThread
+from transforms.pairing import PairedThread
 from transforms.writers.parquet import ShardReport
 
-register(Tally)
+register(RecordCount)
 
 RESULT_NAME = "result.json"
 
@@ -24,11 +25,11 @@ RESULT_NAME = "result.json"
 class RunResult(msgspec.Struct, frozen=True, kw_only=True):
     """What a finished pipeline hands to its launcher."""
 
-    tallies: tuple[Tally, ...]
+    counts: tuple[RecordCount, ...]
     shards: tuple[ShardReport, ...]
 
 
-def tally_of(row: Any) -> Iterable[tuple[str, int]]:
+def counts_of(row: Any) -> Iterable[tuple[str, int]]:
     """Count the posts that one row of the pipeline stands for, by key."""
     if isinstance(row, SplitThread | PairedThread):
         row = row.thread
@@ -42,16 +43,16 @@ def tally_of(row: Any) -> Iterable[tuple[str, int]]:
 
 
 @dataclass
-class TallyRows(beam.PTransform):
-    """Threads, rejects or duplicates → Tally, a few per bundle."""
+class CountRows(beam.PTransform):
+    """Threads, rejects or duplicates → RecordCount, a few per bundle."""
 
     stage: str
 
-    def expand(self, rows: beam.PCollection) -> beam.PCollection:
-        return rows | "Tally" >> beam.ParDo(_Tally(self.stage)).with_output_types(Tally)
+    def expand(self, rows: beam.PCollection[Any]) -> beam.PCollection[RecordCount]:
+        return rows | "Count" >> beam.ParDo(_Count(self.stage)).with_output_types(RecordCount)
 
 
-class _Tally(beam.DoFn):
+class _Count(beam.DoFn):
     def __init__(self, stage: str) -> None:
         self._stage = stage
 
@@ -59,83 +60,74 @@ class _Tally(beam.DoFn):
         self._counts: Counter[str] = Counter()
 
     def process(self, row: Any) -> None:
-        for key, amount in tally_of(row):
+        for key, amount in counts_of(row):
             self._counts[key] += amount
 
     def finish_bundle(self) -> Iterator[Any]:
         for key, amount in sorted(self._counts.items()):
             yield beam.transforms.window.GlobalWindows.windowed_value_at_end_of_window(
-                Tally(self._stage, key, amount)
+                RecordCount(self._stage, key, amount)
             )
 
 
-class _SumOrReport(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One of the two: what is gathered for the result."""
+class CountsAndReports(NamedTuple):
+    """All that is gathered for the result."""
 
-    tally: Tally | None = None
-    report: ShardReport | None = None
-
-
-register(_SumOrReport)
+    counts: list[RecordCount]
+    reports: list[ShardReport]
 
 
 @dataclass
 class SaveResult(beam.PTransform):
-    """Write the sums of all tallies and the reports of all shards to ``folder/result.json``."""
+    """Write the sums of all counts and the reports of all shards to ``folder/result.json``."""
 
     folder: str
 
-    def expand(self, inputs: tuple[beam.PCollection, beam.PCollection]) -> beam.PCollection:
-        tallies, shards = inputs
+    def expand(
+        self, inputs: tuple[beam.PCollection[RecordCount], beam.PCollection[ShardReport]]
+    ) -> beam.PCollection[None]:
+        counts, shards = inputs
         sums = (
-            tallies
-            | "Key tallies" >> beam.Map(_key_tally).with_output_types(tuple[str, int])
+            counts
+            | "Key counts" >> beam.Map(_key_count).with_output_types(tuple[str, int])
             | "Add up" >> beam.CombinePerKey(sum)
-            | "Name sums" >> beam.Map(_name_sum).with_output_types(tuple[int, _SumOrReport])
+            | "Name sums" >> beam.Map(_name_sum).with_output_types(RecordCount)
         )
-        reports = shards | "Key shards" >> beam.Map(_key_shard).with_output_types(
-            tuple[int, _SumOrReport]
-        )
-        # Beam's CoGroupByKey would pickle each row.
         return (
-            (sums, reports)
-            | "Sums and reports" >> beam.Flatten()
-            | "Collect" >> beam.GroupByKey()
+            (
+                sums | "Key sums alike" >> beam.WithKeys(0),
+                shards | "Key shards alike" >> beam.WithKeys(0),
+            )
+            | "Sums and reports" >> JoinByKey(CountsAndReports)
             | "Save" >> beam.ParDo(_Save(self.folder))
         )
 
 
-def _key_tally(tally: Tally) -> tuple[str, int]:
-    return f"{tally.stage}\t{tally.key}", tally.count
+def _key_count(found: RecordCount) -> tuple[str, int]:
+    return f"{found.stage}\t{found.key}", found.count
 
 
-def _name_sum(item: tuple[str, int]) -> tuple[int, _SumOrReport]:
+def _name_sum(item: tuple[str, int]) -> RecordCount:
     stage, key = item[0].split("\t", 1)
-    return 0, _SumOrReport(tally=Tally(stage, key, item[1]))
-
-
-def _key_shard(report: ShardReport) -> tuple[int, _SumOrReport]:
-    return 0, _SumOrReport(report=report)
+    return RecordCount(stage, key, item[1])
 
 
 class _Save(beam.DoFn):
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def process(self, element: tuple[int, Iterable[_SumOrReport]]) -> None:
-        rows = list(element[1])
-        tallies = [row.tally for row in rows if row.tally is not None]
-        shards = [row.report for row in rows if row.report is not None]
+    def process(self, element: tuple[int, CountsAndReports]) -> None:
+        counts, reports = element[1]
         result = RunResult(
-            tallies=tuple(sorted(tallies, key=_tally_order)),
-            shards=tuple(sorted(shards, key=_shard_order)),
+            counts=tuple(sorted(counts, key=_count_order)),
+            shards=tuple(sorted(reports, key=_shard_order)),
         )
         with FileSystems.create(FileSystems.join(self._folder, RESULT_NAME)) as file:
             file.write(msgspec.json.encode(result))
 
 
-def _tally_order(tally: Tally) -> tuple[str, str]:
-    return tally.stage, tally.key
+def _count_order(found: RecordCount) -> tuple[str, str]:
+    return found.stage, found.key
 
 
 def _shard_order(report: ShardReport) -> str:

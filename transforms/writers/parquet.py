@@ -25,10 +25,8 @@ from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
 from schemas.fields import doc
 from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
-from transforms.core.coders import register
-from transforms.core.counters import count
-from transforms.core.outcomes import thread_chars
-from transforms.pairing.pair_threads import PairedThread, pair_rows
+from transforms.core import count, register, show_progress, thread_chars
+from transforms.pairing import PairedThread, pair_rows
 from transforms.writers.shards import (
     PlanShards,
     ShardKey,
@@ -218,7 +216,7 @@ class WriteTables(beam.PTransform):
     """PairedThread, Duplicate and Rejected rows → Parquet shards → ShardReport.
 
     Fields: ``folder`` to write under; ``shard_bytes``, the target size of a shard's
-    uncompressed rows; ``ids_only``, to leave the texts out of the data shards;
+    uncompressed rows; ``ids_only``, to exclude the texts from the data shards;
     ``conversational``, to fill the columns in turns.
     """
 
@@ -227,7 +225,8 @@ class WriteTables(beam.PTransform):
     ids_only: bool = False
     conversational: bool = False
 
-    def expand(self, rows: tuple[beam.PCollection, ...]) -> beam.PCollection:
+    def expand(self, rows: tuple[beam.PCollection[Any], ...]) -> beam.PCollection[ShardReport]:
+        show_progress(WriteTables, "out-rows", "rows written", "write")
         blocks = (
             tuple(
                 table

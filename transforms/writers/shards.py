@@ -17,9 +17,8 @@ from schemas.audit import Duplicate, Rejected
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
-from transforms.core.blocks import HASH_BITS, compress, decompress
-from transforms.core.coders import register
-from transforms.pairing.pair_threads import PairedThread
+from transforms.core import HASH_BITS, compress, decompress, register
+from transforms.pairing import PairedThread
 
 BUCKET_BITS = 12
 """Shard borders lie on 1/4096 of the hash space: up to 4096 shards per split."""

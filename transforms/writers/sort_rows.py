@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from schemas.ids import hash63
-from transforms.pairing.pair_threads import PairedThread
+from transforms.pairing import PairedThread
 from transforms.writers.shards import encode, pack_rows, place_of, unpack_rows
 
 RUN_BYTES: Final = 32 << 20

@@ -14,10 +14,10 @@ import apache_beam as beam
 import numpy as np
 
 from schemas.audit import Stage
-from schemas.metadata import PostFacts, Tally
+from schemas.counts import RecordCount
+from schemas.metadata import PostFacts
 from schemas.post import DAY_MS
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import FactsBlock
+from transforms.core.blocks import BlockBuffer, FactsBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
 from transforms.readers.stackexchange.join_blocks import (
@@ -33,7 +33,7 @@ from transforms.readers.stackexchange.join_blocks import (
 )
 from transforms.readers.stackexchange.rows import CLOSED_AS, EventKind
 
-register(FactsBlock, Tally)
+register(FactsBlock, RecordCount)
 
 KeyedFacts = Iterator[tuple[int, PostFacts]]
 """(thread partition, facts)."""
@@ -148,7 +148,7 @@ class JoinedFacts(NamedTuple):
     """Outputs of a join."""
 
     facts: beam.PCollection[tuple[int, FactsBlock]]
-    tallies: beam.PCollection[Tally]
+    tallies: beam.PCollection[RecordCount]
 
 
 @dataclass
@@ -181,7 +181,7 @@ def _join(parts: beam.PCollection[tuple[int, Part]], join: beam.DoFn) -> JoinedF
 
 
 @beam.typehints.with_input_types(tuple[int, Iterable[Part]])
-@beam.typehints.with_output_types(tuple[int, FactsBlock], tallies=Tally)
+@beam.typehints.with_output_types(tuple[int, FactsBlock], tallies=RecordCount)
 class _Join(beam.DoFn):
     """Join the parts of one partition; a subclass knows which sides there are."""
 
@@ -200,7 +200,7 @@ class _Join(beam.DoFn):
         count(type(self), "out-facts", joined)
         for key, amount in unmatched.items():
             if amount:
-                yield beam.pvalue.TaggedOutput("tallies", Tally(Stage.READ, key, amount))
+                yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
 
     def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedFacts:
         raise NotImplementedError

@@ -9,10 +9,9 @@ import apache_beam as beam
 import msgspec
 
 from schemas.audit import Rejected, Stage
+from schemas.counts import RecordCount
 from schemas.fields import doc
-from schemas.metadata import Tally
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import FactsBlock, PostBlock
+from transforms.core.blocks import BlockBuffer, FactsBlock, PostBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
 from transforms.readers.formats.filesystem import open_input
@@ -51,7 +50,7 @@ class TableRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end: Annotated[int, doc("byte after the last")]
 
 
-register(TableRange, PostBlock, FactsBlock, Rejected, Tally)
+register(TableRange, PostBlock, FactsBlock, Rejected, RecordCount)
 
 
 @dataclass
@@ -115,7 +114,7 @@ def count_join_partitions(sites: Sequence[Site]) -> int:
     by_user=tuple[int, Part],
     links=bytes,
     rejected=Rejected,
-    tallies=Tally,
+    tallies=RecordCount,
 )
 class _ReadTables(beam.DoFn):
     def __init__(self, sites: tuple[Site, ...], partitions: int, join_partitions: int) -> None:
@@ -134,7 +133,7 @@ class _ReadTables(beam.DoFn):
         for output, value in collector.finish():
             yield beam.pvalue.TaggedOutput(output, value)
         for key, amount in collector.tally.items():
-            yield beam.pvalue.TaggedOutput("tallies", Tally(Stage.READ, key, amount))
+            yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
         count(ReadStackExchange, "out-posts", collector.tally["Posts.kept"])
 
     def finish_bundle(self) -> Iterator[Any]:

@@ -11,8 +11,7 @@ from typing import Any, ClassVar, TypeVar
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.ids import hash63
-from transforms.core.block_buffer import BlockBuffer
-from transforms.core.blocks import PostBlock, thread_partition
+from transforms.core.blocks import BlockBuffer, PostBlock, thread_partition
 from transforms.readers.forum_rows import pack_links
 from transforms.readers.stackexchange.join_blocks import (
     event_parts,

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from schemas.audit import DuplicateRule, Reason, Rejected, Stage
 from tests.make import SITE, response, thread
-from transforms.dedup import jaccard
-from transforms.dedup.verify import Candidate, Verdict, apply_verdicts, verify_cluster
+from transforms.dedup import similarity
+from transforms.dedup.verify import Candidate, DuplicateMatch, apply_matches, verify_group
 
 
 def candidate(number, shingles=(), content=None, **fields):
@@ -65,8 +65,8 @@ def reference(posts, threshold):
     return found
 
 
-def summary(verdicts):
-    rows = [(v.removed_id, v.kept_id, v.similarity, v.rule.value) for v in verdicts]
+def summary(matches):
+    rows = [(v.removed_id, v.kept_id, v.similarity, v.rule.value) for v in matches]
     assert len(rows) == len(set(rows))
     return set(rows)
 
@@ -94,12 +94,12 @@ def candidate_groups(draw):
 
 @settings(max_examples=200)
 @given(candidate_groups(), st.sampled_from([0.5, 0.8, 1.0]), st.sampled_from([0, 48]))
-def test_verdicts_equal_all_pairs(posts, threshold, few):
+def test_matches_equal_all_pairs(posts, threshold, few):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jaccard, "FEW_SETS", few)
-        verdicts = verify_cluster(posts, threshold)
-    assert summary(verdicts) == reference(posts, threshold)
-    assert verdicts == verify_cluster(posts[::-1], threshold)
+        patch.setattr(similarity, "FEW_SETS", few)
+        matches = verify_group(posts, threshold)
+    assert summary(matches) == reference(posts, threshold)
+    assert matches == verify_group(posts[::-1], threshold)
 
 
 @pytest.mark.parametrize(
@@ -116,8 +116,8 @@ def test_the_better_post_stays(wins, loses):
     one = candidate(1, content="same", **wins)
     two = candidate(2, content="same", **loses)
     for order in ([one, two], [two, one]):
-        (verdict,) = verify_cluster(order, 0.8)
-        assert (verdict.removed_id, verdict.kept_id) == (two.id, one.id)
+        (match,) = verify_group(order, 0.8)
+        assert (match.removed_id, match.kept_id) == (two.id, one.id)
 
 
 def test_rules_and_similarity():
@@ -129,7 +129,7 @@ def test_rules_and_similarity():
         candidate(4, ten | {10, 11, 12, 13}),  # 12 / 14 of the third, 10 / 14 of the first
         candidate(5, ten),  # other punctuation only
     ]
-    assert summary(verify_cluster(posts, 0.8)) == {
+    assert summary(verify_group(posts, 0.8)) == {
         (f"{SITE}:2", f"{SITE}:1", 1.0, "exact"),
         (f"{SITE}:3", f"{SITE}:1", 10 / 12, "near"),
         (f"{SITE}:4", f"{SITE}:1", 10 / 14, "near_chain"),
@@ -139,30 +139,30 @@ def test_rules_and_similarity():
 
 def test_no_link_without_proof():
     short = [candidate(1), candidate(2), candidate(3, range(9)), candidate(4, range(5, 14))]
-    assert verify_cluster(short, 0.8) == []
+    assert verify_group(short, 0.8) == []
     other_kind = candidate(5, range(9), content="text 3", is_prompt=False)
-    assert verify_cluster([*short, other_kind], 0.8) == []
+    assert verify_group([*short, other_kind], 0.8) == []
 
 
 def test_a_repeated_id_counts_once():
     again = [candidate(1, range(9)), candidate(1, range(9)), candidate(1, range(9), score=4)]
-    assert verify_cluster(again, 0.8) == []
-    (verdict,) = verify_cluster([*again, candidate(2, range(9), score=2)], 0.8)
-    assert (verdict.removed_id, verdict.kept_id) == (f"{SITE}:2", f"{SITE}:1")
+    assert verify_group(again, 0.8) == []
+    (match,) = verify_group([*again, candidate(2, range(9), score=2)], 0.8)
+    assert (match.removed_id, match.kept_id) == (f"{SITE}:2", f"{SITE}:1")
     other_text = candidate(1, range(20, 29), content="other")
-    assert verify_cluster([*again, other_text, candidate(3, range(20, 29))], 0.8) == []
+    assert verify_group([*again, other_text, candidate(3, range(20, 29))], 0.8) == []
 
 
 def test_a_thousand_copies_of_one_text():
     posts = [candidate(n, range(50), content="boilerplate", score=n) for n in range(1000)]
-    verdicts = verify_cluster(posts, 0.8)
-    assert {verdict.kept_id for verdict in verdicts} == {f"{SITE}:999"}
-    assert len(verdicts) == 999
-    assert {verdict.rule for verdict in verdicts} == {DuplicateRule.EXACT}
+    matches = verify_group(posts, 0.8)
+    assert {match.kept_id for match in matches} == {f"{SITE}:999"}
+    assert len(matches) == 999
+    assert {match.rule for match in matches} == {DuplicateRule.EXACT}
 
 
-def verdict_on(post, kept="other:1"):
-    return Verdict(
+def match_with(post, kept="other:1"):
+    return DuplicateMatch(
         removed_id=post.id,
         removed_thread_id=post.thread_id,
         kept_id=kept,
@@ -180,24 +180,24 @@ POSTS = (FULL.prompt, *FULL.responses)
 @given(st.sets(st.sampled_from(POSTS)), st.integers(1, 4))
 def test_every_post_is_accounted_for_once(removed, responses):
     case = msgspec.structs.replace(FULL, responses=FULL.responses[:responses])
-    verdicts = {post.id: verdict_on(post) for post in removed}
-    left, rejected, duplicates = apply_verdicts(case, verdicts)
+    matches = {post.id: match_with(post) for post in removed}
+    left, rejected, duplicates = apply_matches(case, matches)
     stays = [left.prompt, *left.responses] if left else []
     ids = [p.id for p in stays] + [r.id for r in rejected] + [d.removed_id for d in duplicates]
     expected = [case.prompt.id, *(post.id for post in case.responses)]
     assert sorted(ids) == sorted(expected)
-    assert {d.removed_id for d in duplicates} == verdicts.keys() & set(expected)
+    assert {d.removed_id for d in duplicates} == matches.keys() & set(expected)
     assert {row.stage for row in rejected} <= {Stage.DEDUP}
     assert left is None or len(left.responses) >= 2
 
 
 def test_nothing_removed_nothing_changed():
-    assert apply_verdicts(FULL, {}) == (FULL, [], [])
+    assert apply_matches(FULL, {}) == (FULL, [], [])
 
 
 def test_a_removed_response_leaves_its_thread():
     second = FULL.responses[1]
-    left, rejected, duplicates = apply_verdicts(FULL, {second.id: verdict_on(second)})
+    left, rejected, duplicates = apply_matches(FULL, {second.id: match_with(second)})
     assert left.responses == (FULL.responses[0], *FULL.responses[2:])
     assert rejected == []
     (row,) = duplicates
@@ -211,8 +211,8 @@ def test_a_removed_response_leaves_its_thread():
 
 def test_a_removed_prompt_takes_its_responses_along():
     second = FULL.responses[1]
-    removed = {FULL.id: verdict_on(FULL.prompt, "other:7"), second.id: verdict_on(second)}
-    left, rejected, duplicates = apply_verdicts(FULL, removed)
+    removed = {FULL.id: match_with(FULL.prompt, "other:7"), second.id: match_with(second)}
+    left, rejected, duplicates = apply_matches(FULL, removed)
     assert left is None
     assert {row.removed_id for row in duplicates} == {FULL.id, second.id}
     assert rejected == [
@@ -223,8 +223,8 @@ def test_a_removed_prompt_takes_its_responses_along():
 
 
 def test_a_thread_with_one_response_left_goes():
-    removed = {post.id: verdict_on(post) for post in FULL.responses[1:]}
-    left, rejected, duplicates = apply_verdicts(FULL, removed)
+    removed = {post.id: match_with(post) for post in FULL.responses[1:]}
+    left, rejected, duplicates = apply_matches(FULL, removed)
     assert left is None
     assert len(duplicates) == 3
     assert [(row.id, row.reason, row.detail) for row in rejected] == [

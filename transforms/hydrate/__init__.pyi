@@ -1,0 +1,13 @@
+from .fill_texts import FilledRows as FilledRows
+from .fill_texts import FilledShard as FilledShard
+from .fill_texts import FillTexts as FillTexts
+from .fill_texts import fill_rows as fill_rows
+from .fill_texts import fill_shard as fill_shard
+from .fill_texts import load_filled as load_filled
+from .fill_texts import markdown_by_id as markdown_by_id
+from .fill_texts import save_filled as save_filled
+from .ids_shards import IdsShard as IdsShard
+from .ids_shards import NeededPosts as NeededPosts
+from .ids_shards import needed_posts as needed_posts
+from .ids_shards import post_key as post_key
+from .ids_shards import row_posts as row_posts
