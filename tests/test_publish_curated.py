@@ -20,11 +20,11 @@ from pipeline.dataset.folder import DatasetFolder, Folder
 from pipeline.errors import HubError
 from pipeline.hub import upload as hub_upload
 from pipeline.hub.client import call_hub, connect
-from pipeline.hub.retries import MAX_ATTEMPTS
 from pipeline.hub.names import need_version
 from pipeline.hub.permissions import check_target
 from pipeline.hub.preupload import PreuploadShards, send_shards
 from pipeline.hub.publish_target import PublishTarget
+from pipeline.hub.retries import MAX_ATTEMPTS
 from pipeline.runners.local import run_local
 from schemas.manifest import Shard
 from tests.hub import Fault, LostAnswer, Status, loopback_only
