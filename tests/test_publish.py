@@ -325,7 +325,7 @@ def test_what_a_gitignore_would_leave_out(
     user.hub.faults.add(Fault("POST", "/preupload/", 99, Ignores(ending)))
     assert user.publish(sample) == 1
     error = capsys.readouterr().err
-    assert "its .gitignore leaves out" in error and ending in error
+    assert "its .gitignore excludes" in error and ending in error
     assert user.main_moved() == 0 and not user.waits
 
 

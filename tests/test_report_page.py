@@ -1,5 +1,6 @@
 """The HTML report: its figures and samples against the rows."""
 
+import dataclasses
 import hashlib
 import json
 import re
@@ -21,13 +22,15 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.run_metadata import (
     REPORT_MARK,
     TIMINGS_NAME,
+    StepTime,
     delete_run_metadata,
     load_run_metadata,
     run_metadata_folder,
 )
 from pipeline.report_page import rows as report_rows
-from pipeline.report_page.figures import read_figures
+from pipeline.report_page.figures import DuplicateCluster, read_figures
 from pipeline.report_page.intervals import proportion, wilson
+from pipeline.report_page.page import make_page
 from pipeline.report_page.sample import choose, read_rows
 from pipeline.report_page.text import render
 from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
@@ -311,3 +314,38 @@ def test_markdown_is_rendered_and_code_is_coloured() -> None:
     assert '<span class="k">def</span>' in made
     assert "<td>1</td>" in made
     assert "5 more characters" in render("x" * 12_005)
+
+
+def test_names_and_notes_from_outside_are_escaped(dataset: Path) -> None:
+    hostile = "<img src=x onerror=alert(1)>\u202e'\""
+    folder = DatasetFolder(dataset)
+    first = folder.manifest.inputs[0]
+    stage = msgspec.structs.replace(
+        folder.manifest.accounting.stages[0], stage=hostile, rejected={hostile: 1}
+    )
+    manifest = msgspec.structs.replace(
+        folder.manifest,
+        recipe={hostile: hostile},
+        versions={hostile: hostile},
+        inputs=(msgspec.structs.replace(first, site=hostile, name=hostile, note=hostile),),
+        accounting=msgspec.structs.replace(
+            folder.manifest.accounting, stages=(stage,), other_records={hostile: 1}
+        ),
+        not_publishable_because=(hostile,),
+    )
+    groups = ("pairs_by_site", "pairs_by_language", "pairs_by_source", "duplicates_by_rule")
+    report = folder.report | {group: {hostile: 1} for group in groups}
+    cluster = DuplicateCluster(hostile, 1, ((hostile, 1.0, hostile),))
+    figures = dataclasses.replace(
+        read_figures(folder, "net_votes"),
+        clusters=(cluster,),
+        cluster_sizes={hostile: 1},
+        licenses={hostile: dict.fromkeys(("prompt", "chosen", "rejected", "context"), 1)},
+    )
+    rows = report_rows.browser_rows(folder, (), ()) | {
+        "duplicates": [{"kept": hostile, "title": hostile}]
+    }
+    steps = (StepTime(step=hostile, began=0.0, ended=1.0),)
+    page = make_page(hostile, manifest, report, figures, rows, steps=steps)
+    assert page.count("&lt;img src=x onerror=alert(1)&gt;\ufffd") >= 22
+    assert "<img" not in page and "\u202e" not in page.partition('id="rows">')[0]
