@@ -3,6 +3,7 @@ from pathlib import Path
 
 import msgspec
 import pyarrow as pa
+import pytest
 
 from pipeline.cli import main
 from pipeline.dataset.licenses import unlicensed_sources, unlicensed_texts
@@ -45,23 +46,37 @@ def curate(folder: Path, rows: list[dict], *flags: str) -> dict:
     return json.loads((output / "manifest.json").read_text())
 
 
-def test_own_threads_without_a_licence_may_not_be_published(tmp_path: Path) -> None:
-    rows = [thread_row(0, "CC-BY-4.0"), thread_row(1, "NOASSERTION"), thread_row(2, "CC0-1.0")]
-    manifest = curate(tmp_path, rows)
-    assert manifest["publishable"] is False
-    (reason,) = manifest["not_publishable_because"]
+ROWS = [thread_row(0, "CC-BY-4.0"), thread_row(1, "NOASSERTION"), thread_row(2, "CC0-1.0")]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    """Manifest of a dataset of ROWS with texts."""
+    return curate(tmp_path_factory.mktemp("full"), ROWS)
+
+
+@pytest.fixture(scope="module")
+def ids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a dataset of ROWS without texts."""
+    folder = tmp_path_factory.mktemp("ids")
+    curate(folder, ROWS, "--ids-only")
+    return folder / "set"
+
+
+def test_own_threads_without_a_licence_may_not_be_published(
+    full: dict, ids: Path, tmp_path: Path
+) -> None:
+    assert full["publishable"] is False
+    (reason,) = full["not_publishable_because"]
     assert reason.startswith("forum.example: 1 pair holds texts without a licence")
     assert "(in its rows)" in reason and "--ids-only" in reason
-    assert curate(tmp_path, rows[::2])["publishable"] is True
-    assert curate(tmp_path, rows, "--ids-only")["publishable"] is True
+    assert curate(tmp_path, ROWS[::2])["publishable"] is True
+    assert json.loads((ids / "manifest.json").read_text())["publishable"] is True
 
 
-def test_hydrate_decides_alike(tmp_path: Path) -> None:
-    rows = [thread_row(0, "CC-BY-4.0"), thread_row(1, "NOASSERTION")]
-    full = curate(tmp_path, rows)
-    curate(tmp_path, rows, "--ids-only")
+def test_hydrate_decides_alike(full: dict, ids: Path, tmp_path: Path) -> None:
     out = tmp_path / "filled"
-    assert main(["hydrate", str(tmp_path / "set"), "--output", str(out), "--quiet"]) == 0
+    assert main(["hydrate", str(ids), "--output", str(out), "--quiet"]) == 0
     filled = json.loads((out / "manifest.json").read_text())
     assert filled["not_publishable_because"] == full["not_publishable_because"] != []
 
