@@ -19,7 +19,7 @@ from benchmarks._pairs_per_prompt import write_subset
 from training.config import DataConfig
 from training.data.collate import micro_batches
 from training.data.dataset import PairDataset
-from training.data.prompt_groups import PromptGroup, batch_rows, group_pairs, prompt_runs
+from training.data.prompt_groups import PromptGroup, ShuffleWindows, group_pairs, prompt_runs
 from training.data.sampler import BatchSampler
 from training.data.template import choose_template
 from training.data.tokenizer import PairTokenizer
@@ -51,8 +51,9 @@ def count(dataset: PairDataset, tokens: PairTokenizer, arguments: argparse.Names
         window=DataConfig().shuffle_row_groups,
         seed=0,
     )
+    windows = ShuffleWindows(dataset)
     for step in range(sampler.steps):
-        rows = batch_rows(dataset, sampler, step)
+        rows = windows.batch(sampler, step)
         batch = group_pairs(rows, prompt_runs(rows), tokens)
         found.at_limit += batch.at_limit
         found.identical += batch.identical

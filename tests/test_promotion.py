@@ -1,5 +1,6 @@
 """``forumprefs promote``: what is worse, and what is written."""
 
+import json
 import math
 from pathlib import Path
 
@@ -155,6 +156,25 @@ def test_again_changes_nothing(registry: Path) -> None:
     content = (registry / "promoted.json").read_bytes()
     assert judged(registry, results("new")) == first
     assert (registry / "promoted.json").read_bytes() == content
+
+
+def test_an_entry_of_the_first_layout_is_read(registry: Path) -> None:
+    entry = json.loads((registry / "promoted.json").read_text())
+    entry["verdict"] = entry.pop("decision")
+    entry["version"] = "1.0.0"
+    (registry / "promoted.json").write_text(json.dumps(entry))
+    found = read_promoted(registry)
+    assert found is not None
+    assert (found.name, found.decision) == ("old", "first")
+
+
+def test_results_of_the_first_layout_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    content = json.loads(msgspec.json.encode(results("new")))
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_results(tmp_path).result.model == "new"
+    (tmp_path / "results.json").write_text(json.dumps({**content, "version": "1.0.0"}))
+    with pytest.raises(RegistryError, match="run forumprefs evaluate again"):
+        read_results(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_resumed_run_ends_in_the_same_bytes(
     "settings",
     [
         ("loss.name=lcpo", "loss.lcpo_decay=0.5"),
-        ("optim.spike_factor=0.1", "run.epochs=3"),
+        ("optim.spike_factor=0.1", "run.epochs=3", "data.max_pairs=160"),
         ("optim.schedule=cosine", "optim.warmup=0.3", "optim.clip=0.1"),
     ],
     ids=["loss", "guard and epochs", "schedule"],
@@ -142,10 +142,10 @@ def test_all_state_is_resumed(folder: Path, tmp_path: Path, settings: tuple[str,
 
 
 def test_an_epoch_is_counted_once(folder: Path, tmp_path: Path) -> None:
-    found = run(folder, tmp_path / "run", "run.epochs=3")
+    found = run(folder, tmp_path / "run", "run.epochs=3", "data.max_pairs=48")
     summary = json.loads((found / "summary.json").read_text(encoding="utf-8"))
     assert summary["pairs_seen"] == 3 * summary["pairs"]
-    found = run(folder, tmp_path / "part", "run.epochs=3", "run.max_steps=4")
+    found = run(folder, tmp_path / "part", "run.epochs=3", "data.max_pairs=48", "run.max_steps=2")
     summary = json.loads((found / "summary.json").read_text(encoding="utf-8"))
     assert summary["pairs_seen"] == summary["pairs"]
 

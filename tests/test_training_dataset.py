@@ -2,8 +2,11 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 
@@ -223,3 +226,36 @@ def test_training_from_the_hub_is_training_from_disk(
         for name in ("hub", "disk")
     ]
     assert saved[0] == saved[1]
+
+
+@pytest.fixture
+def far(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PairDataset]:
+    """A dataset that is not on this disk, and without waits."""
+    memory = fsspec.filesystem("memory")
+    memory.put(str(folder), "/far", recursive=True)
+    monkeypatch.setattr("training.data.dataset.FIRST_WAIT_S", 0)
+    dataset = PairDataset("memory://far", "train")
+    yield dataset
+    memory.rm("/far", recursive=True)
+
+
+@pytest.mark.parametrize(("faults", "fails"), [(4, False), (5, True)])
+def test_a_passing_fault_of_the_network_is_waited_out(
+    far: PairDataset, monkeypatch: pytest.MonkeyPatch, faults: int, fails: bool
+) -> None:
+    opened = far._files.open
+    tried = []
+
+    def flaky(path: str, mode: str) -> Any:
+        tried.append(path)
+        if len(tried) <= faults:
+            raise ConnectionError("reset")
+        return opened(path, mode)
+
+    monkeypatch.setattr(far._files, "open", flaky)
+    if fails:
+        with pytest.raises(ConnectionError):
+            far.read(0)
+    else:
+        assert len(far.read(0)) == far.rows[0]
+    assert len(tried) == 5
