@@ -1,7 +1,8 @@
 """The input schema for anyone's own forum: one row per thread, as JSON Lines or Parquet.
 
 These structs say what the fields are called and mean; docs/threads.md is made from them, and
-:mod:`transforms.readers.custom_threads.rows` turns rows into them and says what is wrong with a row.
+:mod:`transforms.readers.custom_threads.rows` turns rows into posts and says what is wrong with
+a row.
 """
 
 from typing import Annotated

@@ -1,1 +1,9 @@
-"""TODO."""
+"""Texts of posts: HTML becomes Markdown, in one form whatever forum it is from.
+
+`html_tokens` cuts HTML into tags and text without a parser's repairs, `markdown` writes Markdown,
+`convert` is the step that converts the posts of threads.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -247,7 +247,7 @@ def _author_id(site: str, row: Row, side: str) -> str | None:
 
 
 def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
-    """Two responses, the better one first, in any form that :mod:`transforms.readers.preferences.conversations` reads."""
+    """Two responses, the better one first, in any form that `split_dialogue` reads."""
     row = dict(row)
     for name, alias in _ALIASES:
         if row.get(name) is None:

@@ -27,8 +27,8 @@ def read_preference_set(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
 
     Rows about one prompt become one thread. Each row gives its prompt and responses, so what is
     in several rows is yielded as often. ``rules.columns`` (our name → theirs) goes before the
-    names of the forms in :mod:`transforms.readers.preferences.formats`. A row that is of no form is one
-    Rejected. Raises OSError when the disk or the network fails.
+    names of the forms in `formats`. A row that is of no form is one Rejected. Raises OSError when
+    the disk or the network fails.
     """
     origin = Origin(site_name(file), {**rules.licenses, "": rules.license_of(file)})
     wanted = COLUMNS.union(rules.columns.values())

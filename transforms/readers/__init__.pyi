@@ -1,0 +1,16 @@
+from .base import UNKNOWN_LICENSE as UNKNOWN_LICENSE
+from .base import ForumFile as ForumFile
+from .base import InputProblem as InputProblem
+from .base import Item as Item
+from .base import Reader as Reader
+from .base import ReadRules as ReadRules
+from .base import SamePrompt as SamePrompt
+from .base import Source as Source
+from .base import ThreadFacts as ThreadFacts
+from .base import reject as reject
+from .forum_rows import ForumRows as ForumRows
+from .lemmy import LEMMY as LEMMY
+from .lemmy import read_lemmy as read_lemmy
+from .paths import find_forum_files as find_forum_files
+from .read_files import ReadFiles as ReadFiles
+from .registry import SOURCES as SOURCES

@@ -1,0 +1,10 @@
+from .archives import Site as Site
+from .archives import find_sites as find_sites
+from .archives import is_meta as is_meta
+from .join import JoinEvents as JoinEvents
+from .join import JoinNames as JoinNames
+from .join import join_events as join_events
+from .join import join_names as join_names
+from .reader import ReadStackExchange as ReadStackExchange
+from .rows import parse_post as parse_post
+from .xml_rows import read_rows as read_rows

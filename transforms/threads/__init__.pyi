@@ -1,0 +1,12 @@
+from .assemble import AssembleThreads as AssembleThreads
+from .assemble import assemble_threads as assemble_threads
+from .assemble import complete_post as complete_post
+from .assemble import latest_copy as latest_copy
+from .pack import PackThreads as PackThreads
+from .sample import SAMPLE_NAME as SAMPLE_NAME
+from .sample import SampleThreads as SampleThreads
+from .sample import decode_sample as decode_sample
+from .sample import encode_sample as encode_sample
+from .sample import sample_entry as sample_entry
+from .takedown import is_taken_down as is_taken_down
+from .takedown import link_key as link_key
