@@ -76,13 +76,13 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = False
     takedown: Annotated[
         str | None,
-        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to leave out"),
+        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to exclude"),
     ] = None
     decontaminate: Annotated[
         tuple[str, ...],
         doc(
             "benchmark files, folders or globs (JSON, JSON Lines, Parquet, text); threads that "
-            "share 13 words in a row with any text in them, or are near-duplicates, are left out"
+            "share 13 words in a row with any text in them, or are near-duplicates, are excluded"
         ),
     ] = ()
     reply_depth: Annotated[
@@ -296,7 +296,7 @@ def contamination_rules(recipe: Recipe) -> MinHashRules:
 
 
 SIGNATURE_LENGTH = MinHashRules().num_perm
-LEAST_RECALL = 0.985
+MIN_RECALL = 0.985
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
@@ -307,7 +307,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
     """
     for rows in range(MinHashRules().rows, 1, -1):
         bands = SIGNATURE_LENGTH // rows
-        if 1 - (1 - threshold**rows) ** bands >= LEAST_RECALL:
+        if 1 - (1 - threshold**rows) ** bands >= MIN_RECALL:
             return bands, rows
     return SIGNATURE_LENGTH, 1
 
