@@ -68,7 +68,7 @@ def change_count(stage: str, key: str, amount: int) -> RunResult:
     return msgspec.structs.replace(RESULT, counts=counts)
 
 
-def test_books_that_balance() -> None:
+def test_an_accounting_that_adds_up() -> None:
     accounting = add_up(RESULT)
     assert (accounting.posts_read, accounting.posts_kept) == (20, 9)
     assert (accounting.duplicates, accounting.rejected) == (2, 9)

@@ -27,7 +27,7 @@ def test_answers_may_come_before_their_question() -> None:
     assert [post.id for post in threads[f"{SITE}:1"].responses] == [f"{SITE}:2", f"{SITE}:3"]
 
 
-def test_orphans_and_lonely_threads_are_rejected() -> None:
+def test_orphans_and_unpaired_threads_are_rejected() -> None:
     posts = [prompt(1), response(2, 1), response(9, 8)]
     threads, rejected = outcomes(posts)
     assert not threads

@@ -296,7 +296,7 @@ def contamination_rules(recipe: Recipe) -> MinHashRules:
 
 
 SIGNATURE_LENGTH = MinHashRules().num_perm
-LEAST_RECALL = 0.985
+MIN_RECALL = 0.985
 
 
 def bands_for(threshold: float) -> tuple[int, int]:
@@ -307,7 +307,7 @@ def bands_for(threshold: float) -> tuple[int, int]:
     """
     for rows in range(MinHashRules().rows, 1, -1):
         bands = SIGNATURE_LENGTH // rows
-        if 1 - (1 - threshold**rows) ** bands >= LEAST_RECALL:
+        if 1 - (1 - threshold**rows) ** bands >= MIN_RECALL:
             return bands, rows
     return SIGNATURE_LENGTH, 1
 

@@ -5,7 +5,7 @@ Three rules, any of which is enough:
 * 13 words in a row, without case and punctuation, after the filter of GPT-3 (Brown et al. 2020,
   arXiv 2005.14165, appendix C), which cut the words out of long documents, let very common runs
   be, and took fewer words for benchmarks of short texts; here the whole thread goes;
-* equal texts of 8 to 12 words, which have no 13 in a row (8 is the least of that appendix);
+* equal texts of 8 to 12 words, which have no 13 in a row (8 is the minimum of that appendix);
 * near-duplicates by the rules of the deduplication (`transforms.dedup.minhash`), which find texts
   with a change every few words.
 """
@@ -34,7 +34,7 @@ UInt64Array = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
 
 GRAM_WORDS: Final = 13
-LEAST_WORDS: Final = 8
+MIN_WORDS: Final = 8
 SHOWN_CHARS: Final = 80
 BATCH_TEXTS: Final = 1 << 10
 
@@ -81,7 +81,7 @@ def gram_hashes(words: Sequence[str], length: int = GRAM_WORDS) -> UInt64Array:
 
 def whole_hash(words: Sequence[str]) -> UInt64Array:
     """Hash [1] of a text of 8 to 12 words, or nothing [0] for shorter and longer ones."""
-    fits = LEAST_WORDS <= len(words) < GRAM_WORDS
+    fits = MIN_WORDS <= len(words) < GRAM_WORDS
     return gram_hashes(words, len(words)) if fits else np.zeros(0, dtype=np.uint64)
 
 

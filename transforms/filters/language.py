@@ -64,7 +64,7 @@ _CODE_SIGN = re.compile(r"[_=\\{}@|]")
 def prose(markdown: str) -> str:
     """Return the words of a Markdown text on one line, separated by single spaces.
 
-    Code, formulas, URLs, link targets, images and HTML tags are left out, and so are all
+    Code, formulas, URLs, link targets, images and HTML tags are excluded, and so are all
     characters but letters, their marks and apostrophes: none of them says what language the
     author writes.
     """

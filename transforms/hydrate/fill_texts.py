@@ -133,7 +133,7 @@ def _texts(posts: Sequence[Post], *, conversational: bool) -> dict[str, Any]:
 def fill_shard(source: IdsShard, posts: Posts, folder: str, *, conversational: bool) -> FilledShard:
     """Write a shard with its texts under ``folder``, with the row groups it has without them.
 
-    Rows that cannot be whole are left out, and posts that are in no other row are written to a
+    Rows that cannot be whole are excluded, and posts that are in no other row are written to a
     shard of the rejected table. A shard without a row is not written.
     """
     stats: Counter[str] = Counter()
