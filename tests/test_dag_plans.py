@@ -280,7 +280,7 @@ def test_a_recipe_file_cannot_say_where_to_publish(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text("min_margin: 3\npublish: acme/prefs\nversion: v9.9.9\n")
     plan = plan_curation({**CURATION, "recipe_file": str(path)}, "/root")
-    with pytest.raises(UsageError, match="publish is no option of the recipe"):
+    with pytest.raises(UsageError, match="publish is not an option of the recipe"):
         curate_options(plan.curate)
     path.write_text("min_margin: 3\n")
     assert curate_options(plan.curate).recipe.min_margin == 3

@@ -425,5 +425,5 @@ def test_the_workers_program_has_one_path_and_this_interpreter(tmp_path: Path) -
     path = write_command(tmp_path / "worker", tmp_path / "a log")
     assert path.stat().st_mode & 0o100
     text = path.read_text()
-    assert f"exec {sys.executable} -P -m pipeline.runners.flink.worker" in text
+    assert f'{sys.executable} -P -m pipeline.runners.flink.worker "$@"' in text
     assert "2>>'" in text, "paths with spaces"

@@ -255,7 +255,7 @@ def test_allow_missing_leaves_rows_out_and_says_so(
     arguments = ("--input", f"stackexchange={tmp_path / 'dump'}", "--output", str(output))
     assert run("hydrate", str(ids), *arguments, "--allow-missing") == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "left out" in said and gone in said
+    assert "excluded" in said and gone in said
     rows = table_of(full).to_pylist()
     whole = [row for row in rows if not {gone, changed} & {row["chosen_id"], row["rejected_id"]}]
     assert table_of(output).to_pylist() == whole

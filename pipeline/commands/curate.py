@@ -8,16 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.commands.preflight import preflight
-from pipeline.commands.publish import publish_folder
 from pipeline.console import print_error, print_text, print_warning
 from pipeline.curate.options import CurateOptions, add_recipe_arguments, add_run_arguments, parse
-from pipeline.curate.run import curate
 from pipeline.dataset.folder import REPORT_NAME, DatasetFolder
 from pipeline.dataset.report import dataset_warnings, print_funnel
 from pipeline.dataset.run_metadata import report_path
-from pipeline.hub.publish_request import PublishRequest
-from pipeline.report_page.command import write_report
 from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
@@ -52,8 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = parse(arguments.parser, arguments, arguments.rest)
+    # Imported where they are used: `curate --help` waits for none of what a run needs.
     if arguments.dry_run:
+        from pipeline.commands.preflight import preflight
+
         return preflight(options)
+    from pipeline.curate.run import curate
+
     try:
         manifest = curate(options)
     except KeyboardInterrupt:
@@ -88,6 +88,8 @@ def _show(manifest: Manifest, output: str) -> None:
 
 def _make_report(output: str) -> None:
     """Make the report; the dataset is finished, so a report that fails is only said."""
+    from pipeline.report_page.command import write_report
+
     try:
         made = write_report(output)
     except Exception as error:  # whatever it is, `forumprefs report -v` shows it
@@ -101,6 +103,9 @@ def _make_report(output: str) -> None:
 
 
 def _publish(options: CurateOptions) -> None:
+    from pipeline.commands.publish import publish_folder
+    from pipeline.hub.publish_request import PublishRequest
+
     target = options.publish
     assert target is not None
     request = PublishRequest(

@@ -153,7 +153,7 @@ class _OnOneWorker:
 
 
 class _Straight(list[Any]):
-    """The inbox of the runner's end of an in-memory channel, whose letters are passed on at once."""
+    """The inbox of the runner's end of an in-memory channel, whose letters go on immediately."""
 
     def __init__(self, deliver: Callable[[Any], None]) -> None:
         super().__init__()
