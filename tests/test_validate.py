@@ -143,7 +143,7 @@ def test_lines_and_files_that_cannot_be_read(capsys: Any, tmp_path: Path) -> Non
     table.write_bytes(table.read_bytes()[:-100])
     assert run(lines, table) == 1
     out = capsys.readouterr().out
-    assert f"{lines}:2: JSON is malformed" in out
+    assert f"{lines}:2: not JSON at byte 2" in out
     assert f"{table}: " in out and f"{table}:1" not in out
 
 
