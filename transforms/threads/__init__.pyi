@@ -3,10 +3,10 @@ from .assemble import assemble_threads as assemble_threads
 from .assemble import complete_post as complete_post
 from .assemble import latest_copy as latest_copy
 from .pack import PackThreads as PackThreads
-from .sample import SAMPLE_NAME as SAMPLE_NAME
+from .sample_file import SAMPLE_NAME as SAMPLE_NAME
 from .sample import SampleThreads as SampleThreads
-from .sample import decode_sample as decode_sample
-from .sample import encode_sample as encode_sample
-from .sample import sample_entry as sample_entry
+from .sample_file import decode_sample as decode_sample
+from .sample_file import encode_sample as encode_sample
+from .sample_file import sample_entry as sample_entry
 from .takedown import is_taken_down as is_taken_down
 from .takedown import link_key as link_key
