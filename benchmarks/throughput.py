@@ -30,7 +30,7 @@ from benchmarks._processes import watched
 from pipeline.curate import recipe as recipes
 from pipeline.runners.worker import tune_gc
 from schemas.ids import content_hash, hash63
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import Post, Thread
 from transforms.dedup.find_duplicates import bucket_rows, post_node, post_text
 from transforms.dedup.minhash import shingle_hashes
@@ -65,7 +65,7 @@ def rows_of(path: Path, containing: bytes = b"") -> Iterator[tuple[dict[str, str
             yield from zip(batch.rows, batch.offsets, strict=True)
 
 
-def read_facts(folder: Path, site: str) -> dict[str, list[PostFacts]]:
+def read_metadata(folder: Path, site: str) -> dict[str, list[PostMetadata]]:
     """Votes by post, as the pipeline's join gives them."""
     ups, downs = defaultdict(list), defaultdict(list)
     accepted, flags = {}, defaultdict(int)
@@ -91,7 +91,7 @@ def read_facts(folder: Path, site: str) -> dict[str, list[PostFacts]]:
             )
     return {
         f"{site}:{number}": [
-            PostFacts(
+            PostMetadata(
                 id=f"{site}:{number}",
                 up_days=tuple(ups[number]),
                 down_days=tuple(downs[number]),
@@ -180,7 +180,7 @@ def bare_loop(folder: Path, output: Path) -> int:
     filters, languages = recipes.filter_rules(recipe), recipes.language_rules(recipe)
     rules, identifier = recipes.pairing_rules(recipe), load_identifier("fasttext")
     threads = []
-    for outcome in assemble_threads(read_posts(folder, site), read_facts(folder, site)):
+    for outcome in assemble_threads(read_posts(folder, site), read_metadata(folder, site)):
         if outcome.thread is not None:
             filtered = filter_thread(thread_to_markdown(outcome.thread), filters).thread
             if filtered is not None:

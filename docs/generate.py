@@ -17,7 +17,7 @@ from schemas.audit import (
 )
 from schemas.fields import arrow_schema, field_docs, unwrap_optional
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.pair import PAIR_SCHEMA_VERSION, Pair
 from schemas.post import Post, Thread
 from training.config import options
@@ -108,7 +108,7 @@ files into these.
 {rows_of(Post)}
 ### Facts about posts from other files
 
-{rows_of(PostFacts)}
+{rows_of(PostMetadata)}
 ### Thread
 
 {rows_of(Thread)}"""

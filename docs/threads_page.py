@@ -6,7 +6,14 @@ from typing import Any, get_args, get_origin
 import msgspec
 
 from pipeline.commands.validate import EXAMPLE
-from schemas.custom_thread import FREE_PREFIX, THREAD_FORMAT, Key, OwnResponse, OwnThread, VoteCount
+from schemas.custom_thread import (
+    FREE_PREFIX,
+    THREAD_FORMAT,
+    CustomResponse,
+    CustomThread,
+    Key,
+    VoteCount,
+)
 from schemas.fields import field_docs, unwrap_optional
 from transforms.readers.custom_threads.rows import MAX_VOTES
 
@@ -37,7 +44,7 @@ with open("threads.jsonl", "w", encoding="utf-8") as out:
 ```"""
 
 _NAMES = {str: "text", int: "integer", bool: "true or false", Key: "text or integer"}
-_LISTS = {OwnResponse: "responses", VoteCount: "votes", str: "texts"}
+_LISTS = {CustomResponse: "responses", VoteCount: "votes", str: "texts"}
 
 
 def fields_table(struct: type[msgspec.Struct]) -> str:
@@ -86,10 +93,10 @@ or a glob: files are read side by side, and one thread must be in one row.
 
 ## Thread
 
-{fields_table(OwnThread)}
+{fields_table(CustomThread)}
 ## Response
 
-{fields_table(OwnResponse)}
+{fields_table(CustomResponse)}
 A response needs votes in one of three forms: `score`; `upvotes`, with `downvotes` if there are any;
 or `votes`. Dated votes are worth the trouble. With them, `--votes common_window` counts only
 what was cast after both responses existed, which undoes the advantage of the earlier one. What is
@@ -135,5 +142,5 @@ thread that is there twice is `repeated_id`.
 One query per row type is enough; any tool that writes nested Parquet or JSON will do.
 
 {_FROM_DATABASE}
-For Parquet, `schemas.custom_thread.OWN_THREAD_SCHEMA` is the Arrow schema to write with.
+For Parquet, `schemas.custom_thread.CUSTOM_THREAD_SCHEMA` is the Arrow schema to write with.
 """

@@ -39,7 +39,7 @@ class VoteCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     count: Annotated[int, doc("how many, 1 or more")] = 1
 
 
-class OwnPost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class CustomPost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """What prompts and responses have in common."""
 
     id: Annotated[Key, _key("id in your database, text or integer; without `#`")]
@@ -60,7 +60,7 @@ class OwnPost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     by_bot: Annotated[bool, doc("posted by a program")] = False
 
 
-class OwnResponse(OwnPost, frozen=True, gc=False, kw_only=True):
+class CustomResponse(CustomPost, frozen=True, gc=False, kw_only=True):
     """One response of a thread. Its id must be unique in its thread.
 
     Its votes are one of `score`, `upvotes` with `downvotes`, and `votes`; what is given
@@ -82,7 +82,7 @@ class OwnResponse(OwnPost, frozen=True, gc=False, kw_only=True):
     ] = None
 
 
-class OwnThread(OwnPost, frozen=True, gc=False, kw_only=True):
+class CustomThread(CustomPost, frozen=True, gc=False, kw_only=True):
     """A prompt with its responses. Its id must be unique in its site."""
 
     site: Annotated[
@@ -107,7 +107,7 @@ class OwnThread(OwnPost, frozen=True, gc=False, kw_only=True):
         Key | None, _key("id of a thread of the same site that asks the same")
     ] = None
     responses: Annotated[
-        tuple[OwnResponse, ...], doc("responses and replies to them, in any order")
+        tuple[CustomResponse, ...], doc("responses and replies to them, in any order")
     ]
 
 
@@ -123,7 +123,7 @@ def _nullable_field(field: pa.Field) -> pa.Field:
     return field.with_type(_nullable(field.type)).with_nullable(True)
 
 
-OWN_THREAD_SCHEMA = pa.schema(
-    [_nullable_field(field) for field in arrow_schema(OwnThread, version="1")]
+CUSTOM_THREAD_SCHEMA = pa.schema(
+    [_nullable_field(field) for field in arrow_schema(CustomThread, version="1")]
 )
 """For writing Parquet; what is left out is null. Other Arrow types with such values do as well."""

@@ -8,7 +8,7 @@ from schemas.fields import doc
 from schemas.post import ClosedAs
 
 
-class PostFacts(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+class PostMetadata(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """What a source knows of a post from elsewhere: dated votes, flags, closing, author's name.
 
     A post may have several (one per file it was found in); assembly merges them, and a field

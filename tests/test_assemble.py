@@ -5,15 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.audit import Reason
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import ClosedAs, Post
 from tests.make import SITE, prompt, response
-from transforms.threads.assemble import assemble_threads, facts_by_id
+from transforms.threads.assemble import assemble_threads, metadata_by_id
 
 
-def outcomes(posts, facts=(), takedown=frozenset()):
+def outcomes(posts, metadata=(), takedown=frozenset()):
     threads, rejected = {}, []
-    for outcome in assemble_threads(posts, facts_by_id(facts), takedown):
+    for outcome in assemble_threads(posts, metadata_by_id(metadata), takedown):
         rejected += outcome.rejected
         if outcome.thread:
             threads[outcome.thread.id] = outcome.thread
@@ -56,13 +56,13 @@ def test_facts_are_merged_and_filled_in() -> None:
         response(2, up_days=(), down_days=(), author=""),
         response(3, up_days=(), down_days=()),
     ]
-    facts = [
-        PostFacts(id=f"{SITE}:2", up_days=(9, 4), accepted_day=7),
-        PostFacts(id=f"{SITE}:2", down_days=(5,), author="Ada"),
-        PostFacts(id=f"{SITE}:1", closed_as=ClosedAs.OFF_TOPIC),
-        PostFacts(id=f"{SITE}:3", flags=2, author="not used", closed_as=ClosedAs.SPAM),
+    metadata = [
+        PostMetadata(id=f"{SITE}:2", up_days=(9, 4), accepted_day=7),
+        PostMetadata(id=f"{SITE}:2", down_days=(5,), author="Ada"),
+        PostMetadata(id=f"{SITE}:1", closed_as=ClosedAs.OFF_TOPIC),
+        PostMetadata(id=f"{SITE}:3", flags=2, author="not used", closed_as=ClosedAs.SPAM),
     ]
-    threads, _ = outcomes(posts, facts)
+    threads, _ = outcomes(posts, metadata)
     first, second = threads[f"{SITE}:1"].responses
     assert threads[f"{SITE}:1"].prompt.closed_as is ClosedAs.OFF_TOPIC
     assert (first.up_days, first.down_days, first.accepted_day) == ((4, 9), (5,), 7)
@@ -73,7 +73,7 @@ def test_facts_are_merged_and_filled_in() -> None:
 
 def test_without_dated_votes_there_are_no_vote_days() -> None:
     threads, _ = outcomes(
-        [prompt(1), response(2), response(3)], [PostFacts(id=f"{SITE}:2", up_days=(1,))]
+        [prompt(1), response(2), response(3)], [PostMetadata(id=f"{SITE}:2", up_days=(1,))]
     )
     assert threads[f"{SITE}:1"].responses[0].up_days is None
 

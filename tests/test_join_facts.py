@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.counts import RecordCount
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import DAY_MS, ClosedAs
 from transforms.core import blocks as core_blocks
-from transforms.core.blocks import BlockBuffer, FactsBlock, unpack
+from transforms.core.blocks import BlockBuffer, MetadataBlock, unpack
 from transforms.readers.stackexchange.join import _JoinEvents, _JoinNames
 from transforms.readers.stackexchange.join_blocks import (
     Part,
@@ -39,22 +39,22 @@ def closed(reason: ClosedAs) -> int:
     return EventKind.CLOSING + CLOSED_AS.index(reason)
 
 
-def run(join, parts: list[tuple[int, Part]]) -> tuple[list[tuple[int, PostFacts]], Counter[str]]:
+def run(join, parts: list[tuple[int, Part]]) -> tuple[list[tuple[int, PostMetadata]], Counter[str]]:
     """Group parts as a runner would and join each group."""
     groups: dict[int, list[Part]] = defaultdict(list)
     for partition, part in parts:
         groups[partition].append(part)
-    facts, tallies = [], Counter()
+    metadata, counts = [], Counter()
     for group in groups.items():
         for output in join.process(group):
             if isinstance(output, TaggedOutput):
                 tally: RecordCount = output.value
-                tallies[tally.key] += tally.count
+                counts[tally.key] += tally.count
             else:
                 partition, block = output
-                assert isinstance(block, FactsBlock)
-                facts += [(partition, row) for row in unpack(block)]
-    return facts, tallies
+                assert isinstance(block, MetadataBlock)
+                metadata += [(partition, row) for row in unpack(block)]
+    return metadata, counts
 
 
 POSTS = st.tuples(st.integers(0, 1), st.integers(1, 6))
@@ -75,7 +75,7 @@ def test_events_join_as_a_plain_loop_would(posts, events, partitions, size) -> N
     for start in range(0, max(len(references), len(rows)), size):
         parts += reference_parts(references[start : start + size], partitions)
         parts += event_parts(rows[start : start + size], partitions)
-    facts, tallies = run(_JoinEvents(SITES), parts)
+    metadata, counts = run(_JoinEvents(SITES), parts)
 
     expected, lost = {}, Counter()
     for post, kind, _ in events:
@@ -89,7 +89,7 @@ def test_events_join_as_a_plain_loop_would(posts, events, partitions, size) -> N
         acceptances = [day for day, kind in own if kind == ACCEPTED]
         expected[f"{SITES[site]}:{number}"] = (
             target,
-            PostFacts(
+            PostMetadata(
                 id=f"{SITES[site]}:{number}",
                 up_days=tuple(sorted(day for day, kind in own if kind == UP)),
                 down_days=tuple(sorted(day for day, kind in own if kind == DOWN)),
@@ -98,9 +98,9 @@ def test_events_join_as_a_plain_loop_would(posts, events, partitions, size) -> N
                 closed_as=CLOSED_AS[max(closings)[1] - 16] if closings else None,
             ),
         )
-    assert {fact.id: (target, fact) for target, fact in facts} == expected
-    assert len(facts) == len(expected)
-    assert tallies == lost
+    assert {fact.id: (target, fact) for target, fact in metadata} == expected
+    assert len(metadata) == len(expected)
+    assert counts == lost
 
 
 def test_the_latest_closing_of_one_day_wins() -> None:
@@ -112,23 +112,23 @@ def test_the_latest_closing_of_one_day_wins() -> None:
     ]
     for order in permutations(events):
         parts = [*event_parts(order, 1), *reference_parts([(key, 3)], 1)]
-        [(partition, facts)], _ = run(_JoinEvents(SITES), parts)
-        assert (partition, facts.closed_as) == (3, ClosedAs.OPINION)
+        [(partition, metadata)], _ = run(_JoinEvents(SITES), parts)
+        assert (partition, metadata.closed_as) == (3, ClosedAs.OPINION)
 
 
 def test_the_latest_acceptance_counts() -> None:
     key = global_id(0, 7)
     events = [(key, ACCEPTED, day * DAY_MS) for day in (12_003, 12_009, 12_006)]
     parts = [*event_parts(events, 1), *reference_parts([(key, 3)], 1)]
-    [(_, facts)], _ = run(_JoinEvents(SITES), parts)
-    assert facts.accepted_day == 12_009
+    [(_, metadata)], _ = run(_JoinEvents(SITES), parts)
+    assert metadata.accepted_day == 12_009
 
 
 def test_a_post_that_is_there_twice_gets_its_facts_once_per_thread_partition() -> None:
     key = global_id(1, 7)
     references = reference_parts([(key, 3), (key, 3), (key, 5)], 1)
-    facts, _ = run(_JoinEvents(SITES), [*references, *event_parts([(key, UP, 0)], 1)])
-    assert [(partition, fact.id, fact.up_days) for partition, fact in facts] == [
+    metadata, _ = run(_JoinEvents(SITES), [*references, *event_parts([(key, UP, 0)], 1)])
+    assert [(partition, fact.id, fact.up_days) for partition, fact in metadata] == [
         (3, "b.example.com:7", (0,)),
         (5, "b.example.com:7", (0,)),
     ]
@@ -137,8 +137,8 @@ def test_a_post_that_is_there_twice_gets_its_facts_once_per_thread_partition() -
 def test_equal_numbers_of_two_sites_do_not_mix() -> None:
     one, two = global_id(0, 7), global_id(1, 7)
     parts = [*reference_parts([(one, 0), (two, 0)], 1), *event_parts([(two, UP, DAY_MS)], 1)]
-    [(_, facts)], _ = run(_JoinEvents(SITES), parts)
-    assert (facts.id, facts.up_days) == ("b.example.com:7", (1,))
+    [(_, metadata)], _ = run(_JoinEvents(SITES), parts)
+    assert (metadata.id, metadata.up_days) == ("b.example.com:7", (1,))
 
 
 def test_names_go_to_every_post_of_their_user() -> None:
@@ -157,13 +157,13 @@ def test_names_go_to_every_post_of_their_user() -> None:
         for row in references
         for part in reference_parts([row], 3)  # many small parts
     ]
-    facts, tallies = run(_JoinNames(SITES), [*parts, *name_parts(names, 3)])
-    assert sorted((partition, fact.id, fact.author) for partition, fact in facts) == [
+    metadata, counts = run(_JoinNames(SITES), [*parts, *name_parts(names, 3)])
+    assert sorted((partition, fact.id, fact.author) for partition, fact in metadata) == [
         (2, "b.example.com:10", "Zoë 😀"),
         (2, "b.example.com:12", "Community"),
         (3, "b.example.com:11", "Zoë 😀"),
     ]
-    assert tallies == {"Users.missing": 1}
+    assert counts == {"Users.missing": 1}
 
 
 def test_a_user_that_is_there_twice_gets_one_name_in_any_order() -> None:
@@ -216,8 +216,8 @@ def test_every_part_lies_in_the_partition_of_its_key(partitions: int) -> None:
 
 def test_block_buffer_gives_every_row_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_blocks, "BLOCK_BYTES", 100)
-    buffer = BlockBuffer(FactsBlock, buffer_bytes=250)
-    rows = [PostFacts(id=f"s:{number}") for number in range(40)]
+    buffer = BlockBuffer(MetadataBlock, buffer_bytes=250)
+    rows = [PostMetadata(id=f"s:{number}") for number in range(40)]
     blocks, sizes = [], []
     for number, row in enumerate(rows):
         full = list(buffer.add(number % 9, row, 30))
@@ -231,6 +231,6 @@ def test_block_buffer_gives_every_row_once_and_in_order(monkeypatch: pytest.Monk
         assert got == rows[partition::9]
     assert list(buffer.flush()) == []
 
-    single = BlockBuffer(FactsBlock)
+    single = BlockBuffer(MetadataBlock)
     filled = [block for row in rows[:8] for block in single.add(0, row, 30)]
     assert [block.rows for _, block in filled] == [4, 4]

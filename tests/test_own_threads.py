@@ -15,11 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
-from schemas.custom_thread import OWN_THREAD_SCHEMA
+from schemas.custom_thread import CUSTOM_THREAD_SCHEMA
 from schemas.post import DAY_MS, Post
 from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt
-from transforms.readers.custom_threads.reader import THREADS, read_own_threads
+from transforms.readers.custom_threads.reader import THREADS, read_custom_threads
 from transforms.readers.custom_threads.rows import MAX_VOTES, parse_thread
 from transforms.readers.formats.tables import BATCH_ROWS, read_table
 from transforms.readers.formats.values import Milliseconds
@@ -48,7 +48,7 @@ def write_lines(folder: Path, *rows: Any, name: str = "rows.jsonl") -> ForumFile
 
 
 def read(file: ForumFile, **rules: Any) -> list[Any]:
-    return list(read_own_threads(file, ReadRules(**rules)))
+    return list(read_custom_threads(file, ReadRules(**rules)))
 
 
 def posts_of(item: dict[str, Any]) -> list[Post]:
@@ -341,7 +341,7 @@ def test_parquet_times_of_every_unit(tmp_path: Path, unit: str) -> None:
     schema = pa.schema(
         [
             pa.field(field.name, pa.timestamp(unit)) if field.name == "created_at" else field
-            for field in OWN_THREAD_SCHEMA
+            for field in CUSTOM_THREAD_SCHEMA
         ]
     )
     item = row(answer("1"), answer("2"), id="7", created_at=moment.replace(tzinfo=None))
@@ -461,7 +461,7 @@ def test_json_and_parquet_give_the_same_posts(rows: list[dict[str, Any]]) -> Non
         lines = Path(folder) / "rows.jsonl"
         lines.write_text("".join(json.dumps(item, default=as_json) + "\n" for item in rows))
         table = Path(folder) / "rows.parquet"
-        pq.write_table(pa.Table.from_pylist(rows, OWN_THREAD_SCHEMA), table, row_group_size=2)
+        pq.write_table(pa.Table.from_pylist(rows, CUSTOM_THREAD_SCHEMA), table, row_group_size=2)
         items = read(file_of(lines), reply_depth=9)
         assert read(file_of(table), reply_depth=9) == items
     assert all(isinstance(item, Post) for item in items)

@@ -14,18 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.post import TURN_BREAK, Post, Thread
 from tests import make
 from tests.dumps import DUMPS
 from transforms.pairing import decide_pairs, pair_row, preset
-from transforms.readers.base import ForumFile, ReadRules, SamePrompt, ThreadFacts
-from transforms.readers.preferences.conversations import SetRowError, split_dialogue
+from transforms.readers.base import ForumFile, ReadRules, SamePrompt, ThreadMetadata
+from transforms.readers.preferences.conversations import SetRowError, split_conversation
 from transforms.readers.preferences.formats import read_row
 from transforms.readers.preferences.reader import PAIRS, read_preference_set, site_name
 from transforms.readers.preferences.rows import Origin
-from transforms.threads.assemble import assemble_threads, facts_by_id
+from transforms.threads.assemble import assemble_threads, metadata_by_id
 
 HH = DUMPS.parent / "preference" / "hh-rlhf" / "harmless-base-test.jsonl.gz"
 ORIGIN = Origin("pairs/set", {})
@@ -50,8 +50,8 @@ def rejects_of(items: list[Any]) -> list[Rejected]:
 
 
 def threads_of(items: list[Any]) -> list[Thread]:
-    facts = facts_by_id(item.facts for item in items if isinstance(item, ThreadFacts))
-    outcomes = assemble_threads(posts_of(items), facts)
+    metadata = metadata_by_id(item.metadata for item in items if isinstance(item, ThreadMetadata))
+    outcomes = assemble_threads(posts_of(items), metadata)
     return [outcome.thread for outcome in outcomes if outcome.thread is not None]
 
 
@@ -108,8 +108,8 @@ def test_forms_of_one_pair(tmp_path: Path, row: dict[str, Any]) -> None:
     assert prompt.is_prompt and better.thread_id == worse.thread_id == prompt.id
     assert prompt.site == "pairs/set" and prompt.source == "pairs"
     assert items[3:] == [
-        ThreadFacts(prompt.id, PostFacts(id=better.id, preferred_to=(worse.id,))),
-        ThreadFacts(prompt.id, PostFacts(id=worse.id, preferred_to=())),
+        ThreadMetadata(prompt.id, PostMetadata(id=better.id, preferred_to=(worse.id,))),
+        ThreadMetadata(prompt.id, PostMetadata(id=worse.id, preferred_to=())),
     ]
 
 
@@ -490,8 +490,8 @@ def test_transcripts_and_messages_say_the_same(turns: list[str]) -> None:
     messages = [
         message("assistant" if place % 2 else "user", turn) for place, turn in enumerate(turns)
     ]
-    as_text = split_dialogue(None, hh(*turns, "so"), hh(*turns, "no"))
-    as_list = split_dialogue(None, [*messages, GOOD], [*messages, POOR])
+    as_text = split_conversation(None, hh(*turns, "so"), hh(*turns, "no"))
+    as_list = split_conversation(None, [*messages, GOOD], [*messages, POOR])
     assert as_text == as_list == (turns, "so", "no")
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from schemas.audit import Reason, Rejected
 from schemas.ids import hash63
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import DAY_MS, ClosedAs, Post
 from tests.dumps import DUMPS, needs_dumps
-from transforms.core.blocks import FactsBlock, PostBlock, thread_partition, unpack
+from transforms.core.blocks import MetadataBlock, PostBlock, thread_partition, unpack
 from transforms.readers.stackexchange.archives import Site, find_sites
 from transforms.readers.stackexchange.reader import (
     JOIN_BYTES,
@@ -39,7 +39,7 @@ from transforms.readers.stackexchange.rows import (
     split_tags,
     timestamp_ms,
 )
-from transforms.threads.assemble import complete_post, facts_by_id
+from transforms.threads.assemble import complete_post, metadata_by_id
 
 SITE = "beer.stackexchange.com"
 QUESTION = {
@@ -329,7 +329,7 @@ def read(sites: list[Site], partitions: int = 4, **options: Any) -> dict[str, li
     with beam.Pipeline(runner="FnApiRunner") as pipeline:
         rows = pipeline | ReadStackExchange(sites, partitions, **options)
         assert rows.posts.element_type == beam.typehints.Tuple[int, PostBlock]
-        assert rows.facts.element_type == beam.typehints.Tuple[int, FactsBlock]
+        assert rows.metadata.element_type == beam.typehints.Tuple[int, MetadataBlock]
         for name in rows._fields:
             _outputs[name] = []
             _ = getattr(rows, name) | name >> beam.Map(_keep, name)
@@ -343,7 +343,7 @@ def keyed_rows(blocks: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
 
 def tally(outputs: dict[str, list[Any]]) -> Counter[str]:
     totals: Counter[str] = Counter()
-    for item in outputs["tallies"]:
+    for item in outputs["counts"]:
         assert item.stage == "read"
         totals[item.key] += item.count
     return totals
@@ -427,24 +427,24 @@ def test_a_whole_site(tmp_path: Path) -> None:
     posts = keyed_rows(outputs["posts"])
     assert [found.id for _, found in posts] == [f"{SITE}:{n}" for n in (10, 11, 14, 20, 30)]
     assert all(key == thread_partition(found.thread_id, 4) for key, found in posts)
-    facts = keyed_rows(outputs["facts"])
+    metadata = keyed_rows(outputs["metadata"])
     thread = {key: thread_partition(f"{SITE}:{key}", 4) for key in (10, 20)}
     days = {day: 16_070 + day for day in range(21, 26)}
-    assert facts == [
-        (thread[20], PostFacts(id=f"{SITE}:20", author="Zoë <3")),
+    assert metadata == [
+        (thread[20], PostMetadata(id=f"{SITE}:20", author="Zoë <3")),
         (
             thread[20],
-            PostFacts(
+            PostMetadata(
                 id=f"{SITE}:20",
                 up_days=(days[22], days[25]),
                 down_days=(days[24],),
                 closed_as=ClosedAs.OPINION,
             ),
         ),
-        (thread[20], PostFacts(id=f"{SITE}:30", author="Community")),
+        (thread[20], PostMetadata(id=f"{SITE}:30", author="Community")),
         (
             thread[20],
-            PostFacts(id=f"{SITE}:30", up_days=(days[23],), accepted_day=days[24], flags=1),
+            PostMetadata(id=f"{SITE}:30", up_days=(days[23],), accepted_day=days[24], flags=1),
         ),
     ]
     pairs = [pair for blob in outputs["links"] for pair in struct.iter_unpack("<qq", blob)]
@@ -488,27 +488,27 @@ def test_ranges_and_partitions_change_nothing_but_places(tmp_path: Path) -> None
     results = []
     for partitions, range_bytes, joins in [(1, 1 << 20, None), (7, 100, 3), (64, 333, 1)]:
         outputs = read(sites, partitions, range_bytes=range_bytes, join_partitions=joins)
-        for name in ("posts", "facts"):
+        for name in ("posts", "metadata"):
             outputs[name] = [found for _, found in keyed_rows(outputs[name])]
         links = b"".join(outputs["links"])
         results.append(
             {
                 "posts": outputs["posts"],
-                "facts": outputs["facts"],
+                "metadata": outputs["metadata"],
                 "links": sorted(struct.iter_unpack("<qq", links)),
                 "rejected": sorted(outputs["rejected"], key=lambda item: item.id),
-                "tallies": tally(outputs),
+                "counts": tally(outputs),
             }
         )
     assert len(results[0]["posts"]) == 10
-    assert len(results[0]["facts"]) == 8
+    assert len(results[0]["metadata"]) == 8
     assert results[0] == results[1] == results[2]
 
 
 def test_posts_alone_have_no_vote_days_and_need_no_other_table(tmp_path: Path) -> None:
     outputs = read([make_site(tmp_path, {"Posts": POSTS})])
     assert [found.up_days for _, found in keyed_rows(outputs["posts"])] == [None] * 5
-    assert outputs["facts"] == outputs["links"] == []
+    assert outputs["metadata"] == outputs["links"] == []
     assert set(tally(outputs)) == {"Posts.rows", "Posts.kept", "Posts.rejected", "Posts.repaired"}
 
 
@@ -520,7 +520,7 @@ def test_an_unusable_owner_gets_no_name(tmp_path: Path) -> None:
         (f"{SITE}:1", None),
         (f"{SITE}:2", f"{SITE}:u4"),
     ]
-    assert [facts.id for _, facts in keyed_rows(outputs["facts"])] == [f"{SITE}:2"]
+    assert [metadata.id for _, metadata in keyed_rows(outputs["metadata"])] == [f"{SITE}:2"]
     assert outputs["rejected"] == []
 
 
@@ -564,9 +564,9 @@ def test_real_sites_have_the_scores_that_their_votes_say(tmp_path: Path) -> None
     sites, problems = find_sites(specs, tmp_path)
     assert problems == []
     outputs = read(sites, 16, range_bytes=1 << 20, join_partitions=3)
-    facts = facts_by_id(found for _, found in keyed_rows(outputs["facts"]))
+    metadata = metadata_by_id(found for _, found in keyed_rows(outputs["metadata"]))
     posts = [
-        complete_post(found, facts.get(found.id, ()), accepted=False)
+        complete_post(found, metadata.get(found.id, ()), accepted=False)
         for _, found in keyed_rows(outputs["posts"])
     ]
     by_site = {

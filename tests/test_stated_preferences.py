@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from schemas.audit import Reason
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import Thread
 from tests.make import SITE, prompt, response
 from transforms.pairing import PairingRules, VoteMode, decide_pairs
-from transforms.threads.assemble import assemble_threads, facts_by_id
+from transforms.threads.assemble import assemble_threads, metadata_by_id
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 
@@ -79,12 +79,12 @@ def test_contradictions_are_ties_and_the_rest_is_not_compared() -> None:
 
 def test_assembly_unites_what_several_rows_state() -> None:
     posts = [prompt(1), response(2), response(3), response(4)]
-    facts = [
-        PostFacts(id=name(2), preferred_to=(name(4),)),
-        PostFacts(id=name(2), preferred_to=(name(3),)),
-        PostFacts(id=name(3), preferred_to=()),
+    metadata = [
+        PostMetadata(id=name(2), preferred_to=(name(4),)),
+        PostMetadata(id=name(2), preferred_to=(name(3),)),
+        PostMetadata(id=name(3), preferred_to=()),
     ]
-    (outcome,) = assemble_threads(posts, facts_by_id(facts))
+    (outcome,) = assemble_threads(posts, metadata_by_id(metadata))
     assert outcome.thread is not None
     assert [post.preferred_to for post in outcome.thread.responses] == [
         (name(3), name(4)),

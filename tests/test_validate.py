@@ -24,10 +24,10 @@ from pipeline.commands.validate import (
 from pipeline.commands.validate import run as validate
 from pipeline.errors import UsageError
 from schemas.audit import Rejected
-from schemas.custom_thread import OwnResponse, OwnThread, VoteCount
+from schemas.custom_thread import CustomResponse, CustomThread, VoteCount
 from tests import make
 from transforms.readers.base import ForumFile, ReadRules
-from transforms.readers.custom_threads.reader import read_own_threads
+from transforms.readers.custom_threads.reader import read_custom_threads
 
 SITE = "forum.example.com"
 
@@ -51,7 +51,7 @@ def run(*arguments: object) -> int:
 
 def read(path: Path) -> list[Any]:
     file = ForumFile(kind="threads", site="", path=str(path), size=path.stat().st_size)
-    return list(read_own_threads(file, ReadRules(reply_depth=99)))
+    return list(read_custom_threads(file, ReadRules(reply_depth=99)))
 
 
 def test_the_example_is_valid(capsys: Any, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_valid_means_accepted(changes: list[tuple[int, str, Any]]) -> None:
 
 def test_the_page_names_every_field() -> None:
     page = threads_page()
-    for struct in (OwnThread, OwnResponse, VoteCount):
+    for struct in (CustomThread, CustomResponse, VoteCount):
         for name in struct.__struct_fields__:
             assert f"| `{name}` |" in page
     code = page.partition("```json\n")[2].partition("```")[0]

@@ -63,7 +63,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
 
     read = read_all(pipeline, job)
     threads = steps.take(
-        (read.posts, read.facts)
+        (read.posts, read.metadata)
         | "Assemble threads" >> AssembleThreads(job.takedown, recipe.reply_depth)
     )
     threads = threads | "Convert to Markdown" >> ConvertToMarkdown()
@@ -130,7 +130,7 @@ def save(
         *(("duplicates", f"Count duplicates {at}", rows) for at, rows in enumerate(duplicates)),
     ]
     counts = (
-        read.tallies,
+        read.counts,
         *(rows | label >> CountRows(name) for name, label, rows in counted),
     ) | "Collect counts" >> beam.Flatten()
     _ = (counts, shards) | "Save result" >> SaveResult(job.folder)

@@ -2,7 +2,7 @@ from .blocks import BLOCK_BYTES as BLOCK_BYTES
 from .blocks import HASH_BITS as HASH_BITS
 from .blocks import Block as Block
 from .blocks import BlockBuffer as BlockBuffer
-from .blocks import FactsBlock as FactsBlock
+from .blocks import MetadataBlock as MetadataBlock
 from .blocks import PostBlock as PostBlock
 from .blocks import ThreadBlock as ThreadBlock
 from .blocks import compress as compress

@@ -14,7 +14,7 @@ import zstandard
 
 from schemas.fields import doc
 from schemas.ids import hash63
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import Post, Thread
 from transforms.core.coders import register
 
@@ -40,19 +40,19 @@ class PostBlock(Block, frozen=True, array_like=True, gc=False):
     """Posts as their reader made them; all of one partition."""
 
 
-class FactsBlock(Block, frozen=True, array_like=True, gc=False):
-    """PostFacts rows; all of one partition."""
+class MetadataBlock(Block, frozen=True, array_like=True, gc=False):
+    """PostMetadata rows; all of one partition."""
 
 
 class ThreadBlock(Block, frozen=True, array_like=True, gc=False):
     """Whole threads; all of one partition."""
 
 
-register(PostBlock, FactsBlock, ThreadBlock)
+register(PostBlock, MetadataBlock, ThreadBlock)
 
 _decoders: dict[type[Block], Any] = {
     PostBlock: msgspec.msgpack.Decoder(list[Post]),
-    FactsBlock: msgspec.msgpack.Decoder(list[PostFacts]),
+    MetadataBlock: msgspec.msgpack.Decoder(list[PostMetadata]),
     ThreadBlock: msgspec.msgpack.Decoder(list[Thread]),
 }
 

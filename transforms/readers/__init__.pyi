@@ -6,7 +6,7 @@ from .base import Reader as Reader
 from .base import ReadRules as ReadRules
 from .base import SamePrompt as SamePrompt
 from .base import Source as Source
-from .base import ThreadFacts as ThreadFacts
+from .base import ThreadMetadata as ThreadMetadata
 from .base import reject as reject
 from .forum_rows import ForumRows as ForumRows
 from .lemmy import LEMMY as LEMMY

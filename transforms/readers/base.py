@@ -12,7 +12,7 @@ import msgspec
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import Post
 
 UNKNOWN_LICENSE = "NOASSERTION"
@@ -40,11 +40,11 @@ class SamePrompt(msgspec.Struct, frozen=True, array_like=True, gc=False):
     other_thread_id: Annotated[str, doc("the other; it may be missing from the input")]
 
 
-class ThreadFacts(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class ThreadMetadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Facts about a post, with the thread in which to find it."""
 
     thread_id: Annotated[str, doc("thread of the post")]
-    facts: Annotated[PostFacts, doc("what is known of it")]
+    metadata: Annotated[PostMetadata, doc("what is known of it")]
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class InputProblem(NamedTuple):
     reason: Reason = Reason.UNREADABLE_FILE
 
 
-Item = Post | ThreadFacts | SamePrompt | Rejected
+Item = Post | ThreadMetadata | SamePrompt | Rejected
 """What a reader yields. Every Post, and every Rejected with ``record='post'``, counts as one
 post read."""
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from schemas.audit import Rejected
 from schemas.counts import RecordCount
-from transforms.core.blocks import FactsBlock, PostBlock
+from transforms.core.blocks import MetadataBlock, PostBlock
 
 
 class ForumRows(NamedTuple):
@@ -16,12 +16,12 @@ class ForumRows(NamedTuple):
 
     posts: beam.PCollection[tuple[int, PostBlock]]
     """By thread partition."""
-    facts: beam.PCollection[tuple[int, FactsBlock]]
+    metadata: beam.PCollection[tuple[int, MetadataBlock]]
     """By thread partition."""
     links: beam.PCollection[bytes]
     """Threads that ask the same: int64[n, 2], hash63 of (duplicate, original), little-endian."""
     rejected: beam.PCollection[Rejected]
-    tallies: beam.PCollection[RecordCount]
+    counts: beam.PCollection[RecordCount]
     """Stage 'read': Posts.rows = Posts.kept + rejects of posts. StackExchange has more tables, and
     counts the rejects of each as <table>.rejected."""
 

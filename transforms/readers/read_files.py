@@ -12,17 +12,17 @@ from schemas.audit import Rejected, Stage
 from schemas.counts import RecordCount
 from schemas.ids import hash63
 from schemas.post import Post
-from transforms.core.blocks import BlockBuffer, FactsBlock, PostBlock, thread_partition
+from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
-from transforms.readers.base import ForumFile, ReadRules, ThreadFacts
+from transforms.readers.base import ForumFile, ReadRules, ThreadMetadata
 from transforms.readers.forum_rows import ForumRows, pack_links
 from transforms.readers.registry import SOURCES
 
-register(ForumFile, PostBlock, FactsBlock, Rejected, RecordCount)
+register(ForumFile, PostBlock, MetadataBlock, Rejected, RecordCount)
 
-FACT_BYTES = 200
-"""What a row of facts takes in a block, roughly."""
+METADATA_BYTES = 200
+"""What a row of metadata takes in a block, roughly."""
 
 
 @dataclass
@@ -46,19 +46,19 @@ class ReadFiles(beam.PTransform):
             | "Spread files" >> beam.Reshuffle()
             | "Read"
             >> beam.ParDo(_Read(self.rules, self.partitions)).with_outputs(
-                "facts", "links", "rejected", "tallies", main="posts"
+                "metadata", "links", "rejected", "counts", main="posts"
             )
         )
-        return ForumRows(read.posts, read.facts, read.links, read.rejected, read.tallies)
+        return ForumRows(read.posts, read.metadata, read.links, read.rejected, read.counts)
 
 
 @beam.typehints.with_input_types(ForumFile)
 @beam.typehints.with_output_types(
     tuple[int, PostBlock],
-    facts=tuple[int, FactsBlock],
+    metadata=tuple[int, MetadataBlock],
     links=bytes,
     rejected=Rejected,
-    tallies=RecordCount,
+    counts=RecordCount,
 )
 class _Read(beam.DoFn):
     COUNT_EVERY = 10_000
@@ -69,41 +69,43 @@ class _Read(beam.DoFn):
 
     def start_bundle(self) -> None:
         self._posts = BlockBuffer(PostBlock)
-        self._facts = BlockBuffer(FactsBlock)
+        self._metadata = BlockBuffer(MetadataBlock)
 
     def process(self, file: ForumFile) -> Iterator[Any]:
-        tally: Counter[str] = Counter()
+        row_counts: Counter[str] = Counter()
         links: list[tuple[int, int]] = []
         reported = 0
         for item in SOURCES[file.kind].read(file, self._rules):
             if isinstance(item, Post):
-                tally["Posts.kept"] += 1
+                row_counts["Posts.kept"] += 1
                 partition = thread_partition(item.thread_id, self._partitions)
                 yield from self._posts.add(partition, item, len(item.text))
-                if tally["Posts.kept"] % self.COUNT_EVERY == 0:
+                if row_counts["Posts.kept"] % self.COUNT_EVERY == 0:
                     count(ReadFiles, "out-posts", self.COUNT_EVERY)
                     reported += self.COUNT_EVERY
             elif isinstance(item, Rejected):
                 if item.record == "post":
-                    tally["Posts.rejected"] += 1
+                    row_counts["Posts.rejected"] += 1
                 yield beam.pvalue.TaggedOutput("rejected", item)
-            elif isinstance(item, ThreadFacts):
+            elif isinstance(item, ThreadMetadata):
                 partition = thread_partition(item.thread_id, self._partitions)
-                facts = msgspec.structs.replace(item.facts, thread_id=item.thread_id)
-                for found in self._facts.add(partition, facts, FACT_BYTES):
-                    yield beam.pvalue.TaggedOutput("facts", found)
+                metadata = msgspec.structs.replace(item.metadata, thread_id=item.thread_id)
+                for found in self._metadata.add(partition, metadata, METADATA_BYTES):
+                    yield beam.pvalue.TaggedOutput("metadata", found)
             else:
                 links.append((hash63(item.thread_id), hash63(item.other_thread_id)))
-        count(ReadFiles, "out-posts", tally["Posts.kept"] - reported)
+        count(ReadFiles, "out-posts", row_counts["Posts.kept"] - reported)
         for packed in pack_links(links):
             yield beam.pvalue.TaggedOutput("links", packed)
-        tally["Posts.rows"] = tally["Posts.kept"] + tally["Posts.rejected"]
-        for key, amount in sorted(tally.items()):
-            yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
+        row_counts["Posts.rows"] = row_counts["Posts.kept"] + row_counts["Posts.rejected"]
+        for key, amount in sorted(row_counts.items()):
+            yield beam.pvalue.TaggedOutput("counts", RecordCount(Stage.READ, key, amount))
 
     def finish_bundle(self) -> Iterator[Any]:
         window = beam.transforms.window.GlobalWindows
         for block in self._posts.flush():
             yield window.windowed_value_at_end_of_window(block)
-        for facts in self._facts.flush():
-            yield beam.pvalue.TaggedOutput("facts", window.windowed_value_at_end_of_window(facts))
+        for metadata in self._metadata.flush():
+            yield beam.pvalue.TaggedOutput(
+                "metadata", window.windowed_value_at_end_of_window(metadata)
+            )

@@ -3,8 +3,8 @@ from .assemble import assemble_threads as assemble_threads
 from .assemble import complete_post as complete_post
 from .assemble import latest_copy as latest_copy
 from .pack import PackThreads as PackThreads
-from .sample_file import SAMPLE_NAME as SAMPLE_NAME
 from .sample import SampleThreads as SampleThreads
+from .sample_file import SAMPLE_NAME as SAMPLE_NAME
 from .sample_file import decode_sample as decode_sample
 from .sample_file import encode_sample as encode_sample
 from .sample_file import sample_entry as sample_entry

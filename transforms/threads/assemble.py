@@ -1,4 +1,4 @@
-"""Posts and the facts about them become threads."""
+"""Posts and the metadata about them become threads."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,9 +9,9 @@ import apache_beam as beam
 import msgspec
 
 from schemas.audit import Reason, Rejected, Stage
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import Post, Thread
-from transforms.core.blocks import FactsBlock, PostBlock, unpack
+from transforms.core.blocks import MetadataBlock, PostBlock, unpack
 from transforms.core.coders import register
 from transforms.core.counters import count, show_progress
 from transforms.core.join import JoinByKey
@@ -24,18 +24,18 @@ register(Thread, Rejected)
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def facts_by_id(facts: Iterable[PostFacts]) -> dict[str, list[PostFacts]]:
-    """Group facts by the post they are about."""
-    by_id: dict[str, list[PostFacts]] = {}
-    for fact in facts:
-        by_id.setdefault(fact.id, []).append(fact)
+def metadata_by_id(metadata: Iterable[PostMetadata]) -> dict[str, list[PostMetadata]]:
+    """Group metadata by the post they are about."""
+    by_id: dict[str, list[PostMetadata]] = {}
+    for entry in metadata:
+        by_id.setdefault(entry.id, []).append(entry)
     return by_id
 
 
-def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> Post:
-    """Return ``post`` with the facts about it and its acceptance filled in.
+def complete_post(post: Post, metadata: Sequence[PostMetadata], *, accepted: bool) -> Post:
+    """Return ``post`` with the metadata about it and its acceptance filled in.
 
-    Votes and flags of several facts add up, and stated preferences unite. Where two disagree on
+    Votes and flags of several metadata add up, and stated preferences unite. Where two disagree on
     a field that holds only one value, the smaller wins, so their order does not matter. Vote
     days are taken only when the source dates its votes at all (``post.up_days`` is not None),
     and a closing only when the post says that it is closed now.
@@ -45,22 +45,22 @@ def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> 
     downs: list[int] = []
     flags = 0
     preferred: set[str] = set(post.preferred_to or ())
-    for fact in facts:
-        if fact.thread_id not in (None, post.thread_id):
+    for entry in metadata:
+        if entry.thread_id not in (None, post.thread_id):
             continue  # about a copy in another thread, which may be in any partition
-        ups += fact.up_days
-        downs += fact.down_days
-        flags += fact.flags
-        if fact.author and not post.author:
-            changes["author"] = min(fact.author, changes.get("author", fact.author))
-        if accepted and fact.accepted_day is not None:
-            day = fact.accepted_day
+        ups += entry.up_days
+        downs += entry.down_days
+        flags += entry.flags
+        if entry.author and not post.author:
+            changes["author"] = min(entry.author, changes.get("author", entry.author))
+        if accepted and entry.accepted_day is not None:
+            day = entry.accepted_day
             changes["accepted_day"] = min(day, changes.get("accepted_day", day))
-        if fact.preferred_to is not None:
-            preferred.update(fact.preferred_to)
+        if entry.preferred_to is not None:
+            preferred.update(entry.preferred_to)
             changes["preferred_to"] = ()
-        if fact.closed_as is not None and post.closed_as is not None:
-            changes["closed_as"] = min(fact.closed_as, changes.get("closed_as", fact.closed_as))
+        if entry.closed_as is not None and post.closed_as is not None:
+            changes["closed_as"] = min(entry.closed_as, changes.get("closed_as", entry.closed_as))
     if post.up_days is not None and (ups or downs):
         changes["up_days"] = tuple(sorted(ups))
         changes["down_days"] = tuple(sorted(downs))
@@ -73,7 +73,7 @@ def complete_post(post: Post, facts: Sequence[PostFacts], *, accepted: bool) -> 
 
 def assemble_threads(
     posts: Iterable[Post],
-    facts: Mapping[str, Sequence[PostFacts]],
+    metadata: Mapping[str, Sequence[PostMetadata]],
     takedown: frozenset[str] = frozenset(),
     reply_depth: int = 1,
 ) -> Iterator[ThreadOutcome]:
@@ -107,7 +107,7 @@ def assemble_threads(
             placed, misplaced = _place_replies(responses.pop(post.id, []), reply_depth)
             if misplaced:
                 yield ThreadOutcome(None, misplaced)
-            yield _assemble_thread(post, placed, facts, takedown)
+            yield _assemble_thread(post, placed, metadata, takedown)
     orphans = [
         _reject(post, Reason.ORPHAN_RESPONSE, f"no prompt {thread_id}")
         for thread_id, lost in responses.items()
@@ -146,7 +146,7 @@ def _place_replies(responses: list[Post], reply_depth: int) -> tuple[list[Post],
 def _assemble_thread(
     prompt: Post,
     responses: list[Post],
-    facts: Mapping[str, Sequence[PostFacts]],
+    metadata: Mapping[str, Sequence[PostMetadata]],
     takedown: frozenset[str],
 ) -> ThreadOutcome:
     responses.sort(key=_age)
@@ -161,9 +161,9 @@ def _assemble_thread(
         return outcome
     accepted = prompt.accepted_response_id
     completed = Thread(
-        prompt=complete_post(prompt, facts.get(prompt.id, ()), accepted=False),
+        prompt=complete_post(prompt, metadata.get(prompt.id, ()), accepted=False),
         responses=tuple(
-            complete_post(post, facts.get(post.id, ()), accepted=post.id == accepted)
+            complete_post(post, metadata.get(post.id, ()), accepted=post.id == accepted)
             for post in outcome.thread.responses
         ),
     )
@@ -193,18 +193,18 @@ def _reject(post: Post, reason: Reason, detail: str) -> Rejected:
     return Rejected(id=post.id, stage=Stage.ASSEMBLE, reason=reason, detail=detail)
 
 
-class PostsAndFacts(NamedTuple):
+class PostsAndMetadata(NamedTuple):
     """What is known of the threads of one partition."""
 
     posts: list[PostBlock]
-    facts: list[FactsBlock]
+    metadata: list[MetadataBlock]
 
 
 @dataclass
 class AssembleThreads(beam.PTransform):
-    """Join post and facts blocks of each partition into threads.
+    """Join post and metadata blocks of each partition into threads.
 
-    Input: a tuple of (partition, PostBlock) and (partition, FactsBlock). Keeps Thread elements.
+    Input: a tuple of (partition, PostBlock) and (partition, MetadataBlock). Keeps Thread elements.
     """
 
     takedown: frozenset[str] = frozenset()
@@ -213,14 +213,14 @@ class AssembleThreads(beam.PTransform):
     def expand(
         self,
         inputs: tuple[
-            beam.PCollection[tuple[int, PostBlock]], beam.PCollection[tuple[int, FactsBlock]]
+            beam.PCollection[tuple[int, PostBlock]], beam.PCollection[tuple[int, MetadataBlock]]
         ],
     ) -> StepResult:
         show_progress(AssembleThreads, "in-posts", "posts assembled", Stage.ASSEMBLE)
         assemble = beam.ParDo(_Assemble(self.takedown, self.reply_depth))
         outputs = (
             inputs
-            | "Posts and facts" >> JoinByKey(PostsAndFacts)
+            | "Posts and metadata" >> JoinByKey(PostsAndMetadata)
             | "Assemble" >> assemble.with_outputs("rejected", main="kept")
         )
         return StepResult(Stage.ASSEMBLE, outputs.kept, outputs.rejected)
@@ -231,13 +231,13 @@ class _Assemble(beam.DoFn):
         self._takedown = takedown
         self._reply_depth = reply_depth
 
-    def process(self, element: tuple[int, PostsAndFacts]) -> Iterator[Any]:
+    def process(self, element: tuple[int, PostsAndMetadata]) -> Iterator[Any]:
         blocks = element[1]
         posts = [post for block in blocks.posts for post in unpack(block)]
-        facts = facts_by_id(fact for block in blocks.facts for fact in unpack(block))
+        metadata = metadata_by_id(entry for block in blocks.metadata for entry in unpack(block))
         count(AssembleThreads, "in-posts", len(posts))
         threads = 0
-        for outcome in assemble_threads(posts, facts, self._takedown, self._reply_depth):
+        for outcome in assemble_threads(posts, metadata, self._takedown, self._reply_depth):
             threads += outcome.thread is not None
             yield from outputs_of(outcome)
         count(AssembleThreads, "out-threads", threads)

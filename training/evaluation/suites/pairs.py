@@ -142,7 +142,7 @@ def _side(row: Row, name: str) -> tuple[tuple[ChatMessage, ...], str]:
         return (), _named_answer(row, value, name)
     if isinstance(value, str) and "prompt" in row.values:
         return (), value
-    return row.dialogue(name)
+    return row.conversation(name)
 
 
 def _named_answer(row: Row, value: Mapping[str, Any], name: str) -> str:

@@ -111,7 +111,7 @@ class Row:
             found.append(ChatMessage(role, content))
         return tuple(found)
 
-    def dialogue(self, name: str) -> tuple[tuple[ChatMessage, ...], str]:
+    def conversation(self, name: str) -> tuple[tuple[ChatMessage, ...], str]:
         """Turns before the last one, and the text of the last one, which is the assistant's."""
         turns = self.messages(name)
         if len(turns) > 1 and turns[-1].role == "user":

@@ -13,7 +13,7 @@ from transforms.readers.formats.tables import TABLE_SUFFIXES, read_table
 DETAIL_CHARS: Final = 500
 
 
-def read_own_threads(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
+def read_custom_threads(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     """Yield the posts of every thread in a JSON Lines or Parquet file.
 
     A row that is no thread is one Rejected, named by its file and row; a response that cannot be
@@ -62,7 +62,7 @@ def _detail(problems: list[Problem]) -> str:
 
 THREADS = Source(
     kind=KIND,
-    read=read_own_threads,
+    read=read_custom_threads,
     suffixes=TABLE_SUFFIXES,
     help="threads of any forum in the schema of docs/threads.md: JSON Lines or Parquet",
     publishable=True,

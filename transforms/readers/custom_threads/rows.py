@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from schemas.audit import Reason
-from schemas.custom_thread import THREAD_FORMAT, OwnResponse, OwnThread, VoteCount
+from schemas.custom_thread import THREAD_FORMAT, CustomResponse, CustomThread, VoteCount
 from schemas.post import DAY_MS, Post
 from transforms.readers.base import SamePrompt
 from transforms.readers.formats import values
@@ -18,8 +18,8 @@ KIND: Final = "threads"
 MAX_VOTES: Final = 1_000_000
 """Dated votes on one response, so that one number in a row cannot fill the memory."""
 
-_THREAD_FIELDS: Final = frozenset(OwnThread.__struct_fields__)
-_RESPONSE_FIELDS: Final = frozenset(OwnResponse.__struct_fields__)
+_THREAD_FIELDS: Final = frozenset(CustomThread.__struct_fields__)
+_RESPONSE_FIELDS: Final = frozenset(CustomResponse.__struct_fields__)
 _VOTE_FIELDS: Final = frozenset(VoteCount.__struct_fields__)
 _CIRCLE: Final = -1
 """Depth of responses that reply to themselves through others."""
@@ -129,7 +129,7 @@ def _response(
 
 
 def _common(fields: RowFields, prefix: str, license_id: str) -> dict[str, Any]:
-    """Fields of schemas.custom_thread.OwnPost, as a Post calls them."""
+    """Fields of schemas.custom_thread.CustomPost, as a Post calls them."""
     author = fields.take("author", values.text, "")
     account = fields.take("author_id", values.key, None) or author or None
     markup = fields.take("markup", values.text, "markdown")

@@ -1,4 +1,4 @@
-from .conversations import split_dialogue as split_dialogue
+from .conversations import split_conversation as split_conversation
 from .formats import read_row as read_row
 from .reader import PAIRS as PAIRS
 from .reader import read_preference_set as read_preference_set

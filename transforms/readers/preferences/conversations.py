@@ -21,7 +21,7 @@ class SetRowError(Exception):
         self.detail = detail
 
 
-class Dialogue(NamedTuple):
+class Conversation(NamedTuple):
     """What two responses answer, and the two."""
 
     turns: list[str]
@@ -35,7 +35,7 @@ class _Turn(NamedTuple):
     text: str
 
 
-def split_dialogue(prompt: Any, chosen: Any, rejected: Any) -> Dialogue:
+def split_conversation(prompt: Any, chosen: Any, rejected: Any) -> Conversation:
     """Separate what comes before two responses from the responses.
 
     ``chosen`` and ``rejected`` are texts, transcripts with ``Human:`` and ``Assistant:`` before
@@ -59,7 +59,7 @@ def split_dialogue(prompt: Any, chosen: Any, rejected: Any) -> Dialogue:
     if not texts:
         detail = "there is no prompt: neither a column, nor turns before the responses"
         raise SetRowError(Reason.MISSING_FIELD, detail)
-    return Dialogue(texts, better, worse)
+    return Conversation(texts, better, worse)
 
 
 def _split(value: Any, name: str) -> tuple[list[_Turn], str]:

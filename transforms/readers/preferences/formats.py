@@ -21,7 +21,7 @@ from schemas.ids import content_hash
 from schemas.post import TURN_BREAK, Post
 from transforms.readers.base import SamePrompt
 from transforms.readers.formats import values
-from transforms.readers.preferences.conversations import SetRowError, split_dialogue
+from transforms.readers.preferences.conversations import SetRowError, split_conversation
 from transforms.readers.preferences.rows import (
     KIND,
     AnswerList,
@@ -247,7 +247,7 @@ def _author_id(site: str, row: Row, side: str) -> str | None:
 
 
 def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
-    """Two responses, the better one first, in any form that `split_dialogue` reads."""
+    """Two responses, the better one first, in any form that `split_conversation` reads."""
     row = dict(row)
     for name, alias in _ALIASES:
         if row.get(name) is None:
@@ -263,7 +263,7 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
             f"--pairs-columns chosen=THEIRS,rejected=THEIRS (known here: {known})"
         )
         raise SetRowError(Reason.MISSING_FIELD, detail)
-    prompt_turns, chosen, rejected = split_dialogue(
+    prompt_turns, chosen, rejected = split_conversation(
         row.get("prompt"), row.get("chosen"), row.get("rejected")
     )
     if chosen == rejected:

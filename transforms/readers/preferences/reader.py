@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from transforms.readers.base import (
     ForumFile,
     Item,
     ReadRules,
     Source,
-    ThreadFacts,
+    ThreadMetadata,
     reject,
 )
 from transforms.readers.formats.tables import TABLE_SUFFIXES, Row, read_table
@@ -76,8 +76,8 @@ def _stated_pair(pair: StatedPair) -> Iterator[Item]:
     yield pair.prompt
     yield pair.better
     yield pair.worse
-    yield ThreadFacts(thread_id, PostFacts(id=pair.better.id, preferred_to=(pair.worse.id,)))
-    yield ThreadFacts(thread_id, PostFacts(id=pair.worse.id, preferred_to=()))
+    yield ThreadMetadata(thread_id, PostMetadata(id=pair.better.id, preferred_to=(pair.worse.id,)))
+    yield ThreadMetadata(thread_id, PostMetadata(id=pair.worse.id, preferred_to=()))
     if pair.same_prompt is not None:
         yield pair.same_prompt
 

@@ -2,7 +2,7 @@
 
 Votes name only their post and users only themselves, while assembly works by thread. So
 posts send small references to where their events and their author's name arrive, and those
-come back as PostFacts in the partition of the thread.
+come back as PostMetadata in the partition of the thread.
 """
 
 from collections import Counter
@@ -15,9 +15,9 @@ import numpy as np
 
 from schemas.audit import Stage
 from schemas.counts import RecordCount
-from schemas.metadata import PostFacts
+from schemas.metadata import PostMetadata
 from schemas.post import DAY_MS
-from transforms.core.blocks import BlockBuffer, FactsBlock
+from transforms.core.blocks import BlockBuffer, MetadataBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
 from transforms.readers.stackexchange.join_blocks import (
@@ -33,16 +33,16 @@ from transforms.readers.stackexchange.join_blocks import (
 )
 from transforms.readers.stackexchange.rows import CLOSED_AS, EventKind
 
-register(FactsBlock, RecordCount)
+register(MetadataBlock, RecordCount)
 
-KeyedFacts = Iterator[tuple[int, PostFacts]]
-"""(thread partition, facts)."""
+KeyedMetadata = Iterator[tuple[int, PostMetadata]]
+"""(thread partition, metadata)."""
 
 
 def join_events(
     references: Columns, events: Columns, sites: Sequence[str], unmatched: Counter[str]
-) -> KeyedFacts:
-    """Yield the facts of every referenced post that has events.
+) -> KeyedMetadata:
+    """Yield the metadata of every referenced post that has events.
 
     ``references``: (global post id, thread partition); ``events``: (global post id, packed
     kind and time), both in any order. Events on posts without a reference are counted in
@@ -69,14 +69,14 @@ def join_events(
     first_references = np.searchsorted(references[0], keys[post_starts]).tolist()
     reference_keys, partitions = references.tolist()
     for index, key in enumerate(keys[post_starts].tolist()):
-        facts = runs.facts(_post_id(key, sites), first_runs[index], first_runs[index + 1])
+        metadata = runs.metadata(_post_id(key, sites), first_runs[index], first_runs[index + 1])
         for target in _partitions(key, first_references[index], reference_keys, partitions):
-            yield target, facts
+            yield target, metadata
 
 
 def join_names(
     references: Columns, names: Mapping[int, str], sites: Sequence[str], unmatched: Counter[str]
-) -> KeyedFacts:
+) -> KeyedMetadata:
     """Yield the author's name of every referenced post.
 
     ``references``: (global user id, global post id, thread partition); ``names``: display
@@ -87,7 +87,7 @@ def join_names(
         if name is None:
             unmatched["Users.missing"] += 1
         elif name:
-            yield partition, PostFacts(id=_post_id(post, sites), author=name)
+            yield partition, PostMetadata(id=_post_id(post, sites), author=name)
 
 
 class _Runs(NamedTuple):
@@ -97,8 +97,8 @@ class _Runs(NamedTuple):
     kinds: list[int]
     times: list[int]
 
-    def facts(self, post_id: str, first: int, last: int) -> PostFacts:
-        """Facts of the post whose runs are ``first`` to ``last`` (exclusive)."""
+    def metadata(self, post_id: str, first: int, last: int) -> PostMetadata:
+        """Metadata of the post whose runs are ``first`` to ``last`` (exclusive)."""
         up_days: tuple[int, ...] = ()
         down_days: tuple[int, ...] = ()
         accepted_day = None
@@ -117,7 +117,7 @@ class _Runs(NamedTuple):
             else:
                 latest = (self.times[high - 1], kind)
                 closing = latest if closing is None else max(closing, latest)
-        return PostFacts(
+        return PostMetadata(
             id=post_id,
             up_days=up_days,
             down_days=down_days,
@@ -144,44 +144,44 @@ def _partitions(
         index += 1
 
 
-class JoinedFacts(NamedTuple):
+class JoinedMetadata(NamedTuple):
     """Outputs of a join."""
 
-    facts: beam.PCollection[tuple[int, FactsBlock]]
-    tallies: beam.PCollection[RecordCount]
+    metadata: beam.PCollection[tuple[int, MetadataBlock]]
+    counts: beam.PCollection[RecordCount]
 
 
 @dataclass
 class JoinEvents(beam.PTransform):
-    """Join references and events, (join partition, Part), into facts by thread partition."""
+    """Join references and events, (join partition, Part), into metadata by thread partition."""
 
     sites: tuple[str, ...]
 
-    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedFacts:
+    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedMetadata:
         return _join(parts, _JoinEvents(self.sites))
 
 
 @dataclass
 class JoinNames(beam.PTransform):
-    """Join references and names, (join partition, Part), into facts by thread partition."""
+    """Join references and names, (join partition, Part), into metadata by thread partition."""
 
     sites: tuple[str, ...]
 
-    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedFacts:
+    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedMetadata:
         return _join(parts, _JoinNames(self.sites))
 
 
-def _join(parts: beam.PCollection[tuple[int, Part]], join: beam.DoFn) -> JoinedFacts:
+def _join(parts: beam.PCollection[tuple[int, Part]], join: beam.DoFn) -> JoinedMetadata:
     outputs = (
         parts
         | "Group by join partition" >> beam.GroupByKey()
-        | "Join" >> beam.ParDo(join).with_outputs("tallies", main="facts")
+        | "Join" >> beam.ParDo(join).with_outputs("counts", main="metadata")
     )
-    return JoinedFacts(outputs.facts, outputs.tallies)
+    return JoinedMetadata(outputs.metadata, outputs.counts)
 
 
 @beam.typehints.with_input_types(tuple[int, Iterable[Part]])
-@beam.typehints.with_output_types(tuple[int, FactsBlock], tallies=RecordCount)
+@beam.typehints.with_output_types(tuple[int, MetadataBlock], counts=RecordCount)
 class _Join(beam.DoFn):
     """Join the parts of one partition; a subclass knows which sides there are."""
 
@@ -190,24 +190,24 @@ class _Join(beam.DoFn):
 
     def process(self, element: tuple[int, Iterable[Part]]) -> Iterator[Any]:
         unmatched: Counter[str] = Counter()
-        buffer = BlockBuffer(FactsBlock)
+        buffer = BlockBuffer(MetadataBlock)
         joined = 0
-        for partition, facts in self._join(element[1], unmatched):
+        for partition, metadata in self._join(element[1], unmatched):
             joined += 1
-            size = 48 + 3 * (len(facts.up_days) + len(facts.down_days))
-            yield from buffer.add(partition, facts, size)
+            size = 48 + 3 * (len(metadata.up_days) + len(metadata.down_days))
+            yield from buffer.add(partition, metadata, size)
         yield from buffer.flush()
-        count(type(self), "out-facts", joined)
+        count(type(self), "out-metadata", joined)
         for key, amount in unmatched.items():
             if amount:
-                yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
+                yield beam.pvalue.TaggedOutput("counts", RecordCount(Stage.READ, key, amount))
 
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedFacts:
+    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
         raise NotImplementedError
 
 
 class _JoinEvents(_Join):
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedFacts:
+    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
         sides: dict[int, list[Columns]] = {REFERENCES: [], EVENTS: []}
         for part in parts:
             sides[part.side].append(unpack_columns(part.columns, 2))
@@ -216,7 +216,7 @@ class _JoinEvents(_Join):
 
 
 class _JoinNames(_Join):
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedFacts:
+    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
         references: list[Columns] = []
         names: dict[int, str] = {}
         for part in parts:

@@ -11,7 +11,7 @@ import msgspec
 from schemas.audit import Rejected, Stage
 from schemas.counts import RecordCount
 from schemas.fields import doc
-from transforms.core.blocks import BlockBuffer, FactsBlock, PostBlock
+from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
 from transforms.readers.formats.filesystem import open_input
@@ -50,7 +50,7 @@ class TableRange(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end: Annotated[int, doc("byte after the last")]
 
 
-register(TableRange, PostBlock, FactsBlock, Rejected, RecordCount)
+register(TableRange, PostBlock, MetadataBlock, Rejected, RecordCount)
 
 
 @dataclass
@@ -77,17 +77,17 @@ class ReadStackExchange(beam.PTransform):
             | "Read tables"
             >> beam.ParDo(
                 _ReadTables(tuple(self.sites), self.partitions, join_partitions)
-            ).with_outputs("by_post", "by_user", "links", "rejected", "tallies", main="posts")
+            ).with_outputs("by_post", "by_user", "links", "rejected", "counts", main="posts")
         )
         events = read.by_post | "Join votes and closings" >> JoinEvents(names)
         authors = read.by_user | "Join names" >> JoinNames(names)
         return ForumRows(
             posts=read.posts,
-            facts=(events.facts, authors.facts) | "Collect facts" >> beam.Flatten(),
+            metadata=(events.metadata, authors.metadata) | "Collect metadata" >> beam.Flatten(),
             links=read.links,
             rejected=read.rejected,
-            tallies=(read.tallies, events.tallies, authors.tallies)
-            | "Collect tallies" >> beam.Flatten(),
+            counts=(read.counts, events.counts, authors.counts)
+            | "Collect counts" >> beam.Flatten(),
         )
 
 
@@ -114,7 +114,7 @@ def count_join_partitions(sites: Sequence[Site]) -> int:
     by_user=tuple[int, Part],
     links=bytes,
     rejected=Rejected,
-    tallies=RecordCount,
+    counts=RecordCount,
 )
 class _ReadTables(beam.DoFn):
     def __init__(self, sites: tuple[Site, ...], partitions: int, join_partitions: int) -> None:
@@ -132,9 +132,9 @@ class _ReadTables(beam.DoFn):
             yield value if output == "posts" else beam.pvalue.TaggedOutput(output, value)
         for output, value in collector.finish():
             yield beam.pvalue.TaggedOutput(output, value)
-        for key, amount in collector.tally.items():
-            yield beam.pvalue.TaggedOutput("tallies", RecordCount(Stage.READ, key, amount))
-        count(ReadStackExchange, "out-posts", collector.tally["Posts.kept"])
+        for key, amount in collector.row_counts.items():
+            yield beam.pvalue.TaggedOutput("counts", RecordCount(Stage.READ, key, amount))
+        count(ReadStackExchange, "out-posts", collector.row_counts["Posts.kept"])
 
     def finish_bundle(self) -> Iterator[Any]:
         for block in self._blocks.flush():

@@ -70,7 +70,7 @@ class Collector:
     """Base of the collectors: counts rows and rejects them."""
 
     context: SiteContext
-    tally: Counter[str] = field(default_factory=Counter)
+    row_counts: Counter[str] = field(default_factory=Counter)
 
     table: ClassVar[str]
     record: ClassVar[str]
@@ -94,7 +94,7 @@ class Collector:
 
     def _count(self, what: str, amount: int = 1) -> None:
         if amount:
-            self.tally[f"{self.table}.{what}"] += amount
+            self.row_counts[f"{self.table}.{what}"] += amount
 
     def _reject(self, offset: int, reason: Reason, detail: str) -> tuple[str, Rejected]:
         self._count("rejected")
@@ -116,7 +116,7 @@ class Collector:
 
 @dataclass
 class PostCollector(Collector):
-    """Posts go into blocks, and a reference to each goes where facts about it will come."""
+    """Posts go into blocks, and a reference to each goes where metadata about it will come."""
 
     table = "Posts"
     record = "post"
