@@ -41,7 +41,7 @@ def curate(options: CurateOptions) -> Manifest:
     """Make the dataset folder that ``options`` describe and return its manifest.
 
     The folder appears at the very end, complete, under its name; before that everything is in
-    ``.NAME.partial-…`` beside it. Raises UsageError for what the user can mend, HubError before any
+    ``.NAME.partial-…`` beside it. Raises UsageError for what the user can fix, HubError before any
     work is done where the result could not be published, PipelineError and WorkerDiedError when the
     run fails, and AccountingError when records were lost.
     """
