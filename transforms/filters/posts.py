@@ -179,7 +179,7 @@ FILTER_RULES: Final = (
     ),
     PostRule(
         option="min_score_age_hours",
-        help="minimum hours between posting and when the score was recorded, where known; 0: no limit",
+        help="minimum hours from posting to when the score was recorded, where known; 0: no limit",
         kind=Annotated[float, msgspec.Meta(ge=0)],
         default=24.0,
         off=None,
