@@ -135,7 +135,7 @@ def test_every_kind_of_input_has_a_section() -> None:
 
 
 def test_reasons_of_the_sources_page_exist() -> None:
-    table = SOURCES_PAGE.split("### What is left out")[1].split("###")[0]
+    table = SOURCES_PAGE.split("### What is dropped")[1].split("###")[0]
     named = re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
     assert len(named) > 5
     assert {*named, "unusable_month", "undated_votes", "orphan_response"} <= set(Reason)
