@@ -14,7 +14,8 @@ from schemas.post import Post, RemovedAs, Thread
 from transforms.core.coders import StructCoder
 from transforms.filters.posts import FilterRules, filter_thread
 from transforms.pairing import decide_pairs, preset
-from transforms.readers.base import ForumFile, ReadRules, Source
+from transforms.readers.base import ForumFile, ReadRules
+from transforms.readers.source import FileSource
 from transforms.threads.assemble import assemble_threads
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +27,7 @@ HOST = "toy.example"
 
 
 @pytest.fixture(scope="module")
-def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FileSource]:
     path = tmp_path_factory.mktemp("guide") / "toy_of_the_guide.py"
     path.write_text(CODE, encoding="utf-8")
     spec = importlib.util.spec_from_file_location(path.stem, path)
@@ -38,11 +39,11 @@ def toy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Source]:
     del sys.modules[path.stem]
 
 
-def read(toy: Source, folder: Path, content: bytes, **rules: Any) -> list[Any]:
+def read(toy: FileSource, folder: Path, content: bytes, **rules: Any) -> list[Any]:
     path = folder / "messages.jsonl"
     path.write_bytes(content)
     file = ForumFile(kind=toy.kind, site=HOST, path=str(path), size=len(content))
-    return list(toy.read(file, ReadRules(**rules)))
+    return list(toy.read_file(file, ReadRules(**rules)))
 
 
 def threads(posts: list[Post], reply_depth: int) -> list[Thread]:
@@ -56,7 +57,7 @@ def threads(posts: list[Post], reply_depth: int) -> list[Thread]:
     return [thread for thread in filtered if thread is not None]
 
 
-def test_the_example_reads_what_the_guide_says(toy: Source, tmp_path: Path) -> None:
+def test_the_example_reads_what_the_guide_says(toy: FileSource, tmp_path: Path) -> None:
     items = read(toy, tmp_path, ROWS.encode(), licenses={"toy": "CC-BY-4.0"})
     posts = {item.id: item for item in items if isinstance(item, Post)}
     assert list(posts) == [f"{HOST}:{number}" for number in range(1, 6)]
@@ -78,7 +79,7 @@ def test_the_example_reads_what_the_guide_says(toy: Source, tmp_path: Path) -> N
     assert "seven lines" in GUIDE.lower() and ROWS.count("\n") + 1 == 7
 
 
-def test_the_example_gives_the_pair_the_guide_says(toy: Source, tmp_path: Path) -> None:
+def test_the_example_gives_the_pair_the_guide_says(toy: FileSource, tmp_path: Path) -> None:
     posts = [item for item in read(toy, tmp_path, ROWS.encode()) if isinstance(item, Post)]
     [thread] = threads(posts, reply_depth=1)
     [decision], _ = decide_pairs(thread, preset("all"))
@@ -86,7 +87,7 @@ def test_the_example_gives_the_pair_the_guide_says(toy: Source, tmp_path: Path) 
     assert thread.responses[decision.rejected].id == f"{HOST}:3"
 
 
-def test_rows_of_the_example_survive_the_coder(toy: Source, tmp_path: Path) -> None:
+def test_rows_of_the_example_survive_the_coder(toy: FileSource, tmp_path: Path) -> None:
     # Bounds of the row type are what keeps numbers inside 64 bits.
     huge = re.sub(r'"up": \d+', f'"up": {10**30}', ROWS).encode()
     coder = StructCoder(Post)
@@ -97,7 +98,7 @@ def test_rows_of_the_example_survive_the_coder(toy: Source, tmp_path: Path) -> N
     assert not any(isinstance(item, Post) for item in read(toy, tmp_path, huge))
 
 
-def test_the_example_takes_any_cut(toy: Source, tmp_path: Path) -> None:
+def test_the_example_takes_any_cut(toy: FileSource, tmp_path: Path) -> None:
     content = ROWS.encode()
     for end in range(0, len(content), 7):
         items = read(toy, tmp_path, content[:end])
