@@ -78,6 +78,8 @@ class Source(ABC, Generic[InputT]):
     """Whether its rows can carry a licence to publish their texts; else only the user's word."""
     license_in_rows: bool = False
     """Whether a licence that is missing is to be stated in the rows rather than by the user."""
+    card_note: str = ""
+    """Paragraph of a dataset card on what the licence of its texts asks of people; Markdown."""
     has_sites: bool = False
     """Whether each input is of a site that is known before it is read."""
     sites_in_rows: bool = False

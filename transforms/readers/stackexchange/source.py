@@ -66,5 +66,10 @@ STACKEXCHANGE: Final = StackExchangeSource(
     help="folder or archive (.7z, .zip) of a site, named by its host, or a folder of these",
     publishable=True,
     license_in_rows=True,
+    card_note=(
+        "Texts from Stack Exchange are under versions of CC BY-SA; where all are, the set as a "
+        "whole is marked with the latest, 4.0. Whoever shares the rows on must name the site, link "
+        "the question, and name and link the authors. Share-alike applies to adaptations."
+    ),
     has_sites=True,
 )
