@@ -31,8 +31,8 @@ IMAGE = "--sdk_container_image=europe-west4-docker.pkg.dev/some-project/images/f
 GROUP_BY_KEY = "beam:transform:group_by_key:v1"
 PICKLED_CODER = "beam:coder:pickled_python:v1"
 STEPS = (
-    "Read StackExchange",
-    "Read files",
+    "Read stackexchange",
+    "Read reddit",
     "Assemble threads",
     "Convert to Markdown",
     "Filter threads",
@@ -51,8 +51,7 @@ def job() -> CurateJob:
     file = ForumFile(kind="reddit", site="", path="gs://bucket/in/RC_2019-05.zst", size=10**9)
     return CurateJob(
         recipe=make({"input": ["stackexchange=gs://bucket/in", "reddit=gs://bucket/in"]}),
-        sites=(Site("tinycode.example.com", tables),),
-        forum_files=(file,),
+        inputs={"stackexchange": (Site("tinycode.example.com", tables),), "reddit": (file,)},
         problems=(),
         takedown=frozenset(),
         folder="gs://bucket/work/dataset",

@@ -4,19 +4,24 @@ from pathlib import Path
 import pytest
 
 from schemas.audit import Reason
-from transforms.readers.base import InputProblem, Source
+from transforms.readers.base import InputProblem
 from transforms.readers.paths import find_forum_files
+from transforms.readers.source import FileSource
 
-MONTHS = Source(
+MONTHS = FileSource(
     kind="months",
-    read=lambda file, rules: iter(()),
+    read_file=lambda file, rules: iter(()),
     suffixes=(".zst", ".json"),
     help="",
     refuse=lambda name: "that month is no good" if "2023-08" in name else None,
     refused_as=Reason.UNUSABLE_MONTH,
 )
-HOSTS = Source(
-    kind="hosts", read=lambda file, rules: iter(()), suffixes=(".json",), help="", has_sites=True
+HOSTS = FileSource(
+    kind="hosts",
+    read_file=lambda file, rules: iter(()),
+    suffixes=(".json",),
+    help="",
+    has_sites=True,
 )
 
 
@@ -28,7 +33,7 @@ def put(folder: Path, *names: str) -> Path:
     return folder
 
 
-def find(source: Source, *specs: object) -> tuple[list[tuple[str, str]], list[InputProblem]]:
+def find(source: FileSource, *specs: object) -> tuple[list[tuple[str, str]], list[InputProblem]]:
     problems: list[InputProblem] = []
     files = find_forum_files(source, [str(spec) for spec in specs], problems)
     assert all(file.size == 5 and file.kind == source.kind for file in files)

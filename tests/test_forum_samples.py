@@ -19,18 +19,19 @@ from transforms.dedup.find_duplicates import post_text
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.posts import FilterRules, filter_thread
 from transforms.pairing import PairingRules, decide_pairs
-from transforms.readers.base import Item, ReadRules, SamePrompt, Source
+from transforms.readers.base import Item, ReadRules, SamePrompt
 from transforms.readers.custom_threads.reader import THREADS
 from transforms.readers.discourse.reader import DISCOURSE
 from transforms.readers.lemmy import LEMMY
 from transforms.readers.paths import find_forum_files
 from transforms.readers.reddit.reader import REDDIT
+from transforms.readers.source import FileSource
 from transforms.readers.stackexchange.rows import parse_post
 from transforms.text.convert import post_to_markdown, thread_to_markdown
 from transforms.text.markdown import html_to_markdown
 from transforms.threads.assemble import assemble_threads
 
-SOURCES: dict[str, Source] = {s.kind: s for s in (REDDIT, DISCOURSE, LEMMY, THREADS)}
+SOURCES: dict[str, FileSource] = {s.kind: s for s in (REDDIT, DISCOURSE, LEMMY, THREADS)}
 PLANTED = json.loads((HERE / "planted.json").read_text(encoding="utf-8"))["forums"]
 PLANTED_REJECTS: dict[str, str] = PLANTED["rejected"]
 DEEP = 3
@@ -52,7 +53,7 @@ class Run(NamedTuple):
 def items(kind: str, depth: int) -> list[Item]:
     files = find_forum_files(SOURCES[kind], [str(HERE / kind)], [])
     rules = ReadRules(reply_depth=depth)
-    return list(chain.from_iterable(SOURCES[kind].read(file, rules) for file in files))
+    return list(chain.from_iterable(SOURCES[kind].read_file(file, rules) for file in files))
 
 
 @cache

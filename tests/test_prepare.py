@@ -28,6 +28,7 @@ from schemas.exit_codes import ExitCode
 from schemas.post import Post
 from tests.dumps import DUMPS
 from transforms.readers.base import ForumFile, ReadRules
+from transforms.readers.custom_threads.reader import THREADS
 from transforms.readers.formats.recompress import (
     PartsJob,
     PartsResult,
@@ -36,7 +37,7 @@ from transforms.readers.formats.recompress import (
     select_lines,
     split_name,
 )
-from transforms.readers.registry import SOURCES
+from transforms.readers.reddit.reader import REDDIT
 
 REDDIT_DUMPS = DUMPS.parent / "reddit"
 needs_reddit = pytest.mark.skipif(
@@ -93,9 +94,9 @@ def test_names_of_parts(name: str, expected: str) -> None:
 
 
 def test_a_part_is_a_file_of_its_source() -> None:
-    for kind, name in (("reddit", "RC_2019-10.zst"), ("threads", "own.jsonl.gz")):
-        assert part_name(name, 0).endswith(SOURCES[kind].suffixes)
-    assert SOURCES["reddit"].refuse(part_name("RC_2023-09.zst", 0)) is not None
+    for source, name in ((REDDIT, "RC_2019-10.zst"), (THREADS, "own.jsonl.gz")):
+        assert part_name(name, 0).endswith(source.suffixes)
+    assert REDDIT.refuse(part_name("RC_2023-09.zst", 0)) is not None
 
 
 # Cutting
@@ -434,8 +435,8 @@ def test_real_parts_are_read_as_the_whole(tmp_path: Path, monkeypatch: pytest.Mo
     parts_of = PrepareOptions(input=(f"reddit={tmp_path / 'out/reddit'}",), output=tmp_path)
     parts = find_files(parts_of, [])
     rules = ReadRules(reply_depth=9)
-    expected = [item for file in whole for item in SOURCES["reddit"].read(file, rules)]
-    found = [item for file in parts for item in SOURCES["reddit"].read(file, rules)]
+    expected = [item for file in whole for item in REDDIT.read_file(file, rules)]
+    found = [item for file in parts for item in REDDIT.read_file(file, rules)]
     assert sum(isinstance(item, Post) for item in expected) > 900
     assert found == [
         item for item in expected if isinstance(item, Post) or not re.search(r":\d+$", item.id)

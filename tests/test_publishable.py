@@ -146,10 +146,10 @@ def test_reasons_are_grouped_by_what_a_licence_can_be_given_for() -> None:
 
 
 def test_what_can_be_refused_before_it_is_read() -> None:
-    files = [
-        ForumFile(kind=kind, site=site, path=f"x/{kind}", size=1)
+    files = {
+        kind: [ForumFile(kind=kind, site=site, path=f"x/{kind}", size=1)]
         for kind, site in (("reddit", ""), ("lemmy", "l.example"), ("threads", ""), ("pairs", ""))
-    ]
+    }
     found = unlicensed_sources(files, ReadRules())
     assert [reason.partition(":")[0] for reason in found] == ["l.example", "reddit"]
     assert unlicensed_sources(files, ReadRules(licenses={"reddit": "MIT", "lemmy": "MIT"})) == ()

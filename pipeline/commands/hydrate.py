@@ -29,7 +29,6 @@ from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_fold
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.licenses import unlicensed_texts
 from pipeline.errors import (
-    NothingToReadError,
     OutputExistsError,
     RecipeError,
     UsageError,
@@ -268,12 +267,12 @@ def _find_inputs(recipe: Recipe, work: Path, options: HydrateOptions) -> Inputs:
             raise
         message = f"{error}; the dataset was made from it: name your copy with --input KIND=PATH"
         raise UsageError(message) from None
-    if not inputs.sites and not inputs.forum_files:
-        reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
-        raise NothingToReadError(f"no input can be used:\n  {reasons}")
+    inputs.check_any()
     # Votes, users and the rest decided the labels, which are there.
-    sites = tuple(replace(site, tables={"Posts": site.tables["Posts"]}) for site in inputs.sites)
-    return replace(inputs, sites=sites)
+    texts = {
+        kind: tuple(item.texts_only() for item in items) for kind, items in inputs.to_read.items()
+    }
+    return replace(inputs, to_read=texts)
 
 
 def _run(
@@ -286,8 +285,7 @@ def _run(
 ) -> list[FilledShard]:
     job = CurateJob(
         recipe=recipe,
-        sites=inputs.sites,
-        forum_files=inputs.forum_files,
+        inputs=inputs.to_read,
         problems=inputs.problems,
         takedown=frozenset(),
         folder=str(staging),

@@ -1,5 +1,6 @@
 """``forumprefs curate --dry-run``: what can be known to go wrong, asked before hours are spent."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.console import print_text, print_warning
@@ -7,7 +8,6 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.checks import check_languages, check_licenses, check_output
 from pipeline.curate.inputs import named_inputs
 from pipeline.curate.options import CurateOptions
-from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.curate.takedown import read_takedown
 from pipeline.errors import HubError, RefusedError
 from pipeline.hub.client import connect, quiet_client
@@ -18,8 +18,8 @@ from pipeline.hub.retries import hub_retry_policy, retry_at_hub
 from pipeline.runners.dispatch import check_runner
 from schemas.exit_codes import ExitCode
 from transforms.readers.base import ForumFile, InputProblem
-from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
+from transforms.readers.source import FileSource
 
 
 def preflight(options: CurateOptions) -> int:
@@ -37,7 +37,7 @@ def preflight(options: CurateOptions) -> int:
     lines = [f"would read {kind}: {', '.join(specs)}" for kind, specs in inputs.items()]
     lines.append(f"would write {options.output} with the runner {options.runner}")
     if options.publish is not None:
-        check_licenses(forum_files(inputs), options)
+        check_licenses(list_files(inputs), options)
         try:
             target = check_target(options.publish, make_repo=False, say=print_warning)
             lines.append(describe_target(target))
@@ -50,15 +50,14 @@ def preflight(options: CurateOptions) -> int:
     return ExitCode.FINISHED
 
 
-def forum_files(inputs: dict[str, list[str]]) -> list[ForumFile]:
-    """Files of the kinds of forum that need no unpacking to be listed."""
+def list_files(inputs: Mapping[str, Sequence[str]]) -> dict[str, list[ForumFile]]:
+    """Files of the kinds of forum whose inputs are listed without unpacking them, by kind."""
     trouble: list[InputProblem] = []
-    return [
-        file
+    return {
+        kind: source.list_files(paths, trouble)
         for kind, paths in sorted(inputs.items())
-        if kind != STACKEXCHANGE
-        for file in find_forum_files(SOURCES[kind], paths, trouble)
-    ]
+        if isinstance(source := SOURCES[kind], FileSource)
+    }
 
 
 def describe_target(target: PublishTarget) -> str:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.console import ProgressLine, print_text, print_warning
-from pipeline.curate.inputs import COMPRESSED, COMPRESSION
 from pipeline.curate.prepared import (
     FileKey,
     PreparedFile,
@@ -25,7 +24,6 @@ from pipeline.curate.prepared import (
     remove_parts,
     save_prepared,
 )
-from pipeline.curate.recipe import STACKEXCHANGE
 from pipeline.dataset.atomic import locked
 from pipeline.errors import UsageError, WorkerDiedError
 from schemas.exit_codes import ExitCode
@@ -33,8 +31,8 @@ from transforms.core.counters import PROGRESS_DIR_VARIABLE
 from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.formats.recompress import Part, PartsJob, PartsResult, make_parts, part_name
-from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
+from transforms.readers.source import FileSource
 
 DEFAULT_PART_BYTES = 256 * 10**6
 BUSY_WORKERS = 8
@@ -155,12 +153,13 @@ def parse_size(text: str) -> int:
 
 def find_files(options: PrepareOptions, problems: list[InputProblem]) -> list[ForumFile]:
     """Find the files to cut; raises UsageError."""
+    sources = {kind: source for kind, source in SOURCES.items() if isinstance(source, FileSource)}
     specs: dict[str, list[str]] = {}
     for entry in options.input:
         kind, separator, path = entry.partition("=")
-        if not separator or kind not in SOURCES or not path:
-            kinds = ", ".join(SOURCES)
-            hint = "; its tables are read in parallel as they are" if kind == STACKEXCHANGE else ""
+        if not separator or kind not in sources or not path:
+            kinds = ", ".join(sources)
+            hint = f"; {kind} is read in parallel as it is" if kind in SOURCES else ""
             raise UsageError(f"{entry!r} is not KIND=PATH with KIND one of {kinds}{hint}")
         if kind != "reddit" and options.subreddits is not None:
             raise UsageError(f"{entry}: --subreddits is for reddit only")
@@ -170,7 +169,7 @@ def find_files(options: PrepareOptions, problems: list[InputProblem]) -> list[Fo
     files = [
         file
         for kind, paths in sorted(specs.items())
-        for file in find_forum_files(SOURCES[kind], paths, problems)
+        for file in sources[kind].list_files(paths, problems)
     ]
     seen: dict[tuple[str, str, str], str] = {}
     for file in files:
@@ -185,22 +184,18 @@ def advise(files: Sequence[ForumFile], options: PrepareOptions) -> str | None:
     """Say why cutting these files does not pay; None: it may, or a choice of subreddits does."""
     if options.subreddits is not None:
         return None
-    largest = max(_content_bytes(file) for file in files)
+    largest = max(file.bytes_to_hold for file in files)
     if largest < 2 * options.part_bytes:
         return (
             f"this does not pay: the largest file holds about {_size(largest)}, less than two "
             f"parts of {_size(options.part_bytes)}; curate reads these files as they are"
         )
-    if largest * BUSY_WORKERS <= sum(map(_content_bytes, files)):
+    if largest * BUSY_WORKERS <= sum(file.bytes_to_hold for file in files):
         return (
             f"this hardly pays: {len(files)} files of which none is more than 1/{BUSY_WORKERS} of "
             f"all keep {BUSY_WORKERS} workers busy as they are"
         )
     return None
-
-
-def _content_bytes(file: ForumFile) -> int:
-    return file.size * (COMPRESSION if file.name.lower().endswith(COMPRESSED) else 1)
 
 
 def _size(size: float) -> str:

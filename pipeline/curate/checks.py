@@ -1,7 +1,8 @@
 """What can be known to go wrong, and is refused before hours are spent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.curate import recipe as recipes
 from pipeline.curate.finalize import package_versions
@@ -9,12 +10,11 @@ from pipeline.curate.inputs import Inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.licenses import unlicensed_sources
-from pipeline.errors import NothingToReadError, OutputExistsError, RefusedError, UsageError
+from pipeline.errors import OutputExistsError, RefusedError, UsageError
 from schemas.checksums import shard_fault
 from schemas.manifest import MANIFEST_NAME
 from transforms.filters.language import known_languages
 from transforms.pairing import VoteMode
-from transforms.readers.base import ForumFile
 from transforms.readers.registry import SOURCES
 
 
@@ -60,38 +60,30 @@ def check_output(options: CurateOptions) -> Path:
 
 def check_inputs(inputs: Inputs, options: CurateOptions) -> None:
     """Refuse a run that cannot give what was asked for."""
-    if not inputs.sites and not inputs.forum_files:
-        reasons = "\n  ".join(f"{item.name}: {item.note}" for item in inputs.files if not item.used)
-        raise NothingToReadError(f"no input can be used:\n  {reasons}")
-    check_licenses(inputs.forum_files, options)
-    named = {name for file in inputs.forum_files for name in (file.site, file.kind)}
+    inputs.check_any()
+    check_licenses(inputs.to_read, options)
+    found = [(SOURCES[kind], items) for kind, items in sorted(inputs.to_read.items())]
+    named = {name for source, items in found for name in source.license_names(items)}
+    sites_in_rows = any(source.sites_in_rows for source, _ in found)
     for name in recipes.read_rules(options.recipe).licenses:
-        # The sites of preference sets are known only when they are read.
-        if name not in named and not ("pairs" in named and "/" in name):
+        if name not in named and not (sites_in_rows and "/" in name):
             raise UsageError(
                 f"--license {name}=…: no input is of this site or kind; there are "
-                f"{', '.join(sorted(filter(None, named))) or 'none that need one'}"
+                f"{', '.join(sorted(named)) or 'none that need one'}"
             )
     if recipes.pairing_rules(options.recipe).votes is VoteMode.COMMON_WINDOW:
-        without = [site.name for site in inputs.sites if "Votes" not in site.tables]
-        if without:
+        undated = [source.why_undated(items) for source, items in found]
+        if any(undated):
             raise UsageError(
-                "--votes common_window needs dated votes, but there is no Votes.xml for "
-                f"{', '.join(without)}; add the file, or exclude these sites"
-            )
-        undated = sorted({f.kind for f in inputs.forum_files if not SOURCES[f.kind].dates_votes})
-        if undated:
-            raise UsageError(
-                f"--votes common_window needs dated votes, which {', '.join(undated)} does not "
-                "have; choose another mode, or curate it separately"
+                f"--votes common_window needs dated votes, but {'; '.join(filter(None, undated))}"
             )
 
 
-def check_licenses(files: Sequence[ForumFile], options: CurateOptions) -> None:
-    """Refuse to curate for publishing what cannot be published."""
+def check_licenses(to_read: Mapping[str, Sequence[Any]], options: CurateOptions) -> None:
+    """Refuse to curate for publishing what cannot be published; inputs are given by kind."""
     if options.publish is None or options.recipe.ids_only:
         return
-    reasons = unlicensed_sources(files, recipes.read_rules(options.recipe))
+    reasons = unlicensed_sources(to_read, recipes.read_rules(options.recipe))
     if reasons:
         raise RefusedError("\n  ".join(("--publish: this may not be published:", *reasons)))
 

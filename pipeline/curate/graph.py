@@ -1,6 +1,6 @@
 """The main job as a Beam graph: dump files in, Parquet shards and a run result out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,11 +15,7 @@ from transforms.core import StepResult, ThreadBlock
 from transforms.dedup import DuplicateMatch, FindDuplicates, QuestionClusters, ResolveDuplicates
 from transforms.filters import Decontaminate, FilterThreads, LabelLanguages
 from transforms.pairing import PairedThread, PairThreads
-from transforms.readers.base import ForumFile
-from transforms.readers.forum_rows import ForumRows
-from transforms.readers.read_files import ReadFiles
-from transforms.readers.stackexchange.archives import Site
-from transforms.readers.stackexchange.reader import ReadStackExchange
+from transforms.readers import SOURCES, ForumRows
 from transforms.text.convert import ConvertToMarkdown
 from transforms.threads.assemble import AssembleThreads
 from transforms.threads.pack import PackThreads
@@ -32,8 +28,8 @@ class CurateJob:
     """All that the graph depends on: the recipe and where things are."""
 
     recipe: Recipe
-    sites: Sequence[Site]
-    forum_files: Sequence[ForumFile]
+    inputs: Mapping[str, Sequence[Any]]
+    """What is to be read, by kind of forum (`pipeline.curate.inputs.Inputs.to_read`)."""
     problems: Sequence[Rejected]
     takedown: frozenset[str]
     folder: str
@@ -138,12 +134,11 @@ def save(
 
 def read_all(pipeline: beam.Pipeline, job: CurateJob) -> ForumRows:
     """Read every input; what comes out no longer tells which kind of forum it is from."""
-    lots: list[ForumRows] = []
-    if job.sites:
-        lots.append(pipeline | "Read StackExchange" >> ReadStackExchange(job.sites, job.partitions))
-    if job.forum_files:
-        rules = recipes.read_rules(job.recipe)
-        lots.append(pipeline | "Read files" >> ReadFiles(job.forum_files, rules, job.partitions))
+    rules = recipes.read_rules(job.recipe)
+    lots: list[ForumRows] = [
+        pipeline | f"Read {kind}" >> SOURCES[kind].read(inputs, rules, job.partitions)
+        for kind, inputs in sorted(job.inputs.items())
+    ]
     if len(lots) == 1:
         return lots[0]
     return ForumRows(

@@ -1,28 +1,22 @@
-"""What ``--input`` names: sites to read, fingerprints, and what cannot be used."""
+"""What ``--input`` names: what is to be read, fingerprints, and what cannot be used."""
 
 import glob
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.curate import recipe as recipes
 from pipeline.curate.benchmark_files import find_benchmark_files
-from pipeline.curate.recipe import STACKEXCHANGE, Recipe
-from pipeline.errors import UsageError
+from pipeline.curate.recipe import Recipe
+from pipeline.errors import NothingToReadError, UsageError
 from schemas.audit import Rejected, Stage
-from schemas.checksums import sha256_of_file
 from schemas.manifest import InputFile
-from transforms.readers.base import ForumFile, InputProblem
+from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import is_remote
-from transforms.readers.paths import find_forum_files
 from transforms.readers.registry import SOURCES
-from transforms.readers.stackexchange.archives import GivenFile, Site, find_sites, is_meta
-
-META_NOTE = "a meta site, where votes mean agreement; --include-meta reads it"
-
-COMPRESSED = (".zst", ".bz2", ".xz", ".gz", ".parquet")
-COMPRESSION = 7
-"""Uncompressed bytes per byte of a compressed dump of Reddit, roughly."""
-
+from transforms.readers.source import SourceInput
 
 DECONTAMINATE = "decontaminate"
 """``kind`` of benchmark files in the manifest."""
@@ -30,33 +24,36 @@ DECONTAMINATE = "decontaminate"
 
 @dataclass(frozen=True)
 class Inputs:
-    """Sites to read, and everything that was named."""
+    """What is to be read, and everything that was named."""
 
-    sites: tuple[Site, ...]
-    """StackExchange sites."""
-    forum_files: tuple[ForumFile, ...]
-    """Files of the other sources."""
+    to_read: Mapping[str, tuple[Any, ...]]
+    """By kind of forum, what its source found (`transforms.readers.source.SourceInput`); no kind
+    without any."""
     files: tuple[InputFile, ...]
     """Fingerprints of all."""
     problems: tuple[Rejected, ...]
     """Inputs that cannot be read, for the rejected table."""
 
     @property
+    def each(self) -> tuple[SourceInput, ...]:
+        """What is to be read, of all kinds."""
+        return tuple(item for items in self.to_read.values() for item in items)
+
+    @property
     def bytes_to_read(self) -> int:
         """Bytes that readers go through: tables after unpacking, other files as they are."""
-        return self._table_bytes + sum(file.size for file in self.forum_files)
+        return sum(item.bytes_to_read for item in self.each)
 
     @property
     def bytes_to_hold(self) -> int:
         """About how much all rows take uncompressed, which decides the number of partitions."""
-        return self._table_bytes + sum(
-            file.size * (COMPRESSION if file.name.lower().endswith(COMPRESSED) else 1)
-            for file in self.forum_files
-        )
+        return sum(item.bytes_to_hold for item in self.each)
 
-    @property
-    def _table_bytes(self) -> int:
-        return sum(table.size for site in self.sites for table in site.tables.values())
+    def check_any(self) -> None:
+        """Raise NothingToReadError, with what is wrong with each input, where none can be used."""
+        if not self.to_read:
+            unused = [f"{item.name}: {item.note}" for item in self.files if not item.used]
+            raise NothingToReadError("\n  ".join(("no input can be used:", *unused)))
 
 
 def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
@@ -65,42 +62,24 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest is read.
     """
-    specs = named_inputs(recipe)
-    found, problems = find_sites(specs.pop(STACKEXCHANGE, []), work_dir)
-    of_kind = dict.fromkeys((problem.path for problem in problems), STACKEXCHANGE)
-    sites = [site for site in found if recipe.include_meta or not is_meta(site.name)]
-    files = [
-        _input_file(site, given, META_NOTE if site not in sites else "")
-        for site in found
-        for given in site.inputs
-    ]
-    forum_files: list[ForumFile] = []
-    for kind, paths in sorted(specs.items()):
-        trouble: list[InputProblem] = []
-        forum_files += find_forum_files(SOURCES[kind], paths, trouble)
-        of_kind |= dict.fromkeys((problem.path for problem in trouble), kind)
-        problems += trouble
-    files += [_forum_file(file) for file in forum_files]
+    rules = recipes.read_rules(recipe)
+    to_read: dict[str, tuple[Any, ...]] = {}
+    files: list[InputFile] = []
+    problems: list[InputProblem] = []
+    for kind, specs in sorted(named_inputs(recipe).items()):
+        found = SOURCES[kind].find(specs, rules, work_dir)
+        if found.inputs:
+            to_read[kind] = found.inputs
+        files += found.files
+        files += [_problem_file(kind, problem) for problem in found.problems]
+        problems += found.problems
     if recipe.takedown is not None:
         files.append(_list_file(Path(recipe.takedown)))
     files += [
         _list_file(path, DECONTAMINATE) for path in find_benchmark_files(recipe.decontaminate)
     ]
-    files += [
-        InputFile(
-            site="",
-            kind=of_kind[problem.path],
-            name=Path(problem.path).name,
-            bytes=0,
-            sha256="",
-            used=not problem.skipped,
-            note=problem.message,
-        )
-        for problem in problems
-    ]
     return Inputs(
-        sites=tuple(sites),
-        forum_files=tuple(forum_files),
+        to_read=to_read,
         files=tuple(sorted(files, key=_order)),
         problems=tuple(
             Rejected(
@@ -127,20 +106,15 @@ def named_inputs(recipe: Recipe) -> dict[str, list[str]]:
     return specs
 
 
-def _forum_file(file: ForumFile) -> InputFile:
-    digest = "" if is_remote(file.path) else sha256_of_file(file.path)
-    return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
-
-
-def _input_file(site: Site, given: GivenFile, note: str) -> InputFile:
+def _problem_file(kind: str, problem: InputProblem) -> InputFile:
     return InputFile(
-        site=site.name,
-        kind=STACKEXCHANGE,
-        name=Path(given.path).name,
-        bytes=given.size,
-        sha256=given.sha256,
-        used=not note,
-        note=note,
+        site="",
+        kind=kind,
+        name=Path(problem.path).name,
+        bytes=0,
+        sha256="",
+        used=not problem.skipped,
+        note=problem.message,
     )
 
 

@@ -67,7 +67,7 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         tuple[str, ...],
         doc(
             "KIND=PATH, repeatable; KIND is "
-            + ", ".join(("stackexchange", *SOURCES))
+            + ", ".join(SOURCES)
             + "; PATH is a file, an archive, a folder or a glob; docs/sources.md lists what each "
             "kind accepts"
         ),
@@ -204,9 +204,9 @@ def _check(recipe: Recipe) -> None:
     pairing_rules(recipe)
     for entry in recipe.input:
         kind, separator, path = entry.partition("=")
-        if kind not in KINDS or not separator or not path:
+        if kind not in SOURCES or not separator or not path:
             raise RecipeError(
-                f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(KINDS)}"
+                f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(SOURCES)}"
             )
     read_rules(recipe)
     unknown = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
@@ -217,17 +217,13 @@ def _check(recipe: Recipe) -> None:
         )
 
 
-STACKEXCHANGE = "stackexchange"
-KINDS = (STACKEXCHANGE, *SOURCES)
-"""Kinds of input there are."""
-
-
 def read_rules(recipe: Recipe) -> ReadRules:
     """The recipe's options for readers."""
     return ReadRules(
         reply_depth=recipe.reply_depth,
         licenses=_mapping("licenses", recipe.licenses),
         columns=_mapping("pairs_columns", recipe.pairs_columns),
+        include_meta=recipe.include_meta,
     )
 
 

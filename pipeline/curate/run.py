@@ -149,8 +149,7 @@ def make_job(
         where = upload_inputs(inputs, remote, quiet=options.quiet)
     return CurateJob(
         recipe=options.recipe,
-        sites=where.sites,
-        forum_files=where.forum_files,
+        inputs=where.to_read,
         problems=inputs.problems,
         takedown=run.takedown,
         benchmarks=save_benchmarks(run.benchmarks, remote or str(work)),

@@ -21,7 +21,6 @@ from pipeline.console.transfer import TransferProgress
 from pipeline.curate.inputs import Inputs
 from pipeline.errors import UsageError
 from transforms.readers.formats.filesystem import is_remote
-from transforms.readers.stackexchange.archives import TableFile
 from transforms.writers.counts import RESULT_NAME, RunResult
 
 CHUNK_BYTES = 1 << 20
@@ -57,41 +56,31 @@ def upload_inputs(inputs: Inputs, folder: str, *, quiet: bool = True) -> Inputs:
     Files keep their names, which rejected rows are called by.
     """
     number = 0
-    paths = [table.path for site in inputs.sites for table in site.tables.values()]
-    paths += [file.path for file in inputs.forum_files]
+    paths = [path for item in inputs.each for path in item.paths]
     total = sum(Path(path).stat().st_size for path in paths if not is_remote(path))
-
-    def place(path: str, progress: TransferProgress) -> str:
-        nonlocal number
-        if is_remote(path):
-            return path
-        number += 1
-        target: str = FileSystems.join(folder, "inputs", f"{number:05d}", Path(path).name)
-        # As it is: Beam would compress by the name.
-        with (
-            Path(path).open("rb") as source,
-            FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
-        ):
-            copy(source, sink, progress)
-        return target
 
     with TransferProgress(f"copying inputs to {folder}", quiet=quiet) as progress:
         progress.begin(total, 0)
-        sites = tuple(
-            dataclasses.replace(
-                site,
-                tables={
-                    name: TableFile(place(table.path, progress), table.size)
-                    for name, table in site.tables.items()
-                },
-            )
-            for site in inputs.sites
-        )
-        files = tuple(
-            msgspec.structs.replace(file, path=place(file.path, progress))
-            for file in inputs.forum_files
-        )
-    return dataclasses.replace(inputs, sites=sites, forum_files=files)
+
+        def place(path: str) -> str:
+            nonlocal number
+            if is_remote(path):
+                return path
+            number += 1
+            target: str = FileSystems.join(folder, "inputs", f"{number:05d}", Path(path).name)
+            # As it is: Beam would compress by the name.
+            with (
+                Path(path).open("rb") as source,
+                FileSystems.create(target, compression_type=CompressionTypes.UNCOMPRESSED) as sink,
+            ):
+                copy(source, sink, progress)
+            return target
+
+        moved = {
+            kind: tuple(item.moved(place) for item in items)
+            for kind, items in inputs.to_read.items()
+        }
+    return dataclasses.replace(inputs, to_read=moved)
 
 
 def fetch_result(folder: str, staging: Path, *, quiet: bool = True) -> None:

@@ -234,13 +234,10 @@ attribution.""",
             "This dataset holds ids and labels without texts. `forumprefs hydrate` fills the texts "
             "in from dumps that you have; `text_hash` tells whether they are the same."
         )
-    if "stackexchange" in report["pairs_by_source"]:
-        paragraphs.append(
-            "Texts from Stack Exchange are under versions of CC BY-SA; where all are, the set "
-            "as a whole is marked with the latest, 4.0. Whoever shares the rows on must name the "
-            "site, link the question, and name and link the authors. Share-alike applies to "
-            "adaptations."
-        )
+    from transforms.readers.registry import SOURCES  # loads all readers
+
+    used = [source for kind, source in SOURCES.items() if kind in report["pairs_by_source"]]
+    paragraphs += [source.card_note for source in used if source.card_note]
     return "\n\n".join(paragraphs) + "\n"
 
 

@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transforms.writers.stats import UNLICENSED
 
 if TYPE_CHECKING:
-    from transforms.readers.base import ForumFile, ReadRules
+    from transforms.readers.base import ReadRules
 
 
 def unlicensed_texts(stats: Mapping[str, int], *, ids_only: bool) -> tuple[str, ...]:
@@ -18,16 +18,16 @@ def unlicensed_texts(stats: Mapping[str, int], *, ids_only: bool) -> tuple[str, 
     """
     if ids_only:
         return ()
-    from transforms.readers.custom_threads.reader import THREADS  # loads Beam
-    from transforms.readers.registry import SOURCES
+    from transforms.readers.registry import SOURCES  # loads all readers
 
     found: Counter[tuple[str, bool]] = Counter()
     for key, amount in stats.items():
         figure, _, value = key.partition(":")
         if figure == UNLICENSED and amount:
             kind, _, site = value.partition(" ")
-            in_rows = kind not in SOURCES or kind == THREADS.kind
-            by_site = in_rows or SOURCES[kind].has_sites
+            source = SOURCES.get(kind)
+            in_rows = source is None or source.license_in_rows
+            by_site = source is None or in_rows or source.has_sites
             found[site if by_site else kind, in_rows] += amount
     return tuple(
         f"{name}: {_reason(amount)}; {_remedy(name, in_rows)}"
@@ -35,15 +35,15 @@ def unlicensed_texts(stats: Mapping[str, int], *, ids_only: bool) -> tuple[str, 
     )
 
 
-def unlicensed_sources(files: "Sequence[ForumFile]", rules: "ReadRules") -> tuple[str, ...]:
-    """Say, before anything is read, which inputs can only give texts without a licence."""
-    from transforms.readers.base import UNKNOWN_LICENSE  # loads Beam
-    from transforms.readers.registry import SOURCES
+def unlicensed_sources(to_read: Mapping[str, Sequence[Any]], rules: "ReadRules") -> tuple[str, ...]:
+    """Say, before anything is read, which inputs can only give texts without a licence.
+
+    ``to_read`` has what the sources found, by kind.
+    """
+    from transforms.readers.registry import SOURCES  # loads all readers
 
     names = {
-        file.site or file.kind
-        for file in files
-        if not SOURCES[file.kind].publishable and rules.license_of(file) == UNKNOWN_LICENSE
+        name for kind, inputs in to_read.items() for name in SOURCES[kind].unlicensed(inputs, rules)
     }
     return tuple(
         f"{name}: its texts carry no licence that allows it; {_remedy(name, False)}"

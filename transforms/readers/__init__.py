@@ -1,8 +1,9 @@
 """Files of forums become posts: one reader for each kind of forum, behind one contract.
 
-`base` has the contract, `registry` the kinds there are, `paths` finds their files, and `read_files`
-puts readers into the graph. A forum is a module or a room of its own here; what several of them
-need to read a file format is in `formats`. Nothing after this room knows which forum a row is from.
+`base` has the contract of a reader, `source` what a kind of forum answers for itself, `registry`
+the kinds there are; `paths` finds files, and `read_files` puts readers of files into the graph. A
+forum is a module or a room of its own here; what several of them need to read a file format is in
+`formats`. Nothing after this room knows which forum a row is from.
 """
 
 import lazy_loader

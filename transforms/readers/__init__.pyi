@@ -5,7 +5,6 @@ from .base import Item as Item
 from .base import Reader as Reader
 from .base import ReadRules as ReadRules
 from .base import SamePrompt as SamePrompt
-from .base import Source as Source
 from .base import ThreadMetadata as ThreadMetadata
 from .base import reject as reject
 from .forum_rows import ForumRows as ForumRows
@@ -14,3 +13,7 @@ from .lemmy import read_lemmy as read_lemmy
 from .paths import find_forum_files as find_forum_files
 from .read_files import ReadFiles as ReadFiles
 from .registry import SOURCES as SOURCES
+from .source import FileSource as FileSource
+from .source import FoundInputs as FoundInputs
+from .source import Source as Source
+from .source import SourceInput as SourceInput

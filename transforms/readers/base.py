@@ -1,12 +1,13 @@
-"""The contract of a reader: one function from a file to rows, and what is known of its forum.
+"""The contract of a reader: one function from a file to rows.
 
-A new kind of forum is one module with such a function and a :class:`Source`, listed in
-:mod:`transforms.readers.registry`; docs/adding_a_forum.md goes through it step by step.
+A new kind of forum is one module with such a function and a
+:class:`transforms.readers.source.FileSource`, listed in :mod:`transforms.readers.registry`;
+docs/adding_a_forum.md goes through it step by step.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, NamedTuple
+from typing import Annotated, Final, NamedTuple, Self
 
 import msgspec
 
@@ -17,6 +18,10 @@ from schemas.post import Post
 
 UNKNOWN_LICENSE = "NOASSERTION"
 """SPDX's word for a licence that nobody has stated."""
+
+COMPRESSED: Final = (".zst", ".bz2", ".xz", ".gz", ".parquet")
+COMPRESSION: Final = 7
+"""Uncompressed bytes per byte of a compressed dump of Reddit, roughly."""
 
 
 class ForumFile(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
@@ -31,6 +36,29 @@ class ForumFile(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     def name(self) -> str:
         """File name without its folder: what rejects call it."""
         return self.path.replace("\\", "/").rsplit("/", 1)[-1]
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The file itself; see :class:`transforms.readers.source.SourceInput`."""
+        return (self.path,)
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Size as it is."""
+        return self.size
+
+    @property
+    def bytes_to_hold(self) -> int:
+        """About how much its rows take uncompressed."""
+        return self.size * (COMPRESSION if self.name.lower().endswith(COMPRESSED) else 1)
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """The same file, where ``place`` says it is now."""
+        return msgspec.structs.replace(self, path=place(self.path))
+
+    def texts_only(self) -> Self:
+        """The whole file: its texts are between everything else."""
+        return self
 
 
 class SamePrompt(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -57,6 +85,8 @@ class ReadRules:
     """Licence by site or kind, for sources that do not state one."""
     columns: Mapping[str, str] = field(default_factory=dict)
     """Preference sets: our column name → theirs."""
+    include_meta: bool = False
+    """Whether to read sites that discuss another site, where a vote means agreement."""
 
     def license_of(self, file: ForumFile) -> str:
         """Licence the user states for texts of this file, or :data:`UNKNOWN_LICENSE`."""
@@ -81,33 +111,6 @@ Reader = Callable[[ForumFile, ReadRules], Iterator[Item]]
 """Reads one file. Never raises for what the file holds: what cannot be used is yielded as
 Rejected, a file that breaks off as Rejected with ``record='file'``. Raises OSError only when the
 disk or the network fails."""
-
-
-def _nothing_to_say(name: str) -> str | None:
-    return None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A kind of forum."""
-
-    kind: str
-    """What ``--input KIND=PATH`` calls it."""
-    read: Reader
-    suffixes: tuple[str, ...]
-    """Ends of the names of its files, lower case; other files of a folder are left alone."""
-    help: str
-    """One line for ``--help``: what PATH is."""
-    publishable: bool = False
-    """Whether its rows can carry a licence to publish their texts; else only the user's word."""
-    has_sites: bool = False
-    """Whether the name of the folder of a file is the host name of its forum."""
-    dates_votes: bool = False
-    """Whether its votes can have dates."""
-    refuse: Callable[[str], str | None] = _nothing_to_say
-    """Says why a file of this name must not be used, or None."""
-    refused_as: Reason = Reason.UNREADABLE_FILE
-    """Under which reason such a file is counted."""
 
 
 def reject(

@@ -13,12 +13,13 @@ import msgspec
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs
-from transforms.readers.base import ForumFile, Item, ReadRules, SamePrompt, Source, reject
+from transforms.readers.base import ForumFile, Item, ReadRules, SamePrompt, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_faults import UndecodableError
 from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
 from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.values import MAX_COUNT, time_ms
+from transforms.readers.source import FileSource
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _Score = Annotated[int, msgspec.Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
@@ -286,9 +287,9 @@ def _site(host: str, community: _Community) -> str:
     return f"{host}/c/{community.name}{suffix}"
 
 
-LEMMY: Final = Source(
+LEMMY: Final = FileSource(
     kind="lemmy",
-    read=read_lemmy,
+    read_file=read_lemmy,
     suffixes=tuple(
         f".{name}{compression}"
         for name in ("json", "jsonl", "ndjson")

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
-from transforms.readers.base import ForumFile, InputProblem, Source
+from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.formats.filesystem import is_remote
+from transforms.readers.source import FileSource
 
 PREPARE_RECORD = "prepare.json"
 """What `forumprefs prepare` leaves beside its parts."""
@@ -17,7 +18,7 @@ _RENAME = "name it by the forum's host, for example discuss.example.org"
 
 
 def find_forum_files(
-    source: Source, specs: Sequence[str], problems: list[InputProblem]
+    source: FileSource, specs: Sequence[str], problems: list[InputProblem]
 ) -> list[ForumFile]:
     """Return the files of a source that ``specs`` name, each once, ordered by site and path.
 
@@ -46,7 +47,7 @@ def find_forum_files(
     return used
 
 
-def _expand_local(spec: str, source: Source) -> Iterator[tuple[str, int]]:
+def _expand_local(spec: str, source: FileSource) -> Iterator[tuple[str, int]]:
     # Not Path.glob: it takes no absolute pattern.
     matches = [spec] if Path(spec).exists() else sorted(glob.glob(spec))  # noqa: PTH207
     for match in matches:

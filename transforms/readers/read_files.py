@@ -1,4 +1,4 @@
-"""Read files of any source into blocks of posts by thread, one file at a time."""
+"""Read files of a kind of forum into blocks of posts by thread, one file at a time."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,9 +15,8 @@ from schemas.post import Post
 from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
-from transforms.readers.base import ForumFile, ReadRules, ThreadMetadata
+from transforms.readers.base import ForumFile, Reader, ReadRules, ThreadMetadata
 from transforms.readers.forum_rows import ForumRows, pack_links
-from transforms.readers.registry import SOURCES
 
 register(ForumFile, PostBlock, MetadataBlock, Rejected, RecordCount)
 
@@ -27,12 +26,13 @@ METADATA_BYTES = 200
 
 @dataclass
 class ReadFiles(beam.PTransform):
-    """Read ``files`` into blocks for ``partitions`` thread partitions.
+    """Read ``files`` with ``read_file`` into blocks for ``partitions`` thread partitions.
 
     Each file is read by one worker from its beginning to its end, and what comes out is spread
     over all of them.
     """
 
+    read_file: Reader
     files: Sequence[ForumFile]
     rules: ReadRules
     partitions: int
@@ -45,7 +45,7 @@ class ReadFiles(beam.PTransform):
             | "List files" >> beam.Create(files, reshuffle=False).with_output_types(ForumFile)
             | "Spread files" >> beam.Reshuffle()
             | "Read"
-            >> beam.ParDo(_Read(self.rules, self.partitions)).with_outputs(
+            >> beam.ParDo(_Read(self.read_file, self.rules, self.partitions)).with_outputs(
                 "metadata", "links", "rejected", "counts", main="posts"
             )
         )
@@ -63,7 +63,8 @@ class ReadFiles(beam.PTransform):
 class _Read(beam.DoFn):
     COUNT_EVERY = 10_000
 
-    def __init__(self, rules: ReadRules, partitions: int) -> None:
+    def __init__(self, read_file: Reader, rules: ReadRules, partitions: int) -> None:
+        self._read_file = read_file
         self._rules = rules
         self._partitions = partitions
 
@@ -75,7 +76,7 @@ class _Read(beam.DoFn):
         row_counts: Counter[str] = Counter()
         links: list[tuple[int, int]] = []
         reported = 0
-        for item in SOURCES[file.kind].read(file, self._rules):
+        for item in self._read_file(file, self._rules):
             if isinstance(item, Post):
                 row_counts["Posts.kept"] += 1
                 partition = thread_partition(item.thread_id, self._partitions)

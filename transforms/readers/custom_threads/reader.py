@@ -5,10 +5,11 @@ from typing import Final
 
 from schemas.audit import Reason
 from schemas.custom_thread import FREE_PREFIX
-from transforms.readers.base import ForumFile, Item, ReadRules, Source, reject
+from transforms.readers.base import ForumFile, Item, ReadRules, reject
 from transforms.readers.custom_threads.rows import KIND, BadResponse, ParsedThread, parse_thread
 from transforms.readers.formats.fields import Problem
 from transforms.readers.formats.tables import TABLE_SUFFIXES, read_table
+from transforms.readers.source import FileSource
 
 DETAIL_CHARS: Final = 500
 
@@ -60,12 +61,13 @@ def _detail(problems: list[Problem]) -> str:
     return text if len(text) <= DETAIL_CHARS else text[: DETAIL_CHARS - 1] + "…"
 
 
-THREADS = Source(
+THREADS = FileSource(
     kind=KIND,
-    read=read_custom_threads,
+    read_file=read_custom_threads,
     suffixes=TABLE_SUFFIXES,
     help="threads of any forum in the schema of docs/threads.md: JSON Lines or Parquet",
     publishable=True,
+    license_in_rows=True,
     dates_votes=True,
 )
 """Anyone's own threads. Every row states the licence of its texts."""

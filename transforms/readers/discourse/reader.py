@@ -13,7 +13,7 @@ import msgspec
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post
-from transforms.readers.base import ForumFile, Item, ReadRules, Source, reject
+from transforms.readers.base import ForumFile, Item, ReadRules, reject
 from transforms.readers.discourse.rows import (
     KIND,
     Topic,
@@ -28,6 +28,7 @@ from transforms.readers.formats.json_faults import UndecodableError
 from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
 from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.values import shown
+from transforms.readers.source import FileSource
 
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -124,9 +125,9 @@ def _posts(
         yield msgspec.structs.replace(post, **changes)
 
 
-DISCOURSE: Final = Source(
+DISCOURSE: Final = FileSource(
     kind=KIND,
-    read=read_discourse,
+    read_file=read_discourse,
     suffixes=tuple(
         name + end for name in (".json", ".jsonl", ".ndjson") for end in ("", *COMPRESSED_SUFFIXES)
     ),

@@ -4,18 +4,12 @@ import re
 from collections.abc import Iterator, Mapping
 
 from schemas.metadata import PostMetadata
-from transforms.readers.base import (
-    ForumFile,
-    Item,
-    ReadRules,
-    Source,
-    ThreadMetadata,
-    reject,
-)
+from transforms.readers.base import ForumFile, Item, ReadRules, ThreadMetadata, reject
 from transforms.readers.formats.tables import TABLE_SUFFIXES, Row, read_table
 from transforms.readers.preferences.conversations import SetRowError
 from transforms.readers.preferences.formats import COLUMNS, read_row
 from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
+from transforms.readers.source import FileSource
 
 _SHARD = re.compile(r"-\d+-of-\d+(?:-[0-9a-f]+)?$")
 _NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
@@ -90,13 +84,14 @@ def _not_a_table(name: str) -> str | None:
     return None
 
 
-PAIRS = Source(
+PAIRS = FileSource(
     kind=KIND,
-    read=read_preference_set,
+    read_file=read_preference_set,
     suffixes=TABLE_SUFFIXES,
     help="preference sets: chosen/rejected rows (TRL, HH-RLHF), SHP, answer lists of "
     "stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",
     publishable=True,
+    sites_in_rows=True,
     refuse=_not_a_table,
 )
 """Existing preference sets. Most state no licence of their texts, so none is assumed."""

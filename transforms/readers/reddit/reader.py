@@ -9,15 +9,7 @@ from msgspec.structs import replace
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import Post, RemovedAs
-from transforms.readers.base import (
-    UNKNOWN_LICENSE,
-    ForumFile,
-    Item,
-    ReadRules,
-    SamePrompt,
-    Source,
-    reject,
-)
+from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, Item, ReadRules, SamePrompt, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_lines import decode_lines
 from transforms.readers.reddit.rows import (
@@ -44,6 +36,7 @@ from transforms.readers.reddit.rows import (
     unescape,
     url_of,
 )
+from transforms.readers.source import FileSource
 
 LICENSE = "LicenseRef-Reddit-User-Agreement"
 """Reddit's texts stand under no public licence, but under the agreement of its users."""
@@ -241,9 +234,9 @@ def unusable_month(name: str) -> str | None:
     )
 
 
-REDDIT = Source(
+REDDIT = FileSource(
     kind="reddit",
-    read=read_reddit,
+    read_file=read_reddit,
     suffixes=(*COMPRESSED_SUFFIXES, ".ndjson", ".jsonl", ".json"),
     help=(
         "dump of Pushshift or Arctic Shift, by month (RC_2015-01.zst, RS_2015-01.zst) or by "

@@ -2,7 +2,7 @@
 
 `paths`, `archives` and `unpack` find the sites and their tables; `xml_segments` and `xml_rows` read
 a table by byte ranges; `rows` and `tables` make posts and events of its rows; `join` brings votes,
-closings and names to their posts.
+closings and names to their posts; `source` is what the registry lists.
 """
 
 import lazy_loader

@@ -7,4 +7,5 @@ from .join import join_events as join_events
 from .join import join_names as join_names
 from .reader import ReadStackExchange as ReadStackExchange
 from .rows import parse_post as parse_post
+from .source import STACKEXCHANGE as STACKEXCHANGE
 from .xml_rows import read_rows as read_rows

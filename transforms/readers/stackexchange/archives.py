@@ -10,10 +10,10 @@ table is searched for such folders and archives, one level deep.
 import hashlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from apache_beam.io.filesystems import FileSystems
 
@@ -72,6 +72,32 @@ class Site:
     """Host name."""
     tables: Mapping[str, TableFile]
     inputs: tuple[GivenFile, ...] = field(default=())
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Its tables; see :class:`transforms.readers.source.SourceInput`."""
+        return tuple(table.path for table in self.tables.values())
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Size of all tables, unpacked."""
+        return sum(table.size for table in self.tables.values())
+
+    @property
+    def bytes_to_hold(self) -> int:
+        """About what rows take: as much as their XML."""
+        return self.bytes_to_read
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """The same site, its tables where ``place`` says they are now."""
+        tables = {
+            name: TableFile(place(table.path), table.size) for name, table in self.tables.items()
+        }
+        return replace(self, tables=tables)
+
+    def texts_only(self) -> Self:
+        """The site without the tables of votes, users and the rest."""
+        return replace(self, tables={"Posts": self.tables["Posts"]})
 
 
 def is_meta(site: str) -> bool:

@@ -1,0 +1,178 @@
+"""What the rest of the program asks of a kind of forum: one object answers all of it.
+
+Most forums come as files that are read one by one, and are a :class:`FileSource`. A forum whose
+records are spread over several tables brings its own :class:`Source`, as
+`transforms.readers.stackexchange.source` does.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+
+from schemas.audit import Reason
+from schemas.checksums import sha256_of_file
+from schemas.manifest import InputFile
+from transforms.readers.base import (
+    UNKNOWN_LICENSE,
+    ForumFile,
+    InputProblem,
+    Reader,
+    ReadRules,
+)
+from transforms.readers.formats.filesystem import is_remote
+
+if TYPE_CHECKING:  # Beam takes a second to load
+    import apache_beam as beam
+
+    from transforms.readers.forum_rows import ForumRows
+
+
+class SourceInput(Protocol):
+    """One thing to read: a file, or a site of several tables."""
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files it is in, as paths or URLs that Beam's filesystems can open."""
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes that readers go through."""
+
+    @property
+    def bytes_to_hold(self) -> int:
+        """About how many bytes its rows take uncompressed."""
+
+    def moved(self, place: Callable[[str], str]) -> Self:
+        """The same input after each of its files was copied; ``place`` copies it and says where."""
+
+    def texts_only(self) -> Self:
+        """What of it is needed for the texts of posts, without what labels are made from."""
+
+
+InputT = TypeVar("InputT", bound=SourceInput)
+
+
+@dataclass(frozen=True)
+class FoundInputs(Generic[InputT]):
+    """What a source made of the paths that were named."""
+
+    inputs: tuple[InputT, ...]
+    """To be read."""
+    files: tuple[InputFile, ...]
+    """Fingerprints of what was given, for the manifest."""
+    problems: tuple[InputProblem, ...]
+    """What cannot be read, or is not quite right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(ABC, Generic[InputT]):
+    """A kind of forum."""
+
+    kind: str
+    """What ``--input KIND=PATH`` calls it."""
+    help: str
+    """One line on what PATH is."""
+    publishable: bool = False
+    """Whether its rows can carry a licence to publish their texts; else only the user's word."""
+    license_in_rows: bool = False
+    """Whether a licence that is missing is to be stated in the rows rather than by the user."""
+    card_note: str = ""
+    """Paragraph of a dataset card on what the licence of its texts asks of people; Markdown."""
+    has_sites: bool = False
+    """Whether each input is of a site that is known before it is read."""
+    sites_in_rows: bool = False
+    """Whether rows name their sites, as ``owner/name``, so that these are known only after."""
+
+    @abstractmethod
+    def find(self, specs: Sequence[str], rules: ReadRules, work_dir: Path) -> FoundInputs[InputT]:
+        """Find and fingerprint what ``specs`` (paths, globs, remote patterns) name.
+
+        What must be unpacked goes below ``work_dir``. What cannot be read becomes a problem.
+        """
+
+    @abstractmethod
+    def read(
+        self, inputs: Sequence[InputT], rules: ReadRules, partitions: int
+    ) -> "beam.PTransform[beam.Pipeline, ForumRows]":
+        """Return the step that reads ``inputs`` into blocks for ``partitions`` thread partitions.
+
+        Once in a pipeline, with all inputs of this kind.
+        """
+
+    @abstractmethod
+    def why_undated(self, inputs: Sequence[InputT]) -> str | None:
+        """Say which of ``inputs`` have votes without dates, and what to do; None: no votes have."""
+
+    def unlicensed(self, inputs: Sequence[InputT], rules: ReadRules) -> set[str]:
+        """Names of sites (or of the kind) that can only give texts without a licence."""
+        del inputs, rules
+        return set()
+
+    def license_names(self, inputs: Sequence[InputT]) -> set[str]:
+        """Names of sites and kinds whose licence the user may state."""
+        del inputs
+        return set()
+
+
+def _nothing_to_say(name: str) -> str | None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSource(Source[ForumFile]):
+    """A kind of forum whose files are read one by one, each by one worker."""
+
+    read_file: Reader
+    suffixes: tuple[str, ...]
+    """Ends of the names of its files, lower case; other files of a folder are left alone."""
+    dates_votes: bool = False
+    """Whether its votes can have dates."""
+    refuse: Callable[[str], str | None] = _nothing_to_say
+    """Says why a file of this name must not be used, or None."""
+    refused_as: Reason = Reason.UNREADABLE_FILE
+    """Under which reason such a file is counted."""
+
+    def list_files(self, specs: Sequence[str], problems: list[InputProblem]) -> list[ForumFile]:
+        """Find what ``specs`` name and open none of it; what cannot be used goes to ``problems``.
+
+        `transforms.readers.paths.find_forum_files` says how.
+        """
+        from transforms.readers.paths import find_forum_files  # loads Beam
+
+        return find_forum_files(self, specs, problems)
+
+    def find(
+        self, specs: Sequence[str], rules: ReadRules, work_dir: Path
+    ) -> FoundInputs[ForumFile]:
+        problems: list[InputProblem] = []
+        files = self.list_files(specs, problems)
+        return FoundInputs(tuple(files), tuple(map(_fingerprint, files)), tuple(problems))
+
+    def read(
+        self, inputs: Sequence[ForumFile], rules: ReadRules, partitions: int
+    ) -> "beam.PTransform[beam.Pipeline, ForumRows]":
+        from transforms.readers.read_files import ReadFiles  # loads Beam
+
+        return ReadFiles(self.read_file, inputs, rules, partitions)
+
+    def why_undated(self, inputs: Sequence[ForumFile]) -> str | None:
+        if self.dates_votes or not inputs:
+            return None
+        return f"{self.kind} does not have them; choose another mode, or curate it separately"
+
+    def unlicensed(self, inputs: Sequence[ForumFile], rules: ReadRules) -> set[str]:
+        if self.publishable:
+            return set()
+        return {
+            file.site or file.kind for file in inputs if rules.license_of(file) == UNKNOWN_LICENSE
+        }
+
+    def license_names(self, inputs: Sequence[ForumFile]) -> set[str]:
+        return {name for file in inputs for name in (file.site, file.kind) if name}
+
+
+def _fingerprint(file: ForumFile) -> InputFile:
+    digest = "" if is_remote(file.path) else sha256_of_file(file.path)
+    return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
