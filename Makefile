@@ -33,7 +33,7 @@ demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs inspect out/demo --limit 1
 	@echo
 	@echo "Where to look: out/demo/README.md (dataset card), out/demo/report.json (figures),"
-	@echo "out/demo/data (pairs), out/demo/duplicates and out/demo/rejected (what was left out, why)."
+	@echo "out/demo/data (pairs), out/demo/duplicates and out/demo/rejected (what was dropped, why)."
 	@echo "Open in a browser: out/demo.html (figures, and all of these rows to look through)"
 	@echo "More pairs: $(BIN)/forumprefs inspect out/demo"
 

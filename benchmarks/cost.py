@@ -157,7 +157,7 @@ def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Names
         )
     lines += [
         "",
-        "Disks, network between zones, start-up and retries are left out. What bounds the time is",
+        "Disks, network between zones, start-up and retries are excluded. What bounds the time is",
         "not the work but its widest single unit: one compressed file is read by one worker, and",
         "one worker joins the components (see [design](design.md)).",
         "",

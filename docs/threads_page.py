@@ -114,7 +114,7 @@ At most {MAX_VOTES:,} dated votes on one response.
   offset, or a number of *seconds* since 1970-01-01 UTC. Parquet timestamps and dates of any unit
   do too. Years 1970 to 2199.
 - **Ids** are what your database has. The id of a thread must be unique in its `site`, over all
-  files; that of a response only in its thread, so tables that both count from 1 are no trouble.
+  files; that of a response only in its thread, so tables that both count from 1 are not a problem.
   In the dataset a thread is `SITE:ID`, its response `SITE:ID#RESPONSE`, and an author `SITE:uID`:
   these are also what a takedown list names.
 - **Authors.** Responses by one account are never compared with each other. Accounts are told apart

@@ -62,7 +62,7 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
 
     stage: Annotated[str, doc("a Stage value")]
     entered: Annotated[int, doc("posts that came in")]
-    left: Annotated[int, doc("posts that went on; after 'pair': posts in at least one pair")]
+    left: Annotated[int, doc("posts that continue; after 'pair': posts in at least one pair")]
     duplicates: Annotated[int, doc("posts removed as duplicates")] = 0
     rejected: Annotated[dict[str, int], doc("posts removed, by Reason")] = {}
 

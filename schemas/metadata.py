@@ -1,4 +1,4 @@
-"""Facts about posts that live in other files than the posts."""
+"""Metadata of posts that live in other files than the posts."""
 
 from typing import Annotated
 

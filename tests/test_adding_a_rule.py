@@ -33,14 +33,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the code with the rule of the page in it."""
     tree = tmp_path_factory.mktemp("tree")
     for name in ("schemas", "transforms", "pipeline", "docs", "training"):
-        shutil.copytree(
-            ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.md")
-        )
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
     insert(tree / "schemas/audit.py", "    # hydrate\n", from_page("SHOUTED"))
     insert(
         tree / "transforms/pairing/label_rules.py",
         '    PostRule(\n        option="drop_staff",',
-        from_page("PostRule"),
+        from_page("PostRule").rstrip("\n") + ",\n",
     )
     return tree
 

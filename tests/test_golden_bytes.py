@@ -28,17 +28,24 @@ from schemas.manifest import Manifest
 ROWS = {
     "data/train-00000-of-00001.parquet": "7cebb21793b135a0",
     "data/validation-00000-of-00001.parquet": "c79631ef5db6a9b7",
-    "rejected/rejected-00000-of-00001.parquet": "88561daf61676a85",
+    "rejected/rejected-00000-of-00001.parquet": "3077e12c3a7a8f20",
 }
-SAMPLE_ROWS: dict[str, str] = {}
+SAMPLE_ROWS = {
+    "data/test-00000-of-00001.parquet": "9d6b5debe3addc14",
+    "data/train-00000-of-00001.parquet": "624a6d9c293f6020",
+    "data/validation-00000-of-00001.parquet": "aeccc952895000ca",
+    "duplicates/duplicates-00000-of-00001.parquet": "2351659340b72c32",
+    "rejected/rejected-00000-of-00001.parquet": "e0d74baa0efe528f",
+}
+"""Of the shipped samples, in which duplicates are found and splits made."""
 BYTES = {
     "data/train-00000-of-00001.parquet": "fb39f9925dd582aa",
     "data/validation-00000-of-00001.parquet": "475ffeef8294f225",
-    "rejected/rejected-00000-of-00001.parquet": "d8dfe8c510e9bc7e",
+    "rejected/rejected-00000-of-00001.parquet": "c0f778ced99bc424",
 }
 """Of files; `BYTES_BY` wrote them, and writes its version into each."""
 BYTES_BY = "25.0.1"
-NOTES = "00a1f688e10a1a7e"
+NOTES = "b7e08cbeb876550c"
 
 COMPRESSED = {
     "gz": "ABzY8000000t2<q(F(#K6vpxUJ;m_43pG~I3-lP`^gz<kI38m)_U@@sL>FT>^UmJ~hyTQ!Wv7-sIoq{taQ>>^"

@@ -30,7 +30,13 @@ from schemas.exit_codes import ExitCode
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.formats.filesystem import is_remote
-from transforms.readers.formats.recompress import Part, PartsJob, PartsResult, make_parts, part_name
+from transforms.readers.formats.recompress import (
+    PartsJob,
+    PartsResult,
+    PreparedPart,
+    make_parts,
+    part_name,
+)
 from transforms.readers.registry import SOURCES
 from transforms.readers.source import FileSource
 
@@ -290,7 +296,7 @@ def summary(prepared: Sequence[PreparedFile], options: PrepareOptions) -> list[s
     lines = []
     for file in prepared:
         result = file.result
-        parts: Sequence[Part] = result.parts
+        parts: Sequence[PreparedPart] = result.parts
         text = (
             f"{file.name}: {_size(result.content_bytes)}, {result.lines_in:,} lines in, "
             f"{result.lines_out:,} out"

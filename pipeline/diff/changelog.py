@@ -15,7 +15,7 @@ from pipeline.diff.difference import (
 from pipeline.diff.outcomes import OUTCOME_DOCS, Explanation
 
 LISTED = 50
-"""Most inputs and options that are listed."""
+"""Maximum number of inputs and options that are listed."""
 
 
 def make_changelog(difference: DatasetDifference, old_name: str, new_name: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
 FILES_PER_COMMIT = 100
-"""Most files that one commit changes."""
+"""Maximum number of files that one commit changes."""
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,13 @@
         if (low !== "" && row[name] < Number(low)) return false;
         if (high !== "" && row[name] > Number(high)) return false;
       } else if (name === "longer") {
-        const wish = $("f-longer").value, by = Number($("longer-by").value) || 0;
-        if (wish === "" && by && !(Math.abs(row.longer) >= by)) return false;
-        if (wish === "chosen" && !(row.longer > 0 && row.longer >= by)) return false;
-        if (wish === "rejected" && !(row.longer < 0 && -row.longer >= by)) return false;
+        const chosenValue = $("f-longer").value, by = Number($("longer-by").value) || 0;
+        if (chosenValue === "" && by && !(Math.abs(row.longer) >= by)) return false;
+        if (chosenValue === "chosen" && !(row.longer > 0 && row.longer >= by)) return false;
+        if (chosenValue === "rejected" && !(row.longer < 0 && -row.longer >= by)) return false;
       } else {
-        const wish = $(`f-${name}`).value;
-        if (wish !== "" && row[name] !== wish) return false;
+        const chosenValue = $(`f-${name}`).value;
+        if (chosenValue !== "" && row[name] !== chosenValue) return false;
       }
     }
     const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
@@ -142,7 +142,7 @@
       make("h3", {}, title), make("div", { class: "meta" }, ...meta), body(place, without));
   const between = (parts) =>
     parts.filter(Boolean).flatMap((part, place) => (place ? [" · ", part] : [part]));
-  const facts = (title, rows) => {
+  const details = (title, rows) => {
     const list = make("dl");
     for (const [name, value] of rows.filter(([, value]) => value !== null && value !== ""))
       list.append(make("dt", {}, name), make("dd", { dir: "auto" }, value));
@@ -189,7 +189,7 @@
         "The dataset holds ids and labels, no texts."),
       make("div", { class: "sides" }, answer("chosen"), answer("rejected")),
       curve(row),
-      facts("Why is this pair here?", [
+      details("Why is this pair here?", [
         ["label", `${row.chosen.score} > ${row.rejected.score} under votes = ${data.recipe.votes}, margin ${row.margin}`],
         ["recipe", Object.entries(data.recipe).filter(([, value]) => value !== null).map(([name, value]) => `${name} ${value}`).join(", ")],
         ["confidence", `${row.confidence.toFixed(3)}: probability that later votes put the chosen response ahead`],
@@ -209,13 +209,13 @@
       card("rejected", "Removed", between([row.id, link(row.removedUrl, "source")]), row.removedText,
         row.rule === "exact" ? "Equal to the kept post but for case and spacing." : without),
       card("chosen", "Kept in its place", between([row.kept, link(row.keptUrl, "source")]), row.keptText, without)),
-    facts("Why was it removed?", [
+    details("Why was it removed?", [
       ["of", row.kept], ["similarity", `${row.similarity} (Jaccard, of word shingles)`], ["rule", `${row.rule}: ${data.rules[row.rule] || ""}`],
     ]),
   ];
   const reject = (row) => [
     card("rejected", "Left out", between([row.id, link(row.url, "source")]), row.text, row.record === "post" ? without : `A record of kind ${row.record}.`),
-    facts("Why is it not in a pair?", [
+    details("Why is it not in a pair?", [
       ["stage", row.stage], ["reason", `${row.reason}: ${data.reasons[row.reason] || ""}`], ["detail", row.detail], ["record", row.record], ["site", row.site],
     ]),
   ];

@@ -51,7 +51,7 @@ class MinHashRules:
     min_words: int = 20
     """Texts with fewer tokens are only compared for equality."""
     threshold: float = 0.8
-    """Least Jaccard similarity of near-duplicates, in (0, 1]."""
+    """Minimum Jaccard similarity of near-duplicates, in (0, 1]."""
     seed: int = 1
     """Seed of the permutations."""
     near: bool = True

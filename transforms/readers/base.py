@@ -69,7 +69,7 @@ class SamePrompt(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class ThreadMetadata(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """Facts about a post, with the thread in which to find it."""
+    """Metadata of a post, with the thread in which to find it."""
 
     thread_id: Annotated[str, doc("thread of the post")]
     metadata: Annotated[PostMetadata, doc("what is known of it")]

@@ -79,6 +79,8 @@ def _site_of(path: str, problems: list[InputProblem]) -> str:
         if "." in name.strip("."):
             return name.lower().partition(":")[0]
     name = folders[-1].lower() if folders else ""
-    message = f"its folder {name!r} is no host name, so links in the output lead nowhere; {_RENAME}"
+    message = (
+        f"its folder {name!r} is not a host name, so links in the output lead nowhere; {_RENAME}"
+    )
     problems.append(InputProblem(path, message, skipped=False))
     return name

@@ -77,7 +77,7 @@ def attributes(tag: str) -> dict[str, str]:
         name, double, single, bare = match.groups()
         value = double or single or bare or ""
         if "&" in value:
-            # Unlike in text, "&copy=1" in a URL is no entity: it needs its semicolon here.
+            # Unlike in text, "&copy=1" in a URL is not an entity: it needs its semicolon here.
             value = _ATTRIBUTE_ENTITY.sub(lambda entity: html_entities.unescape(entity[0]), value)
         found.setdefault(name.lower(), value)
     return found

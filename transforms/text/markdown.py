@@ -362,7 +362,7 @@ class _Writer:
         return kind
 
     def trim_mark(self, start: int, closing: str) -> None:
-        """Close a mark whose white space at the edges goes outside: "** a **" is no emphasis."""
+        """Close a mark whose white space at the edges goes outside: "** a **" is not emphasis."""
         buffer = self.buffer
         inside = [at for at in range(start + 1, len(buffer)) if buffer[at].strip()]
         if not inside:

@@ -8,7 +8,6 @@ from .parquet import ShardReport as ShardReport
 from .parquet import WriteTables as WriteTables
 from .parquet import move_into_place as move_into_place
 from .parquet import row_groups as row_groups
-from .parquet import sha256_of as sha256_of
 from .parquet import to_array as to_array
 from .parquet import to_table as to_table
 from .parquet import without_texts as without_texts

@@ -4,7 +4,6 @@ Beam's own WriteToParquet deals rows out by arrival, writes neither page index n
 content-defined chunks, and can leave empty files.
 """
 
-import hashlib
 import itertools
 import os
 import shutil
@@ -22,6 +21,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
+from schemas.checksums import sha256_of_file
 from schemas.fields import doc
 from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
@@ -186,16 +186,10 @@ def write_parquet(folder: str, path: str, schema: pa.Schema, tables: Iterable[pa
             split=name.partition("-")[0] if table_name == "data" else None,
             rows=rows,
             bytes=local.stat().st_size,
-            sha256=sha256_of(local),
+            sha256=sha256_of_file(local),
         )
         move_into_place(local, folder, path)
     return shard
-
-
-def sha256_of(path: Path) -> str:
-    """Hex digest of a local file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def move_into_place(local: Path, folder: str, path: str) -> None:

@@ -17,7 +17,7 @@ DETAIL_CHARS: Final = 500
 def read_custom_threads(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     """Yield the posts of every thread in a JSON Lines or Parquet file.
 
-    A row that is no thread is one Rejected, named by its file and row; a response that cannot be
+    A row that is not a thread is one Rejected, named by its file and row; a response that cannot be
     used is one by itself, and the rest of its thread is used. Replies below ``rules.reply_depth``
     are ``too_deep``. Raises OSError when the disk or the network fails.
     """

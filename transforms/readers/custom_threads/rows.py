@@ -1,4 +1,4 @@
-"""One row of the own-thread schema becomes posts, or a list of what is wrong with it.
+"""One row of the schema of custom threads becomes posts, or a list of what is wrong with it.
 
 The reader and ``forumprefs validate-threads`` both work through :func:`parse_thread`, so what
 the one calls valid the other accepts. The fields are those of :mod:`schemas.custom_thread`.
@@ -186,7 +186,7 @@ def _votes(fields: RowFields) -> dict[str, Any]:
         found = {"score": score or 0}
     for name, (given, counted) in sums.items():
         if given is not None and counted is not None and given != counted:
-            fields.report(name, given, f"the votes add up to {counted}; leave one of them out")
+            fields.report(name, given, f"the votes add up to {counted}; drop one of them")
     return found
 
 
@@ -251,7 +251,7 @@ class _Replies:
             fields.report("parent", parent, "replies in a circle")
         elif parent is not None and parent not in self.parents:
             expected = (
-                "must be the id of one of the responses; leave it out for a response to the "
+                "must be the id of one of the responses; omit it for a response to the "
                 "prompt itself"
             )
             fields.report("parent", parent, expected)

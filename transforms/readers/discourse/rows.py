@@ -173,7 +173,7 @@ def _check_kind(topic: Topic, post: TopicPost) -> None:
 
 
 def _actions(post: TopicPost) -> tuple[int, int]:
-    """Likes, and flags for spam and offence. Discourse leaves out a count of 0."""
+    """Likes, and flags for spam and offence. Discourse omits a count of 0."""
     if post.actions_summary is None:
         return _count(post.like_count, "actions_summary"), 0
     if not isinstance(post.actions_summary, list):

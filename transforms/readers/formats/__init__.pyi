@@ -17,9 +17,9 @@ from .json_lines import read_document as read_document
 from .json_lines import reject_document as reject_document
 from .json_values import breaks_off as breaks_off
 from .json_values import decode_value as decode_value
-from .recompress import Part as Part
 from .recompress import PartsJob as PartsJob
 from .recompress import PartsResult as PartsResult
+from .recompress import PreparedPart as PreparedPart
 from .recompress import make_parts as make_parts
 from .recompress import part_name as part_name
 from .recompress import split_name as split_name

@@ -33,13 +33,13 @@ class PartsJob(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Annotated[str, doc("file to read, compressed or plain")]
     folder: Annotated[str, doc("where the parts go")]
-    part_bytes: Annotated[int, doc("least bytes of a part before compression; the last has less")]
+    part_bytes: Annotated[int, doc("minimum bytes of a part before compression; the last has less")]
     communities: Annotated[
         tuple[str, ...] | None, doc("names of subreddits, lower case; None: every line")
     ] = None
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
+class PreparedPart(msgspec.Struct, frozen=True, kw_only=True):
     """One part that was written."""
 
     name: Annotated[str, doc("file name")]
@@ -49,13 +49,13 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class PartsResult(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a file."""
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[PreparedPart, ...] = ()
     content_bytes: Annotated[int, doc("size of what was read, before compression")] = 0
     lines_in: Annotated[int, doc("lines that were read")] = 0
     lines_out: Annotated[int, doc("lines in the parts")] = 0
     lines_unreadable: Annotated[
         int | None,
-        doc("lines that name a wanted subreddit and are no JSON, or are too long; null: all kept"),
+        doc("lines that name a wanted subreddit and are not JSON, or are too long; null: all kept"),
     ] = None
     problem: Annotated[str, doc("why the file was not used, or not to its end; ''")] = ""
 
@@ -241,7 +241,7 @@ class _PartWriter:
         self._stream: Any = None
         self._room = 0
         self._written: list[Path] = []
-        self.parts: list[Part] = []
+        self.parts: list[PreparedPart] = []
 
     def __enter__(self) -> Self:
         return self
@@ -280,7 +280,7 @@ class _PartWriter:
         self._close()
         for index, path in enumerate(self._written):
             name = part_name(Path(self._job.path).name, index)
-            self.parts.append(Part(name=name, bytes=path.stat().st_size))
+            self.parts.append(PreparedPart(name=name, bytes=path.stat().st_size))
             path.replace(self._folder / name)
 
     def _open(self) -> None:

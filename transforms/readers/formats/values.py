@@ -34,7 +34,7 @@ def text(value: object) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError("holds half of a surrogate pair, which is no character") from None
+            raise ValueError("holds half of a surrogate pair, which is not a character") from None
     return value
 
 

@@ -121,9 +121,9 @@ def comment_post(record: Record, license: str) -> Post:
         missing = "link_id" if link is None else "parent_id" if parent is None else "body"
         raise Unusable(Reason.MISSING_FIELD, f"no {missing}")
     if link[:3] != "t3_" or not is_id(link[3:]):
-        raise Unusable(Reason.BAD_VALUE, f"link_id: {link[:SHOWN]!r} is no submission")
+        raise Unusable(Reason.BAD_VALUE, f"link_id: {link[:SHOWN]!r} is not a submission")
     if parent != link and (parent[:3] != "t1_" or not is_id(parent[3:])):
-        detail = f"parent_id: {parent[:SHOWN]!r} is no comment and not the link_id"
+        detail = f"parent_id: {parent[:SHOWN]!r} is not a comment and not the link_id"
         raise Unusable(Reason.BAD_VALUE, detail)
     community = community_of(record)
     author = author_of(record)
@@ -230,7 +230,7 @@ def unusable_month(name: str) -> str | None:
         return None
     return (
         f"the scores in the dumps of {found[2]} were read before people had voted, so they say "
-        "nothing; leave this file out, or use one whose scores were read days later"
+        "nothing; exclude this file, or use one whose scores were read days later"
     )
 
 

@@ -143,7 +143,7 @@ def unescape(text: str) -> str:
 
 
 def to_ms(seconds: Number) -> int | None:
-    """Milliseconds of seconds since 1970 in any type; None if that is no time before 2200."""
+    """Milliseconds of seconds since 1970 in any type; None if that is not a time before 2200."""
     if isinstance(seconds, str):
         try:
             seconds = int(seconds) if seconds.isdigit() else float(seconds)

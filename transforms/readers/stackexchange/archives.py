@@ -111,7 +111,7 @@ def find_sites(
     """Return the sites that ``specs`` (paths, globs, remote folders) name, ordered by name.
 
     Archives are unpacked below ``work_dir``, which the workers must be able to read. Whatever
-    cannot be read becomes an InputProblem, and the rest goes on. A site that is given twice is
+    cannot be read becomes an InputProblem, and the rest continues. A site that is given twice is
     not read at all: its votes would count twice, and which of the two is meant is unknown.
     Raises WorkFolderError when ``work_dir`` cannot take the tables: no input is at fault.
     """
@@ -121,7 +121,7 @@ def find_sites(
         if _SITE_NAME.fullmatch(source.site):
             by_site[source.site].append(source)
         else:
-            message = f"{source.site!r} is no host name, and links need one; {_RENAME}"
+            message = f"{source.site!r} is not a host name, and links need one; {_RENAME}"
             problems.append(InputProblem(source.path, message))
     sites = []
     for name, sources in sorted(by_site.items()):
@@ -180,7 +180,7 @@ def _open_site(
             problems.append(InputProblem(sources[0].path, message))
         return None
     if "." not in name:
-        message = f"{name!r} is no host name, so links in the output lead nowhere; {_RENAME}"
+        message = f"{name!r} is not a host name, so links in the output lead nowhere; {_RENAME}"
         problems.append(InputProblem(sources[0].path, message, skipped=False))
     return Site(name, {table: tables[table] for table in TABLES if table in tables}, tuple(inputs))
 

@@ -24,7 +24,7 @@ from transforms.readers.stackexchange.join_blocks import (
     EVENTS,
     REFERENCES,
     Columns,
-    Part,
+    JoinBlock,
     event_kinds,
     event_times,
     split_global_id,
@@ -153,25 +153,25 @@ class JoinedMetadata(NamedTuple):
 
 @dataclass
 class JoinEvents(beam.PTransform):
-    """Join references and events, (join partition, Part), into metadata by thread partition."""
+    """Join references and events, by join partition, into metadata by thread partition."""
 
     sites: tuple[str, ...]
 
-    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedMetadata:
+    def expand(self, parts: beam.PCollection[tuple[int, JoinBlock]]) -> JoinedMetadata:
         return _join(parts, _JoinEvents(self.sites))
 
 
 @dataclass
 class JoinNames(beam.PTransform):
-    """Join references and names, (join partition, Part), into metadata by thread partition."""
+    """Join references and names, by join partition, into metadata by thread partition."""
 
     sites: tuple[str, ...]
 
-    def expand(self, parts: beam.PCollection[tuple[int, Part]]) -> JoinedMetadata:
+    def expand(self, parts: beam.PCollection[tuple[int, JoinBlock]]) -> JoinedMetadata:
         return _join(parts, _JoinNames(self.sites))
 
 
-def _join(parts: beam.PCollection[tuple[int, Part]], join: beam.DoFn) -> JoinedMetadata:
+def _join(parts: beam.PCollection[tuple[int, JoinBlock]], join: beam.DoFn) -> JoinedMetadata:
     outputs = (
         parts
         | "Group by join partition" >> beam.GroupByKey()
@@ -180,7 +180,7 @@ def _join(parts: beam.PCollection[tuple[int, Part]], join: beam.DoFn) -> JoinedM
     return JoinedMetadata(outputs.metadata, outputs.counts)
 
 
-@beam.typehints.with_input_types(tuple[int, Iterable[Part]])
+@beam.typehints.with_input_types(tuple[int, Iterable[JoinBlock]])
 @beam.typehints.with_output_types(tuple[int, MetadataBlock], counts=RecordCount)
 class _Join(beam.DoFn):
     """Join the parts of one partition; a subclass knows which sides there are."""
@@ -188,7 +188,7 @@ class _Join(beam.DoFn):
     def __init__(self, sites: tuple[str, ...]) -> None:
         self._sites = sites
 
-    def process(self, element: tuple[int, Iterable[Part]]) -> Iterator[Any]:
+    def process(self, element: tuple[int, Iterable[JoinBlock]]) -> Iterator[Any]:
         unmatched: Counter[str] = Counter()
         buffer = BlockBuffer(MetadataBlock)
         joined = 0
@@ -202,12 +202,12 @@ class _Join(beam.DoFn):
             if amount:
                 yield beam.pvalue.TaggedOutput("counts", RecordCount(Stage.READ, key, amount))
 
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
+    def _join(self, parts: Iterable[JoinBlock], unmatched: Counter[str]) -> KeyedMetadata:
         raise NotImplementedError
 
 
 class _JoinEvents(_Join):
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
+    def _join(self, parts: Iterable[JoinBlock], unmatched: Counter[str]) -> KeyedMetadata:
         sides: dict[int, list[Columns]] = {REFERENCES: [], EVENTS: []}
         for part in parts:
             sides[part.side].append(unpack_columns(part.columns, 2))
@@ -216,7 +216,7 @@ class _JoinEvents(_Join):
 
 
 class _JoinNames(_Join):
-    def _join(self, parts: Iterable[Part], unmatched: Counter[str]) -> KeyedMetadata:
+    def _join(self, parts: Iterable[JoinBlock], unmatched: Counter[str]) -> KeyedMetadata:
         references: list[Columns] = []
         names: dict[int, str] = {}
         for part in parts:

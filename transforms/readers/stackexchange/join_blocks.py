@@ -1,4 +1,4 @@
-"""Packed pieces of posts, votes and users for the joins in ``join_facts``.
+"""Packed pieces of posts, votes and users for the joins in ``join``.
 
 Everything is int64 columns: one shuffled element costs as much as 10 us of work, so a range
 of a table sends one piece per join partition. Ids stay the integers of the source below the
@@ -30,7 +30,7 @@ EVENTS: Final = 1
 NAMES: Final = 2
 
 
-class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class JoinBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Some rows of one side of a join; all of one join partition."""
 
     side: Annotated[int, doc("REFERENCES, EVENTS or NAMES")]
@@ -38,7 +38,7 @@ class Part(msgspec.Struct, frozen=True, array_like=True, gc=False):
     names: Annotated[bytes, doc("zstd frame of a MessagePack array of strings")] = b""
 
 
-register(Part)
+register(JoinBlock)
 
 _names_decoder = msgspec.msgpack.Decoder(list[str])
 
@@ -63,16 +63,18 @@ def event_times(values: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return values & _TIME_MASK
 
 
-def reference_parts(rows: Sequence[tuple[int, ...]], partitions: int) -> Iterator[tuple[int, Part]]:
+def reference_parts(
+    rows: Sequence[tuple[int, ...]], partitions: int
+) -> Iterator[tuple[int, JoinBlock]]:
     """Yield (join partition, part) of reference rows, whose first value is the join key."""
     if rows:
         for partition, columns in _split(_to_columns(rows), partitions):
-            yield partition, Part(REFERENCES, pack_columns(columns))
+            yield partition, JoinBlock(REFERENCES, pack_columns(columns))
 
 
 def event_parts(
     rows: Sequence[tuple[int, int, int]], partitions: int
-) -> Iterator[tuple[int, Part]]:
+) -> Iterator[tuple[int, JoinBlock]]:
     """Yield (join partition, part) of events (global post id, EventKind, ms since epoch).
 
     Kind and time share a column, so that its order is by kind and then by time.
@@ -81,20 +83,20 @@ def event_parts(
         keys, kinds, times = _to_columns(rows)
         columns = np.stack((keys, (kinds << _TIME_BITS) | times))
         for partition, some in _split(columns, partitions):
-            yield partition, Part(EVENTS, pack_columns(some))
+            yield partition, JoinBlock(EVENTS, pack_columns(some))
 
 
-def name_parts(rows: Sequence[tuple[int, str]], partitions: int) -> Iterator[tuple[int, Part]]:
+def name_parts(rows: Sequence[tuple[int, str]], partitions: int) -> Iterator[tuple[int, JoinBlock]]:
     """Yield (join partition, part) of rows (global user id, display name)."""
     if rows:
         keys = np.array([key for key, _ in rows], dtype=np.int64)
         columns = np.stack((keys, np.arange(len(rows), dtype=np.int64)))
         for partition, some in _split(columns, partitions):
             names = msgspec.msgpack.encode([rows[index][1] for index in some[1].tolist()])
-            yield partition, Part(NAMES, pack_columns(some[:1]), compress(names))
+            yield partition, JoinBlock(NAMES, pack_columns(some[:1]), compress(names))
 
 
-def unpack_names(part: Part) -> Iterator[tuple[int, str]]:
+def unpack_names(part: JoinBlock) -> Iterator[tuple[int, str]]:
     """Yield (global user id, display name) of a part."""
     keys = unpack_columns(part.columns, 1)[0].tolist()
     return zip(keys, _names_decoder.decode(decompress(part.names)), strict=True)

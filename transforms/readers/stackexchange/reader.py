@@ -18,7 +18,7 @@ from transforms.readers.formats.filesystem import open_input
 from transforms.readers.forum_rows import ForumRows
 from transforms.readers.stackexchange.archives import Site
 from transforms.readers.stackexchange.join import JoinEvents, JoinNames
-from transforms.readers.stackexchange.join_blocks import Part
+from transforms.readers.stackexchange.join_blocks import JoinBlock
 from transforms.readers.stackexchange.tables import (
     COLLECTORS,
     Collector,
@@ -110,8 +110,8 @@ def count_join_partitions(sites: Sequence[Site]) -> int:
 @beam.typehints.with_input_types(TableRange)
 @beam.typehints.with_output_types(
     tuple[int, PostBlock],
-    by_post=tuple[int, Part],
-    by_user=tuple[int, Part],
+    by_post=tuple[int, JoinBlock],
+    by_user=tuple[int, JoinBlock],
     links=bytes,
     rejected=Rejected,
     counts=RecordCount,
