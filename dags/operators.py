@@ -42,7 +42,7 @@ class ForumprefsOperator(BaseOperator):
             it is missing afterwards, the task is tried again.
         returns_json: push the last line of the output, one JSON object, as the task's result.
 
-    Exit codes 2 (wrong use), 3 (refused) and 4 (nothing came out) fail at once, whatever
+    Exit codes 2 (usage error), 3 (refused) and 4 (nothing came out) fail at once, whatever
     ``retries`` says; all others are tried again.
     """
 

@@ -37,7 +37,7 @@ OF_RUNNERS: Final = (
     *("flink_master", "flink_job_server_jar", "flink_stall_minutes"),
 )
 NOT_IN_RECIPE: Final = (*OURS, *OF_RUNNERS)
-"""Options of ``forumprefs curate`` that are no part of a recipe."""
+"""Options of ``forumprefs curate`` that are not part of a recipe."""
 
 RECIPE_SCHEMA: Final[dict[str, Any]] = {
     "type": "object",

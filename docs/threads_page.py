@@ -130,8 +130,8 @@ At most {MAX_VOTES:,} dated votes on one response.
 ## What happens to rows with problems
 
 `validate-threads` names every problem: file and row, field, what is there, and what would be
-right. It exits with 0 when there is none, with 1 when there is one, and with 2 for wrong use. It
-goes through the same code as `curate`, so what it finds nothing wrong with is read.
+right. It exits with 0 when there is none, with 1 when there is one, and with 2 for a usage error.
+It goes through the same code as `curate`, so what it finds nothing wrong with is read.
 
 In `curate`, a thread with a problem of its own is one row of the rejected table, named
 `FILE:ROW`. A response with a problem is a row by itself, and the rest of its thread is used. A

@@ -47,13 +47,13 @@ class CustomPost(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     markup: Annotated[str, doc("'markdown' (plain text too) or 'html'")] = "markdown"
     url: Annotated[str, doc("public link to the post")] = ""
     created_at: Annotated[
-        Time | None, timestamp(f"when it was posted: {_TIME}; left out: unknown")
+        Time | None, timestamp(f"when it was posted: {_TIME}; absent: unknown")
     ] = None
     edited_at: Annotated[Time | None, timestamp("last edit of the text, as `created_at`")] = None
     author: Annotated[str, doc("display name")] = ""
     author_id: Annotated[
         Key | None,
-        _key("account, text or integer; left out: `author`. Neither: the account is gone"),
+        _key("account, text or integer; absent: `author`. Neither: the account is gone"),
     ] = None
     author_url: Annotated[str | None, doc("public profile")] = None
     by_staff: Annotated[bool, doc("posted in a moderator's or employee's role")] = False
@@ -68,15 +68,15 @@ class CustomResponse(CustomPost, frozen=True, gc=False, kw_only=True):
     """
 
     license: Annotated[
-        str | None, doc("SPDX id or 'NOASSERTION'; left out: the thread's licence")
+        str | None, doc("SPDX id or 'NOASSERTION'; absent: the thread's licence")
     ] = None
     parent: Annotated[
-        Key | None, _key("id of the response it replies to; left out: it answers the prompt")
+        Key | None, _key("id of the response it replies to; absent: it answers the prompt")
     ] = None
     accepted: Annotated[bool, doc("accepted by the author of the prompt")] = False
     score: Annotated[int | None, doc("upvotes − downvotes")] = None
     upvotes: Annotated[int | None, doc("number of upvotes, or of likes")] = None
-    downvotes: Annotated[int | None, doc("number of downvotes; left out: 0")] = None
+    downvotes: Annotated[int | None, doc("number of downvotes; absent: 0")] = None
     votes: Annotated[
         tuple[VoteCount, ...] | None, doc("dated votes, all of them; an empty list: no votes yet")
     ] = None
@@ -98,7 +98,7 @@ class CustomThread(CustomPost, frozen=True, gc=False, kw_only=True):
     format: Annotated[str, doc(f"'{THREAD_FORMAT}'")] = THREAD_FORMAT
     title: Annotated[str, doc("title, plain text")] = ""
     tags: Annotated[tuple[str, ...], doc("topics")] = ()
-    score: Annotated[int, doc("upvotes − downvotes of the prompt; left out: 0")] = 0
+    score: Annotated[int, doc("upvotes − downvotes of the prompt; absent: 0")] = 0
     nsfw: Annotated[bool, doc("not safe for work")] = False
     accepted: Annotated[
         Key | None, _key("id of the accepted response, if the responses do not say")

@@ -21,9 +21,9 @@ class ExitCode(IntEnum):
 MEANINGS: Final[Mapping[int, str]] = {
     ExitCode.FINISHED: "finished",
     ExitCode.FAILED: "failed; the next try resumes where this one stopped",
-    ExitCode.USAGE: "wrong use or a damaged folder; a person has to mend it",
+    ExitCode.USAGE: "usage error or a damaged folder; needs a person",
     ExitCode.REFUSED: "refused; a person has to decide",
-    ExitCode.NO_PAIRS: "finished, but no pair came out",
+    ExitCode.NO_PAIRS: "finished, but no pairs were produced",
     ExitCode.INTERRUPTED: "interrupted",
 }
 

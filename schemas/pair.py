@@ -115,7 +115,7 @@ TEXT_COLUMNS = (
     "chosen_messages",
     "rejected_messages",
 )
-"""What a dataset of ids and labels leaves out."""
+"""What a dataset of ids and labels does not have."""
 
 PAIR_IDS_SCHEMA = pa.schema(
     [field for field in PAIR_SCHEMA if field.name not in TEXT_COLUMNS],

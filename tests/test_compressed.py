@@ -250,14 +250,34 @@ def test_no_memory_for_a_window_is_no_broken_file(tmp_path: Path) -> None:
     path = tmp_path / "RC.zst"
     path.write_bytes(COMPRESS["zst"](TEXT))
     failing = mock.Mock()
-    failing.return_value.decompressobj.return_value.decompress.side_effect = zstandard.ZstdError(
-        "zstd decompressor error: Allocation error : not enough memory"
-    )
+    failing.return_value.decompressobj.return_value.decompress.side_effect = zstandard.ZstdError
+    asked = []
+
+    def has_memory(size: int) -> bool:
+        asked.append(size)
+        return size < 1 << 20
+
+    window = 1 << 27
+    path.write_bytes(large_window(window))
     with (
         mock.patch.object(compressed.zstandard, "ZstdDecompressor", failing),
+        mock.patch.object(compressed, "_has_memory", has_memory),
         pytest.raises(MemoryError),
     ):
         list(CompressedFile(str(path)).chunks())
+    assert asked == [window]
+    path.write_bytes(COMPRESS["zst"](TEXT))
+    with (
+        mock.patch.object(compressed.zstandard, "ZstdDecompressor", failing),
+        mock.patch.object(compressed, "_has_memory", has_memory),
+        pytest.raises(compressed.BrokenFile),
+    ):
+        list(CompressedFile(str(path)).chunks())
+
+
+def large_window(size: int) -> bytes:
+    """A frame of zstd whose header asks for a window of ``size`` bytes (RFC 8878, 3.1.1.1.2)."""
+    return b"\x28\xb5\x2f\xfd\x00" + bytes([(size.bit_length() - 11) << 3]) + b"\x01\0\0"
 
 
 def test_recognise_needs_no_name() -> None:

@@ -7,7 +7,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("schemas", "transforms", "pipeline", "dags", "training")
+LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -38,8 +38,8 @@ def test_an_empty_environment_can_import_all_of_it(tmp_path: Path) -> None:
     code = (
         "import importlib, pathlib, sys\n"
         f"sys.path += {libraries!r}\n"
-        f"for floor in {FLOORS!r}:\n"
-        "    root = pathlib.Path(importlib.import_module(floor).__file__).parent\n"
+        f"for layer in {LAYERS!r}:\n"
+        "    root = pathlib.Path(importlib.import_module(layer).__file__).parent\n"
         f"    assert root.is_relative_to({str(tmp_path)!r}), root\n"
         "    for path in sorted(root.rglob('*.py')):\n"
         "        name = '.'.join(path.relative_to(root.parent).with_suffix('').parts)\n"
@@ -53,16 +53,16 @@ def test_an_empty_environment_can_import_all_of_it(tmp_path: Path) -> None:
     installed = set(run(python, "-I", "-c", code, cwd=tmp_path).split())
     written = {
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for floor in FLOORS
-        for path in (ROOT / floor).rglob("*.py")
+        for layer in LAYERS
+        for path in (ROOT / layer).rglob("*.py")
     }
     assert installed == written
     assert (tmp_path / "venv/bin/forumprefs-flink-worker").is_file()
 
 
-def test_the_worker_image_has_the_versions_and_the_floors() -> None:
+def test_the_worker_image_has_the_versions_and_the_layers() -> None:
     text = (ROOT / "Dockerfile").read_text(encoding="utf-8")
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert "ARG BEAM=2.77" in text and '"apache-beam>=2.77,<2.78"' in setup
-    for floor in FLOORS:
-        assert f"COPY {floor} /opt/forumprefs/{floor}\n" in text
+    for layer in LAYERS:
+        assert f"COPY {layer} /opt/forumprefs/{layer}\n" in text

@@ -25,7 +25,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Which pairs, in which order, cut to which length."""
 
     batch_pairs: Annotated[
-        int, doc("pairs of one optimizer step over all ranks; batches differ by at most one", ge=1)
+        int,
+        doc("pairs of one optimizer step over all ranks; sizes differ by at most one pair", ge=1),
     ] = 2048
     shuffle_row_groups: Annotated[
         int,
@@ -41,7 +42,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     max_prompt_length: Annotated[
         AtLeastOne | None,
         doc(
-            "tokens of the prompt, cut out of its middle; the response may use the rest. Depends "
+            "tokens of the prompt, truncated in its middle; the response may use the rest. Depends "
             "on the prompt alone, so that both responses see the same prompt; null: half of "
             "max_length"
         ),
@@ -64,7 +65,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         float, doc("exclude pairs whose `confidence` is below this", ge=0, le=1)
     ] = 0.0
     max_pairs: Annotated[
-        AtLeastOne | None, doc("train on the first so many pairs of the shuffled order; null: all")
+        AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None
     verify: Annotated[
         bool, doc("compare every shard with the manifest's sha256 before the first step")
@@ -78,8 +79,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Literal["shared", "packed", "padded"],
         doc(
             "shared: a prompt once, its responses after it; packed: each distinct (prompt, "
-            "response) once, without padding; padded: two padded rows a pair, as most trainers do. "
-            "All give the same scores. Encoders can only be padded"
+            "response) once, without padding; padded: two padded rows per pair, as most trainers do"
+            ". All give the same scores. Encoders can only be padded"
         ),
     ] = "shared"
     precision: Annotated[
@@ -137,7 +138,7 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """The course of a run."""
 
     epochs: Annotated[int, doc("WorldPM trains for one: a second one overfits", ge=1)] = 1
-    max_steps: Annotated[AtLeastOne | None, doc("stop after so many steps; null: all")] = None
+    max_steps: Annotated[AtLeastOne | None, doc("stop after N steps; null: all")] = None
     seed: Annotated[int, doc("of the order of pairs and of the head", ge=0)] = 0
     eval_every: Annotated[int, doc("steps between evaluations; 0: before and after only", ge=0)] = 0
     eval_pairs: Annotated[

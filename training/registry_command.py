@@ -25,7 +25,7 @@ example:
       --output eval/v2
   forumprefs promote runs/v2 --name v2 --results eval/v2 --registry models
 
-exit codes: 0 it is promoted, now or before; 2 wrong use, or results that do not compare with the
+exit codes: 0 it is promoted, now or before; 2 usage error, or results that do not compare with the
 promoted model; 3 refused: it is worse
 """
 

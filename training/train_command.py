@@ -18,12 +18,12 @@ examples:
       --config train.toml --set optim.lr=1e-5 --set data.max_length=1024
   torchrun --nproc-per-node 8 -m training.train --dataset out/mix --model … --output runs/mix
   forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
-  forumprefs train --output runs/beer --resume             # continue after a stop, exactly
+  forumprefs train --output runs/beer --resume             # resume exactly after an interruption
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
 metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
 SIGTERM saves a checkpoint and exits 0.
-exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 wrong use, 130 interrupted
+exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 usage error, 130 interrupted
 
 settings (--set section.name=value, or a table in --config):
 """

@@ -28,8 +28,8 @@ examples:
       --flink-master flink.example.org:8081
 
 Options of Beam (--direct_num_workers and so on) are passed on to it.
-exit codes: 0 finished, 1 failed, 2 wrong use, 3 publishing refused, 4 finished but no pair came
-out, 130 interrupted
+exit codes: 0 finished, 1 failed, 2 usage error, 3 publishing refused, 4 finished but no pairs were
+produced, 130 interrupted
 """
 
 
@@ -69,7 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
             print_error(f"interrupted; {options.output} is finished, its report is not")
             return ExitCode.INTERRUPTED
     if not sum(manifest.accounting.pairs.values()):
-        print_error(f"no pair came out; {Path(options.output) / 'rejected'} says why for each post")
+        print_error(
+            f"no pairs were produced; {Path(options.output) / 'rejected'} says why for each post"
+        )
         return ExitCode.NO_PAIRS
     if options.publish is not None:
         _publish(options)

@@ -44,7 +44,7 @@ A pair is known by its thread and its two responses. `flipped`: chosen and rejec
 changed places. `other columns`: authors, licences, tags, language and the like.
 
 exit codes: 0 the comparison worked (with --exit-code: and nothing differs),
-1 failed (with --exit-code: or the datasets differ), 2 wrong use
+1 failed (with --exit-code: or the datasets differ), 2 usage error
 """
 
 

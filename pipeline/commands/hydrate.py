@@ -57,7 +57,7 @@ examples:
 
 The folder is what `curate` without --ids-only would have written, byte for byte, from the dumps
 that the labels were made from. Each row is checked against its text_hash.
-exit codes: 0 finished, 1 failed or rows that cannot be filled, 2 wrong use
+exit codes: 0 finished, 1 failed or rows that cannot be filled, 2 usage error
 """
 
 

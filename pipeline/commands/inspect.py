@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
 from rich.markdown import Markdown
@@ -106,10 +105,12 @@ def select_pairs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     condition = None
     for term in conditions:
         condition = term if condition is None else condition & term
-    return _rows(ds.dataset(files, format="parquet"), condition)
+    import pyarrow.dataset  # loads pandas where it is installed, so not for --help
+
+    return _rows(pyarrow.dataset.dataset(files, format="parquet"), condition)
 
 
-def _rows(dataset: ds.Dataset, condition: Any) -> Iterator[dict[str, Any]]:
+def _rows(dataset: Any, condition: Any) -> Iterator[dict[str, Any]]:
     for batch in dataset.to_batches(filter=condition, batch_size=64):
         yield from batch.to_pylist()
 

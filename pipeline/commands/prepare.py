@@ -49,7 +49,7 @@ their order unchanged, as DIR/KIND/RC_2019-10.part-00000.zst and so on, and DIR/
 counts the lines. Then: forumprefs curate --input reddit=DIR/reddit
 Run it again after an interruption: files that are finished are not read again.
 It does not pay for many files or for small ones: curate reads these as they are.
-exit codes: 0 finished, 1 failed or nothing could be read, 2 wrong use
+exit codes: 0 finished, 1 failed or nothing could be read, 2 usage error
 """
 
 

@@ -33,7 +33,7 @@ A version is a tag that never moves: readers see all of it or none. The command 
 after any failure; what has been sent is not sent again, and a finished version is left alone.
 The token is taken from HF_TOKEN or `hf auth login`, and is written nowhere.
 
-exit codes: 0 published, now or before; 1 failed, run it again; 2 wrong use, or a damaged folder;
+exit codes: 0 published, now or before; 1 failed, run it again; 2 usage error, or a damaged folder;
 3 refused: the version has other data, the texts may not be published, or it shrinks;
 130 interrupted
 """

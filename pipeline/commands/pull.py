@@ -36,7 +36,7 @@ DIR appears complete, under its name, when every file has the checksum that the 
 gives; until then everything is in .DIR.partial beside it, and running the command again resumes
 there.
 
-exit codes: 0 DIR holds the version; 1 failed, run it again; 2 wrong use; 130 interrupted
+exit codes: 0 DIR holds the version; 1 failed, run it again; 2 usage error; 130 interrupted
 """
 
 

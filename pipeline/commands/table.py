@@ -18,20 +18,20 @@ REPORT = Command(
 )
 VALIDATE_THREADS = Command(
     "validate-threads",
-    "say what is wrong in files of your own threads",
+    "say what is wrong in your own thread files",
     "pipeline.commands.validate",
 )
 PREPARE = Command(
     "prepare",
-    "cut large archives into parts that are read in parallel",
+    "split large archives into parts that are read in parallel",
     "pipeline.commands.prepare",
 )
 HYDRATE = Command(
-    "hydrate", "fill the texts into a dataset of ids and labels", "pipeline.commands.hydrate"
+    "hydrate", "restore the texts of a dataset of ids and labels", "pipeline.commands.hydrate"
 )
 DIFF = Command(
     "diff",
-    "say what is new, gone or changed between two versions of a dataset",
+    "say what is new, removed or changed between two versions of a dataset",
     "pipeline.commands.diff",
 )
 VERIFY = Command(
@@ -41,7 +41,7 @@ VERIFY = Command(
 )
 PUBLISH = Command(
     "publish",
-    "make a dataset folder a version at the Hugging Face Hub",
+    "publish a dataset folder as a version on the Hugging Face Hub",
     "pipeline.commands.publish",
 )
 PULL = Command(

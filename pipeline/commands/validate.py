@@ -179,7 +179,7 @@ def _two_of(n: int) -> int:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is wrong; 0 when nothing is, else 1. Raises UsageError for wrong use."""
+    """Print what is wrong; 0 when nothing is, else 1. Raises UsageError for a usage error."""
     if arguments.example:
         for row in EXAMPLE:
             print(json.dumps(row))

@@ -21,7 +21,7 @@ It checks every file against its checksum, that posts read = kept + duplicates +
 two splits share a thread or a prompt, and the limits. Whether a version has far fewer pairs than
 the one before is checked by `forumprefs publish --dry-run`.
 
-exit codes: 0 all is well; 1 failed, run it again; 2 wrong use, or a damaged folder;
+exit codes: 0 all is well; 1 failed, run it again; 2 usage error, or a damaged folder;
 3 a limit is exceeded or the splits leak: running it again changes nothing
 """
 
@@ -56,23 +56,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=defaults.max_rejected,
         metavar="PERCENT",
-        help="maximum of posts rejected, of those read; forums differ, so any share is "
-        "allowed unless you say so",
+        help="maximum share of the posts read that may be rejected (default: no limit, as "
+        "forums differ)",
     )
     parser.add_argument(
         "--max-unreadable",
         type=float,
         default=defaults.max_unreadable,
         metavar="PERCENT",
-        help="maximum of posts rejected while they are read, of those read: malformed, of "
-        f"another layout, not understood (default: {defaults.max_unreadable:g})",
+        help="maximum share of the posts read that may be rejected during reading: malformed "
+        f"or of an unrecognised layout (default: {defaults.max_unreadable:g})",
     )
     parser.add_argument(
         "--allow-damaged-files",
         action="store_true",
-        help="input files may be damaged, of no known layout, or broken off",
+        help="accept input files that are damaged, truncated or of no known layout",
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object, for programs")
+    parser.add_argument(
+        "--json", action="store_true", help="print one machine-readable JSON object"
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress, no summary")
 
 

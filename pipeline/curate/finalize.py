@@ -91,8 +91,8 @@ def finalize_dataset(staging: Path, options: CurateOptions, inputs: Inputs, name
 def check_shards(folder: Path, shards: Sequence[Shard]) -> None:
     """Raise OSError for a shard that is not, byte for byte, what its worker wrote."""
     for shard in shards:
-        if fault := shard_fault(folder, shard):
-            raise OSError(fault)
+        if shard_fault(folder, shard):
+            raise OSError(f"{shard.path}: its bytes are not those that a worker wrote")
 
 
 def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name: str) -> None:

@@ -129,23 +129,28 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe-only",
         action="store_true",
-        help="refuse a --config that says more than the recipe, such as where to publish",
+        help="refuse a --config that holds anything beyond the recipe, such as a publish target",
     )
     parser.add_argument("--output", metavar="DIR", help="dataset folder to make")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument(
-        "--resume", action="store_true", help="if DIR is finished and equal: nothing to do"
+        "--resume",
+        action="store_true",
+        help="do nothing if DIR is already finished from the same recipe and inputs",
     )
     existing.add_argument("--overwrite", action="store_true", help="replace a finished DIR")
     parser.add_argument(
         "--dry-run",
         action="store_true",
-        help="check options, inputs and where to publish in seconds; read and change nothing",
+        help="check options, inputs and the publish target in seconds; read and change nothing",
     )
     group = parser.add_argument_group("how to run (changes no output byte)")
     add_runner_arguments(group)
     group.add_argument(
-        "--partitions", type=int, metavar="N", help="units of parallel work (default: by size)"
+        "--partitions",
+        type=int,
+        metavar="N",
+        help="units of parallel work (default: chosen from the size of the inputs)",
     )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary, no report")
     group.add_argument(

@@ -68,7 +68,8 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         doc(
             "KIND=PATH, repeatable; KIND is "
             + ", ".join(SOURCES)
-            + "; PATH is a file, an archive, a folder or a glob; docs/sources.md says of what"
+            + "; PATH is a file, an archive, a folder or a glob; docs/sources.md lists what each "
+            "kind accepts"
         ),
     ] = ()
     include_meta: Annotated[
@@ -96,7 +97,7 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     licenses: Annotated[
         tuple[str, ...],
         doc(
-            "SITE=LICENCE or KIND=LICENCE (SPDX) for texts whose source does not say; your word "
+            "SITE=LICENCE or KIND=LICENCE (SPDX) for texts whose source does not say; you assert "
             "that they may be published"
         ),
     ] = ()
@@ -112,17 +113,21 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         Literal["fasttext", "langdetect"], doc("langdetect is about 45 times slower")
     ] = "fasttext"
     min_language_probability: Annotated[
-        float, doc("below it the language is unknown", ge=0, le=1)
+        float, doc("below this, the language counts as unknown", ge=0, le=1)
     ] = 0.65
     min_prose_chars: Annotated[
         int, doc("posts with less prose take the language of their thread", ge=0)
     ] = 50
 
     dedup: Annotated[
-        Literal["near", "exact", "off"], doc("near: also MinHash with verified Jaccard")
+        Literal["near", "exact", "off"],
+        doc("near: exact, plus MinHash candidates verified by Jaccard similarity"),
     ] = "near"
     dedup_threshold: Annotated[
-        float, doc("Jaccard similarity of word 5-grams from which posts are duplicates", gt=0, le=1)
+        float,
+        doc(
+            "Jaccard similarity of word 5-grams at or above which posts are duplicates", gt=0, le=1
+        ),
     ] = 0.8
 
     pairing: Annotated[str, doc("preset of pairing rules: " + ", ".join(PRESETS))] = "all"

@@ -41,7 +41,7 @@ def curate(options: CurateOptions) -> Manifest:
     """Make the dataset folder that ``options`` describe and return its manifest.
 
     The folder appears at the very end, complete, under its name; before that everything is in
-    ``.NAME.partial-…`` beside it. Raises UsageError for what the user can mend, HubError before any
+    ``.NAME.partial-…`` beside it. Raises UsageError for what the user can fix, HubError before any
     work is done where the result could not be published, PipelineError and WorkerDiedError when the
     run fails, and AccountingError when records were lost.
     """
@@ -49,13 +49,14 @@ def curate(options: CurateOptions) -> Manifest:
     check_languages(options)
     check_runner(options)
     run = prepare_run(options)
-    with run_folders(output, options) as (staging, work):
+    with staging_folder(output, options) as staging:
         watch = Stopwatch()
-        inputs = read_inputs(options, work, watch)
-        if options.on_existing == "resume" and is_same(output, options, inputs):
-            _say(f"{options.output} is finished and equal: nothing to do")
-            return DatasetFolder(output).manifest
-        make_shards(run, inputs, staging, work, watch)
+        with folder_of_run(output, "work", options.local_work_dir) as work:
+            inputs = read_inputs(options, work, watch)
+            if options.on_existing == "resume" and is_same(output, options, inputs):
+                _say(f"{options.output} is finished and equal: nothing to do")
+                return DatasetFolder(output).manifest
+            make_shards(run, inputs, staging, work, watch)
         sample = take_sample(staging)
         with watch.step("add up and check"):
             manifest = finalize_dataset(staging, options, inputs, output.name)
@@ -95,8 +96,8 @@ def prepare_run(options: CurateOptions) -> CurateRun:
 
 
 @contextlib.contextmanager
-def run_folders(output: Path, options: CurateOptions) -> Iterator[tuple[Path, Path]]:
-    """Lock ``output`` and yield two folders: what becomes the dataset, and one to work in.
+def staging_folder(output: Path, options: CurateOptions) -> Iterator[Path]:
+    """Lock ``output`` and yield the folder that becomes the dataset.
 
     Raises BusyError, and UsageError for an output that may not be written.
     """
@@ -104,11 +105,8 @@ def run_folders(output: Path, options: CurateOptions) -> Iterator[tuple[Path, Pa
     with locked(output):
         recover(output, options.local_work_dir)
         check_output(options)  # another run may have ended since, or a dataset have been put back
-        with (
-            folder_of_run(output, "partial") as staging,
-            folder_of_run(output, "work", options.local_work_dir) as work,
-        ):
-            yield staging, work
+        with folder_of_run(output, "partial") as staging:
+            yield staging
 
 
 def read_inputs(options: CurateOptions, work: Path, watch: Stopwatch) -> Inputs:

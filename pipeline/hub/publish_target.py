@@ -29,9 +29,9 @@ def add_target_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--version", metavar="V", help="tag of the version, e.g. v1.2.0")
     group.add_argument("--private", action="store_true", help="make the dataset private")
-    group.add_argument("--endpoint", metavar="URL", help="another Hub than the client's own")
+    group.add_argument("--endpoint", metavar="URL", help="URL of the Hub, if not the default one")
     group.add_argument(
-        "--allow-shrink", action="store_true", help="also publish far fewer pairs than main has"
+        "--allow-shrink", action="store_true", help="allow publishing far fewer pairs than main has"
     )
 
 

@@ -21,7 +21,7 @@ examples:
 The file stands alone: it needs no network and loads nothing. It is also made at the end of
 `forumprefs curate`, beside the dataset folder. On the machine where curate ran it shows more: the
 texts of what was dropped, votes over time and timings, which are not part of the dataset.
-exit codes: 0 written, 1 failed, 2 wrong use, or a damaged folder; 130 interrupted
+exit codes: 0 written, 1 failed, 2 usage error, or a damaged folder; 130 interrupted
 """
 
 

@@ -121,7 +121,7 @@ def add_runner_arguments(group: argparse._ArgumentGroup) -> None:
         "--flink-stall-minutes",
         type=float,
         metavar="N",
-        help="end a run on Flink that makes no progress for so long "
+        help="end a run on Flink that makes no progress for N minutes "
         f"(default: {DEFAULT_STALL_MINUTES:g})",
     )
 

@@ -23,7 +23,7 @@ examples:
   forumprefs evaluate --model runs/beer --checkpoints --last 5 --benchmark held-out=out/beer \\
       --output eval/beer
 
-exit codes: 0 finished, 1 failed, 2 wrong use, 130 interrupted (run it again to continue)
+exit codes: 0 finished, 1 failed, 2 usage error, 130 interrupted (run it again to continue)
 """
 
 

@@ -17,7 +17,7 @@ examples:
 
 A grid that was interrupted continues where it stopped: run the same command again.
 exit codes: 0 finished (whether or not the fit is supported), 1 a run of the grid failed,
-2 wrong use
+2 usage error
 """
 
 

@@ -141,7 +141,7 @@ FILTER_RULES: Final = (
     ),
     PostRule(
         option="max_flags",
-        help="maximum of spam and offensive flags of a kept post",
+        help="maximum number of spam and offensive flags of a kept post",
         kind=_AtLeast0,
         default=0,
         off=None,
@@ -158,14 +158,14 @@ FILTER_RULES: Final = (
     ),
     PostRule(
         option="drop_pinned",
-        help="exclude posts that staff put on top",
+        help="exclude posts that staff pinned",
         default=True,
         reason=Reason.PINNED,
         refuses=lambda post, _, __: post.pinned,
     ),
     PostRule(
         option="drop_bots",
-        help="exclude posts by programs",
+        help="exclude posts by bots",
         default=True,
         reason=Reason.BOT,
         refuses=lambda post, _, __: post.by_bot,
@@ -179,7 +179,7 @@ FILTER_RULES: Final = (
     ),
     PostRule(
         option="min_score_age_hours",
-        help="minimum of hours between a post and the reading of its score, where known; 0: any",
+        help="minimum hours from posting to when the score was recorded, where known; 0: no limit",
         kind=Annotated[float, msgspec.Meta(ge=0)],
         default=24.0,
         off=None,

@@ -56,7 +56,7 @@ register(FilledShard)
 
 
 def markdown_by_id(posts: Iterable[Post]) -> dict[PostPlace, Post]:
-    """Choose among copies as assembling does, leave out what is gone, convert to Markdown."""
+    """Choose among copies as assembling does, drop what is gone, convert to Markdown."""
     latest: dict[PostPlace, Post] = {}
     for post in posts:
         key = (post.thread_id, post.id)

@@ -98,13 +98,13 @@ VOTES: Final = Option(
 LIMITS: Final = (
     Option(
         option="max_pairs_per_thread",
-        help="maximum of pairs of one thread, at random; 0: all",
+        help="maximum number of pairs of one thread, at random; 0: all",
         kind=AtLeast0,
         default=10,
     ),
     Option(
         option="max_responses",
-        help="maximum of responses to one post that are compared, at random; 0: all",
+        help="maximum number of responses to one post that are compared, at random; 0: all",
         kind=AtLeast0,
         default=200,
     ),
@@ -149,7 +149,7 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
     ),
     PostRule(
         option="drop_links",
-        help="exclude prompts that share a link rather than a text",
+        help="exclude prompts that share a link instead of text",
         reason=Reason.LINK_POST,
         on="prompts",
         refuses=lambda post, _, __: post.is_link,
@@ -199,7 +199,7 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
     PairRule(reason=Reason.SAME_AUTHOR, fails=_same_author),
     PairRule(
         option="max_gap_days",
-        help="maximum of days between the two responses; 0: any",
+        help="maximum number of days between the two responses; 0: no limit",
         kind=AtLeast0Float,
         default=0.0,
         off=0.0,
@@ -221,7 +221,7 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
     ),
     PairRule(
         option="min_margin",
-        help="minimum difference of scores; 0: any",
+        help="minimum difference of scores; 0: no limit",
         kind=AtLeast0Float,
         default=0.0,
         off=0.0,
@@ -231,7 +231,7 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
     ),
     PairRule(
         option="min_ratio",
-        help="minimum ratio of positive scores; 0: any",
+        help="minimum ratio of positive scores; 0: no limit",
         kind=AtLeast0Float,
         default=0.0,
         off=0.0,

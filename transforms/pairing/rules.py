@@ -28,7 +28,7 @@ PRESETS: Final[Mapping[str, PairingRules]] = MappingProxyType(
     {
         # Every decided pair under net votes. The cap of 10 is that of lvwerra's
         # stack-exchange-paired, so that threads with many responses do not dominate. Notices of
-        # moderators are no responses (StackExchange dumps do not mark them).
+        # moderators are not responses (StackExchange dumps do not mark them).
         "all": PairingRules(drop_staff=True),
         # WorldPM (arXiv 2505.10527, section 3.1.1 and appendix A.2): two responses of one post
         # with different net votes, drawn at random; acceptance is one more upvote; no margin or

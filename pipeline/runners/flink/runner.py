@@ -75,7 +75,7 @@ def run_flink(
     """Build and run a pipeline on Flink and wait for its end.
 
     ``folder``: an empty one that the workers can reach under the same path. Raises UsageError for
-    what can be mended before the run, and PipelineError, with Flink's own words, when it fails or
+    what can be fixed before the run, and PipelineError, with Flink's own words, when it fails or
     stands still.
     """
     (folder / "progress").mkdir(parents=True)

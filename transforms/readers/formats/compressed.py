@@ -161,7 +161,7 @@ def recognise(path: str, head: bytes) -> Compression | None:
             detail = f"it has {len(head)} bytes, too few for {compression.name}"
             raise BrokenFile(Reason.TRUNCATED_FILE, detail)
         if not head.removeprefix(_BOM).lstrip().startswith((b"{", b"[")):
-            detail = f"it is no {compression.name} and no JSON, it starts with {snippet(head)}"
+            detail = f"it is neither {compression.name} nor JSON, it starts with {snippet(head)}"
             raise BrokenFile(Reason.UNREADABLE_FILE, detail)
     return None
 
@@ -170,6 +170,7 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
     """Yield the content of all members; raises BrokenFile where it ends or does not go on."""
     open_member = compression.start()
     member: _Member | None = None
+    head = b""
     empty = True
     for piece in pieces:
         for start in range(0, len(piece), SLICE_BYTES):
@@ -180,10 +181,11 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
                     if not data:
                         break
                     member = open_member()
+                    head = data
                 try:
                     part = member.decompress(data)
                 except _DAMAGE as error:
-                    raise _damaged(compression, error, empty=empty) from error
+                    raise _damaged(compression, error, head, empty=empty) from error
                 data = b""
                 if member.eof:
                     data = member.unused_data
@@ -195,10 +197,32 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
         raise BrokenFile(Reason.TRUNCATED_FILE, f"its {compression.name} data break off")
 
 
-def _damaged(compression: Compression, error: Exception, *, empty: bool) -> Exception:
-    # zstandard has one class for every error. A machine without memory ends the run, and nothing
-    # of it reaches the output; what is said of damaged data would, so it is not repeated.
-    if isinstance(error, MemoryError) or "Allocation error" in str(error):
+def _damaged(compression: Compression, error: Exception, head: bytes, *, empty: bool) -> Exception:
+    """Tell damaged data, which are rejected, from a machine without memory, which ends the run.
+
+    zstandard has one class for both. So the memory for the window that the frame beginning with
+    ``head`` asks for is tried for.
+    """
+    if isinstance(error, MemoryError) or not _has_memory(_window_bytes(compression, head)):
         return MemoryError(f"no memory for the {compression.name} window of the file")
     reason = Reason.UNREADABLE_FILE if empty else Reason.TRUNCATED_FILE
     return BrokenFile(reason, f"its {compression.name} data are damaged")
+
+
+def _window_bytes(compression: Compression, head: bytes) -> int:
+    """Memory that a member needs for its window; 0 where it is small, unknown or refused anyway."""
+    if compression.name != "zstd":
+        return 0
+    try:
+        window = zstandard.get_frame_parameters(head).window_size
+    except zstandard.ZstdError:
+        return 0
+    return window if window <= MAX_WINDOW_BYTES else 0
+
+
+def _has_memory(size: int) -> bool:
+    try:
+        bytearray(size)
+    except MemoryError:
+        return False
+    return True

@@ -213,7 +213,7 @@ def _float(digits: str) -> float | _HugeNumber:
 
 
 def explain(data: bytes, wanted: Any) -> JsonProblem:
-    """Say why ``data`` is no JSON value of the type ``wanted``, which a decoder refused.
+    """Say why ``data`` is not a JSON value of the type ``wanted``, which a decoder refused.
 
     ``wanted`` is a type that msgspec can decode. Values are named as in ``$.post.score``.
     """
@@ -224,14 +224,40 @@ def explain(data: bytes, wanted: Any) -> JsonProblem:
         return _malformed(Fault.SURROGATE, "it holds half of a surrogate pair, not a character")
     text = data.removeprefix(_BOM)
     value = json.loads(text, parse_int=_integer, parse_float=_float)
-    found = next(_mismatches(value, msgspec.inspect.type_info(wanted), "$"), None)
+    found = _first_mismatch(value, msgspec.inspect.type_info(wanted))
     if found is None:  # a name that is there twice, the first time with another type
         return JsonProblem(Fault.TYPE, Reason.BAD_VALUE, "a value has a type that it may not have")
     return found
 
 
-def _mismatches(value: Any, wanted: msgspec.inspect.Type, path: str) -> Iterator[JsonProblem]:
-    """Yield what is wrong with a value, in the order in which it stands there."""
+class _Part(NamedTuple):
+    """A value inside another one, the type that it should have, and where it stands."""
+
+    value: Any
+    wanted: msgspec.inspect.Type
+    path: str
+
+
+def _first_mismatch(value: Any, wanted: msgspec.inspect.Type) -> JsonProblem | None:
+    """Find what is wrong with a value, the first in the order of the text.
+
+    With a stack of its own: how deep a value may be must not depend on who calls.
+    """
+    stack: list[Iterator[JsonProblem | _Part]] = [iter([_Part(value, wanted, "$")])]
+    while stack:
+        found = next(stack[-1], None)
+        if found is None:
+            stack.pop()
+        elif isinstance(found, _Part):
+            stack.append(_look_at(found))
+        else:
+            return found
+    return None
+
+
+def _look_at(part: _Part) -> Iterator[JsonProblem | _Part]:
+    """Yield what is wrong with a value, or else its parts and what it lacks."""
+    value, wanted, path = part
     if isinstance(value, _HugeNumber):
         if not isinstance(wanted, msgspec.inspect.RawType):
             yield JsonProblem(Fault.TYPE, Reason.BAD_VALUE, f"{path}: number out of range")
@@ -241,32 +267,31 @@ def _mismatches(value: Any, wanted: msgspec.inspect.Type, path: str) -> Iterator
         detail = f"{path}: {_shown(value)}, must be {_named(wanted)}"
         yield JsonProblem(Fault.TYPE, reason, detail)
     else:
-        yield from _mismatches_inside(value, wanted, path)
+        for kind in _kinds(wanted):
+            yield from _parts(value, kind, path)
 
 
-def _mismatches_inside(
-    value: Any, wanted: msgspec.inspect.Type, path: str
-) -> Iterator[JsonProblem]:
-    for kind in _kinds(wanted):
-        if isinstance(kind, msgspec.inspect.StructType) and isinstance(value, Mapping):
+def _parts(value: Any, kind: msgspec.inspect.Type, path: str) -> Iterator[JsonProblem | _Part]:
+    match kind:
+        case msgspec.inspect.StructType() if isinstance(value, Mapping):
             fields = {field.encode_name: field for field in kind.fields}
             for name, item in value.items():
                 if name in fields:
-                    yield from _mismatches(item, fields[name].type, f"{path}.{name}")
+                    yield _Part(item, fields[name].type, f"{path}.{name}")
             for name, field in fields.items():
                 if field.required and name not in value:
                     detail = f"{path}.{name}: is missing"
                     yield JsonProblem(Fault.TYPE, Reason.MISSING_FIELD, detail)
-        elif isinstance(kind, msgspec.inspect.ListType) and isinstance(value, list):
+        case msgspec.inspect.ListType() if isinstance(value, list):
             for index, item in enumerate(value):
-                yield from _mismatches(item, kind.item_type, f"{path}[{index}]")
-        elif isinstance(kind, msgspec.inspect.DictType) and isinstance(value, Mapping):
+                yield _Part(item, kind.item_type, f"{path}[{index}]")
+        case msgspec.inspect.DictType() if isinstance(value, Mapping):
             for name, item in value.items():
-                yield from _mismatches(item, kind.value_type, f"{path}.{name[:60]}")
-        elif isinstance(kind, msgspec.inspect.AnyType) and isinstance(value, Mapping | list):
-            items = value.values() if isinstance(value, Mapping) else value
-            for item in items:
-                yield from _mismatches(item, kind, f"{path}.…")
+                yield _Part(item, kind.value_type, f"{path}.{name[:60]}")
+        case msgspec.inspect.AnyType() if isinstance(value, Mapping | list):
+            inside = path if path.endswith(".…") else f"{path}.…"
+            for item in value.values() if isinstance(value, Mapping) else value:
+                yield _Part(item, kind, inside)
 
 
 def _kinds(wanted: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:

@@ -18,6 +18,7 @@ from schemas.audit import Reason
 from schemas.fields import doc
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES, BrokenFile, CompressedFile
 from transforms.readers.formats.filesystem import snippet
+from transforms.readers.formats.json_faults import is_too_deep
 from transforms.readers.formats.json_lines import MAX_LINE_BYTES
 
 LEVEL = 3
@@ -220,14 +221,13 @@ def _community_of(line: bytes) -> object:
     if len(line) > MAX_LINE_BYTES:
         raise ValueError("too long")
     line = line.removeprefix(_BOM)
+    if is_too_deep(line):
+        raise ValueError("nested too deep")
     try:
         return _RECORDS.decode(line).subreddit
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         pass
-    try:
-        record = json.loads(line)  # which takes escaped lone surrogates
-    except RecursionError as error:
-        raise ValueError(str(error)) from None
+    record = json.loads(line)  # which takes escaped lone surrogates
     return record.get("subreddit") if isinstance(record, dict) else None
 
 
