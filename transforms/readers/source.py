@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from schemas.audit import Reason
-from schemas.checksums import sha256_of_file
-from schemas.manifest import InputFile
 from transforms.readers.base import (
     UNKNOWN_LICENSE,
     ForumFile,
@@ -26,6 +24,7 @@ from transforms.readers.formats.filesystem import is_remote
 if TYPE_CHECKING:  # Beam takes a second to load
     import apache_beam as beam
 
+    from schemas.manifest import InputFile
     from transforms.readers.forum_rows import ForumRows
 
 
@@ -60,7 +59,7 @@ class FoundInputs(Generic[InputT]):
 
     inputs: tuple[InputT, ...]
     """To be read."""
-    files: tuple[InputFile, ...]
+    files: tuple["InputFile", ...]
     """Fingerprints of what was given, for the manifest."""
     problems: tuple[InputProblem, ...]
     """What cannot be read, or is not quite right."""
@@ -173,6 +172,9 @@ class FileSource(Source[ForumFile]):
         return {name for file in inputs for name in (file.site, file.kind) if name}
 
 
-def _fingerprint(file: ForumFile) -> InputFile:
+def _fingerprint(file: ForumFile) -> "InputFile":
+    from schemas.checksums import sha256_of_file
+    from schemas.manifest import InputFile
+
     digest = "" if is_remote(file.path) else sha256_of_file(file.path)
     return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
