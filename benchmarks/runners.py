@@ -41,8 +41,14 @@ INPUTS = (
     f"stackexchange={SAMPLES / 'tinycode.example.com'}",
     f"reddit={SAMPLES / 'reddit'}",
 )
-QUICK_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+QUICK_JVM = (
+    *("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"),
+    *("-XX:+UnlockDiagnosticVMOptions", "-XX:-BytecodeVerificationRemote"),
+)
 """Java that starts fast and compiles little, for jobs of seconds."""
+QUICK_SETTINGS = {"classloader.resolve-order": "parent-first"}
+"""Beam as the cluster itself has it, and not loaded again by every job, which would also end and
+start all Python workers between two steps."""
 TIMEOUT_S = 420
 
 
@@ -151,7 +157,7 @@ def quick_cluster(folder: Path, settings: dict[str, str] | None = None) -> Itera
         port=port,
         rpc_port=rpc_port,
         slots=1,
-        settings=settings,
+        settings=QUICK_SETTINGS | (settings or {}),
         jvm_flags=QUICK_JVM,
     ) as cluster:
         yield cluster
@@ -215,7 +221,7 @@ def hashes(folder: Path) -> dict[str, str]:
 
 
 def _repeat(ended: threading.Event, look: Callable[[], None]) -> None:
-    while not ended.wait(0.25):
+    while not ended.wait(0.5):
         look()
 
 

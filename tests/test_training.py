@@ -1,11 +1,7 @@
 """Whole runs on a CPU: learning, resuming, several ranks, and what transformers reads back."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.fresh_process import finish, start_python, torchrun
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
 from training.commands import main
 from training.config import TrainConfig, convert
@@ -24,7 +21,6 @@ from training.errors import ConfigError
 from training.model.reward_model import load_model
 from training.validation.score import score_texts
 
-ROOT = Path(__file__).parents[1]
 SMALL = (
     "data.batch_pairs=16",
     "data.max_length=128",
@@ -152,15 +148,14 @@ def test_an_epoch_is_counted_once(folder: Path, tmp_path: Path) -> None:
 
 def test_sigterm_saves_and_exits_0_and_the_run_continues(folder: Path, tmp_path: Path) -> None:
     output, long = tmp_path / "run", "run.epochs=40"
-    command = [sys.executable, "-m", "training.train", *arguments(folder, output, long)[1:]]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while process.poll() is None and not (output / "metrics.jsonl").exists():
+    command = ["-m", "training.train", *arguments(folder, output, long)[1:]]
+    process = start_python(command, tmp_path / "log")
+    while process.is_alive() and not (output / "metrics.jsonl").exists():
         time.sleep(0.05)
-    while process.poll() is None and not lines(output, "train"):
+    while process.is_alive() and not lines(output, "train"):
         time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    _, errors = process.communicate(timeout=240)
-    assert process.returncode == 0, errors
+    process.terminate()
+    assert finish(process) == 0, (tmp_path / "log").read_text()
     assert not (output / "summary.json").exists()
     (checkpoint,) = (output / "checkpoints").iterdir()
     step = int(checkpoint.name.removeprefix("step-"))
@@ -183,17 +178,12 @@ def test_checkpoints_are_kept_to_the_newest_and_partial_ones_are_ignored(
 
 def ranks(folder: Path, output: Path, count: int, *settings: str) -> Path:
     """Run with torchrun, as users do."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node", str(count), "-m", "training.train"]
-    found = subprocess.run(
-        [*command, *arguments(folder, output, *settings)[1:]],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert found.returncode == 0, found.stderr[-3000:]
+    log = output.with_suffix(".log")
+    command = ["-m", "training.train", *arguments(folder, output, *settings)[1:]]
+    try:
+        torchrun(count, command, log)
+    except Exception as error:
+        raise AssertionError(log.read_text()) from error
     return output
 
 
@@ -328,12 +318,8 @@ def test_transformers_in_a_fresh_process_gives_our_scores(finished: Path, tmp_pa
     exchange = tmp_path / "texts.json"
     exchange.write_text(json.dumps(texts))
     (tmp_path / "read.py").write_text(READ_BACK)
-    subprocess.run(
-        [sys.executable, str(tmp_path / "read.py"), str(finished / "model"), str(exchange)],
-        check=True,
-        cwd=tmp_path,
-        timeout=240,
-    )
+    command = [str(tmp_path / "read.py"), str(finished / "model"), str(exchange)]
+    assert finish(start_python(command, tmp_path / "log")) == 0, (tmp_path / "log").read_text()
     found = json.loads(exchange.read_text())
     assert found["labels"] == 1
     assert found["score"] == [1, 32]
