@@ -125,6 +125,27 @@ def test_rooms_import_only_what_the_table_says(layer: str) -> None:
     tuple(graphlib.TopologicalSorter(ROOMS[layer]).static_order())  # raises where there is a circle
 
 
+OF_ONE_FORUM = {
+    "pipeline/commands/validate.py": {"custom_threads"},  # forumprefs validate-threads
+    "pipeline/curate/recipe.py": {"preferences"},  # --pairs-columns
+}
+"""Commands and options that are about one kind of forum, and whose."""
+
+
+def test_the_pipeline_asks_the_registry_and_no_forum_itself() -> None:
+    base = "transforms.readers"
+    readers = ROOT.joinpath(*base.split("."))
+    forums = {path.name for path in readers.iterdir() if (path / "reader.py").exists()} | {"lemmy"}
+    assert {"stackexchange", "reddit", "custom_threads"} <= forums
+    for layer in ("pipeline", "dags"):
+        for path in sorted((ROOT / layer).rglob("*.py")):
+            seen = {
+                name.split(".")[2] for name in imported(path) if name.startswith(f"{base}.")
+            } & forums
+            name = path.relative_to(ROOT).as_posix()
+            assert seen == OF_ONE_FORUM.get(name, set()), path
+
+
 ROOM_NAMES = sorted(
     ".".join(path.parent.relative_to(ROOT).parts)
     for layer in BELOW
