@@ -6,5 +6,5 @@ THOROUGH = bool(os.environ.get("FORUMPREFS_THOROUGH"))
 
 
 def examples(number: int) -> int:
-    """``number`` if $FORUMPREFS_THOROUGH is set, else a third, so that ``make test`` takes minutes."""
+    """``number`` if $FORUMPREFS_THOROUGH is set, else a third: ``make test`` takes minutes."""
     return number if THOROUGH else -(-number // 3)
