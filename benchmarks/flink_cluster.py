@@ -118,11 +118,13 @@ class Cluster:
             with contextlib.suppress(FlinkUnreachableError):
                 if self.rest.get("/overview")["taskmanagers"] >= taskmanagers:
                     return
+            if any(process.poll() is not None for process in self.taskmanagers):
+                break
             time.sleep(0.3)
         words = last_words(self.folder / "jobmanager.log")
         for log in sorted(self.folder.glob("taskmanager-*.log")):
             words = last_words(log) or words
-        raise ClusterError(f"the cluster did not start in {START_S:g} s.{words}")
+        raise ClusterError(f"the cluster did not start, or not in {START_S:g} s.{words}")
 
 
 @contextlib.contextmanager

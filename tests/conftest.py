@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.examples import examples
+
 # Tests run in several processes, whose threads would wait for each other; set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,8 +31,9 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 # The same examples on every run: a change is judged by what it changed. Look for new
-# counterexamples with `pytest --hypothesis-profile=default`.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+# counterexamples with `pytest --hypothesis-profile=default`, and at three times as many examples
+# with FORUMPREFS_THOROUGH=1.
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=examples(100))
 settings.load_profile("repeatable")
 
 ROOT = Path(__file__).parents[1]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from schemas.audit import Reason, Rejected
 from schemas.custom_thread import CUSTOM_THREAD_SCHEMA
 from schemas.post import DAY_MS, Post
+from tests.examples import examples
 from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt
 from transforms.readers.custom_threads.reader import THREADS, read_custom_threads
@@ -485,7 +486,7 @@ anything = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.data())
 def test_nothing_in_a_row_raises_or_loses_a_response(data: Any) -> None:
     item = row(

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
+from tests.examples import examples
 from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, Item, ReadRules
 from transforms.readers.discourse.html import clean_cooked
 from transforms.readers.discourse.reader import DISCOURSE, read_discourse
@@ -444,7 +445,7 @@ def damaged(draw: st.DrawFn) -> Row:
     return copy.deepcopy(whole)
 
 
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(damaged(), st.sampled_from(["a.json", "a.jsonl"]))
 def test_every_post_is_read_or_rejected_once(tmp_path: Path, row: Row, name: str) -> None:
     try:
@@ -488,7 +489,7 @@ def test_neither_the_cut_into_pages_nor_their_order_matters(
     assert thread(parts) == thread(whole)
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(200), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=60), st.sampled_from(["a.json", "a.jsonl", "a.json.gz", "a.jsonl.zst"]))
 def test_rubbish_never_raises(tmp_path: Path, content: bytes, name: str) -> None:
     assert all(isinstance(item, Rejected) for item in read(tmp_path, content, name))

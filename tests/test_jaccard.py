@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.examples import examples
 from transforms.dedup import similarity as module
 from transforms.dedup.similarity import jaccard, jaccard_to, similar_components
 
@@ -50,7 +51,7 @@ def test_few_sets_equal_all_pairs(sets, threshold):
     assert labels.tolist() == reference(sets, threshold)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(
     families(),
     THRESHOLDS,

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from schemas.counts import RecordCount
 from schemas.metadata import PostMetadata
 from schemas.post import DAY_MS, ClosedAs
+from tests.examples import examples
 from transforms.core import blocks as core_blocks
 from transforms.core.blocks import BlockBuffer, MetadataBlock, unpack
 from transforms.readers.stackexchange.join import _JoinEvents, _JoinNames
@@ -61,7 +62,7 @@ POSTS = st.tuples(st.integers(0, 1), st.integers(1, 6))
 KINDS = st.sampled_from([UP, DOWN, ACCEPTED, FLAG, *(closed(reason) for reason in ClosedAs)])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 @given(
     st.dictionaries(POSTS, st.integers(0, 3), max_size=8),
     st.lists(st.tuples(POSTS, KINDS, st.integers(11_000, 11_020)), max_size=40),

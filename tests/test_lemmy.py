@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
+from tests.examples import examples
 from transforms.core.coders import StructCoder
 from transforms.filters.posts import FilterRules, filter_thread
 from transforms.pairing import decide_pairs, preset
@@ -444,7 +445,7 @@ hostile: st.SearchStrategy[Any] = st.sampled_from(
 
 
 @given(shape=st.sampled_from(SHAPES), data=st.data())
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_any_field_may_hold_anything(shape: str, data: st.DataObject) -> None:
     good = view(COMMENTS[3], shape, POST)
     bad: dict[str, Any] = copy.deepcopy(good)
@@ -465,7 +466,7 @@ def test_any_field_may_hold_anything(shape: str, data: st.DataObject) -> None:
 
 
 @given(data=st.data())
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_damaged_bytes_raise_nothing(data: st.DataObject) -> None:
     content = json.dumps({"comments": [view(each, "0.19", POST) for each in COMMENTS[:2]]}).encode()
     if data.draw(st.booleans()):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.audit import DuplicateRule, Reason, Rejected, Stage
+from tests.examples import examples
 from tests.make import SITE, response, thread
 from transforms.dedup import similarity
 from transforms.dedup.verify import Candidate, DuplicateMatch, apply_matches, verify_group
@@ -92,7 +93,7 @@ def candidate_groups(draw):
     return draw(st.permutations(posts))
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(candidate_groups(), st.sampled_from([0.5, 0.8, 1.0]), st.sampled_from([0, 48]))
 def test_matches_equal_all_pairs(posts, threshold, few):
     with pytest.MonkeyPatch.context() as patch:

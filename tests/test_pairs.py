@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import DAY_MS, Post, Thread
+from tests.examples import examples
 from tests.make import SITE, day, prompt, response, thread
 from transforms.pairing import (
     PRESETS,
@@ -129,7 +130,7 @@ def is_pair(thread: Thread, chosen: Post, rejected: Post, rules: PairingRules) -
 
 
 @given(threads(), all_rules)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_without_limits_the_pairs_are_those_the_rules_describe(
     thread: Thread, rules: PairingRules
 ) -> None:
@@ -146,7 +147,7 @@ def test_without_limits_the_pairs_are_those_the_rules_describe(
 
 
 @given(threads(), all_rules)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 def test_every_post_is_in_a_pair_or_rejected_exactly_once(
     thread: Thread, rules: PairingRules
 ) -> None:
