@@ -143,10 +143,10 @@ def print_difference(difference: DatasetDifference, console: Console) -> None:
                 console.print(Text(f"{name}: {printable(', '.join(columns))}"))
     console.print()
     for warning in difference.warnings:
-        console.print(Text(f"warning: {printable(warning)}", style="yellow"), soft_wrap=True)
+        console.print(Text(f"warning: {printable(warning)}", style="yellow"))
     advice = difference.advice
     what = "equal" if advice.level == "none" else f"another {advice.level} number"
-    console.print(Text(f"Version: {what}. {printable(advice.because)}"), soft_wrap=True)
+    console.print(Text(f"Version: {what}. {printable(advice.because)}"))
 
 
 def _print_sizes(difference: DatasetDifference, console: Console) -> None:
