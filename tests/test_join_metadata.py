@@ -15,7 +15,7 @@ from transforms.core import blocks as core_blocks
 from transforms.core.blocks import BlockBuffer, MetadataBlock, unpack
 from transforms.readers.stackexchange.join import _JoinEvents, _JoinNames
 from transforms.readers.stackexchange.join_blocks import (
-    Part,
+    JoinBlock,
     event_parts,
     global_id,
     join_partition,
@@ -40,9 +40,11 @@ def closed(reason: ClosedAs) -> int:
     return EventKind.CLOSING + CLOSED_AS.index(reason)
 
 
-def run(join, parts: list[tuple[int, Part]]) -> tuple[list[tuple[int, PostMetadata]], Counter[str]]:
+def run(
+    join, parts: list[tuple[int, JoinBlock]]
+) -> tuple[list[tuple[int, PostMetadata]], Counter[str]]:
     """Group parts as a runner would and join each group."""
-    groups: dict[int, list[Part]] = defaultdict(list)
+    groups: dict[int, list[JoinBlock]] = defaultdict(list)
     for partition, part in parts:
         groups[partition].append(part)
     metadata, counts = [], Counter()

@@ -688,7 +688,7 @@ def test_usable_months(name: str) -> None:
 
 def test_the_source() -> None:
     assert REDDIT.kind == "reddit"
-    assert REDDIT.read is read_reddit
+    assert REDDIT.read_file is read_reddit
     assert not REDDIT.publishable
     for name in ("RC_2006-01.bz2", "RS_2019-01.xz", "AskMen_comments.zst", "x.gz", "x.ndjson"):
         assert name.endswith(REDDIT.suffixes)
