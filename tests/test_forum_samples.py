@@ -142,12 +142,12 @@ def kind_of_reject(name: str) -> str:
 def test_every_post_has_one_fate() -> None:
     for kind in SOURCES:
         found = run(kind)
-        fates = Counter(r.id for r in found.rejected if r.record == "post")
-        fates.update({name for pair in found.pairs for name in pair})
-        fates.update({t.id for t in found.threads} - set(fates))
+        outcomes = Counter(r.id for r in found.rejected if r.record == "post")
+        outcomes.update({name for pair in found.pairs for name in pair})
+        outcomes.update({t.id for t in found.threads} - set(outcomes))
         read = Counter(post.id for post in found.posts)
         unread = Counter(r.id for r in found.rejected if r.stage == "read" and r.record == "post")
-        assert fates == read + unread, kind
+        assert outcomes == read + unread, kind
 
 
 def test_planted_rejects_cover_the_cases() -> None:

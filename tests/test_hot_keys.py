@@ -27,7 +27,7 @@ def test_comparisons_do_not_grow_with_the_thread(
     decisions, rejected = decide_pairs(huge, PairingRules(max_responses=LIMIT))
     assert len(compared) == LIMIT * (LIMIT - 1) // 2
     used = {index for decision in decisions for index in (decision.chosen, decision.rejected)}
-    assert len(used) + len(rejected) == answers, "every answer has a fate"
+    assert len(used) + len(rejected) == answers, "every answer has an outcome"
 
 
 BOILERPLATE = " ".join(f"w{n * 7919 % 1000}" for n in range(80))

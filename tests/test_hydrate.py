@@ -259,21 +259,24 @@ def test_allow_missing_leaves_rows_out_and_says_so(
     rows = table_of(full).to_pylist()
     whole = [row for row in rows if not {gone, changed} & {row["chosen_id"], row["rejected_id"]}]
     assert table_of(output).to_pylist() == whole
-    books, before = manifest_of(output)["accounting"], manifest_of(full)["accounting"]
+    accounting, before = manifest_of(output)["accounting"], manifest_of(full)["accounting"]
     kept = {row[f"{side}_id"] for row in whole for side in ("prompt", "chosen", "rejected")}
-    assert sum(books["pairs"].values()) == len(whole)
-    assert books["posts_kept"] == len(kept) < before["posts_kept"]
-    assert books["posts_read"] == books["posts_kept"] + books["duplicates"] + books["rejected"]
-    last = books["stages"][-1]
+    assert sum(accounting["pairs"].values()) == len(whole)
+    assert accounting["posts_kept"] == len(kept) < before["posts_kept"]
+    assert (
+        accounting["posts_read"]
+        == accounting["posts_kept"] + accounting["duplicates"] + accounting["rejected"]
+    )
+    last = accounting["stages"][-1]
     assert last["stage"] == "hydrate" and last["entered"] == before["posts_kept"]
     assert last["left"] == len(kept) == last["entered"] - sum(last["rejected"].values())
     lost = {row["id"]: row["reason"] for row in table_of(output, "rejected").to_pylist()}
     assert lost[gone] == TEXT_MISSING and lost[changed] == NOT_FILLED
     assert (
-        books["rejected"]
+        accounting["rejected"]
         == table_of(output, "rejected").filter(pc.field("record") == "post").num_rows
     )
-    others = books["other_records"]
+    others = accounting["other_records"]
     assert others["hydrate.pairs_missing"] + others["hydrate.pairs_changed"] == len(rows) - len(
         whole
     )
@@ -295,9 +298,9 @@ def test_nothing_at_all_can_be_filled(folders: tuple[Path, Path], tmp_path: Path
     arguments = ("--input", f"stackexchange={dump}", "--output", str(tmp_path / "set"))
     assert run("hydrate", str(ids), *arguments) == 1
     assert run("hydrate", str(ids), *arguments, "--allow-missing") == 0
-    books = manifest_of(tmp_path / "set")["accounting"]
-    assert books["pairs"] == {} and books["posts_kept"] == 0
-    assert books["posts_read"] == books["duplicates"] + books["rejected"]
+    accounting = manifest_of(tmp_path / "set")["accounting"]
+    assert accounting["pairs"] == {} and accounting["posts_kept"] == 0
+    assert accounting["posts_read"] == accounting["duplicates"] + accounting["rejected"]
     assert not (tmp_path / "set" / "data").exists()
 
 

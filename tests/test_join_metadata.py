@@ -51,8 +51,8 @@ def run(
     for group in groups.items():
         for output in join.process(group):
             if isinstance(output, TaggedOutput):
-                tally: RecordCount = output.value
-                counts[tally.key] += tally.count
+                found: RecordCount = output.value
+                counts[found.key] += found.count
             else:
                 partition, block = output
                 assert isinstance(block, MetadataBlock)

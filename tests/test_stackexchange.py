@@ -341,7 +341,7 @@ def keyed_rows(blocks: list[tuple[int, Any]]) -> list[tuple[int, Any]]:
     return sorted(rows, key=lambda item: (item[1].id, repr(item)))
 
 
-def tally(outputs: dict[str, list[Any]]) -> Counter[str]:
+def counts_of(outputs: dict[str, list[Any]]) -> Counter[str]:
     totals: Counter[str] = Counter()
     for item in outputs["counts"]:
         assert item.stage == "read"
@@ -458,7 +458,7 @@ def test_a_whole_site(tmp_path: Path) -> None:
     [vote] = [item.id for item in outputs["rejected"] if item.record == "vote"]
     offset = VOTES.index(b'<row Id="9"')
     assert vote == f"{SITE}/Votes.xml@{offset}"
-    assert tally(outputs) == {
+    assert counts_of(outputs) == {
         "Posts.rows": 9,
         "Posts.kept": 5,
         "Posts.rejected": 4,
@@ -497,7 +497,7 @@ def test_ranges_and_partitions_change_nothing_but_places(tmp_path: Path) -> None
                 "metadata": outputs["metadata"],
                 "links": sorted(struct.iter_unpack("<qq", links)),
                 "rejected": sorted(outputs["rejected"], key=lambda item: item.id),
-                "counts": tally(outputs),
+                "counts": counts_of(outputs),
             }
         )
     assert len(results[0]["posts"]) == 10
@@ -509,7 +509,12 @@ def test_posts_alone_have_no_vote_days_and_need_no_other_table(tmp_path: Path) -
     outputs = read([make_site(tmp_path, {"Posts": POSTS})])
     assert [found.up_days for _, found in keyed_rows(outputs["posts"])] == [None] * 5
     assert outputs["metadata"] == outputs["links"] == []
-    assert set(tally(outputs)) == {"Posts.rows", "Posts.kept", "Posts.rejected", "Posts.repaired"}
+    assert set(counts_of(outputs)) == {
+        "Posts.rows",
+        "Posts.kept",
+        "Posts.rejected",
+        "Posts.repaired",
+    }
 
 
 def test_an_unusable_owner_gets_no_name(tmp_path: Path) -> None:
@@ -582,7 +587,7 @@ def test_real_sites_have_the_scores_that_their_votes_say(tmp_path: Path) -> None
     beer = by_site["beer.stackexchange.com"]
     assert sum(found.id == found.thread_id for found in beer) == 1029
     assert all(found.closed_as is not ClosedAs.UNKNOWN for found in beer)
-    counts = tally(outputs)
+    counts = counts_of(outputs)
     assert counts["Posts.rows"] == counts["Posts.kept"] + counts["Posts.rejected"]
     assert counts["Posts.rejected"] == len(
         [item for item in outputs["rejected"] if item.record == "post"]

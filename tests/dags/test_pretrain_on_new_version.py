@@ -88,7 +88,7 @@ def test_a_new_version_becomes_a_model(
     assert {task for task in ran.states if ran.states[task] == "success"} == HERE
     assert ran.states["train_in_pod"] == ran.states["evaluate_in_pod"] == "skipped"
     promoted = json.loads(promoted_in(root).read_bytes())
-    assert (promoted["verdict"], promoted["dataset"]) == ("first", f"{repo}@{newest}")
+    assert (promoted["decision"], promoted["dataset"]) == ("first", f"{repo}@{newest}")
     assert promoted["commit"] == hub.tags(repo)[newest]
     assert registered(root) == {promoted["name"]: promoted}
 
@@ -118,7 +118,7 @@ def test_a_worse_model_is_registered_and_not_promoted(
     assert (ran.state, ran.failed, ran.tries["promote"]) == ("failed", ["promote"], 1)
     entries = registered(root)
     [bad] = [entry for entry in entries.values() if entry["name"] != good["name"]]
-    assert (bad["verdict"], bad["compared_with"]) == ("worse", good["name"])
+    assert (bad["decision"], bad["compared_with"]) == ("worse", good["name"])
     assert bad["differences"]["held-out"]["high"] < 0
     assert json.loads(promoted_in(root).read_bytes()) == good
 
