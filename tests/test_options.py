@@ -11,6 +11,7 @@ from pipeline.curate.options import GROUPS, CurateOptions, parse
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import RecipeError, UsageError
 from pipeline.runners.options import runner_of
+from transforms.dedup import MIN_RECALL
 from transforms.dedup.minhash import MinHashRules
 from transforms.pairing import PairingRules, VoteMode, preset
 
@@ -141,7 +142,7 @@ def test_recipe_error_names_the_option() -> None:
 @pytest.mark.parametrize("threshold", [0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0])
 def test_a_lower_dedup_threshold_gets_more_candidates(threshold: float) -> None:
     rules = recipes.minhash_rules(recipes.make({"dedup_threshold": threshold}))
-    assert 1 - (1 - threshold**rules.rows) ** rules.bands >= recipes.MIN_RECALL
+    assert 1 - (1 - threshold**rules.rows) ** rules.bands >= MIN_RECALL
     assert rules.threshold == threshold
     assert rules.num_perm <= MinHashRules().num_perm
 

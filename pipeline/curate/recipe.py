@@ -20,7 +20,7 @@ from pipeline.errors import RecipeError
 from schemas.fields import doc, field_docs, field_meta
 from schemas.pair import SPLITS
 from transforms.core import Option
-from transforms.dedup import MinHashRules
+from transforms.dedup import MinHashRules, bands_for
 from transforms.filters import FILTER_RULES, FilterRules, LanguageRules
 from transforms.pairing import PAIRING_OPTIONS, PRESETS, PairingRules, preset
 from transforms.readers.base import ReadRules
@@ -294,23 +294,6 @@ def minhash_rules(recipe: Recipe) -> MinHashRules:
 def contamination_rules(recipe: Recipe) -> MinHashRules:
     """How threads are compared with benchmark texts: near-duplicates count, whatever ``dedup``."""
     return dataclasses.replace(minhash_rules(recipe), near=True)
-
-
-SIGNATURE_LENGTH = MinHashRules().num_perm
-MIN_RECALL = 0.985
-
-
-def bands_for(threshold: float) -> tuple[int, int]:
-    """Return (bands, rows) with which pairs at ``threshold`` still become candidates.
-
-    The most rows, that is the fewest false candidates, at which a pair of exactly that
-    similarity shares a band with probability 0.985: 1 − (1 − threshold**rows)**bands.
-    """
-    for rows in range(MinHashRules().rows, 1, -1):
-        bands = SIGNATURE_LENGTH // rows
-        if 1 - (1 - threshold**rows) ** bands >= MIN_RECALL:
-            return bands, rows
-    return SIGNATURE_LENGTH, 1
 
 
 def pairing_rules(recipe: Recipe) -> PairingRules:

@@ -15,8 +15,10 @@ from .find_duplicates import find_candidates as find_candidates
 from .find_duplicates import post_node as post_node
 from .find_duplicates import post_text as post_text
 from .find_duplicates import route_to_threads as route_to_threads
+from .minhash import MIN_RECALL as MIN_RECALL
 from .minhash import MinHashRules as MinHashRules
 from .minhash import band_keys as band_keys
+from .minhash import bands_for as bands_for
 from .minhash import exact_keys as exact_keys
 from .minhash import normalise as normalise
 from .minhash import shingle_hashes as shingle_hashes

@@ -247,3 +247,22 @@ def exact_keys(texts: Sequence[str], is_prompt: npt.NDArray[np.bool_]) -> Int64A
 
 def _positive(keys: UInt64Array) -> Int64Array:
     return (keys >> np.uint64(1)).astype(np.int64)
+
+
+SIGNATURE_LENGTH: Final = MinHashRules().num_perm
+
+MIN_RECALL: Final = 0.985
+"""Probability with which a pair of exactly the threshold must share a band."""
+
+
+def bands_for(threshold: float) -> tuple[int, int]:
+    """Return (bands, rows) with which pairs at ``threshold`` still become candidates.
+
+    The most rows, that is the fewest false candidates, at which a pair of exactly that
+    similarity shares a band with probability 0.985: 1 − (1 − threshold**rows)**bands.
+    """
+    for rows in range(MinHashRules().rows, 1, -1):
+        bands = SIGNATURE_LENGTH // rows
+        if 1 - (1 - threshold**rows) ** bands >= MIN_RECALL:
+            return bands, rows
+    return SIGNATURE_LENGTH, 1

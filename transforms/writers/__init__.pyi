@@ -3,7 +3,6 @@ from .counts import CountRows as CountRows
 from .counts import RunResult as RunResult
 from .counts import SaveResult as SaveResult
 from .counts import counts_of as counts_of
-from .parquet import DEFAULT_SHARD_BYTES as DEFAULT_SHARD_BYTES
 from .parquet import ShardReport as ShardReport
 from .parquet import WriteTables as WriteTables
 from .parquet import move_into_place as move_into_place
@@ -13,6 +12,7 @@ from .parquet import to_table as to_table
 from .parquet import without_texts as without_texts
 from .parquet import write_parquet as write_parquet
 from .parquet import write_shard as write_shard
+from .shards import DEFAULT_SHARD_BYTES as DEFAULT_SHARD_BYTES
 from .shards import PlanShards as PlanShards
 from .shards import ShardKey as ShardKey
 from .shards import SinkBlock as SinkBlock

@@ -28,6 +28,7 @@ from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from transforms.core import count, register, show_progress, thread_chars
 from transforms.pairing import PairedThread, pair_rows
 from transforms.writers.shards import (
+    DEFAULT_SHARD_BYTES,
     PlanShards,
     ShardKey,
     SinkBlock,
@@ -40,7 +41,6 @@ from transforms.writers.shards import (
 from transforms.writers.sort_rows import RUN_BYTES, sorted_rows
 from transforms.writers.stats import duplicate_stats, pair_stats, rejected_stats
 
-DEFAULT_SHARD_BYTES = 512 * 1024 * 1024
 ROW_GROUP_ROWS = 4096
 ROW_GROUP_BYTES = 32 * 1024 * 1024
 
