@@ -1,4 +1,4 @@
-"""Where a run on Flink goes; apart from ``flink.py`` because options need no Beam runner."""
+"""Where a run on Flink goes; apart from ``runner`` because options need no Beam runner."""
 
 from dataclasses import dataclass
 
