@@ -111,12 +111,15 @@ class Cluster:
         self.taskmanagers.append(process)
         return process
 
-    def wait_for(self, taskmanagers: int) -> None:
-        """Wait until so many TaskManagers are there; raises ClusterError."""
+    def wait_for_slots(self, slots: int) -> None:
+        """Wait until the cluster has so many task slots; raises ClusterError.
+
+        A TaskManager is counted before its slots are: of those only jobs can be run.
+        """
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             with contextlib.suppress(FlinkUnreachableError):
-                if self.rest.get("/overview")["taskmanagers"] >= taskmanagers:
+                if self.rest.slots()[0] >= slots:
                     return
             if any(process.poll() is not None for process in self.taskmanagers):
                 break
@@ -166,7 +169,7 @@ def start_cluster(
         )
         for _ in range(taskmanagers):
             cluster.add_taskmanager()
-        cluster.wait_for(taskmanagers)
+        cluster.wait_for_slots(taskmanagers * slots)
         yield cluster
 
 

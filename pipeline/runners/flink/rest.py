@@ -159,7 +159,10 @@ def check_cluster(rest: FlinkRest, parallelism: int | None) -> list[str]:
     """
     total, free = rest.slots()
     if not total:
-        raise ValueError(f"{rest.url}: the cluster has no TaskManager; start one")
+        raise ValueError(
+            f"{rest.url}: no TaskManager offers a task slot; start one, or wait some seconds where "
+            "it has just been started"
+        )
     wanted = parallelism or total
     if wanted > total:
         raise ValueError(
