@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from schemas.manifest import MANIFEST_NAME, Shard
+from schemas.small_files import open_regular
 
 READ_BYTES = 1 << 20
 
@@ -23,7 +24,7 @@ def sha256_of(file: BinaryIO, progress: Callable[[int], None] | None = None) -> 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Hex digest of a local file."""
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -49,5 +50,7 @@ def digest_fault(shard: Shard, sha256: str) -> str | None:
 def shard_fault(folder: str | os.PathLike[str], shard: Shard) -> str | None:
     """Say what is wrong with a shard in a local dataset folder; None where it is whole."""
     path = Path(folder, shard.path)
+    if path.exists() and not path.is_file():
+        return f"{shard.path}: is not a regular file"
     fault = size_fault(shard, path.stat().st_size if path.is_file() else None)
     return fault or digest_fault(shard, sha256_of_file(path))

@@ -2,18 +2,31 @@
 
 import glob
 import gzip
-import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import UsageError
+from schemas.small_files import (
+    SmallFileError,
+    decode_lenient_json,
+    decode_text,
+    fault_of,
+    is_utf8,
+    open_regular,
+    read_stream,
+)
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.decontaminate import Benchmarks, read_texts
+
+MAX_BYTES = 1 << 30
+"""Of a file that has to be held whole, after decompression."""
+MAX_LINE_BYTES = 64 << 20
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".txt", ".md")
 
@@ -37,6 +50,9 @@ def find_benchmark_files(places: tuple[str, ...]) -> list[Path]:
             raise UsageError(
                 f"--decontaminate {place}: no file there ends in {', '.join(SUFFIXES)}"
             )
+        for file in files:
+            if not is_utf8(str(file)):
+                raise UsageError(f"--decontaminate {str(file)!r}: its name is not UTF-8; rename it")
         found += files
     return sorted(set(found))
 
@@ -63,34 +79,57 @@ def names_of(paths: Sequence[Path]) -> list[str]:
 
 
 def texts_of(path: Path) -> Iterator[str]:
-    """Every string in a file: prompts, responses, and whatever else stands there."""
+    """Every string in a file: prompts, responses, and whatever else stands there.
+
+    Raises UsageError that names the file, and the line where it has lines.
+    """
     try:
-        if path.suffix == ".parquet":
-            with pq.ParquetFile(path) as table:
-                for batch in table.iter_batches(256):
-                    yield from _strings(batch.to_pylist())
-            return
-        opened = gzip.open if path.suffix == ".gz" else open
-        with opened(path, "rt", encoding="utf-8") as file:
+        with open_regular(path) as file:
+            if path.suffix == ".parquet":
+                with pq.ParquetFile(file) as table:
+                    for batch in table.iter_batches(256):
+                        batch.validate(full=True)
+                        yield from _strings(batch.to_pylist())
+                return
+            stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
             name = path.name.removesuffix(".gz")
             if name.endswith(".jsonl"):
-                for line in file:
-                    if line.strip():
-                        yield from _strings(json.loads(line))
+                yield from _of_lines(stream)
             elif name.endswith(".json"):
-                yield from _strings(json.load(file))
+                content = read_stream(stream, MAX_BYTES)
+                yield from _strings(decode_lenient_json(content, max_values=None))
             else:
-                yield file.read()
-    except (OSError, EOFError, ValueError, pa.ArrowInvalid) as error:
+                yield decode_text(read_stream(stream, MAX_BYTES))
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise UsageError(f"--decontaminate {path}: is damaged or breaks off") from None
+    except (OSError, SmallFileError) as error:
+        raise UsageError(f"--decontaminate {path}: {fault_of(error)}") from None
+    # What Arrow raises for values that Python has not, such as dates after the year 9999.
+    except (ValueError, OverflowError, pa.ArrowException) as error:
         raise UsageError(f"--decontaminate {path}: {error}") from None
+
+
+def _of_lines(stream: BinaryIO) -> Iterator[str]:
+    number = 0
+    while line := stream.readline(MAX_LINE_BYTES):
+        number += 1
+        if len(line) == MAX_LINE_BYTES:
+            raise SmallFileError(f"line {number:,} has more than {MAX_LINE_BYTES:,} bytes")
+        if line.strip():
+            try:
+                value = decode_lenient_json(line, max_values=None)
+            except SmallFileError as error:
+                raise SmallFileError(f"line {number:,}: {error}") from None
+            yield from _strings(value)
 
 
 def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        yield value
+        # JSON may escape halves of surrogate pairs, which nothing can be compared with.
+        yield value.encode("utf-8", "replace").decode()
     elif isinstance(value, Mapping):
         for inner in value.values():
             yield from _strings(inner)
-    elif isinstance(value, list):
+    elif isinstance(value, list | tuple):
         for inner in value:
             yield from _strings(inner)

@@ -1,7 +1,6 @@
 """What ``--input`` names: what is to be read, fingerprints, and what cannot be used."""
 
 import glob
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import NothingToReadError, UsageError
 from schemas.audit import Rejected, Stage
+from schemas.checksums import sha256_of
 from schemas.manifest import InputFile
+from schemas.small_files import open_regular
 from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.registry import SOURCES
@@ -120,9 +121,10 @@ def _problem_file(kind: str, problem: InputProblem) -> InputFile:
 
 def _list_file(path: Path, kind: str = "") -> InputFile:
     """A file that says what to exclude."""
-    content = path.read_bytes()
-    digest = hashlib.sha256(content).hexdigest()
-    return InputFile(site="", kind=kind, name=path.name, bytes=len(content), sha256=digest)
+    with open_regular(path) as file:
+        digest = sha256_of(file)
+        size = file.tell()
+    return InputFile(site="", kind=kind, name=path.name, bytes=size, sha256=digest)
 
 
 def _order(file: InputFile) -> tuple[str, str, str, str, str]:

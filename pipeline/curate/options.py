@@ -205,6 +205,7 @@ def parse(
 
 def _set_run_options(arguments: argparse.Namespace, values: dict[str, Any]) -> None:
     """Move the run options of a config file to where the flags are, which override them."""
+    recipes.check_values(values)
     for name, kind in RUN_OPTIONS.items():
         if name not in values:
             continue

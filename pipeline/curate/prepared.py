@@ -9,6 +9,7 @@ import msgspec
 
 from pipeline.errors import UsageError
 from schemas.fields import doc
+from schemas.small_files import SmallFileError, decode_json, read_small
 from transforms.readers.base import ForumFile
 from transforms.readers.formats.recompress import PartsResult, split_name
 
@@ -62,8 +63,8 @@ def load_prepared(
             )
         return {}
     try:
-        prepared = msgspec.json.decode(path.read_bytes(), type=Prepared)
-    except msgspec.DecodeError as error:
+        prepared = decode_json(read_small(path), Prepared)
+    except SmallFileError as error:
         raise UsageError(f"{path}: {error}; choose a new folder") from None
     if (prepared.part_bytes, prepared.subreddits) != (part_bytes, subreddits):
         raise UsageError(

@@ -7,18 +7,26 @@ fields of :class:`Recipe`, and those of filters and of votes and pairs from the 
 """
 
 import dataclasses
-import json
-from collections.abc import Iterable
+import math
+import re
+from collections.abc import Iterable, Mapping
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
-import yaml
 
 from pipeline.errors import RecipeError
 from schemas.fields import doc, field_docs, field_meta
 from schemas.pair import SPLITS
+from schemas.small_files import (
+    SmallFileError,
+    decode_json,
+    fault_of,
+    is_utf8,
+    read_small,
+)
+from schemas.small_yaml import decode_yaml
 from transforms.core import Option
 from transforms.dedup import MinHashRules, bands_for
 from transforms.filters import FILTER_RULES, FilterRules, LanguageRules
@@ -150,13 +158,16 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 def load(path: Path) -> dict[str, Any]:
-    """Read a YAML recipe, or the recipe inside a ``manifest.json``, as a plain dict."""
+    """Read a YAML recipe, or the recipe inside a ``manifest.json``, as a plain dict.
+
+    Raises RecipeError. A pipe will do, as in ``--config <(...)``.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        content = read_small(path, pipes=True)
         # Not YAML for a manifest: YAML 1.1 reads the JSON number 1e-06 as a string.
-        values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RecipeError(f"--config {path}: {error}") from None
+        values = decode_json(content) if path.suffix == ".json" else decode_yaml(content)
+    except (OSError, SmallFileError) as error:
+        raise RecipeError(f"--config {path}: {fault_of(error)}") from None
     if isinstance(values, dict) and "manifest_version" in values:
         values = values.get("recipe")
     if values is None:
@@ -178,12 +189,29 @@ def make(values: dict[str, Any]) -> Recipe:
         values["languages"] = [str(code).lower() for code in values["languages"]]
     # YAML takes a date without quotes for one.
     values = {k: v.isoformat() if isinstance(v, date) else v for k, v in values.items()}
+    check_values(values)
     try:
         recipe = msgspec.convert(values, Recipe)
     except msgspec.ValidationError as error:
         raise RecipeError(str(error).replace("`$.", "`")) from None
     _check(recipe)
     return recipe
+
+
+def check_values(values: Mapping[str, Any]) -> None:
+    """Refuse what no option takes and no manifest could hold; raises RecipeError."""
+    for name, value in values.items():
+        for one in value if isinstance(value, list | tuple) else (value,):
+            _check_value(name, one)
+
+
+def _check_value(name: str, value: Any) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise RecipeError(f"{name}: {value} is not a finite number")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise RecipeError(f"{name}: a number has more than 64 bits")
+    if isinstance(value, str) and ("\0" in value or not is_utf8(value)):
+        raise RecipeError(f"{name}: {value!r:.60} holds a zero character, or one that is not UTF-8")
 
 
 def _check(recipe: Recipe) -> None:
@@ -244,10 +272,13 @@ def is_conversational(recipe: Recipe) -> bool:
     return recipe.reply_depth > 1 if recipe.conversational is None else recipe.conversational
 
 
+_SHARE = re.compile(r"\d{1,15}")
+
+
 def split_shares(recipe: Recipe) -> dict[str, int]:
     """Parse ``90/5/5`` into {split: share}; shares are whole numbers of any sum."""
     parts = recipe.split.split("/")
-    shares = [int(part) for part in parts if part.strip().isdecimal()]
+    shares = [int(part) for part in parts if _SHARE.fullmatch(part.strip())]
     if len(parts) != len(SPLITS) or len(shares) != len(SPLITS) or not sum(shares):
         raise RecipeError(
             f"split: {recipe.split!r} is not TRAIN/VALIDATION/TEST in whole numbers, such as 90/5/5"

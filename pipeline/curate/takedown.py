@@ -4,7 +4,11 @@ import re
 from pathlib import Path
 
 from pipeline.errors import UsageError
+from schemas.small_files import SmallFileError, decode_text, fault_of, read_small
 from transforms.threads.takedown import link_key
+
+MAX_LIST_BYTES = 256 << 20
+"""Some millions of entries."""
 
 _ID = re.compile(r"^[^\s:]+:(?!//)\S(?:.*\S)?$")
 _LINK = re.compile(
@@ -21,9 +25,9 @@ def read_takedown(path: Path) -> frozenset[str]:
     line that is none of these.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--takedown {path}: {error}") from None
+        lines = decode_text(read_small(path, MAX_LIST_BYTES)).splitlines()
+    except (OSError, SmallFileError) as error:
+        raise UsageError(f"--takedown {path}: {fault_of(error)}") from None
     names: set[str] = set()
     for number, line in enumerate(lines, start=1):
         entry = line.strip()

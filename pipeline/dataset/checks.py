@@ -6,12 +6,18 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
+from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
+from schemas.small_files import SmallFileError, decode_text
+from schemas.small_yaml import decode_yaml
+
+_OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
+_FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
+"""The years 1 to 9999, which Python's dates have."""
 
 
 def table_faults(shard: Shard, parquet: pq.ParquetFile, manifest: Manifest) -> list[str]:
@@ -41,6 +47,54 @@ def table_faults(shard: Shard, parquet: pq.ParquetFile, manifest: Manifest) -> l
     return faults
 
 
+def column_faults(
+    shard: Shard, schema: pa.Schema, columns: Sequence[str], pair_schema_version: str
+) -> list[str]:
+    """Say which of some columns a shard lacks, or has with another type than ours.
+
+    Types are compared where the version of the pairs' schema promises that they are ours.
+    """
+    is_ours = shard.table != "data" or major(pair_schema_version) == major(PAIR_SCHEMA_VERSION)
+    ours = _OURS[shard.table] if is_ours else pa.schema([])
+    absent = sorted(set(columns) - set(schema.names))
+    if absent:
+        return [f"{shard.path}: has no column {', '.join(absent)}"]
+    twice = sorted(name for name in set(columns) if schema.names.count(name) > 1)
+    if twice:
+        return [f"{shard.path}: has two columns {', '.join(twice)}"]
+    return [
+        f"{shard.path}: its column {name} is of type {schema.field(name).type}, not {known.type}"
+        for name in columns
+        if name in ours.names
+        and not schema.field(name).type.equals((known := ours.field(name)).type)
+    ]
+
+
+def row_fault(shard: Shard, batch: pa.RecordBatch) -> str | None:
+    """Say which value of a batch no writer of ours writes; None where there is none.
+
+    What Parquet takes and rows cannot hold: nulls where our column has none, bytes that are not
+    UTF-8, dates that no calendar has. Raises ArrowInvalid for a batch that is broken in itself.
+    """
+    batch.validate(full=True)
+    ours = _OURS[shard.table]
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if name not in ours.names:
+            continue
+        in_lists = column.flatten().null_count if pa.types.is_list(column.type) else 0
+        if in_lists or (column.null_count and not ours.field(name).nullable):
+            return f"{shard.path}: its column {name} lacks a value"
+        if pa.types.is_timestamp(column.type) and len(column):
+            times = pc.min_max(column.cast(pa.int64())).as_py()
+            if times["min"] is not None and not (
+                times["min"] >= _FIRST_MS and times["max"] <= _LAST_MS
+            ):
+                return f"{shard.path}: its column {name} holds a date outside of the calendar"
+        if name == "split" and (strays := set(pc.unique(column).to_pylist()) - set(SPLITS)):
+            return f"{shard.path}: its column split holds {min(strays)!r:.40}"
+    return None
+
+
 def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]:
     """Say what is wrong with a card's front matter, by which the Hub loads the data.
 
@@ -48,9 +102,9 @@ def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]
     default configuration every shard of their split.
     """
     try:
-        front = read_front_matter(content.decode("utf-8"))
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        return [f"{card}: its front matter is not valid YAML: {' '.join(str(error).split())}"]
+        front = read_front_matter(decode_text(content))
+    except SmallFileError as error:
+        return [f"{card}: its front matter {error}"]
     if front is None:
         return [f"{card}: does not begin with front matter (a YAML mapping between ---)"]
     try:
@@ -82,14 +136,17 @@ def _label(schema: pa.Schema) -> str:
 
 
 def read_front_matter(card: str) -> dict[str, Any] | None:
-    """Parse the YAML block at the start of a card; None when there is no mapping."""
+    """Parse the YAML block at the start of a card; None when there is no mapping.
+
+    Raises SmallFileError.
+    """
     lines = io.StringIO(card)
     if lines.readline().rstrip() != "---":
         return None
     block: list[str] = []
     for line in lines:
         if line.rstrip() == "---":
-            front = yaml.safe_load("".join(block))
+            front = decode_yaml("".join(block))
             return front if isinstance(front, dict) else None
         block.append(line)
     return None

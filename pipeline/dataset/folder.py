@@ -1,7 +1,6 @@
 """A finished dataset folder, on this machine or on any filesystem that Beam knows."""
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.console import TransferProgress
-from pipeline.dataset.checks import card_faults, table_faults
+from pipeline.dataset.checks import card_faults, column_faults, row_fault, table_faults
+from pipeline.dataset.report_layout import decode_report
 from pipeline.errors import DatasetError
 from schemas.checksums import digest_fault, sha256_of, size_fault
 from schemas.manifest import (
@@ -24,6 +24,13 @@ from schemas.manifest import (
     NewerManifestError,
     Shard,
     decode_manifest,
+)
+from schemas.small_files import (
+    SmallFileError,
+    SpecialFileError,
+    fault_of,
+    open_regular,
+    read_stream,
 )
 
 REPORT_NAME = "report.json"
@@ -62,10 +69,13 @@ class Folder:
         return str(FileSystems.join(self.location, *name.split("/")))
 
     def open(self, name: str) -> BinaryIO:
-        """Open a file of the folder for reading; raises FileNotFoundError when it is missing."""
+        """Open a file of the folder for reading; raises FileNotFoundError when it is missing.
+
+        Raises SpecialFileError, an OSError, for what is no regular file.
+        """
         path = self.path_of(name)
         if self.is_local:
-            return Path(path).open("rb")
+            return open_regular(path)
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems
 
@@ -75,9 +85,12 @@ class Folder:
         return found
 
     def read_bytes(self, name: str) -> bytes:
-        """Return the content of a small file of the folder."""
-        with self.open(name) as file:
-            return file.read()
+        """Return the content of a small file of the folder; raises DatasetError for a large one."""
+        try:
+            with self.open(name) as file:
+                return read_stream(file)
+        except (SmallFileError, SpecialFileError) as error:
+            raise DatasetError(self.location, [f"{name}: {fault_of(error)}"], REMEDY) from None
 
 
 class DatasetFolder(Folder):
@@ -104,14 +117,11 @@ class DatasetFolder(Folder):
     def report(self) -> dict[str, Any]:
         """The figures of ``report.json``; raises DatasetError when it cannot be read."""
         try:
-            report = json.loads(self.read_bytes(REPORT_NAME))
+            return decode_report(self.read_bytes(REPORT_NAME))
         except FileNotFoundError:
             raise self._error(f"{REPORT_NAME}: is missing") from None
-        except ValueError as error:  # of which UnicodeDecodeError is one
-            raise self._error(f"{REPORT_NAME}: is not valid JSON: {error}") from None
-        if not isinstance(report, dict):
-            raise self._error(f"{REPORT_NAME}: is not a JSON object")
-        return report
+        except SmallFileError as error:
+            raise self._error(f"{REPORT_NAME}: {error}") from None
 
     def shards(self, table: str, split: str | None = None) -> tuple[Shard, ...]:
         """The shards of 'data', 'duplicates' or 'rejected', in the order of their rows."""
@@ -143,16 +153,25 @@ class DatasetFolder(Folder):
         """
         for shard in self.shards(table, split):
             with self._open_parquet(shard) as parquet:
-                absent = sorted(set(columns) - set(parquet.schema_arrow.names))
-                if absent:
-                    raise self._error(f"{shard.path}: has no column {', '.join(absent)}")
-                try:
-                    for batch in parquet.iter_batches(
-                        batch_size=batch_rows, columns=list(columns), use_threads=False
-                    ):
-                        yield batch.select(list(columns))
-                except (pa.ArrowException, OSError) as error:
-                    raise self._error(f"{shard.path}: cannot be read: {error}") from None
+                version = self.manifest.pair_schema_version
+                if faults := column_faults(shard, parquet.schema_arrow, columns, version):
+                    raise DatasetError(self.location, faults, REMEDY)
+                batches = parquet.iter_batches(
+                    batch_size=batch_rows, columns=list(columns), use_threads=False
+                )
+                while (batch := self._next(shard, batches)) is not None:
+                    yield batch.select(list(columns))
+
+    def _next(self, shard: Shard, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
+        """Read one batch and look at its values; None at the end."""
+        try:
+            batch = next(batches, None)
+            fault = None if batch is None else row_fault(shard, batch)
+        except (pa.ArrowException, OSError) as error:
+            raise self._error(f"{shard.path}: cannot be read: {error}") from None
+        if fault is not None:
+            raise self._error(fault)
+        return batch
 
     def verify(self, progress: Callable[[int], None] | None = None) -> None:
         """Check every file against the manifest, and the card; raises DatasetError with all faults.
@@ -192,6 +211,8 @@ class DatasetFolder(Folder):
             file = self.open(shard.path)
         except FileNotFoundError:
             raise self._error(f"{shard.path}: is missing") from None
+        except SpecialFileError as error:
+            raise self._error(f"{shard.path}: {fault_of(error)}") from None
         with file:
             try:
                 parquet = pq.ParquetFile(file)
@@ -258,6 +279,8 @@ class DatasetFolder(Folder):
             return card_faults(self.read_bytes(CARD_NAME), CARD_NAME, self.manifest.shards)
         except FileNotFoundError:
             return [f"{CARD_NAME}: is missing"]
+        except DatasetError as error:
+            return list(error.problems)
 
 
 def verify_folder(folder: DatasetFolder, *, quiet: bool = False) -> None:

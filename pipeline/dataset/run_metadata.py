@@ -14,9 +14,13 @@ from pathlib import Path
 import msgspec
 
 from schemas.post import Thread
+from schemas.small_files import decode_json, open_regular, read_small
 
 TIMINGS_NAME = "timings.notes"
 """JSON; not named so, because a folder of dumps beside it may be read for its .json files."""
+
+MAX_SAMPLE_BYTES = 320 << 20
+"""2,000 threads of at most 128 KiB, and some room."""
 
 REPORT_MARK = '<meta name="generator" content="forumprefs report">'
 """Stands in the first bytes of each report: how ours are told from a file of the user."""
@@ -28,6 +32,11 @@ class StepTime(msgspec.Struct, frozen=True, kw_only=True):
     step: str
     began: float
     ended: float
+
+
+class _Timings(msgspec.Struct, frozen=True):
+    manifest_sha256: str
+    steps: tuple[StepTime, ...]
 
 
 class RunMetadata(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +80,7 @@ def report_path(dataset: Path) -> Path:
 
 def is_report(path: Path) -> bool:
     """Whether a file is a report that we made."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return REPORT_MARK.encode() in file.read(4_096)
 
 
@@ -105,12 +114,11 @@ def load_run_metadata(dataset: Path, digest: str) -> RunMetadata:
 
     folder = run_metadata_folder(dataset)
     try:
-        content = json.loads((folder / TIMINGS_NAME).read_bytes())
-        if content["manifest_sha256"] != digest:
+        content = decode_json(read_small(folder / TIMINGS_NAME), _Timings)
+        if content.manifest_sha256 != digest:
             return RunMetadata()
-        steps = msgspec.convert(content["steps"], tuple[StepTime, ...])
         path = folder / SAMPLE_NAME
-        threads = decode_sample(path.read_bytes()) if path.is_file() else []
-    except (OSError, ValueError, KeyError, TypeError):  # a DecodeError is a ValueError
+        threads = decode_sample(read_small(path, MAX_SAMPLE_BYTES)) if path.is_file() else []
+    except (OSError, ValueError, RecursionError):  # a DecodeError is a ValueError
         return RunMetadata()
-    return RunMetadata(steps=steps, threads=tuple(threads))
+    return RunMetadata(steps=content.steps, threads=tuple(threads))
