@@ -25,7 +25,7 @@ def sha256_of(file: BinaryIO, progress: Callable[[int], None] | None = None) -> 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Hex digest of a local file."""
     with open_regular(path) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(file)
 
 
 def size_fault(shard: Shard, size: int | None) -> str | None:

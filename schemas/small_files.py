@@ -8,14 +8,16 @@ module of its own, `schemas.small_yaml`.
 """
 
 import errno
+import gzip
 import io
 import json
 import os
 import re
 import stat
 import tomllib
+import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Final, TypeVar, overload
+from typing import Any, BinaryIO, Final, TypeVar, cast, overload
 
 import msgspec
 
@@ -25,14 +27,28 @@ MAX_DEPTH: Final = 64
 """Lists and mappings inside each other; ours have up to six."""
 MAX_VALUES: Final = 2_000_000
 """Values of a JSON file, counted by its commas and brackets: 64 MB of ``[],`` take 2 GB."""
+MAX_LINE_BYTES: Final = 64 << 20
+"""Of a file that is read line by line."""
 MAX_DIGITS: Final = 400
 """Of a number; Python refuses to write one of more than 4,300."""
+
+_DAMAGE: Final = (EOFError, zlib.error, gzip.BadGzipFile)
+_DAMAGED: Final = "its compressed data are damaged or break off"
 
 T = TypeVar("T")
 
 
 class SmallFileError(ValueError):
     """A file that is not what it should be; the message says why, and not which file."""
+
+
+class LineError(SmallFileError):
+    """A line that is not what it should be."""
+
+    def __init__(self, line: int, why: str) -> None:
+        super().__init__(f"line {line:,}: {why}")
+        self.line = line
+        self.why = why
 
 
 class SpecialFileError(OSError):
@@ -94,11 +110,47 @@ def read_small(
 def read_stream(stream: BinaryIO, max_bytes: int = MAX_BYTES) -> bytes:
     """Return what is left in a stream, wherever it comes from; raises as :func:`read_small`."""
     content = io.BytesIO()
-    while chunk := stream.read(min(1 << 20, max_bytes + 1 - content.tell())):
-        content.write(chunk)
-        if content.tell() > max_bytes:
-            raise SmallFileError(f"is larger than {max_bytes:,} bytes, which no such file is")
+    try:
+        while chunk := stream.read(min(1 << 20, max_bytes + 1 - content.tell())):
+            content.write(chunk)
+            if content.tell() > max_bytes:
+                raise SmallFileError(f"is larger than {max_bytes:,} bytes, which no such file is")
+    except _DAMAGE:
+        raise SmallFileError(_DAMAGED) from None
     return content.getvalue()
+
+
+def open_rows(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file, decompressed where its name ends in ``.gz``; raises OSError."""
+    file = open_regular(path)
+    if os.fspath(path).endswith(".gz"):
+        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+    return file
+
+
+def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
+    """Yield (number of the line from 1, its JSON value); empty lines are passed over.
+
+    Raises LineError.
+    """
+    number = 0
+    while True:
+        try:
+            line = stream.readline(MAX_LINE_BYTES)
+        except _DAMAGE:
+            raise LineError(number + 1, _DAMAGED) from None
+        if not line:
+            return
+        number += 1
+        if len(line) == MAX_LINE_BYTES:
+            raise LineError(number, f"is longer than {MAX_LINE_BYTES:,} bytes")
+        if line.strip():
+            try:
+                value = decode_lenient_json(line, max_values=None)
+            except SmallFileError as error:
+                why = str(error).replace("is not valid JSON at line 1,", "not JSON at")
+                raise LineError(number, why.replace("is not valid JSON", "not JSON")) from None
+            yield number, value
 
 
 def is_utf8(text: str) -> bool:

@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
         """Values below each anchor that is complete."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         where = _place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self.anchors and event.anchor not in self._sizes:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.fields import doc
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.errors import ConfigError
 from training.model.reward_model import LoadedModel, save_model
 
@@ -85,9 +86,9 @@ def load_trainer_state(checkpoint: Path) -> TrainerState:
     """Read ``trainer.json``; raises ConfigError when it is of another release."""
     path = checkpoint / TRAINER_NAME
     try:
-        state = msgspec.json.decode(path.read_bytes(), type=TrainerState)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from None
+        state = decode_json(read_small(path), TrainerState)
+    except (OSError, SmallFileError) as error:
+        raise ConfigError(f"{path}: {fault_of(error)}") from None
     if state.version != TRAINER_VERSION:
         raise ConfigError(
             f"{path}: version {state.version}, but this release reads {TRAINER_VERSION}"

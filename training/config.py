@@ -5,18 +5,25 @@ docs/training.md. The resolved configuration is written into the run folder and 
 """
 
 import difflib
-import json
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
 from schemas.fields import doc, field_docs, unwrap_optional
+from schemas.small_files import (
+    SmallFileError,
+    decode_json,
+    decode_lenient_json,
+    decode_toml,
+    fault_of,
+    read_small,
+)
 from training.errors import ConfigError
 from training.losses.registry import check_loss, loss_name_help
 from training.losses.settings import LossConfig
+
+MAX_CONFIG_BYTES = 1 << 20
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -176,10 +183,11 @@ def load_config(
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            text = Path(path).read_text(encoding="utf-8")
-            values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"--config {path}: {error}") from None
+            content = read_small(path, MAX_CONFIG_BYTES, pipes=True)
+            is_json = path.endswith(".json")
+            values = decode_json(content, dict[str, Any]) if is_json else decode_toml(content)
+        except (OSError, SmallFileError) as error:
+            raise ConfigError(f"--config {path}: {fault_of(error)}") from None
         for told_elsewhere in ("dataset", "model_path"):  # in the run.json of a run
             values.pop(told_elsewhere, None)
     for section, table in values.items():
@@ -195,7 +203,7 @@ def load_config(
                 f"--set {setting}: write it as section.name=value, e.g. optim.lr=3e-6"
             )
         _check_key(section, name)
-        values.setdefault(section, {})[name] = _value(value.strip())
+        values.setdefault(section, {})[name] = setting_value(value.strip())
     return convert(values)
 
 
@@ -212,10 +220,11 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
     return found
 
 
-def _value(text: str) -> Any:
+def setting_value(text: str) -> Any:
+    """Read the value of a ``key=value`` setting: JSON, or else a plain string."""
     try:
-        return json.loads(text)
-    except ValueError:
+        return decode_lenient_json(text.encode("utf-8", "replace"))
+    except SmallFileError:
         return text
 
 

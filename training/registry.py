@@ -14,6 +14,7 @@ import msgspec
 
 from schemas.fields import doc
 from schemas.manifest import major
+from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
 from training.errors import RegistryError
 from training.evaluation.results import RESULTS_NAME, RESULTS_VERSION, ModelDifference, Results
 from training.validation.bootstrap import Estimate
@@ -182,37 +183,37 @@ def read_promoted(registry: Path) -> Entry | None:
     """The entry that is promoted; None before the first. Raises RegistryError."""
     path = registry / PROMOTED_NAME
     try:
-        return _decode_entry(path.read_bytes())
+        return _decode_entry(read_small(path))
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
-        raise RegistryError(f"{path}: {error}") from None
+    except (OSError, SmallFileError) as error:
+        raise RegistryError(f"{path}: {fault_of(error)}") from None
 
 
 def _decode_entry(content: bytes) -> Entry:
     """Read an entry, also one of layout 1, whose ``verdict`` is the ``decision`` of today."""
-    fields: dict[str, Any] = msgspec.json.decode(content, type=dict[str, Any])
+    fields = decode_json(content, dict[str, Any])
     if "verdict" in fields and "decision" not in fields:
         fields["decision"] = fields.pop("verdict")
         fields["version"] = REGISTRY_VERSION
-    return msgspec.convert(fields, Entry)
+    return convert(fields, Entry)
 
 
 def read_results(folder: Path) -> Results:
     """Read what ``forumprefs evaluate`` has written; raises RegistryError."""
     path = folder / RESULTS_NAME
     try:
-        content = path.read_bytes()
-        version = msgspec.json.decode(content, type=_Layout).version
+        content = read_small(path)
+        version = decode_json(content, _Layout).version
         if major(version) != major(RESULTS_VERSION):
             raise RegistryError(
                 f"{path}: layout {version}, but this release reads {RESULTS_VERSION}; run "
                 "forumprefs evaluate again (scores are kept, so it takes a moment)"
             )
-        return msgspec.json.decode(content, type=Results)
+        return decode_json(content, Results)
     except OSError as error:
         raise RegistryError(f"{path}: {error.strerror}; run forumprefs evaluate first") from None
-    except msgspec.DecodeError as error:
+    except SmallFileError as error:
         raise RegistryError(f"{path}: {error}") from None
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
+from schemas.small_files import decode_lenient_json, open_regular
 from training.console import ProgressDisplay, make_console
 from training.run_folder import METRICS_NAME
 
@@ -93,13 +94,14 @@ def _keep_until(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            found = json.loads(line)
-            if found["step"] < step or (found["step"] == step and found["kind"] == "train"):
-                kept.append(line + "\n")
-        except (ValueError, KeyError):
-            continue  # the line that a kill cut off
+    with open_regular(path) as file:
+        for line in file:
+            try:
+                found = decode_lenient_json(line)
+                if found["step"] < step or (found["step"] == step and found["kind"] == "train"):
+                    kept.append(line.rstrip(b"\n") + b"\n")
+            except (ValueError, KeyError, TypeError):
+                continue  # the line that a kill cut off
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text("".join(kept), encoding="utf-8")
+    partial.write_bytes(b"".join(kept))
     partial.replace(path)

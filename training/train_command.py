@@ -1,12 +1,14 @@
 """``forumprefs train``: its arguments, and its errors as messages; torch waits until it runs."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from schemas.exit_codes import ExitCode
+from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
 from training.config import load_config, options
 from training.errors import ConfigError, DivergedError, TemplateError, TrainingDatasetError
 from training.run_folder import CHECKPOINTS_NAME, RUN_NAME
@@ -93,7 +95,10 @@ def settings_help() -> str:
 
 def run(namespace: argparse.Namespace) -> int:
     """Run ``forumprefs train``; returns the exit code."""
-    started = _started_with(Path(namespace.output)) if namespace.resume else {}
+    try:
+        started = _started_with(Path(namespace.output)) if namespace.resume else {}
+    except ConfigError as error:
+        return _refuse(error)
     dataset = namespace.dataset or started.get("dataset")
     model = namespace.model or started.get("model_path")
     if started and model != started.get("model_path"):
@@ -146,12 +151,23 @@ def run(namespace: argparse.Namespace) -> int:
         return ExitCode.INTERRUPTED
 
 
+class _Started(msgspec.Struct):
+    dataset: str | None = None
+    model_path: str | None = None
+
+
 def _started_with(output: Path) -> dict[str, Any]:
-    """What a run that is to be resumed was started with; empty where there is none."""
+    """What a run that is to be resumed was started with; empty where there is none.
+
+    Raises ConfigError for a damaged file.
+    """
     try:
-        started: dict[str, Any] = json.loads((output / RUN_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        started = decode_json(read_small(output / RUN_NAME), dict[str, Any])
+        convert(started, _Started)
+    except FileNotFoundError:
         return {}
+    except (OSError, SmallFileError) as error:
+        raise ConfigError(f"{output / RUN_NAME}: {fault_of(error)}; start anew elsewhere") from None
     return started
 
 

@@ -1,12 +1,10 @@
 """Texts of benchmark files, whatever their columns are called."""
 
 import glob
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -18,15 +16,15 @@ from schemas.small_files import (
     decode_text,
     fault_of,
     is_utf8,
-    open_regular,
+    open_rows,
+    read_json_lines,
     read_stream,
 )
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.decontaminate import Benchmarks, read_texts
 
-MAX_BYTES = 1 << 30
+MAX_BYTES = 256 << 20
 """Of a file that has to be held whole, after decompression."""
-MAX_LINE_BYTES = 64 << 20
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet", ".txt", ".md")
 
@@ -84,43 +82,26 @@ def texts_of(path: Path) -> Iterator[str]:
     Raises UsageError that names the file, and the line where it has lines.
     """
     try:
-        with open_regular(path) as file:
+        with open_rows(path) as file:
+            name = path.name.removesuffix(".gz")
             if path.suffix == ".parquet":
                 with pq.ParquetFile(file) as table:
                     for batch in table.iter_batches(256):
                         batch.validate(full=True)
                         yield from _strings(batch.to_pylist())
-                return
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if path.suffix == ".gz" else file
-            name = path.name.removesuffix(".gz")
-            if name.endswith(".jsonl"):
-                yield from _of_lines(stream)
+            elif name.endswith(".jsonl"):
+                for _, value in read_json_lines(file):
+                    yield from _strings(value)
             elif name.endswith(".json"):
-                content = read_stream(stream, MAX_BYTES)
+                content = read_stream(file, MAX_BYTES)
                 yield from _strings(decode_lenient_json(content, max_values=None))
             else:
-                yield decode_text(read_stream(stream, MAX_BYTES))
-    except (EOFError, zlib.error, gzip.BadGzipFile):
-        raise UsageError(f"--decontaminate {path}: is damaged or breaks off") from None
+                yield decode_text(read_stream(file, MAX_BYTES))
     except (OSError, SmallFileError) as error:
         raise UsageError(f"--decontaminate {path}: {fault_of(error)}") from None
     # What Arrow raises for values that Python has not, such as dates after the year 9999.
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise UsageError(f"--decontaminate {path}: {error}") from None
-
-
-def _of_lines(stream: BinaryIO) -> Iterator[str]:
-    number = 0
-    while line := stream.readline(MAX_LINE_BYTES):
-        number += 1
-        if len(line) == MAX_LINE_BYTES:
-            raise SmallFileError(f"line {number:,} has more than {MAX_LINE_BYTES:,} bytes")
-        if line.strip():
-            try:
-                value = decode_lenient_json(line, max_values=None)
-            except SmallFileError as error:
-                raise SmallFileError(f"line {number:,}: {error}") from None
-            yield from _strings(value)
 
 
 def _strings(value: Any) -> Iterator[str]:

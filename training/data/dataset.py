@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import fsspec
 import numpy as np
@@ -22,6 +22,13 @@ from schemas.hub_names import parse_hub_revision
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
 from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.retry import RetryPolicy
+from schemas.small_files import (
+    SmallFileError,
+    SpecialFileError,
+    fault_of,
+    open_regular,
+    read_stream,
+)
 from training.errors import TrainingDatasetError
 
 COLUMNS = (
@@ -171,19 +178,27 @@ class PairDataset:
 
     def _read(self, name: str) -> bytes:
         try:
-            content: bytes = self._files.cat_file(self._path(name))
+            with self._open(name) as file:
+                return read_stream(file)
+        except (SmallFileError, SpecialFileError) as error:
+            raise TrainingDatasetError(f"{self.location}: {name}: {fault_of(error)}") from None
         except (FileNotFoundError, NotADirectoryError):
             raise TrainingDatasetError(
                 f"{self.location}: no {name} in it; name a folder that forumprefs curate made, or "
                 "org/name@version on the Hub"
             ) from None
-        return content
+
+    def _open(self, name: str) -> BinaryIO:
+        """Open a file of the dataset; on this machine, if it is a regular one."""
+        if "file" in _protocols(self._files):
+            return open_regular(self._path(name))
+        return cast(BinaryIO, self._files.open(self._path(name), "rb"))
 
     def _footer(self, shard: Shard) -> pq.FileMetaData:
         try:
-            with self._files.open(self._path(shard.path), "rb") as file:
+            with self._open(shard.path) as file:
                 footer = pq.ParquetFile(file).metadata
-        except (FileNotFoundError, pa.ArrowInvalid) as error:
+        except (FileNotFoundError, SpecialFileError, pa.ArrowException) as error:
             raise TrainingDatasetError(
                 f"{self.location}: {shard.path}: {error}; fetch or make the dataset again"
             ) from None

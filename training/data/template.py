@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from schemas.fields import doc
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.errors import TemplateError
 
 TEMPLATE_NAME = "reward_template.json"
@@ -45,9 +46,9 @@ def load_template(folder: str | Path) -> Template | None:
     if path is None:
         return None
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=Template)
-    except msgspec.DecodeError as error:
-        raise TemplateError(f"{path}: {error}") from None
+        found = decode_json(read_small(path), Template)
+    except (OSError, SmallFileError) as error:
+        raise TemplateError(f"{path}: {fault_of(error)}") from None
     if found.version != TEMPLATE_VERSION:
         raise TemplateError(
             f"{path}: version {found.version}, but this release reads {TEMPLATE_VERSION}"

@@ -1,12 +1,11 @@
 """Says whether the data a model was trained on were cleaned of the suites that it is scored on."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import fsspec
 
-from schemas.manifest import MANIFEST_NAME
+from schemas.manifest import MANIFEST_NAME, Manifest, decode_manifest
+from schemas.small_files import read_small, read_stream
 from training.evaluation.suites.registry import LoadedSuite
 
 KIND = "decontaminate"
@@ -35,9 +34,7 @@ def contamination_warnings(dataset: str | None, suites: list[LoadedSuite]) -> di
             **{loaded.suite.name: unknown(loaded.suite.title) for loaded in public},
             "": unknown(", ".join(loaded.suite.title for loaded in public)),
         }
-    cleaned = {
-        entry.get("sha256") for entry in manifest.get("inputs", []) if entry.get("kind") == KIND
-    }
+    cleaned = {entry.sha256 for entry in manifest.inputs if entry.kind == KIND}
     left = [loaded for loaded in public if not set(loaded.sha256.values()) <= cleaned]
 
     def sentence(of: list[LoadedSuite]) -> str:
@@ -53,15 +50,15 @@ def contamination_warnings(dataset: str | None, suites: list[LoadedSuite]) -> di
     return {**{loaded.suite.name: sentence([loaded]) for loaded in left}, "": sentence(left)}
 
 
-def _manifest(dataset: str) -> dict[str, Any] | None:
+def _manifest(dataset: str) -> Manifest | None:
     path = Path(dataset)
     try:
         if path.exists():
-            return dict(json.loads((path / MANIFEST_NAME).read_bytes()))
+            return decode_manifest(read_small(path / MANIFEST_NAME))
         if "@" in dataset or "://" in dataset:
             where = dataset if "://" in dataset else f"hf://datasets/{dataset}"
             with fsspec.open(f"{where.rstrip('/')}/{MANIFEST_NAME}", "rb") as file:
-                return dict(json.loads(file.read()))
+                return decode_manifest(read_stream(file))
     except Exception:  # each store has errors of its own; the caller says what follows
         return None
     return None

@@ -1,15 +1,16 @@
 """Reward models that score items: ours, and any sequence classifier of transformers."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import msgspec
 import torch
 
 from schemas.post import TURN_BREAK
+from schemas.small_files import SmallFileError, decode_json, read_small
 from training.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
 from training.data.template import load_template
@@ -61,6 +62,17 @@ class Scorer(Protocol):
         """Return the reward of each response to each prompt."""
 
 
+class _Data(msgspec.Struct):
+    max_length: int
+
+
+class _Started(msgspec.Struct):
+    """What is read of ``run.json``."""
+
+    data: _Data
+    dataset: str | None = None
+
+
 @dataclass(frozen=True)
 class ModelLocation:
     """Where a model lies."""
@@ -96,11 +108,9 @@ def find_model(name: str) -> ModelLocation:
             inside = saved[-1]
     for run in (folder, folder.parent, folder.parent.parent):
         try:
-            started = json.loads((run / RUN_NAME).read_text(encoding="utf-8"))
-            return ModelLocation(
-                str(inside), run, int(started["data"]["max_length"]), started.get("dataset")
-            )
-        except (OSError, ValueError, KeyError, TypeError):
+            started = decode_json(read_small(run / RUN_NAME), _Started)
+            return ModelLocation(str(inside), run, started.data.max_length, started.dataset)
+        except (OSError, SmallFileError):
             continue
     return ModelLocation(str(inside), None, None, None)
 

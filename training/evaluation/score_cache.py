@@ -9,6 +9,7 @@ from typing import Self
 
 import numpy as np
 
+from schemas.small_files import decode_lenient_json, open_regular
 from training.console import ProgressDisplay
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage, Item, Scores
@@ -35,15 +36,16 @@ class ScoreCache:
             self._file.close()
             raise ConfigError(f"{self._path}: another evaluation is writing it") from None
         whole = 0
-        for line in self._path.read_bytes().splitlines(keepends=True):
-            try:
-                entry = json.loads(line)
-                self._known[entry["key"]] = Scored(float(entry["reward"]), bool(entry["cut"]))
-            except (ValueError, KeyError, TypeError):
-                break  # the line that a kill cut off
-            if not line.endswith(b"\n"):
-                break
-            whole += len(line)
+        with open_regular(self._path) as known:
+            for line in known:
+                try:
+                    entry = decode_lenient_json(line)
+                    self._known[entry["key"]] = Scored(float(entry["reward"]), bool(entry["cut"]))
+                except (ValueError, KeyError, TypeError, OverflowError):
+                    break  # the line that a kill cut off
+                if not line.endswith(b"\n"):
+                    break
+                whole += len(line)
         self._file.truncate(whole)
 
     def __enter__(self) -> Self:

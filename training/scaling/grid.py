@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
-from training.config import load_config
+from training.config import load_config, setting_value
 from training.errors import ConfigError, ScalingError
 from training.run_folder import SUMMARY_NAME
 from training.scaling.runs import read_run
@@ -130,10 +130,7 @@ def _check_settings(folder: Path, cell: Cell) -> None:
     trained = read_run(folder).settings
     for setting in cell.settings:
         key, _, text = setting.partition("=")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
+        value = setting_value(text)
         if key in trained and trained[key] != value:
             raise ScalingError(
                 f"{folder} was trained with {key}={json.dumps(trained[key])}, but {setting} is "

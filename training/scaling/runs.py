@@ -1,12 +1,19 @@
 """Finished training runs, read from their folders."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from schemas.small_files import (
+    SmallFileError,
+    decode_json,
+    decode_lenient_json,
+    fault_of,
+    open_regular,
+    read_small,
+)
 from training.errors import ScalingError
 from training.run_folder import METRICS_NAME, SUMMARY_NAME
 
@@ -73,9 +80,11 @@ def read_run(folder: Path) -> ScalingRun:
     """Read a finished run. Raises ScalingError that names the file and the field."""
     path = folder / SUMMARY_NAME
     try:
-        summary = msgspec.json.decode(path.read_bytes(), type=_Summary)
-    except (OSError, msgspec.DecodeError) as error:
-        raise ScalingError(f"{path}: {error}; was it written by forumprefs train?") from None
+        summary = decode_json(read_small(path), _Summary)
+    except (OSError, SmallFileError) as error:
+        raise ScalingError(
+            f"{path}: {fault_of(error)}; was it written by forumprefs train?"
+        ) from None
     sizes = {
         "model.parameters": summary.model.parameters,
         "pairs": summary.pairs,
@@ -114,12 +123,13 @@ def _below(folder: Path) -> list[Path]:
 def _curve(path: Path) -> tuple[tuple[int, float], ...]:
     """Validations while training; only drawn, so a missing file or a torn line is ignored."""
     points = []
-    if path.exists():
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                entry = json.loads(line)
-                if entry["kind"] == "validation" and entry["pairs"] > 0:
-                    points.append((int(entry["pairs"]), float(entry["loss"])))
-            except (ValueError, KeyError, TypeError):
-                continue
+    if path.is_file():
+        with open_regular(path) as file:
+            for line in file:
+                try:
+                    entry = decode_lenient_json(line)
+                    if entry["kind"] == "validation" and entry["pairs"] > 0:
+                        points.append((int(entry["pairs"]), float(entry["loss"])))
+                except (ValueError, KeyError, TypeError, OverflowError):
+                    continue
     return tuple(points)

@@ -1,17 +1,28 @@
 """Rows of JSON, JSON Lines (also gzipped) and Parquet files; errors name file, row and column."""
 
-import gzip
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.small_files import (
+    LineError,
+    SmallFileError,
+    decode_lenient_json,
+    fault_of,
+    open_rows,
+    read_json_lines,
+    read_stream,
+)
 from training.errors import SuiteError
 from training.evaluation.items import ChatMessage
+
+MAX_FILE_BYTES: Final = 512 << 20
+"""Of a JSON file, which is held whole."""
 
 SUFFIXES = (".json", ".jsonl", ".json.gz", ".jsonl.gz", ".parquet")
 
@@ -126,32 +137,35 @@ def read_rows(path: Path) -> Iterator[Row]:
     column ``_key``). Raises SuiteError.
     """
     try:
-        if path.suffix == ".parquet":
-            yield from _parquet(path)
-        else:
-            yield from _json(path)
-    except (OSError, EOFError, pa.ArrowInvalid, UnicodeDecodeError) as error:
+        with open_rows(path) as file:
+            if path.suffix == ".parquet":
+                yield from _parquet(file, path)
+            elif path.name.removesuffix(".gz").endswith(".jsonl"):
+                for place, values in read_json_lines(file):
+                    yield _object(values, path, place)
+            else:
+                content = read_stream(file, MAX_FILE_BYTES)
+                yield from _lists(decode_lenient_json(content, max_values=None), path)
+    except LineError as error:
+        raise SuiteError(f"{path}: row {error.line}: {error.why}") from None
+    except (OSError, SmallFileError) as error:
+        raise SuiteError(f"{path}: {fault_of(error)}") from None
+    # What Arrow raises for values that Python has not, such as dates after the year 9999.
+    except (ValueError, OverflowError, pa.ArrowException) as error:
         raise SuiteError(f"{path}: {error}") from None
 
 
-def _parquet(path: Path) -> Iterator[Row]:
+def _parquet(file: BinaryIO, path: Path) -> Iterator[Row]:
     place = 0
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(256):
+    with pq.ParquetFile(file) as parquet:
+        for batch in parquet.iter_batches(256):
+            batch.validate(full=True)
             for values in batch.to_pylist():
                 place += 1
                 yield Row(values, path, place)
 
 
-def _json(path: Path) -> Iterator[Row]:
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as file:
-        if path.name.removesuffix(".gz").endswith(".jsonl"):
-            for place, line in enumerate(file, start=1):
-                if line.strip():
-                    yield _object(_decode(line, path, place), path, place)
-            return
-        content = _decode(file.read(), path, 1)
+def _lists(content: Any, path: Path) -> Iterator[Row]:
     if isinstance(content, Mapping) and all(isinstance(rows, list) for rows in content.values()):
         for key, rows in content.items():
             for place, values in enumerate(rows, start=1):
@@ -162,13 +176,6 @@ def _json(path: Path) -> Iterator[Row]:
         raise SuiteError(f"{path}: {_shown(content)}, expected a list of rows")
     for place, values in enumerate(content, start=1):
         yield _object(values, path, place)
-
-
-def _decode(text: str, path: Path, place: int) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise SuiteError(f"{path}: row {place}: not JSON: {error}") from None
 
 
 def _object(values: Any, path: Path, place: int | str) -> Row:
