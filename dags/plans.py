@@ -15,6 +15,7 @@ from pipeline.hub.names import need_repo, split_spec
 from schemas.hub_names import REPO_PATTERN as REPO
 from schemas.hub_names import VERSION_PATTERN as VERSION
 from schemas.hub_names import parse_version
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 
 REPO_PATTERN: Final = f"^{REPO}$"
 VERSION_PATTERN: Final = f"^{VERSION}$"
@@ -287,12 +288,14 @@ def promoted_entry(registry: str) -> Mapping[str, Any] | None:
     """What is promoted; None before the first. Raises UsageError for a damaged file."""
     path = Path(registry, "promoted.json")
     try:
-        entry = json.loads(path.read_bytes())
+        entry = decode_json(read_small(path), dict[str, Any])
         return {"model": str(entry["model"]), "dataset": entry["dataset"]}
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError) as error:
-        raise UsageError(f"{path}: {error}") from None
+    except KeyError as error:
+        raise UsageError(f"{path}: lacks {error}") from None
+    except (OSError, SmallFileError) as error:
+        raise UsageError(f"{path}: {fault_of(error)}") from None
 
 
 def promoted_model(registry: str) -> str | None:

@@ -90,3 +90,15 @@ def parse_hub_revision(text: str) -> HubRevision | None:
     if _REPO.fullmatch(repo) is None or (at and _REVISION.fullmatch(revision) is None):
         return None
     return HubRevision(repo, revision or None)
+
+
+def is_token(text: str) -> bool:
+    """Whether a text can be a token: what is sent in a header of HTTP has ASCII letters only."""
+    return text.isascii() and text.isprintable() and " " not in text
+
+
+UNSENDABLE: Final = (
+    "the token of the Hub (HF_TOKEN, or what `hf auth login` has kept) holds a character that no "
+    "token has; copy it again"
+)
+"""What is said of another one; never the token itself."""

@@ -58,7 +58,7 @@ class SpecialFileError(OSError):
         return f"{self.filename}: {self.strerror}"
 
 
-def fault_of(error: OSError | SmallFileError) -> str:
+def fault_of(error: Exception) -> str:
     """Say what is wrong with a file without its name, which the caller puts before it."""
     return str(getattr(error, "strerror", None) or error)
 

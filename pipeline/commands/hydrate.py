@@ -147,8 +147,10 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
     pipeline.runners.local.run_local raises. Memory: per worker, the posts of one shard.
     """
     output = _check_output(options)
-    manifest = DatasetFolder(options.dataset).manifest
+    folder = DatasetFolder(options.dataset)
+    manifest = folder.manifest
     _check_dataset(manifest, options.dataset)
+    folder.check_rows()
     recipe = _reading_recipe(manifest, options.input)
     output.parent.mkdir(parents=True, exist_ok=True)
     with locked(output):
@@ -243,7 +245,10 @@ def audit_stats(file: Path, shard: Shard) -> Counter[str]:
         for batch in table.iter_batches():
             if shard.table == "duplicates":
                 values = [list(row.values()) for row in batch.to_pylist()]
-                stats.update(duplicate_stats(msgspec.convert(values, list[Duplicate])))
+                try:
+                    stats.update(duplicate_stats(msgspec.convert(values, list[Duplicate])))
+                except msgspec.ValidationError as error:
+                    raise UsageError(f"{file}: {error}") from None
                 continue
             # By value rather than by row: of a large forum there are very many.
             counts = (

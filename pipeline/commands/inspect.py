@@ -4,11 +4,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
@@ -17,10 +18,21 @@ from rich.panel import Panel
 from rich.text import Text
 
 from pipeline.console import print_text, printable
-from pipeline.errors import UsageError
-from schemas.pair import SPLITS
+from pipeline.dataset.checks import pair_faults, value_fault
+from pipeline.dataset.folder import REMEDY
+from pipeline.errors import DatasetError, UsageError
+from schemas.pair import PAIR_SCHEMA, SPLITS
+from schemas.small_files import fault_of, open_regular
 
+SHOWN_OF_POSTS = ("url", "author", "created_at")
 DEFAULT_LIMIT = 3
+NEEDED = (
+    *("pair_id", "split", "site", "thread_id", "language", "margin", "confidence"),
+    *(f"{side}_{what}" for side in ("chosen", "rejected") for what in ("score", "is_accepted")),
+    *(f"{side}_{what}" for side in ("prompt", "chosen", "rejected") for what in SHOWN_OF_POSTS),
+    *("window_chosen_score", "window_rejected_score"),
+)
+"""Columns that a pair is shown by; texts may be missing."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -105,14 +117,43 @@ def select_pairs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     condition = None
     for term in conditions:
         condition = term if condition is None else condition & term
+    return _rows(arguments.dataset, files, condition)
+
+
+def _file_fault(file: str, name: str) -> str | None:
+    """Say that a file is not Parquet from its beginning to its end."""
+    try:
+        with open_regular(file) as opened:
+            ends = [opened.read(4)]
+            if opened.seek(0, os.SEEK_END) >= 12:
+                opened.seek(-4, os.SEEK_END)
+                ends.append(opened.read(4))
+    except OSError as error:
+        return f"{name}: cannot be read: {fault_of(error)}"
+    return None if ends == [b"PAR1", b"PAR1"] else f"{name}: is not a complete Parquet file"
+
+
+def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[str, Any]]:
+    """Rows of the files, one after the other; raises DatasetError that names the damaged one."""
     import pyarrow.dataset  # loads pandas where it is installed, so not for --help
 
-    return _rows(pyarrow.dataset.dataset(files, format="parquet"), condition)
-
-
-def _rows(dataset: Any, condition: Any) -> Iterator[dict[str, Any]]:
-    for batch in dataset.to_batches(filter=condition, batch_size=64):
-        yield from batch.to_pylist()
+    names = {file: Path(file).relative_to(folder).as_posix() for file in files}
+    # All of them first: who looks at three pairs should hear that a file is damaged.
+    if faults := [fault for file, name in names.items() if (fault := _file_fault(file, name))]:
+        raise DatasetError(str(folder), faults, REMEDY)
+    for file, name in names.items():
+        try:
+            dataset = pyarrow.dataset.dataset([file], format="parquet")
+            if faults := pair_faults(name, dataset.schema, NEEDED):
+                raise DatasetError(str(folder), faults, REMEDY)
+            for batch in dataset.to_batches(filter=condition, batch_size=64):
+                if fault := value_fault(name, batch, PAIR_SCHEMA):
+                    raise DatasetError(str(folder), [fault], REMEDY)
+                yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(
+                str(folder), [f"{name}: cannot be read: {fault_of(error)}"], REMEDY
+            ) from None
 
 
 def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> RenderableType:

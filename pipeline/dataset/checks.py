@@ -1,7 +1,8 @@
 """What can be wrong with the files of a dataset folder that are whole."""
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -16,6 +17,13 @@ from schemas.small_files import SmallFileError, decode_text
 from schemas.small_yaml import decode_yaml
 
 _OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
+_WORD = re.compile(r"[a-z][a-z_]{0,60}")
+_VOCABULARY: Mapping[str, Callable[[str], object]] = {
+    "split": SPLITS.__contains__,
+    # Other releases have others.
+    **dict.fromkeys(("stage", "reason", "record", "rule"), _WORD.fullmatch),
+}
+"""Columns whose values are words, and which are."""
 _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, which Python's dates have."""
 
@@ -62,37 +70,61 @@ def column_faults(
     twice = sorted(name for name in set(columns) if schema.names.count(name) > 1)
     if twice:
         return [f"{shard.path}: has two columns {', '.join(twice)}"]
-    return [
-        f"{shard.path}: its column {name} is of type {schema.field(name).type}, not {known.type}"
-        for name in columns
-        if name in ours.names
-        and not schema.field(name).type.equals((known := ours.field(name)).type)
-    ]
+    return _type_faults(shard.path, schema, ours, columns)
 
 
 def row_fault(shard: Shard, batch: pa.RecordBatch) -> str | None:
-    """Say which value of a batch no writer of ours writes; None where there is none.
+    """Say which value of a batch no writer of ours writes; None where there is none."""
+    return value_fault(shard.path, batch, _OURS[shard.table])
+
+
+def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None:
+    """Say which value of a batch of a file is none that columns of ours have; None: none is.
 
     What Parquet takes and rows cannot hold: nulls where our column has none, bytes that are not
     UTF-8, dates that no calendar has. Raises ArrowInvalid for a batch that is broken in itself.
     """
     batch.validate(full=True)
-    ours = _OURS[shard.table]
-    for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if name not in ours.names:
+    for column_name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column_name not in ours.names:
             continue
+        what = f"{name}: its column {column_name}"
         in_lists = column.flatten().null_count if pa.types.is_list(column.type) else 0
-        if in_lists or (column.null_count and not ours.field(name).nullable):
-            return f"{shard.path}: its column {name} lacks a value"
-        if pa.types.is_timestamp(column.type) and len(column):
+        if in_lists or (column.null_count and not ours.field(column_name).nullable):
+            return f"{what} lacks a value"
+        if pa.types.is_timestamp(column.type) and column.null_count < len(column):
             times = pc.min_max(column.cast(pa.int64())).as_py()
-            if times["min"] is not None and not (
-                times["min"] >= _FIRST_MS and times["max"] <= _LAST_MS
-            ):
-                return f"{shard.path}: its column {name} holds a date outside of the calendar"
-        if name == "split" and (strays := set(pc.unique(column).to_pylist()) - set(SPLITS)):
-            return f"{shard.path}: its column split holds {min(strays)!r:.40}"
+            if times["min"] < _FIRST_MS or times["max"] > _LAST_MS:
+                return f"{what} holds a date outside of the calendar"
+        is_known = _VOCABULARY.get(column_name)
+        if is_known is not None:
+            strays = [word for word in pc.unique(column).to_pylist() if not is_known(word)]
+            if strays:
+                return f"{what} holds {min(strays)!r:.40}"
     return None
+
+
+def pair_faults(name: str, schema: pa.Schema, needed: Sequence[str]) -> list[str]:
+    """Say what is wrong with the columns of a file of pairs, some of which are needed."""
+    absent = sorted(set(needed) - set(schema.names))
+    if absent:
+        return [f"{name}: has no column {', '.join(absent)}"]
+    known = [column for column in PAIR_SCHEMA.names if column in schema.names]
+    twice = [column for column in known if schema.names.count(column) > 1]
+    if twice:
+        return [f"{name}: has two columns {', '.join(twice)}"]
+    return _type_faults(name, schema, PAIR_SCHEMA, known)
+
+
+def _type_faults(
+    name: str, schema: pa.Schema, ours: pa.Schema, columns: Sequence[str]
+) -> list[str]:
+    return [
+        f"{name}: its column {column} is of type {schema.field(column).type}, not {wanted}"
+        for column in columns
+        if column in ours.names
+        and not schema.field(column).type.equals(wanted := ours.field(column).type)
+    ]
 
 
 def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]:

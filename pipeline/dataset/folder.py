@@ -162,6 +162,16 @@ class DatasetFolder(Folder):
                 while (batch := self._next(shard, batches)) is not None:
                     yield batch.select(list(columns))
 
+    def check_rows(self) -> None:
+        """Read every row once, for whoever reads the shards without this class.
+
+        Raises DatasetError for what :meth:`read_columns` refuses.
+        """
+        for table in TABLES:
+            schema = self.schema(table)
+            for _ in self.read_columns(table, schema.names if schema is not None else ()):
+                pass
+
     def _next(self, shard: Shard, batches: Iterator[pa.RecordBatch]) -> pa.RecordBatch | None:
         """Read one batch and look at its values; None at the end."""
         try:

@@ -104,8 +104,8 @@ def explain_missing_pairs(posts: Posts, folder: DatasetFolder) -> Explanation:
     of_pairs = np.where(of_posts == _KEPT, _UNSEEN, of_posts).min(axis=1)
     in_other_pairs = of_pairs == _UNSEEN
     recipe = folder.manifest.recipe
-    limit = recipe.get("max_pairs_per_thread") or 0
-    if limit:
+    limit = recipe.get("max_pairs_per_thread")
+    if isinstance(limit, int) and limit > 0:
         of_pairs[in_other_pairs & (known.pairs[place[:, 0]] >= limit)] = _UNSEEN + 1
     if recipe.get("votes") != VoteMode.COMMON_WINDOW.value:  # there, scores are of a pair
         scores = known.scores[place]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import BadRequestError, HubError, MissingRepoError, Throttled, UsageError
 from pipeline.hub.names import need_endpoint
+from schemas.hub_names import UNSENDABLE, is_token
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -30,7 +31,8 @@ INSTALL = "the Hub's client is not installed; install it: pip install 'forumpref
 def connect(endpoint: str | None = None) -> "HfApi":
     """Return the client for an endpoint.
 
-    Raises UsageError where it is not installed, or HF_ENDPOINT is not an address.
+    Raises UsageError where it is not installed, HF_ENDPOINT is not an address, or the token is not
+    one.
     """
     # Without this the client also asks the public Hub, whatever the endpoint.
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -44,6 +46,7 @@ def connect(endpoint: str | None = None) -> "HfApi":
         ours = "0"
     api = HfApi(endpoint=endpoint, library_name="forumprefs", library_version=ours)
     need_endpoint(api.endpoint, "HF_ENDPOINT" if endpoint is None else "--endpoint")
+    check_token()
     return api
 
 
@@ -75,6 +78,18 @@ def quiet_client(*, verbose: bool = False) -> Iterator[None]:
             logger.setLevel(level)
         if shown:
             enable_progress_bars()
+
+
+def check_token() -> None:
+    """Raise UsageError for a token that cannot be sent; there may be none."""
+    from huggingface_hub import get_token
+
+    try:
+        token = get_token() or ""
+    except UnicodeDecodeError:  # the file of a login
+        raise UsageError(UNSENDABLE) from None
+    if not is_token(token):
+        raise UsageError(UNSENDABLE)
 
 
 def need_token() -> None:

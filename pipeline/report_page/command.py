@@ -4,10 +4,12 @@ import argparse
 import hashlib
 from pathlib import Path
 
+from jinja2 import UndefinedError
+
 from pipeline.console import print_text, print_trace, readable_size
-from pipeline.dataset.folder import DatasetFolder
+from pipeline.dataset.folder import REMEDY, REPORT_NAME, DatasetFolder
 from pipeline.dataset.run_metadata import RunMetadata, is_report, load_run_metadata, report_path
-from pipeline.errors import UsageError
+from pipeline.errors import DatasetError, UsageError
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
 from pipeline.report_page.rows import browser_rows
@@ -72,17 +74,23 @@ def write_report(location: str, output: Path | None = None) -> Path:
         digest = hashlib.sha256(folder.manifest_bytes).hexdigest()
         metadata = load_run_metadata(local, digest)
     figures = read_figures(folder, str(folder.manifest.recipe.get("votes", "")))
-    page = make_page(
-        name,
-        folder.manifest,
-        folder.report,
-        figures,
-        browser_rows(folder, metadata.threads, figures.clusters),
-        modes=bias_by_mode(metadata.threads),
-        calibration=calibration(metadata.threads),
-        sampled=len(metadata.threads),
-        steps=metadata.steps,
-    )
+    rows = browser_rows(folder, metadata.threads, figures.clusters)
+    try:
+        page = make_page(
+            name,
+            folder.manifest,
+            folder.report,
+            figures,
+            rows,
+            modes=bias_by_mode(metadata.threads),
+            calibration=calibration(metadata.threads),
+            sampled=len(metadata.threads),
+            steps=metadata.steps,
+        )
+    except (KeyError, UndefinedError) as error:
+        # Of an older or a newer forumprefs, or written by hand.
+        problem = f"{REPORT_NAME}: lacks what the page says ({error})"
+        raise DatasetError(folder.location, [problem], REMEDY) from None
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.checksums import digest_fault, sha256_of
-from schemas.hub_names import parse_hub_revision
+from schemas.hub_names import UNSENDABLE, is_token, parse_hub_revision
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
 from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.retry import RetryPolicy
@@ -296,9 +296,11 @@ def _open_location(location: str) -> tuple[Any, str]:
 
 def _commit(repository: str, revision: str) -> str:
     """The commit that a tag or branch points to now, so that a run reads one version only."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, get_token
     from huggingface_hub.errors import HfHubHTTPError
 
+    if not is_token(get_token() or ""):
+        raise TrainingDatasetError(UNSENDABLE)
     try:
         return str(HfApi().dataset_info(repository, revision=revision).sha)
     except HfHubHTTPError as error:
