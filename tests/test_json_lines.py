@@ -130,7 +130,11 @@ def test_every_line_is_a_value_or_a_reject(
         (b'{"id":"a","score":Infinity}', Reason.BAD_VALUE, "$.score: number out of range"),
         (b'{"id":"a","score":nan}', Reason.MALFORMED_ROW, "not JSON at byte 19"),
         (b'{"id":"a","score":Na', Reason.MALFORMED_ROW, "breaks off"),
-        (b'{"id":"a","score":1,}', Reason.MALFORMED_ROW, "byte 21: there is nothing behind a comma"),
+        (
+            b'{"id":"a","score":1,}',
+            Reason.MALFORMED_ROW,
+            "byte 21: there is nothing behind a comma",
+        ),
         (b'{"id":"a","score":1,"x":[1,]}', Reason.MALFORMED_ROW, "byte 28: there is nothing"),
         (b"{'id':'a','score':1}", Reason.MALFORMED_ROW, "byte 2: it is in the notation of Python"),
         (b'{"id":"a","score":None}', Reason.MALFORMED_ROW, "notation of Python"),

@@ -114,9 +114,7 @@ def without_python_numbers(data: bytes) -> bytes:
 
 
 def _json_number(found: re.Match[bytes]) -> bytes:
-    return {b"NaN": b"null", b"Infinity": b"1e999", b"-Infinity": b"-1e999"}.get(
-        found[0], found[0]
-    )
+    return {b"NaN": b"null", b"Infinity": b"1e999", b"-Infinity": b"-1e999"}.get(found[0], found[0])
 
 
 def find_fault(data: bytes) -> JsonProblem | None:

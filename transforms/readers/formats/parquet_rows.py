@@ -4,7 +4,7 @@ Of the library's description of a file only what it checks is asked for: the des
 single columns end the process where their parts contradict each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final
 
 import pyarrow as pa
@@ -62,9 +62,12 @@ def read_parquet(
             except Exception as error:
                 _check_is_damage(error)
                 place = f"row group {group + 1} of {groups}, after {number} rows"
-                detail = f"{place}: its data are damaged"
-                if isinstance(error, MemoryError):
-                    detail = f"{place}: its data are damaged, or need more memory than there is"
+                kinds = [
+                    field.type
+                    for field in parquet.schema_arrow
+                    if columns is None or field.name in columns
+                ]
+                detail = f"{place}: {_what_is_wrong(error, kinds)}"
                 yield reject(file, Reason.TRUNCATED_FILE, detail, record="file")
                 return
             count(CompressedFile, "in-bytes", file.size // groups)
@@ -83,6 +86,28 @@ def _check_is_damage(error: Exception) -> None:
     """Raise an error of the disk or the network again: the content is not to blame for it."""
     if not isinstance(error, _ARROW_ERRORS) or getattr(error, "errno", None) is not None:
         raise error
+
+
+def _what_is_wrong(error: Exception, kinds: Sequence[pa.DataType]) -> str:
+    if isinstance(error, NotImplementedError):
+        return (
+            "its columns are stored in a way that is not read here; write it again with another "
+            "compression and encoding"
+        )
+    if isinstance(error, MemoryError):
+        return "its data are damaged, or need more memory than there is"
+    if any(_has_fixed_lists(kind) for kind in kinds):
+        return (
+            "its data are damaged, or a list of fixed size is null, which is not read here; write "
+            "lists of any size"
+        )
+    return "its data are damaged"
+
+
+def _has_fixed_lists(kind: pa.DataType) -> bool:
+    return pa.types.is_fixed_size_list(kind) or any(
+        _has_fixed_lists(kind.field(index).type) for index in range(kind.num_fields)
+    )
 
 
 def _batch_rows(batch: pa.RecordBatch) -> Iterator[Row | Rejection]:

@@ -22,7 +22,7 @@ TABLE_SUFFIXES: Final = (
 """Ends of the names of files that :func:`read_table` reads."""
 
 LINES_TRIED: Final = 20
-"""Lines that must say whether a file with a damaged beginning is one of lines."""
+"""Of the beginning of a file, to tell what it is."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
@@ -42,11 +42,13 @@ def read_table(
     (``truncated_file``). Raises OSError when the disk or the network fails.
     """
     with open_input(file.path) as stream:
-        is_parquet = stream.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
-    if is_parquet:
+        magic = stream.read(len(PARQUET_MAGIC))
+    if magic == PARQUET_MAGIC:
         yield from read_parquet(file, wanted)
     elif file.name.lower().endswith(".parquet"):
         detail = "it is not Parquet: it does not begin with PAR1"
+        if magic == b"PARE":
+            detail = "it is encrypted Parquet: write it without encryption"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
     elif is_document(_head(file)):
         yield from _read_document(file)
@@ -72,9 +74,9 @@ def _head(file: ForumFile) -> bytes:
 def is_document(head: bytes) -> bool:
     """Tell whether a file that begins with ``head`` is one JSON value rather than one a line.
 
-    A list that begins and does not end in its first line, and goes on as JSON in its second, is a
-    document; so is such an object, and a list that is alone in the file. Where the beginning of a
-    list is damaged, lines that are objects by themselves make it a file of lines.
+    A list that begins and does not end in its first line, and goes on as JSON in the next ones, is
+    a document; so is such an object, and a list that is alone in the file. Where the beginning of
+    a list is damaged, lines that are objects by themselves make it a file of lines.
     """
     lines = [line for line in head.removeprefix(_BOM).split(b"\n") if line.strip(_SPACE)]
     first = lines[0].lstrip(_SPACE)[:1] if lines else b""
@@ -86,7 +88,7 @@ def is_document(head: bytes) -> bool:
     if problem is None:
         return False
     if problem.fault is Fault.TRUNCATED:
-        problem = find_fault(b"\n".join(lines[:2]))
+        problem = find_fault(b"\n".join(lines[:LINES_TRIED]))
         if problem is None or problem.fault is Fault.TRUNCATED:
             return True
     # Not the last: it may be cut.
