@@ -88,21 +88,17 @@ def time_ms(value: object) -> int:
     raise ValueError(WANTED)
 
 
-def _checked(at: int) -> int:
-    if not 0 <= at < END_MS:
-        raise ValueError(_YEARS)
-    return at
+def count_ms(value: float | Decimal) -> int:
+    """Return a time that is a number since 1970, in a unit that its size tells, as ms.
 
-
-def _number_ms(value: float | Decimal) -> int:
-    if value < 0:
+    As `time_ms` has it, but any number of seconds is one. Raises ValueError.
+    """
+    if not value >= 0:  # nor NaN
         raise ValueError(_YEARS)
     for unit in UNITS:
         if unit.low <= value < unit.end:
             if unit.per_ms:
                 return int(value) // unit.per_ms
-            if isinstance(value, int):
-                _check_is_no_date(value)
             # By way of the microsecond: 0.29 * 1000 is a little less than 290.
             return round(value * 1_000_000) // 1000
     raise ValueError(
@@ -111,15 +107,27 @@ def _number_ms(value: float | Decimal) -> int:
     )
 
 
-def _check_is_no_date(value: int) -> None:
-    if 1970 <= value <= 2199:
-        raise ValueError("must be a time, and looks like a year")
-    if _FIRST_DATE <= value <= _LAST_DATE:
-        try:
-            datetime.date(value // 10_000, value // 100 % 100, value % 100)
-        except ValueError:
-            return
-        raise ValueError("looks like a date without hyphens: write it as text, '2024-05-31'")
+def _checked(at: int) -> int:
+    if not 0 <= at < END_MS:
+        raise ValueError(_YEARS)
+    return at
+
+
+def _number_ms(value: float | Decimal) -> int:
+    if isinstance(value, int):
+        if 1970 <= value <= 2199:
+            raise ValueError("must be a time, and looks like a year")
+        if _FIRST_DATE <= value <= _LAST_DATE and _is_date(value):
+            raise ValueError("looks like a date without hyphens: write it as text, '2024-05-31'")
+    return count_ms(value)
+
+
+def _is_date(value: int) -> bool:
+    try:
+        datetime.date(value // 10_000, value // 100 % 100, value % 100)
+    except ValueError:
+        return False
+    return True
 
 
 @functools.lru_cache(1 << 14)  # dated votes repeat few days many times
