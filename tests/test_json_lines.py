@@ -126,7 +126,19 @@ def test_every_line_is_a_value_or_a_reject(
         (b'{"id":"\xff","score":1}', Reason.MALFORMED_ROW, "not UTF-8 at byte 8"),
         (b'{"id":"\xed\xa0\x80","score":1}', Reason.MALFORMED_ROW, "not UTF-8 at byte 8"),
         (b'{"id":"a\0","score":1}', Reason.MALFORMED_ROW, "not JSON at byte 9"),
-        (b'{"id":"a","score":NaN}', Reason.MALFORMED_ROW, "not JSON at byte 19"),
+        (b'{"id":"a","score":NaN}', Reason.MISSING_FIELD, "$.score: null, must be an integer"),
+        (b'{"id":"a","score":Infinity}', Reason.BAD_VALUE, "$.score: number out of range"),
+        (b'{"id":"a","score":nan}', Reason.MALFORMED_ROW, "not JSON at byte 19"),
+        (b'{"id":"a","score":Na', Reason.MALFORMED_ROW, "breaks off"),
+        (
+            b'{"id":"a","score":1,}',
+            Reason.MALFORMED_ROW,
+            "byte 21: there is nothing behind a comma",
+        ),
+        (b'{"id":"a","score":1,"x":[1,]}', Reason.MALFORMED_ROW, "byte 28: there is nothing"),
+        (b"{'id':'a','score':1}", Reason.MALFORMED_ROW, "byte 2: it is in the notation of Python"),
+        (b'{"id":"a","score":None}', Reason.MALFORMED_ROW, "notation of Python"),
+        (b'{"id":"\\ud83d","score":"2"}', Reason.BAD_VALUE, "$.score"),
         (b'{"id":"a","score":1,"x":' + b"[" * 99_999, Reason.MALFORMED_ROW, "deep"),
         (b'{"id":1,"x":' + b"[" * 99_999, Reason.MALFORMED_ROW, "deep"),
         (b'{"id":1,"score":2', Reason.MALFORMED_ROW, "breaks off"),
@@ -165,6 +177,28 @@ def test_what_is_wrong_with_a_line(tmp_path: Path, line: bytes, reason: Reason, 
 def test_lone_surrogates_are_replaced(tmp_path: Path, escaped: bytes, text: str) -> None:
     found = items(tmp_path / "x.jsonl", b'{"id":"a","score":1,"text":"' + escaped + b'"}\n')
     assert found == [(1, Row("a", 1, text))]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (b"NaN", None),
+        (b"null", None),
+        (b'"NaN"', "NaN"),
+        (b'"say \\"NaN\\" or -Infinity"', 'say "NaN" or -Infinity'),
+    ],
+)
+def test_nan_is_nothing(tmp_path: Path, given: bytes, text: str | None) -> None:
+    line = b'{"id":"a","score":1,"text":' + given + b',"y":-Infinity,"z":[Infinity,NaN]}\n'
+    assert items(tmp_path / "x.jsonl", line) == [(1, Row("a", 1, text))]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_utf_16_is_told_once(tmp_path: Path, encoding: str) -> None:
+    (reject,) = items(tmp_path / "x.jsonl", ((GOOD + b"\n") * 3).decode().encode(encoding))
+    assert isinstance(reject, Rejected)
+    assert (reject.record, reject.reason) == ("file", Reason.UNREADABLE_FILE)
+    assert "UTF-16" in reject.detail
 
 
 def test_the_last_of_repeated_keys_counts(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Preference sets: each published form gives its prompts, responses and what it prefers."""
 
+import datetime
 import gzip
 import json
 from itertools import pairwise
@@ -413,6 +414,65 @@ def test_own_pairs_come_back(tmp_path: Path) -> None:
     )
     assert by_id[f"{make.SITE}:5"].author_id is None
     assert (by_id[threads[0].id].tags, again.tags) == (("x",), ())
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns", "iso", "space"])
+def test_own_pairs_come_back_from_an_export_to_json(tmp_path: Path, unit: str) -> None:
+    rows = [
+        msgspec.to_builtins(pair_row(thread, decision, "train"))
+        for thread in [make.thread(1, make.response(2, score=9), make.response(3, score=4))]
+        for decision in decide_pairs(thread, preset("all"))[0]
+    ]
+    times = [field.name for field in PAIR_SCHEMA if pa.types.is_timestamp(field.type)]
+    assert len(times) >= 3
+    for row in rows:
+        row.update((name, row[name] + 1_700_000_000_123) for name in times)
+    pq.write_table(pa.Table.from_pylist(rows, PAIR_SCHEMA), tmp_path / "p.parquet")
+    expected = list(read_preference_set(file_of(tmp_path / "p.parquet"), ReadRules()))
+    for row in rows:
+        for name in times:
+            ms = row[name]
+            moment = datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC)
+            row[name] = {
+                "s": ms / 1000,
+                "ms": ms,
+                "us": ms * 1000,
+                "ns": str(ms * 10**6),
+                "iso": moment.isoformat(timespec="milliseconds"),
+                "space": f"{moment:%Y-%m-%d %H:%M:%S.%f}000",
+            }[unit]
+    items = read(tmp_path, *rows, name="p.jsonl")
+    assert rejects_of(items) == []
+    assert items == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("chosen_created_at", 17e9, "chosen_created_at: 17000000000.0: must be in the years"),
+        ("prompt_created_at", "soon", "prompt_created_at: 'soon': must be ISO 8601"),
+        ("chosen_is_accepted", "perhaps", "chosen_is_accepted: 'perhaps': must be true or false"),
+        ("tags", "a,b", "tags: 'a,b': must be a list"),
+        ("context_ids", [5], "context_ids: a list of 1: must be text"),
+        ("site", 5, "site: 5: must be text"),
+        ("chosen_score", float("inf"), "chosen_score: Infinity: must be a finite number"),
+    ],
+)
+def test_messages_name_the_column_and_the_value(
+    tmp_path: Path, name: str, value: Any, told: str
+) -> None:
+    [rejected] = read(tmp_path, OWN | {name: value})
+    assert rejected.detail.startswith(told)
+    assert (rejected.id, rejected.reason) == ("set.jsonl:1", Reason.BAD_VALUE)
+
+
+def test_messages_name_the_column_of_the_file(tmp_path: Path) -> None:
+    row = {"q": "Q", "chosen": "a", "rejected": "b", "points": "many"}
+    columns = {"prompt": "q", "chosen_score": "points"}
+    [rejected] = read(tmp_path, row, columns=columns)
+    assert rejected.detail == "points: 'many': must be a number"
+    [rejected] = read(tmp_path, row | {"chosen": None}, columns={"chosen": "good"})
+    assert rejected.detail == "good is missing, and is needed"
 
 
 def test_own_pairs_without_texts_say_what_to_do(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from schemas.audit import Reason
-from transforms.readers.formats.values import MAX_COUNT, shown
+from transforms.readers.formats.numbers import MAX_COUNT
+from transforms.readers.formats.values import shown
 
 MAX_DEPTH: Final = 500
 """Arrays and objects inside each other. Decoders count on the stack of the interpreter, which is
@@ -61,10 +62,12 @@ _STRING_START: Final = re.compile(
 )
 _CUT_ESCAPE: Final = re.compile(rb"\\(?:u[0-9a-fA-F]{0,3})?\Z")
 _SCALAR: Final = re.compile(
-    rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null"
+    rb"-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?(?:[eE][+-]?[0-9]++)?|true|false|null|NaN|-?Infinity"
 )
 _CUT_NUMBER: Final = re.compile(rb"(?:-|-?(?:0|[1-9][0-9]*+)(?:\.|(?:\.[0-9]++)?[eE][+-]?))\Z")
-_WORDS: Final = (b"true", b"false", b"null")
+_WORDS: Final = (b"true", b"false", b"null", b"NaN", b"Infinity", b"-Infinity")
+_PYTHONS: Final = re.compile(rb"'|(?:None|True|False)\b")
+_PYTHON_NUMBER: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|NaN|-?Infinity', re.DOTALL)
 _ESCAPE: Final = re.compile(
     rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<lone>u[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
@@ -99,10 +102,26 @@ def _without_lone(escape: re.Match[bytes]) -> bytes:
     return b"\\ufffd" if escape["lone"] else escape[0]
 
 
-def find_fault(data: bytes) -> JsonProblem | None:
-    """Return why ``data`` is not JSON (RFC 8259) in UTF-8, or None. A BOM before it is allowed.
+def without_python_numbers(data: bytes) -> bytes:
+    """Return JSON with null for each NaN, and a number out of range for each Infinity.
 
-    Places are bytes of ``data``, from 1.
+    Python's json writes the three words, pandas has NaN where a table is empty, and JSON knows
+    none of them.
+    """
+    if b"NaN" not in data and b"Infinity" not in data:
+        return data
+    return _PYTHON_NUMBER.sub(_json_number, data)
+
+
+def _json_number(found: re.Match[bytes]) -> bytes:
+    return {b"NaN": b"null", b"Infinity": b"1e999", b"-Infinity": b"-1e999"}.get(found[0], found[0])
+
+
+def find_fault(data: bytes) -> JsonProblem | None:
+    """Return why ``data`` is not JSON (RFC 8259) in UTF-8, or None.
+
+    A BOM before it is allowed, and so are NaN, Infinity and -Infinity. Places are bytes of
+    ``data``, from 1.
     """
     problem = _find_syntax_fault(data)
     if problem is not None:
@@ -118,6 +137,7 @@ def _find_syntax_fault(data: bytes) -> JsonProblem | None:
     at = len(_BOM) if data.startswith(_BOM) else 0
     open_brackets: list[bytes] = []
     wants = "value"
+    after_comma = False
     while True:
         at = _end_of_space(data, at)
         if at == len(data):
@@ -126,6 +146,9 @@ def _find_syntax_fault(data: bytes) -> JsonProblem | None:
         if wants == "end":
             place = f"at byte {at + 1}, behind the end of the value"
             return _malformed(Fault.TRAILING, f"not one JSON value: there is more {place}")
+        if after_comma and first in (b"]", b"}"):
+            return _syntax(at, "there is nothing behind a comma")
+        after_comma = False
         if first == b'"' and wants in ("value", "key", "key or end", "value or end"):
             at, problem = _end_of_string(data, at)
             if problem is not None:
@@ -146,6 +169,7 @@ def _find_syntax_fault(data: bytes) -> JsonProblem | None:
             continue
         elif first == b"," and wants == "comma or end":
             wants = "value" if open_brackets[-1] == b"[" else "key"
+            after_comma = True
             at += 1
             continue
         elif (
@@ -161,6 +185,8 @@ def _find_syntax_fault(data: bytes) -> JsonProblem | None:
             at = scalar.end()
         elif wants in ("value", "value or end") and _is_cut_scalar(data[at : at + 30]):
             return _truncated()
+        elif _PYTHONS.match(data, at):
+            return _syntax(at, "it is in the notation of Python; write it with json.dumps")
         else:
             return _syntax(at)
         wants = "comma or end" if open_brackets else "end"
@@ -195,8 +221,8 @@ def _truncated() -> JsonProblem:
     return _malformed(Fault.TRUNCATED, "not whole JSON: it breaks off")
 
 
-def _syntax(at: int) -> JsonProblem:
-    return _malformed(Fault.SYNTAX, f"not JSON at byte {at + 1}")
+def _syntax(at: int, why: str = "") -> JsonProblem:
+    return _malformed(Fault.SYNTAX, f"not JSON at byte {at + 1}{why and ': '}{why}")
 
 
 class _HugeNumber:
@@ -212,6 +238,19 @@ def _float(digits: str) -> float | _HugeNumber:
     return value if abs(value) != float("inf") else _HugeNumber()
 
 
+def _constant(word: str) -> _HugeNumber | None:
+    return None if word == "NaN" else _HugeNumber()
+
+
+def load_untyped(data: bytes) -> Any:
+    """Decode JSON that is none that any field takes: numbers out of range are infinite."""
+    return json.loads(
+        data.removeprefix(_BOM),
+        parse_int=lambda digits: int(digits) if len(digits) < 400 else float(digits),
+        parse_constant=lambda word: None if word == "NaN" else float(word),
+    )
+
+
 def explain(data: bytes, wanted: Any) -> JsonProblem:
     """Say why ``data`` is not a JSON value of the type ``wanted``, which a decoder refused.
 
@@ -222,8 +261,9 @@ def explain(data: bytes, wanted: Any) -> JsonProblem:
         return problem
     if without_lone_surrogates(data) != data:
         return _malformed(Fault.SURROGATE, "it holds half of a surrogate pair, not a character")
-    text = data.removeprefix(_BOM)
-    value = json.loads(text, parse_int=_integer, parse_float=_float)
+    value = json.loads(
+        data.removeprefix(_BOM), parse_int=_integer, parse_float=_float, parse_constant=_constant
+    )
     found = _first_mismatch(value, msgspec.inspect.type_info(wanted))
     if found is None:  # a name that is there twice, the first time with another type
         return JsonProblem(Fault.TYPE, Reason.BAD_VALUE, "a value has a type that it may not have")

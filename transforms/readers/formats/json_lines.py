@@ -32,6 +32,8 @@ Identify = Callable[[bytes], str | None]
 _END = b"\n"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", *(b for c in b"{[" for b in (bytes((c, 0)), bytes((0, c)))))
+"""How JSON in UTF-16 begins, with a byte order mark or without."""
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -59,7 +61,7 @@ def decode_lines(
     line = b"\n"
     decode = decoder.decode
     try:
-        for block in _whole_lines(CompressedFile(file.path).chunks(), max_line_bytes):
+        for block in _whole_lines(_utf8_chunks(file), max_line_bytes):
             if isinstance(block, _LongLine):
                 number += 1
                 line = b"\n"
@@ -98,7 +100,7 @@ def read_document(file: ForumFile, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes
     parts: list[bytes] = []
     size = 0
     try:
-        for chunk in CompressedFile(file.path).chunks():
+        for chunk in _utf8_chunks(file):
             size += len(chunk)
             if size > max_bytes:
                 detail = f"more than {max_bytes} bytes, too much for one document"
@@ -107,6 +109,17 @@ def read_document(file: ForumFile, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes
     except BrokenFile as error:
         return _broken(file, error, f"after {size} bytes")
     return b"".join(parts).removeprefix(_BOM)
+
+
+def _utf8_chunks(file: ForumFile) -> Iterator[bytes]:
+    """Yield the content of a file; raises BrokenFile at once when it is in another encoding."""
+    chunks = CompressedFile(file.path).chunks()
+    head = next(chunks, b"")
+    if head.startswith(_UTF_16):
+        detail = "it is UTF-16, not UTF-8: convert it (iconv -f UTF-16 -t UTF-8)"
+        raise BrokenFile(Reason.UNREADABLE_FILE, detail)
+    yield head
+    yield from chunks
 
 
 def _broken(file: ForumFile, error: BrokenFile, place: str) -> Rejected:

@@ -1,6 +1,6 @@
 """Decode one JSON value into a typed row; what cannot be decoded is told in our own words."""
 
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar, cast, get_origin
 
 import msgspec
 
@@ -11,7 +11,9 @@ from transforms.readers.formats.json_faults import (
     explain,
     find_fault,
     is_too_deep,
+    load_untyped,
     without_lone_surrogates,
+    without_python_numbers,
 )
 
 __all__ = ["Fault", "JsonProblem", "UndecodableError", "decode_value"]
@@ -19,6 +21,7 @@ __all__ = ["Fault", "JsonProblem", "UndecodableError", "decode_value"]
 T = TypeVar("T")
 
 _BOM: Final = b"\xef\xbb\xbf"
+_UNTYPED: Final = (Any, dict[str, Any], list[Any])
 _REFUSED: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """All that decoders raise; which of them, and with what words, is theirs."""
 
@@ -29,7 +32,9 @@ def decode_value(
     """Return the value of ``data``; raises UndecodableError, which says what is wrong with it.
 
     An escaped lone surrogate, which JSON allows and UTF-8 does not, becomes U+FFFD if ``repair``.
-    Values that are nested more than ``json_faults.MAX_DEPTH`` deep are refused.
+    NaN, which Python writes where there is nothing, is null. Numbers out of range, and Infinity,
+    are infinite where the type says nothing of them, and else refused. Values that are nested
+    more than ``json_faults.MAX_DEPTH`` deep are refused.
     """
     data = bytes(data)
     if not is_too_deep(data):
@@ -37,13 +42,19 @@ def decode_value(
             return decoder.decode(data)
         except _REFUSED:
             pass
-        repaired = without_lone_surrogates(data.removeprefix(_BOM))
-        if repair and repaired != data:
-            try:
-                return decoder.decode(repaired)
-            except _REFUSED:
-                pass
-    raise UndecodableError(explain(data, decoder.type))
+        if repair:
+            data = without_lone_surrogates(data)
+        repaired = without_python_numbers(data.removeprefix(_BOM))
+        try:
+            return decoder.decode(repaired)
+        except _REFUSED:
+            pass
+    problem = explain(data, decoder.type)
+    if problem.fault is Fault.TYPE and decoder.type in _UNTYPED:
+        value = load_untyped(data)
+        if isinstance(value, get_origin(decoder.type) or object):
+            return cast(T, value)
+    raise UndecodableError(problem)
 
 
 def breaks_off(data: bytes) -> bool:

@@ -4,30 +4,42 @@ Each takes what JSON or Parquet gave, never None, and returns the value a Post h
 be used raises ValueError, whose text says what would have been right.
 """
 
-import datetime
-import functools
+import math
 import re
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
-MAX_COUNT: Final = 1 << 62
-"""Differences of two of these fit into 64 bits."""
-MAX_ID_CHARS: Final = 200
+from transforms.readers.formats.numbers import EXACT, LostDigitsError, integer
+from transforms.readers.formats.times import Milliseconds
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
-_MILLISECOND = datetime.timedelta(milliseconds=1)
-_LATEST_MS = (datetime.datetime(2200, 1, 1, tzinfo=datetime.UTC) - _EPOCH) // _MILLISECOND
+MAX_ID_CHARS: Final = 200
+MAX_ID_DIGITS: Final = 39
+"""Of an integer: 128 bits."""
+
+_WHOLE_TEXT = re.compile(r"(-?[0-9]{1,16})\.0+")
 _LICENSE = re.compile(r"\(*[A-Za-z0-9.+:-]+\)*(?: (?:AND|OR|WITH) \(*[A-Za-z0-9.+:-]+\)*)*")
 _SITE = re.compile(r"[^\s:#\\/]+(?:/[^\s:#\\]+)?")
 _NO_LICENSE = ("none", "unknown", "null", "n/a", "na", "all rights reserved", "proprietary")
 
 
-class Milliseconds(int):
-    """A time that came with its unit, as Parquet timestamps do: ms since 1970-01-01 UTC."""
+@dataclass(frozen=True)
+class OtherValue:
+    """A value of a kind that JSON does not have and no field takes, such as a duration."""
+
+    name: str
+    """What a message calls it, with its article."""
 
 
 def text(value: object) -> str:
-    """A string that can be written as UTF-8."""
+    """A string that can be written as UTF-8; its bytes too, as old Parquet files hold texts."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise ValueError("must be text, and is not UTF-8") from None
     if not isinstance(value, str):
         raise ValueError("must be text")
     if not value.isascii():
@@ -39,16 +51,33 @@ def text(value: object) -> str:
 
 
 def key(value: object) -> str:
-    """An id: text, or an integer as text."""
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 1 << 64:
+    """An id: text, an integer (7.0 or a decimal too, as tables have it) as text, or a UUID.
+
+    Text that is an integer with `.0` behind it is that integer.
+    """
+    if isinstance(value, uuid.UUID):
         return str(value)
-    if not isinstance(value, str):
-        raise ValueError("must be text or an integer")
-    if not value or value != value.strip():
+    if not isinstance(value, str | bytes):
+        return _key_of_number(value)
+    name = text(value)
+    if not name or name != name.strip():
         raise ValueError("must not be empty, nor begin or end with a space")
-    if len(value) > MAX_ID_CHARS or not value.isprintable() or "#" in value:
+    if len(name) > MAX_ID_CHARS or not name.isprintable() or "#" in name:
         raise ValueError(f"must be at most {MAX_ID_CHARS} visible characters, without '#'")
-    return text(value)
+    whole = _WHOLE_TEXT.fullmatch(name)
+    return str(int(whole[1])) if whole and abs(int(whole[1])) < EXACT else name
+
+
+def _key_of_number(value: object) -> str:
+    try:
+        found = integer(value)
+    except LostDigitsError:
+        raise
+    except ValueError:
+        raise ValueError("must be text or an integer") from None
+    if abs(found) >= 10**MAX_ID_DIGITS:
+        raise ValueError(f"must be text or an integer of at most {MAX_ID_DIGITS} digits")
+    return str(found)
 
 
 def site(value: object) -> str:
@@ -71,61 +100,12 @@ def url(value: object) -> str:
 
 
 def flag(value: object) -> bool:
-    """A truth value; 0 and 1 too, as databases export them."""
-    if value in (0, 1) and isinstance(value, int):
+    """A truth value; 0 and 1 too, as databases export them, and what tables make of both."""
+    if type(value) in (bool, int, float, Decimal) and value in (0, 1):
         return bool(value)
+    if isinstance(value, str) and value.strip().lower() in ("true", "false"):
+        return value.strip().lower() == "true"
     raise ValueError("must be true or false")
-
-
-def whole(value: object) -> int:
-    """An integer; 3.0 too, as tables with empty cells export it."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, int) or isinstance(value, bool) or abs(value) > MAX_COUNT:
-        raise ValueError("must be an integer of at most 62 bits")
-    return value
-
-
-def natural(value: object) -> int:
-    """An integer, 0 or more."""
-    number = whole(value)
-    if number < 0:
-        raise ValueError("must be 0 or more")
-    return number
-
-
-def time_ms(value: object) -> int:
-    """A point in time of the years 1970 to 2199, as ms since 1970-01-01 UTC.
-
-    Text is ISO 8601, UTC unless it has an offset; a number is in seconds.
-    """
-    if isinstance(value, Milliseconds):
-        at: int = value
-    elif isinstance(value, str):
-        at = _iso_ms(value)
-    elif isinstance(value, int | float) and not isinstance(value, bool) and value == value:
-        at = round(value * 1000) if -_LATEST_MS < value < _LATEST_MS else _LATEST_MS
-        if at >= _LATEST_MS > value >= 0:
-            raise ValueError("must be in seconds since 1970; this looks like milliseconds")
-    else:
-        raise ValueError("must be ISO 8601 text, or a number of seconds since 1970")
-    if not 0 <= at < _LATEST_MS:
-        raise ValueError("must be in the years 1970 to 2199")
-    return int(at)
-
-
-@functools.lru_cache(1 << 14)  # dated votes repeat few days many times
-def _iso_ms(value: str) -> int:
-    try:
-        moment = datetime.datetime.fromisoformat(value.strip())
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        return (moment - _EPOCH) // _MILLISECOND
-    except (ValueError, OverflowError):
-        raise ValueError(
-            "must be ISO 8601 such as '2024-05-31T18:30:00Z' or '2024-05-31', or a number of "
-            "seconds without quotes"
-        ) from None
 
 
 def license_id(value: object) -> str:
@@ -154,14 +134,25 @@ def sequence(value: object) -> Sequence[object]:
 
 def shown(value: object) -> str:
     """A value as a message shows it: short, on one line."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list | tuple):
-        return f"a list of {len(value)}"
-    if isinstance(value, int) and abs(value) >= 1 << 64:
-        return "an integer of more than 64 bits"
-    if isinstance(value, str):
-        return repr(value if len(value) <= 60 else value[:57] + "…")
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    match value:
+        case dict():
+            return "an object"
+        case list() | tuple():
+            return f"a list of {len(value)}"
+        case OtherValue():
+            return value.name
+        case Milliseconds():
+            return "a time"
+        case bool():
+            return "true" if value else "false"
+        case int() if abs(value) >= 1 << 64:
+            return "an integer of more than 64 bits"
+        case float() if not math.isfinite(value):
+            return "NaN" if value != value else "Infinity" if value > 0 else "-Infinity"
+        case str():
+            return repr(value if len(value) <= 60 else value[:57] + "…")
+        case bytes():
+            return f"{len(value)} bytes"
+        case Decimal() | uuid.UUID():
+            return str(value)[:60]
     return repr(value)[:60]

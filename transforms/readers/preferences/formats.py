@@ -21,6 +21,8 @@ from schemas.ids import content_hash
 from schemas.post import TURN_BREAK, Post
 from transforms.readers.base import SamePrompt
 from transforms.readers.formats import values
+from transforms.readers.formats.numbers import number, whole
+from transforms.readers.formats.times import time_ms
 from transforms.readers.preferences.conversations import SetRowError, split_conversation
 from transforms.readers.preferences.rows import (
     KIND,
@@ -30,10 +32,10 @@ from transforms.readers.preferences.rows import (
     StatedPair,
     global_id,
     need,
-    number,
     posts_fields,
     score,
     stated,
+    take,
     text_of,
 )
 
@@ -97,7 +99,7 @@ def read_answer_list(row: Row, origin: Origin) -> AnswerList:
         id=thread_id,
         url=next((link for link in links if "/q" in link), ""),
         text=need(row, "question", values.text),
-        created_at=_day_ms(row.get("date")),
+        created_at=take(row, "date", time_ms, 0),
         score=0,
         author_id=None if asker is None else f"{site}:u{asker}",
         author_url=next((link for link in links if "/users/" in link), None),
@@ -123,20 +125,18 @@ def read_answer_list(row: Row, origin: Origin) -> AnswerList:
 
 
 def _answer(answer: Row, answer_id: str, site: str, common: dict[str, Any]) -> Post:
-    accepted = values.flag(answer.get("selected") or False)
-    author = answer.get("author_id")
+    accepted = take(answer, "selected", values.flag, False)
+    author = take(answer, "author_id", values.key, None)
     return Post(
         id=answer_id,
         url=f"https://{site}/a/{answer_id.partition(':')[2]}" if "/" not in site else "",
         text=need(answer, "text", values.text),
         created_at=0,
-        score=need(answer, "pm_score", values.whole) - accepted,
+        score=need(answer, "pm_score", whole) - accepted,
         accepted=accepted,
-        author=values.text(answer.get("author") or ""),
-        author_id=None if author is None else f"{site}:u{values.key(author)}",
-        author_url=None
-        if not answer.get("author_profile")
-        else values.text(answer["author_profile"]),
+        author=take(answer, "author", values.text, ""),
+        author_id=None if author is None else f"{site}:u{author}",
+        author_url=take(answer, "author_profile", values.text, "") or None,
         **common,
     )
 
@@ -144,12 +144,6 @@ def _answer(answer: Row, answer_id: str, site: str, common: dict[str, Any]) -> P
 def _links(row: Row) -> list[str]:
     links = row.get("metadata")
     return [link for link in links if isinstance(link, str)] if isinstance(links, list) else []
-
-
-def _day_ms(date: object) -> int:
-    if not date:
-        return 0
-    return values.time_ms(date.replace("/", "-") if isinstance(date, str) else date)
 
 
 def read_shp(row: Row, origin: Origin) -> StatedPair:
@@ -180,14 +174,13 @@ def read_shp(row: Row, origin: Origin) -> StatedPair:
     sides = []
     for side in "AB":
         own_id = need(row, f"c_root_id_{side}", values.key)
-        created = row.get(f"created_at_utc_{side}")
         sides.append(
             Post(
                 id=f"{host}:{kinds[1]}{own_id}",
                 url=link and f"{link}/_/{own_id}/",
                 text=need(row, f"human_ref_{side}", values.text),
-                created_at=0 if created is None else values.time_ms(number(created)),
-                score=values.whole(number(need(row, f"score_{side}", number))),
+                created_at=take(row, f"created_at_utc_{side}", time_ms, 0),
+                score=need(row, f"score_{side}", whole),
                 **common,
             )
         )
@@ -208,7 +201,7 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
         raise SetRowError(Reason.MISSING_FIELD, detail)
     site = need(row, "site", values.site)
     prompt_id = need(row, "prompt_id", global_id)
-    context = [global_id(item) for item in values.sequence(row.get("context_ids") or ())]
+    context = take(row, "context_ids", _global_ids, [])
     thread_id = prompt_id
     if context:
         thread_id = f"{prompt_id}+{context[-1].partition(':')[2]}"
@@ -221,10 +214,10 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
             url=text_of(row, f"{side}_url"),
             text=need(row, side, values.text),
             markup="markdown",
-            tags=values.texts(row.get("tags") or ()) if side == "prompt" else (),
-            created_at=values.time_ms(row.get(f"{side}_created_at") or 0),
+            tags=take(row, "tags", values.texts, ()) if side == "prompt" else (),
+            created_at=take(row, f"{side}_created_at", time_ms, 0),
             score=score(row, f"{side}_score"),
-            accepted=side != "prompt" and values.flag(row.get(f"{side}_is_accepted") or False),
+            accepted=side != "prompt" and take(row, f"{side}_is_accepted", values.flag, False),
             author=text_of(row, f"{side}_author"),
             author_id=_author_id(site, row, side),
             author_url=text_of(row, f"{side}_author_url") or None,
@@ -234,6 +227,10 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
     )
     same = SamePrompt(thread_id, prompt_id) if context else None
     return stated(prompt, chosen, rejected)._replace(same_prompt=same)
+
+
+def _global_ids(value: object) -> list[str]:
+    return [global_id(item) for item in values.sequence(value)]
 
 
 def _author_id(site: str, row: Row, side: str) -> str | None:
@@ -271,10 +268,10 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
     site = _site_of(row, origin)
     text = TURN_BREAK.join(prompt_turns)
     title = text_of(row, "title")
-    native = row.get("thread_id") or row.get("prompt_id")
+    native = take(row, "thread_id", values.key, None) or take(row, "prompt_id", values.key, None)
     if native is None:
         native = content_hash(f"{title}\0{text}").hex()
-    thread_id = f"{site}:{values.key(native)}"
+    thread_id = f"{site}:{native}"
     license_id = text_of(row, "license") or origin.license_of(site)
     common = posts_fields(thread_id, site, license_id, "markdown")
     prompt = Post(
@@ -288,12 +285,10 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
     )
     sides = []
     for side, answer in (("chosen", chosen), ("rejected", rejected)):
-        own_id = row.get(f"{side}_id")
-        if own_id is None:
-            own_id = content_hash(answer).hex()
+        own_id = take(row, f"{side}_id", values.key, None) or content_hash(answer).hex()
         sides.append(
             Post(
-                id=f"{thread_id}#{values.key(own_id)}",
+                id=f"{thread_id}#{own_id}",
                 url="",
                 text=answer,
                 created_at=0,
@@ -305,8 +300,11 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
 
 
 def _site_of(row: Row, origin: Origin) -> str:
-    named = row.get("site") or next(iter(_links(row)), None)
-    if not isinstance(named, str):
-        return origin.site
+    named = take(row, "site", _site_or_link, "") or next(iter(_links(row)), "")
+    return _site_or_link(named) if named else origin.site
+
+
+def _site_or_link(value: object) -> str:
+    named = values.text(value)
     link = _LINK.match(named)
     return values.site(link[1].lower() if link else named)

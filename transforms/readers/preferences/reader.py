@@ -34,7 +34,8 @@ def read_preference_set(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
         try:
             parsed = read_row(rename(row, rules.columns), origin)
         except SetRowError as error:
-            yield reject(file, error.reason, error.detail, line=number)
+            detail = _in_their_words(error.detail, rules.columns)
+            yield reject(file, error.reason, detail, line=number)
             continue
         if isinstance(parsed, AnswerList):
             yield from _answer_list(file, number, parsed)
@@ -47,6 +48,12 @@ def rename(row: Row, columns: Mapping[str, str]) -> Row:
     if not columns:
         return row
     return row | {ours: row.get(theirs) for ours, theirs in columns.items()}
+
+
+def _in_their_words(detail: str, columns: Mapping[str, str]) -> str:
+    """Name the column that a message begins with as the file does."""
+    name = next(iter(re.split(r"[: ]", detail, maxsplit=1)))
+    return columns.get(name, name) + detail[len(name) :]
 
 
 def site_name(file: ForumFile) -> str:

@@ -7,6 +7,7 @@ from schemas.audit import Reason
 from schemas.post import Post
 from transforms.readers.base import UNKNOWN_LICENSE, SamePrompt
 from transforms.readers.formats import values
+from transforms.readers.formats.numbers import MAX_COUNT, number
 from transforms.readers.preferences.conversations import SetRowError
 
 T = TypeVar("T")
@@ -73,34 +74,30 @@ def need(row: Row, name: str, convert: Callable[[object], T]) -> T:
         raise ValueError(f"{name}: {values.shown(value)}: {error}") from None
 
 
+def take(row: Row, name: str, convert: Callable[[object], T], default: T) -> T:
+    """Return a converted field; the default when it is absent, null or an empty text.
+
+    ValueError when it is wrong.
+    """
+    value = row.get(name)
+    return default if value is None or value == "" else need(row, name, convert)
+
+
 def text_of(row: Row, name: str) -> str:
     """Return a text without spaces around it, '' when there is none; ValueError when wrong."""
-    value = row.get(name)
-    return "" if value is None else need(row, name, values.text).strip()
+    return take(row, name, values.text, "").strip()
 
 
 def score(row: Row, name: str) -> int:
     """A score that may have a fraction, rounded: the order of a stated pair is stated."""
-    return 0 if row.get(name) is None else need(row, name, _rounded)
+    return take(row, name, _rounded, 0)
 
 
 def _rounded(value: object) -> int:
     found = number(value)
-    if not -values.MAX_COUNT <= found <= values.MAX_COUNT:  # nor NaN
+    if not -MAX_COUNT <= found <= MAX_COUNT:
         raise ValueError("must be a number of at most 62 bits")
     return round(found)
-
-
-def number(value: object) -> float:
-    """A number; numbers as text too, as SHP-2 has some."""
-    if isinstance(value, str):
-        try:
-            value = float(value) if "." in value else int(value[:30])
-        except ValueError:
-            raise ValueError("must be a number") from None
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("must be a number")
-    return value
 
 
 def global_id(value: object) -> str:

@@ -12,6 +12,8 @@ import msgspec
 
 from schemas.audit import Reason
 from schemas.post import RemovedAs
+from transforms.readers.formats.numbers import number, whole
+from transforms.readers.formats.times import count_ms
 
 HOST = "reddit.com"
 SITE_URL = "https://www.reddit.com"
@@ -144,13 +146,12 @@ def unescape(text: str) -> str:
 
 def to_ms(seconds: Number) -> int | None:
     """Milliseconds of seconds since 1970 in any type; None if that is not a time before 2200."""
-    if isinstance(seconds, str):
-        try:
-            seconds = int(seconds) if seconds.isdigit() else float(seconds)
-        except ValueError:
-            return None
-    # NaN is not between them either.
-    return int(seconds * 1000) if seconds is not None and 0 < seconds < _MAX_SECONDS else None
+    if type(seconds) is int and 0 < seconds < _MAX_SECONDS:
+        return seconds * 1000
+    try:
+        return count_ms(number(seconds)) if seconds else None
+    except ValueError:
+        return None
 
 
 def record_id(record: Record) -> str | None:
@@ -214,9 +215,10 @@ def score_of(record: Record) -> int:
         return score
     if score is None:
         raise Unusable(Reason.MISSING_FIELD, "no score")
-    if not -_INT64 <= score < _INT64 or score != int(score):
-        raise Unusable(Reason.BAD_VALUE, f"score: {str(score)[:SHOWN]}")
-    return int(score)
+    try:
+        return whole(score)
+    except ValueError as error:
+        raise Unusable(Reason.BAD_VALUE, f"score: {str(score)[:SHOWN]}: {error}") from None
 
 
 def score_seen_at_of(record: Record) -> int | None:

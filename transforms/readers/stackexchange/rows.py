@@ -11,12 +11,12 @@ from typing import Final, NamedTuple
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import DAY_MS, ClosedAs, Post
+from transforms.readers.formats.times import time_ms
 
 SOURCE: Final = "stackexchange"
 
 MAX_ID: Final = (1 << 39) - 1
 MAX_SCORE: Final = (1 << 31) - 1
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 _EARLIEST_MS = int(datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC).timestamp()) * 1000
 _LATEST_MS = int(datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC).timestamp()) * 1000
 
@@ -261,7 +261,7 @@ def _time(attributes: Mapping[str, str], name: str) -> int:
     text = _required(attributes, name)
     try:
         return timestamp_ms(text)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise _bad_value(name, text) from None
 
 
@@ -269,7 +269,7 @@ def _day(attributes: Mapping[str, str]) -> int:
     text = _required(attributes, "CreationDate")
     try:
         return _day_number(text)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise _bad_value("CreationDate", text) from None
 
 
@@ -278,11 +278,7 @@ def timestamp_ms(text: str) -> int:
 
     Raises ValueError, also for times outside the years 2000 to 2099.
     """
-    moment = datetime.datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=datetime.UTC)
-    since = moment - _EPOCH
-    value = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
+    value = time_ms(text)
     if not _EARLIEST_MS <= value < _LATEST_MS:
         raise ValueError(text)
     return value
