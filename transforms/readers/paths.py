@@ -37,11 +37,12 @@ def find_forum_files(
             site = _site_of(path) if source.has_sites else ""
             file = ForumFile(kind=source.kind, site=site, path=path, size=size)
             found.setdefault(identity, []).append(file)  # two globs may both match it
-    files = [min(same, key=lambda file: file.path) for same in found.values()]
     if source.has_sites:
-        files = _of_one_host(found.values(), problems)
+        single = _of_one_host(found.values(), problems)
+    else:
+        single = [min(same, key=lambda file: file.path) for same in found.values()]
     used = []
-    for file in sorted(files, key=lambda file: (file.site, file.path)):
+    for file in sorted(single, key=lambda file: (file.site, file.path)):
         why = source.refuse(file.name)
         if why is None:
             used.append(file)
