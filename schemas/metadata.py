@@ -24,7 +24,9 @@ class PostMetadata(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_on
     accepted_day: Annotated[int | None, doc("UTC day number of the acceptance")] = None
     flags: Annotated[int, doc("spam and offensive flags, added up")] = 0
     closed_as: Annotated[ClosedAs | None, doc("why the prompt was closed")] = None
-    author: Annotated[str | None, doc("display name of the author")] = None
+    author: Annotated[
+        str | None, doc("current display name of the author; it goes before the post's own")
+    ] = None
     preferred_to: Annotated[
         tuple[str, ...] | None, doc("responses it is stated to be better than; None: not stated")
     ] = None

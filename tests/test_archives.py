@@ -23,6 +23,7 @@ from transforms.readers.stackexchange.unpack import (
     unpack_tables,
 )
 
+SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
 POSTS = b'<posts><row Id="1" PostTypeId="1" /></posts>'
 VOTES = b'<votes><row Id="1" PostId="1" /></votes>'
 
@@ -156,10 +157,50 @@ def test_the_same_table_twice_is_not_read(tmp_path: Path, work: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.example.com.7z", b"7z\xbc\xaf\x27\x1c" + b"\x00" * 40, "damaged or not an archive"),
-        ("a.example.com.7z", b"", "damaged or not an archive"),
-        ("a.example.com.zip", b"PK\x03\x04 no", "damaged or not an archive"),
-        ("a.example.com.tar", b"", "neither Posts.xml nor"),
+        ("a.example.com.7z", SEVEN_ZIP + b"\x00" * 40, "it is damaged; download it again"),
+        (
+            "a.example.com.7z",
+            SEVEN_ZIP + b"\x00" * 9,
+            "it breaks off: it has 15 bytes of 32 or more",
+        ),
+        ("a.example.com.7z", b"", "it is empty; download it again"),
+        ("a.example.com.zip", b"", "it is empty; download it again"),
+        ("a.example.com.zip", b"PK\x03\x04 no", "the directory at its end is not there; download"),
+        ("a.example.com.zip", b"PK\x07\x08PK\x03\x04", "one part of an archive in volumes; join"),
+        ("a.example.com.7z", b"\r\n<!DOCTYPE html><html>", "it is a web page"),
+        ("a.example.com.zip", b"<HTML><head>", "it is a web page"),
+        ("a.example.com.zip", b"<?xml version='1.0'?><posts>", "it is XML and not packed; name it"),
+        (
+            "a.example.com.7z",
+            b"Rar!\x1a\x07\x01\x00",
+            "packed with rar, which is not read; unpack it",
+        ),
+        (
+            "a.example.com.zip",
+            b"\x1f\x8b\x08\x00",
+            "packed with gzip, which is not read; unpack it",
+        ),
+        ("a.example.com.7z", b"BZh91AY", "packed with bzip2, which is not read; unpack it"),
+        ("a.example.com.7z", b"Posts.xml" + bytes(248) + b"ustar\x00", "it is a tar archive"),
+        ("a.example.com.7z", bytes(2000), "it holds zeros and no archive"),
+        (
+            "a.example.com.zip",
+            b"Not found",
+            "neither a 7z nor a zip archive, it starts with 'Not f",
+        ),
+        ("a.example.com.tar", b"", ".tar is packed in a way that is not read; unpack it"),
+        ("a.example.com.tar.gz", b"", ".gz is packed in a way that is not read; unpack it"),
+        ("a.example.com.rar", b"", ".rar is packed in a way that is not read; unpack it"),
+        ("a.example.com.7z.part", b"", "its download is not finished"),
+        ("a.b.com.7z.001", b"", "in volumes; join them, cat a.b.com.7z.* > a.b.com.7z, and give"),
+        (
+            "a.b.com.zip.002",
+            b"",
+            "in volumes; join them, cat a.b.com.zip.* > a.b.com.zip, and give",
+        ),
+        ("a.b.com.z01", b"", "in volumes; join them, zip -s 0 a.b.com.zip --out whole.zip"),
+        ("a.b.com.part1.rar", b"", "it is one volume of a rar archive; unpack it yourself"),
+        ("a.b.com.r00", b"", "it is one volume of a rar archive; unpack it yourself"),
         ("Tags.txt", b"", "neither Posts.xml nor"),
     ],
 )
@@ -210,10 +251,102 @@ def test_a_bad_table_other_than_posts_is_left_out(tmp_path: Path, work: Path) ->
     assert "it is empty" in problem.message
 
 
-def test_a_name_without_a_dot_is_read_with_a_warning(tmp_path: Path, work: Path) -> None:
-    [site], [problem] = find(make_folder(tmp_path / "beer-2016", Posts=POSTS), work=work)
-    assert site.name == "beer-2016"
-    assert not problem.skipped
+@pytest.mark.parametrize("kind", ["folder", "file", "7z", "zip", "parent"])
+@pytest.mark.parametrize(
+    "name",
+    ["mydump", "beer-2016", "localhost", "my.dump", "dump.2024", "127.0.0.1", "beer.com (1)"],
+)
+def test_what_has_no_host_name_is_not_read(
+    tmp_path: Path, work: Path, kind: str, name: str
+) -> None:
+    if kind in ("7z", "zip"):
+        spec = tmp_path / f"{name}.{kind}"
+        make_7z(spec, Posts=POSTS) if kind == "7z" else make_zip(spec, {"Posts.xml": POSTS})
+        path = spec
+    else:
+        path = make_folder(tmp_path / "in" / name, Posts=POSTS)
+        spec = {"folder": path, "file": path / "Posts.xml", "parent": path.parent}[kind]
+    sites, [problem] = find(spec, work=work)
+    assert sites == []
+    assert (problem.path, problem.skipped) == (str(path), True)
+    assert problem.message.startswith(f"{name!r} is not a host name")
+    assert "beer.stackexchange.com" in problem.message
+
+
+@pytest.mark.parametrize(
+    "name", ["Beer.StackExchange.com", "es.stackoverflow.com", "forum.golden.example", "a-b.co.uk"]
+)
+def test_a_host_name_in_any_case_is_a_site(tmp_path: Path, work: Path, name: str) -> None:
+    folder = make_folder(tmp_path / name, Posts=POSTS)
+    [site], problems = find(f"{folder}/", folder, folder / "Posts.xml", folder / ".", work=work)
+    assert (site.name, problems) == (name.lower(), [])
+
+
+def test_links_that_name_one_folder_by_two_hosts_are_told(tmp_path: Path, work: Path) -> None:
+    make_folder(tmp_path / "data" / "mydump", Posts=POSTS)
+    for name in ("b.example.com", "a.example.com"):
+        (tmp_path / name).symlink_to(tmp_path / "data" / "mydump")
+    for specs in ([tmp_path], [tmp_path / "b.example.com", tmp_path / "a.example.com"]):
+        sites, [problem] = find(*specs, work=work)
+        assert sites == []
+        assert problem.path == str(tmp_path / "a.example.com")
+        assert (
+            "by several hosts: a.example.com, b.example.com; give it under one" in problem.message
+        )
+    # The folder itself has no host's name, and one link to it is what was asked for.
+    [site], problems = find(tmp_path / "data", tmp_path / "b.example.com", work=work)
+    assert (site.name, problems) == ("b.example.com", [])
+
+
+def test_folders_of_single_tables_are_one_site(tmp_path: Path, work: Path) -> None:
+    make_folder(tmp_path / "stackoverflow.com-Posts", Posts=POSTS)
+    make_folder(tmp_path / "stackoverflow.com-Votes", Votes=VOTES, Posts=b"not this one")
+    [site], problems = find(tmp_path, work=work)
+    assert (site.name, problems) == ("stackoverflow.com", [])
+    assert contents(site) == {"Posts": POSTS, "Votes": VOTES}
+
+
+def test_a_folder_of_tables_may_also_hold_other_sites(tmp_path: Path, work: Path) -> None:
+    folder = make_folder(tmp_path / "a.example.com", Posts=POSTS)
+    make_7z(folder / "a.example.com.7z", Posts=POSTS)  # what the tables came out of
+    make_7z(folder / "Posts.7z", Posts=POSTS)
+    make_7z(folder / "b.example.com.7z", Posts=POSTS)
+    make_folder(folder / "c.example.com", Posts=POSTS)
+    sites, problems = find(folder, work=work)
+    assert [site.name for site in sites] == ["a.example.com", "b.example.com", "c.example.com"]
+    assert problems == []
+
+
+def test_archives_of_other_kinds_in_a_folder_are_told(tmp_path: Path, work: Path) -> None:
+    make_7z(tmp_path / "a.example.com.7z", Posts=POSTS)
+    for name in (
+        "v.7z.001",
+        "v.7z.002",
+        "v.7z.003",
+        "x.rar",
+        "y.tar.gz",
+        "z.zip.part",
+        "LICENSE.txt",
+    ):
+        (tmp_path / name).write_bytes(b"x")
+    [site], problems = find(tmp_path, work=work)
+    assert site.name == "a.example.com"
+    assert [Path(problem.path).name for problem in problems] == [
+        "v.7z.001",
+        "x.rar",
+        "y.tar.gz",
+        "z.zip.part",
+    ]
+
+
+def test_what_is_no_file_is_told_and_not_waited_for(tmp_path: Path, work: Path) -> None:
+    os.mkfifo(tmp_path / "a.example.com.7z")
+    (tmp_path / "b.example.com.zip").symlink_to("/dev/zero")
+    sites, problems = find(tmp_path, work=work)
+    assert sites == []
+    assert [problem.message for problem in problems] == [
+        "it is not a file that can be read; leave it out"
+    ] * 2
 
 
 def test_names_in_an_archive_never_lead_out_of_the_work_folder(tmp_path: Path, work: Path) -> None:
@@ -454,26 +587,29 @@ def test_is_meta(site: str, meta: bool) -> None:
 
 
 @needs_dumps
-def test_real_and_really_broken_inputs(work: Path) -> None:
+def test_real_and_really_broken_inputs(tmp_path: Path, work: Path) -> None:
     sites, problems = find(DUMPS, work=work)
     by_name = {site.name: site for site in sites}
     assert list(by_name) == sorted(by_name)
     assert by_name.keys() >= {
         "ai.stackexchange.com",
-        "beer-2016",
         "beer.stackexchange.com",
         "datascience.meta.stackexchange.com",
         "french.meta.stackexchange.com",
     }
     assert not [name for name in by_name if name == "broken" or "coffee" in name]
-    assert [(Path(found.path).name, found.skipped) for found in problems] == [("beer-2016", False)]
+    assert [(Path(found.path).name, found.skipped) for found in problems] == [("beer-2016", True)]
     beer = by_name["beer.stackexchange.com"]
     assert list(beer.tables) == ["Posts", "Votes", "Users", "PostLinks", "PostHistory"]
 
-    sites, problems = find(DUMPS / "broken", work=work)
+    # Most of these are not named by a host, which links to them are.
+    for path in sorted((DUMPS / "broken").iterdir()):
+        name = path.name.lower().replace(".xml.7z", ".example.com.7z")
+        (tmp_path / name.replace("corrupted.7z", "corrupted.example.com.7z")).symlink_to(path)
+    sites, problems = find(tmp_path, work=work)
     assert len(sites) == 3
     assert sorted(Path(problem.path).name for problem in problems) == [
-        "coffee.corrupted.7z",
+        "coffee.corrupted.example.com.7z",
         "coffee.meta.stackexchange.com.7z",
-        "coffee.rubbish.in.Posts.xml.7z",
+        "coffee.rubbish.in.posts.example.com.7z",
     ]

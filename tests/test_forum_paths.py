@@ -72,12 +72,46 @@ def test_the_site_is_the_nearest_folder_with_a_host_name(tmp_path: Path, spec: s
     assert find(HOSTS, tmp_path / spec) == ([("forum.example.org", "1.json")], [])
 
 
-def test_a_folder_without_a_host_name_is_read_and_noted(tmp_path: Path) -> None:
-    put(tmp_path, "topics/1.json")
-    files, problems = find(HOSTS, tmp_path / "topics")
-    assert files == [("topics", "1.json")]
-    assert [p.skipped for p in problems] == [False]
-    assert "host name" in problems[0].message
+@pytest.mark.parametrize("name", ["topics", "v1.2", "my.dump", "localhost", "_a.b", "a b.org"])
+def test_a_folder_without_a_host_name_is_not_read(tmp_path: Path, name: str) -> None:
+    put(tmp_path, f"{name}/1.json", f"{name}/2.json", "forum.example.org/3.json")
+    files, [problem] = find(HOSTS, tmp_path / name, tmp_path / "forum.example.org")
+    assert files == [("forum.example.org", "3.json")]
+    assert (problem.path, problem.skipped) == (str(tmp_path / name), True)
+    assert problem.message.startswith(f"{name!r} is not a host name")
+
+
+def test_a_host_may_have_a_port_or_letters_beyond_ascii(tmp_path: Path) -> None:
+    put(tmp_path, "a.example.org:8080/1.json", "МОСТ.рф/2.json", "xn--e1afmkfd.xn--p1ai/3.json")
+    files, problems = find(HOSTS, tmp_path)
+    assert problems == []
+    assert files == [
+        ("a.example.org", "1.json"),
+        ("xn--e1afmkfd.xn--p1ai", "3.json"),
+        ("мост.рф", "2.json"),
+    ]
+
+
+def test_links_that_put_one_file_under_two_hosts_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "data/1.json")
+    for name in ("b.example.org", "a.example.org"):
+        (tmp_path / name).symlink_to(tmp_path / "data")
+    links = [tmp_path / "b.example.org", tmp_path / "a.example.org"]
+    for specs in (links, links[::-1]):
+        files, [problem] = find(HOSTS, *specs)
+        assert files == []
+        assert problem.path == str(tmp_path / "a.example.org" / "1.json")
+        assert "a.example.org, b.example.org; give it under one of them" in problem.message
+    # One host's name is enough, whatever the folder itself is called.
+    files, problems = find(HOSTS, tmp_path / "data", tmp_path / "a.example.org")
+    assert (files, problems) == ([("a.example.org", "1.json")], [])
+
+
+def test_which_name_a_file_has_does_not_depend_on_the_order(tmp_path: Path) -> None:
+    put(tmp_path, "b.zst")
+    (tmp_path / "a.zst").symlink_to(tmp_path / "b.zst")
+    assert find(MONTHS, tmp_path / "b.zst", tmp_path / "a.zst") == ([("", "a.zst")], [])
+    assert find(MONTHS, tmp_path / "a.zst", tmp_path / "b.zst") == ([("", "a.zst")], [])
 
 
 def test_a_relative_path_is_understood_as_well(tmp_path: Path, monkeypatch) -> None:

@@ -1,5 +1,6 @@
 import io
 import itertools
+import timeit
 import tracemalloc
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
@@ -171,7 +172,6 @@ def test_entities_are_not_expanded_and_external_files_not_opened(tmp_path: Path)
     found = read(data)
     assert found.rows == [{"Id": "3"}]
     assert [bad.offset for bad in found.bad] == [
-        0,
         data.index(b'<row Id="1"'),
         data.index(b'<row Id="2"'),
     ]
@@ -207,8 +207,78 @@ def test_references_to_forbidden_characters_are_dropped_and_counted(
 def test_rubbish_between_rows_is_one_bad_row_per_gap() -> None:
     data = b'rubbish <posts>\n<row Id="1"/>a b c<x/>\n<row Id="2"/> <!-- no --> </posts> end'
     assert read(data).rows == [{"Id": "1"}, {"Id": "2"}]
-    offsets = [0, data.index(b"a b c"), data.index(b"<!--")]
+    offsets = [0, data.index(b"a b c"), data.index(b"end")]
     assert problems(data) == [(offset, Reason.MALFORMED_ROW) for offset in offsets]
+
+
+NO_ROWS = {
+    "comment": b"<!-- a - b -- > and <posts> ? -->",
+    "long comment": b"<!--" + b" x" * 5000 + b"-->",
+    "instruction": b'<?xml-stylesheet href="a.xsl" ?title=">"?>',
+    "declaration": b'<?xml version="1.0" standalone="yes" ?>',
+    "doctype": b"<!DOCTYPE posts SYSTEM 'posts.dtd'>",
+    "doctype with declarations": (
+        b'<!DOCTYPE posts [\n<!ELEMENT row EMPTY>\n<!ATTLIST row Id CDATA "]>">\n'
+        b"<!-- it's here -->\n<!ENTITY a '<b>'> %c; ]>"
+    ),
+    "cdata": b"<![CDATA[ a ] ]] > b ]]>",
+    "byte order mark": b"\xef\xbb\xbf",
+}
+
+
+@pytest.mark.parametrize("what", NO_ROWS)
+@pytest.mark.parametrize("chunk", [1, 50, 100_000])
+def test_what_is_no_row_counts_as_none(what: str, chunk: int) -> None:
+    other = NO_ROWS[what]
+    row = b'<row Id="1"/>'
+    for data in (
+        other + b"<posts>" + row + row + b"</posts>",
+        HEADER + other + b"\n" + row + other + other + row + b"\n" + other + b"</posts>" + other,
+    ):
+        found = read(data, [30, len(data) // 2], chunk_bytes=chunk)
+        assert (found.rows, found.bad) == ([{"Id": "1"}] * 2, [])
+        assert check_table(io.BytesIO(data), "posts", rows_required=True) is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [b"<!-- open", b"<!DOCTYPE posts [ <!ELEMENT ", b"<![CDATA[ open", b"<?open", b"ow Id='3'/>"],
+)
+def test_what_does_not_end_may_have_been_a_row(other: bytes) -> None:
+    data = b'<posts><row Id="1"/>' + other + b'<row Id="2"/></posts>'
+    assert read(data).rows == [{"Id": "1"}, {"Id": "2"}]
+    assert problems(data) == [(data.index(other), Reason.MALFORMED_ROW)]
+
+
+@pytest.mark.parametrize(
+    "start", [b"<!--", b"<?", b"<!DOCTYPE a [<!--", b"<!DOCTYPE a [", b"<![CDATA["]
+)
+def test_what_does_not_end_takes_linear_time(start: bytes) -> None:
+    def seconds(times: int) -> float:
+        data = b"<posts>" + start * times + b'<row Id="1"/></posts>'
+        return min(timeit.repeat(lambda: problems(data), number=1, repeat=3))
+
+    assert seconds(40_000) < 50 * seconds(4_000)
+
+
+def test_entities_of_a_doctype_are_never_expanded() -> None:
+    levels = [
+        b'<!ENTITY l%d "%s">' % (level, b"&l%d;" % (level - 1) * 10 if level else b"lol")
+        for level in range(12)
+    ]
+    doctype = (
+        b"<!DOCTYPE posts [" + b"\n".join(levels) + b'<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+    )
+    for name in (b"l11", b"x", b"l0"):
+        data = doctype + b'<posts><row Id="1" Body="&' + name + b';"/><row Id="2"/></posts>'
+        assert read(data).rows == [{"Id": "2"}]
+        assert problems(data) == [(data.index(b"<row"), Reason.MALFORMED_ROW)]
+
+
+def test_rows_may_have_single_quotes_and_stand_anywhere() -> None:
+    data = b" \n<posts ><row Id='1' Body='\"a\"'\n/><row\tId = \"2\"></row></posts>"
+    assert read(data).rows == [{"Id": "1", "Body": '"a"'}, {"Id": "2"}]
+    assert problems(data) == []
 
 
 def test_two_tables_in_one_file_are_read_through() -> None:
@@ -303,6 +373,12 @@ def test_a_file_that_became_shorter_is_an_error_after_its_rows() -> None:
         (b"\xef\xbb\xbf \r\n", "empty"),
         (b"\xef\xbb\xbfasdf", "no XML tag"),
         ("<posts><row/></posts>".encode("utf-16"), "UTF-16"),
+        ("<posts><row/></posts>".encode("utf-16-le"), "UTF-16"),
+        ("<posts><row/></posts>".encode("utf-16-be"), "UTF-16"),
+        ("<posts><row/></posts>".encode("utf-32-be"), "UTF-32"),
+        (b"<!-- <html> by <b>me</b> --><posts><row/>", None),
+        (b"<!-- <posts> --><votes><row/>", "first tag is <votes>"),
+        (b"<posts/>", "no <row>"),
         (b"<votes><row/></votes>", "first tag is <votes>"),
         (b"<html><row/></html>", "first tag is <html>"),
         (b"<posts></posts>", "no <row>"),

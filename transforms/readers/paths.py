@@ -2,19 +2,18 @@
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import ForumFile, InputProblem
 from transforms.readers.formats.filesystem import is_remote
+from transforms.readers.hosts import host_name, why_no_host, why_two_hosts
 from transforms.readers.source import FileSource
 
 PREPARE_RECORD = "prepare.json"
 """What `forumprefs prepare` leaves beside its parts."""
-
-_RENAME = "name it by the forum's host, for example discuss.example.org"
 
 
 def find_forum_files(
@@ -22,10 +21,11 @@ def find_forum_files(
 ) -> list[ForumFile]:
     """Return the files of a source that ``specs`` name, each once, ordered by site and path.
 
-    A folder is searched with all that is below it. Files that the source refuses, and inputs
-    that hold nothing for it, go to ``problems``.
+    A folder is searched with all that is below it. Files that the source refuses, those of no
+    host where the source has many, those that links put under several hosts, and inputs that hold
+    nothing for it, go to ``problems``.
     """
-    found: dict[str, ForumFile] = {}
+    found: dict[str, list[ForumFile]] = {}
     for spec in specs:
         files = list(_expand_remote(spec) if is_remote(spec) else _expand_local(spec, source))
         if not files:
@@ -34,11 +34,15 @@ def find_forum_files(
             problems.append(InputProblem(spec, message))
         for path, size in files:
             identity = path if is_remote(path) else os.path.realpath(path)
-            if identity not in found:  # two globs may both match it
-                site = _site_of(path, problems) if source.has_sites else ""
-                found[identity] = ForumFile(kind=source.kind, site=site, path=path, size=size)
+            site = _site_of(path) if source.has_sites else ""
+            file = ForumFile(kind=source.kind, site=site, path=path, size=size)
+            found.setdefault(identity, []).append(file)  # two globs may both match it
+    if source.has_sites:
+        single = _of_one_host(found.values(), problems)
+    else:
+        single = [min(same, key=lambda file: file.path) for same in found.values()]
     used = []
-    for file in sorted(found.values(), key=lambda file: (file.site, file.path)):
+    for file in sorted(single, key=lambda file: (file.site, file.path)):
         why = source.refuse(file.name)
         if why is None:
             used.append(file)
@@ -71,16 +75,32 @@ def _expand_remote(spec: str) -> Iterator[tuple[str, int]]:
         yield item.path, item.size_in_bytes
 
 
-def _site_of(path: str, problems: list[InputProblem]) -> str:
-    """Host name of a forum: the nearest folder above the file with a dot in its name."""
+def _site_of(path: str) -> str:
+    """Host name of a forum, that of the nearest folder above the file that has one; '' without."""
     absolute = path if is_remote(path) else os.path.abspath(path)  # noqa: PTH100
     folders = absolute.replace("\\", "/").split("/")[:-1]
-    for name in reversed(folders):
-        if "." in name.strip("."):
-            return name.lower().partition(":")[0]
-    name = folders[-1].lower() if folders else ""
-    message = (
-        f"its folder {name!r} is not a host name, so links in the output lead nowhere; {_RENAME}"
-    )
-    problems.append(InputProblem(path, message, skipped=False))
-    return name
+    return next((host for name in reversed(folders) if (host := host_name(name))), "")
+
+
+def _of_one_host(
+    found: Iterable[Sequence[ForumFile]], problems: list[InputProblem]
+) -> list[ForumFile]:
+    """Return the files that belong to one host; each item of ``found`` is one file by its names.
+
+    A folder without a host's name is one problem, however many files it holds.
+    """
+    files: list[ForumFile] = []
+    homeless: dict[str, str] = {}
+    for same in found:
+        of_hosts = sorted((file for file in same if file.site), key=lambda file: file.path)
+        hosts = {file.site for file in of_hosts}
+        if len(hosts) > 1:
+            problems.append(InputProblem(of_hosts[0].path, why_two_hosts(hosts)))
+        elif of_hosts:
+            files.append(of_hosts[0])
+        else:
+            folder = os.path.dirname(same[0].path)  # noqa: PTH120 (it may be remote)
+            homeless.setdefault(folder, Path(os.path.abspath(folder)).name)  # noqa: PTH100
+    for folder, name in sorted(homeless.items()):
+        problems.append(InputProblem(folder or ".", why_no_host(name)))
+    return files

@@ -35,7 +35,8 @@ def metadata_by_id(metadata: Iterable[PostMetadata]) -> dict[str, list[PostMetad
 def complete_post(post: Post, metadata: Sequence[PostMetadata], *, accepted: bool) -> Post:
     """Return ``post`` with the metadata about it and its acceptance filled in.
 
-    Votes and flags of several metadata add up, and stated preferences unite. Where two disagree on
+    Votes and flags of several metadata add up, and stated preferences unite. A name in them is the
+    author's current one, and goes before the name in the post. Where two disagree on
     a field that holds only one value, the smaller wins, so their order does not matter. Vote
     days are taken only when the source dates its votes at all (``post.up_days`` is not None),
     and a closing only when the post says that it is closed now.
@@ -51,7 +52,7 @@ def complete_post(post: Post, metadata: Sequence[PostMetadata], *, accepted: boo
         ups += entry.up_days
         downs += entry.down_days
         flags += entry.flags
-        if entry.author and not post.author:
+        if entry.author:  # a post may hold the name that its author had when it was written
             changes["author"] = min(entry.author, changes.get("author", entry.author))
         if accepted and entry.accepted_day is not None:
             day = entry.accepted_day

@@ -2,15 +2,14 @@
 
 The name of a site is the name of its folder or archive, and must be the site's host name,
 because the links in the output are made from it: ``beer.stackexchange.com/Posts.xml``,
-``beer.stackexchange.com.7z``. Archives of single tables make one site together:
-``stackoverflow.com-Posts.7z``, ``stackoverflow.com-Votes.7z``. A folder that holds no
-table is searched for such folders and archives, one level deep.
+``beer.stackexchange.com.7z``. What has no such name is not read. Archives of single tables make
+one site together: ``stackoverflow.com-Posts.7z``, ``stackoverflow.com-Votes.7z``. A folder is
+searched for such folders and archives, one level deep.
 """
 
 import hashlib
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -41,9 +40,6 @@ __all__ = [
     "find_sites",
     "is_meta",
 ]
-
-_SITE_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?")
-_RENAME = "rename it to the site's host name, for example beer.stackexchange.com"
 
 
 class GivenFile(NamedTuple):
@@ -118,11 +114,7 @@ def find_sites(
     problems: list[InputProblem] = []
     by_site: dict[str, list[SiteInput]] = defaultdict(list)
     for source in find_sources(specs, problems):
-        if _SITE_NAME.fullmatch(source.site):
-            by_site[source.site].append(source)
-        else:
-            message = f"{source.site!r} is not a host name, and links need one; {_RENAME}"
-            problems.append(InputProblem(source.path, message))
+        by_site[source.site].append(source)
     sites = []
     for name, sources in sorted(by_site.items()):
         if repeated := _repeated(sources):
@@ -179,9 +171,6 @@ def _open_site(
             message = f"{name} has no Posts.xml, where questions and answers are; add it"
             problems.append(InputProblem(sources[0].path, message))
         return None
-    if "." not in name:
-        message = f"{name!r} is not a host name, so links in the output lead nowhere; {_RENAME}"
-        problems.append(InputProblem(sources[0].path, message, skipped=False))
     return Site(name, {table: tables[table] for table in TABLES if table in tables}, tuple(inputs))
 
 
@@ -208,7 +197,7 @@ def _open_source(
         return _open_remote(source.path)
     path = Path(source.path)
     if path.is_dir():
-        return _open_folder(path)
+        return _open_folder(path, _wanted(source))
     given = _fingerprint(path)
     unpacked = unpack_tables(path, folder, _wanted(source), limits)
     if not unpacked:
@@ -222,8 +211,12 @@ def _wanted(source: SiteInput) -> tuple[str, ...]:
     return TABLES if source.table is None else (source.table,)
 
 
-def _open_folder(folder: Path) -> dict[str, tuple[TableFile, GivenFile]]:
-    entries = {entry.name: entry for entry in folder.iterdir() if entry.is_file()}
+def _open_folder(folder: Path, tables: Collection[str]) -> dict[str, tuple[TableFile, GivenFile]]:
+    entries = {
+        entry.name: entry
+        for entry in folder.iterdir()
+        if entry.is_file() and table_of(entry.name) in tables
+    }
     found = {}
     for table, name in _choose_names(entries).items():
         given = _fingerprint(entries[name])

@@ -12,11 +12,18 @@ from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import cause_of, is_remote
-from transforms.readers.stackexchange.unpack import ARCHIVE_SUFFIXES, TABLES, table_of
+from transforms.readers.hosts import host_name, why_no_host, why_two_hosts
+from transforms.readers.stackexchange.archive_kinds import (
+    ARCHIVE_SUFFIXES,
+    volume_set,
+    why_not_an_archive,
+)
+from transforms.readers.stackexchange.unpack import TABLES, table_of
 
 _log = logging.getLogger(__name__)
 
 _SINGLE_TABLE = re.compile(r"(.+)-([A-Za-z]+)")
+_HOST_EXAMPLE = "beer.stackexchange.com"
 _ALL_TABLES = {name.lower() for name in (*TABLES, "Comments", "Badges", "Tags")}
 
 
@@ -24,19 +31,33 @@ class SiteInput(NamedTuple):
     """A folder or archive that stands for a site, or for one table of it."""
 
     site: str
-    """Name of the folder or archive, lower case."""
+    """Host name of the site: the name of the folder or archive."""
     path: str
     table: str | None = None
 
 
 def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[SiteInput]:
-    """Yield each source that ``specs`` name, once; what names none goes to ``problems``."""
-    seen: set[str] = set()
+    """Yield each source that ``specs`` name, once; what names none goes to ``problems``.
+
+    So does a folder or archive that has no host's name, or, by links, those of several hosts.
+    """
+    found: dict[str, set[SiteInput]] = {}
     for source in _expand(specs, problems):
         identity = source.path if is_remote(source.path) else os.path.realpath(source.path)
-        if identity not in seen:  # two globs may both match it
-            seen.add(identity)
-            yield source
+        found.setdefault(identity, set()).add(source)  # two globs may both match it
+    for same in found.values():
+        named = sorted(
+            source._replace(site=host) for source in same if (host := host_name(source.site))
+        )
+        hosts = {source.site for source in named}
+        if len(hosts) > 1:
+            problems.append(InputProblem(named[0].path, why_two_hosts(hosts)))
+        elif named:
+            yield named[0]
+        else:
+            source = min(same, key=lambda source: source.path)
+            message = why_no_host(source.site, _HOST_EXAMPLE)
+            problems.append(InputProblem(source.path, message))
 
 
 def _expand(specs: Sequence[str], problems: list[InputProblem]) -> Iterator[SiteInput]:
@@ -57,20 +78,40 @@ def _expand_path(path: Path, problems: list[InputProblem]) -> Iterator[SiteInput
     if not path.is_dir():
         yield from _expand_file(path, problems)
         return
+    known = len(problems)
     entries = _list(path, problems)
-    if any(table_of(entry.name) for entry in entries):
-        yield _folder_source(path)
-        return
-    sources: list[SiteInput] = []
-    for entry in entries:
-        if entry.suffix.lower() in ARCHIVE_SUFFIXES and not entry.is_dir():
-            sources.extend(_expand_file(entry, problems))
-        elif entry.is_dir() and any(table_of(file.name) for file in _list(entry, problems)):
-            sources.append(_folder_source(entry))
-    if not sources:
+    unused: list[InputProblem] = []
+    sources = list(_sources_in(entries, problems, unused))
+    has_tables = any(table_of(entry.name) for entry in entries)
+    if has_tables:
+        own = _folder_source(path)
+        yield own
+        # Beside tables, only what is clearly another site: the archive that they came out of, or
+        # a copy of them, would be the same posts again.
+        here = host_name(own.site)
+        sources = [s for s in sources if (host := host_name(s.site)) and host != here]
+    else:
+        problems.extend(unused)
+    if not sources and not has_tables and len(problems) == known:
         message = "no Posts.xml, no folder with one and no archive of a site is in it"
         problems.append(InputProblem(str(path), f"{message}; give the folder of a site"))
     yield from sources
+
+
+def _sources_in(
+    entries: Sequence[Path], problems: list[InputProblem], unused: list[InputProblem]
+) -> Iterator[SiteInput]:
+    """Yield the archives and site folders of a folder; archives not read go to ``unused``."""
+    told: set[str] = set()
+    for entry in entries:
+        if entry.is_dir():
+            if any(table_of(file.name) for file in _list(entry, problems)):
+                yield _folder_source(entry)
+        elif entry.suffix.lower() in ARCHIVE_SUFFIXES:
+            yield from _expand_file(entry, problems)
+        elif (why := why_not_an_archive(entry.name)) and volume_set(entry.name) not in told:
+            told.add(volume_set(entry.name))  # the volumes of one archive are one problem
+            unused.append(InputProblem(str(entry), why))
 
 
 def _list(folder: Path, problems: list[InputProblem]) -> list[Path]:
@@ -84,7 +125,9 @@ def _list(folder: Path, problems: list[InputProblem]) -> list[Path]:
 
 def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[SiteInput]:
     suffix = path.suffix.lower()
-    if suffix in ARCHIVE_SUFFIXES:
+    if not path.is_file():
+        problems.append(InputProblem(str(path), "it is not a file that can be read; leave it out"))
+    elif suffix in ARCHIVE_SUFFIXES:
         single = _SINGLE_TABLE.fullmatch(path.stem)
         if single is None or single[2].lower() not in _ALL_TABLES:
             yield SiteInput(path.stem.lower(), str(path))
@@ -94,13 +137,21 @@ def _expand_file(path: Path, problems: list[InputProblem]) -> Iterator[SiteInput
     elif suffix == ".xml" and path.stem.lower() in _ALL_TABLES:
         yield _folder_source(path.parent)
     else:
-        message = "it is neither Posts.xml nor a .7z or .zip archive of a site"
-        problems.append(InputProblem(str(path), f"{message}; give one of these or a folder"))
+        message = why_not_an_archive(path.name) or (
+            "it is neither Posts.xml nor a .7z or .zip archive of a site; give one of these or a "
+            "folder"
+        )
+        problems.append(InputProblem(str(path), message))
 
 
 def _folder_source(folder: Path) -> SiteInput:
     # Not resolve(): the name of a link to a folder counts, not of what it points to.
-    return SiteInput(Path(os.path.abspath(folder)).name.lower(), str(folder))  # noqa: PTH100
+    name = Path(os.path.abspath(folder)).name.lower()  # noqa: PTH100
+    # stackoverflow.com-Posts, as the archive of a table unpacks to
+    single = _SINGLE_TABLE.fullmatch(name)
+    if single is not None and (table := table_of(f"{single[2]}.xml")):
+        return SiteInput(single[1], str(folder), table)
+    return SiteInput(name, str(folder))
 
 
 def _expand_remote(spec: str, problems: list[InputProblem]) -> Iterator[SiteInput]:

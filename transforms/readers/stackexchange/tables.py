@@ -142,8 +142,10 @@ class PostCollector(Collector):
             key = global_id(context.index, int(row["Id"]))
             if has_events:
                 self._by_post.append((key, partition))
-            owner = parse_owner(row) if has_users and not post.author else None
-            if owner is not None:
+            owner = parse_owner(row) if has_users else None
+            # The name in the post is from the time of posting, so that of Users.xml goes before it;
+            # but where the site itself owns the post (an id below 1), it is all that is known.
+            if owner is not None and (owner > 0 or not post.author):
                 self._by_user.append((global_id(context.index, owner), key, partition))
             for block in self.blocks.add(partition, post, len(post.text) + _POST_BYTES):
                 yield "posts", block

@@ -15,14 +15,23 @@ import py7zr
 from py7zr.io import Py7zIO, WriterFactory
 
 from transforms.readers.formats.filesystem import cause_of
+from transforms.readers.stackexchange.archive_kinds import (
+    ARCHIVE_SUFFIXES,
+    DAMAGED,
+    ENCRYPTED,
+    UnpackError,
+    archive_kind,
+    check_zip_member,
+    not_read,
+)
+
+__all__ = ["TABLES", "UnpackError", "UnpackLimits", "WorkFolderError", "printable"]
+__all__ += ["table_of", "unpack_tables"]
 
 TABLES = ("Posts", "Votes", "Users", "PostLinks", "PostHistory")
 """The tables that are read, of the eight in a dump."""
 
-ARCHIVE_SUFFIXES = (".7z", ".zip")
 COPY_BYTES = 1 << 20
-
-_ENCRYPTED = "it is encrypted; unpack it yourself and give the folder"
 
 _log = logging.getLogger(__name__)
 
@@ -37,15 +46,8 @@ class UnpackLimits:
     """Unpacked over packed. Real archives have 5 to 30, a bomb has 1,000 and more."""
 
 
-class UnpackError(Exception):
-    """An input that is not read; the message says why, for the person who gave it.
-
-    The message ends up in the output, so it holds no path and no number of this machine.
-    """
-
-
 class WorkFolderError(OSError):
-    """The folder for unpacked tables cannot be written: no fault of the archive."""
+    """This machine cannot unpack the tables, for lack of room, say: no fault of the archive."""
 
 
 class _Member(NamedTuple):
@@ -71,15 +73,15 @@ def unpack_tables(
 
     Nothing else is written, and the names inside the archive are only compared, never used
     as paths. Sizes are checked against ``limits`` and the free disk before, and while writing.
-    Raises UnpackError when the archive cannot be used, and WorkFolderError when ``folder``
-    cannot; then no file is left behind.
+    Raises UnpackError when the archive cannot be used, and WorkFolderError when ``folder`` cannot
+    or when the memory does not suffice; then no file is left behind.
     """
     limits = limits or UnpackLimits()
     with _writing(archive, folder):
         folder.mkdir(parents=True, exist_ok=True)
-    unpack = _unpack_zip if archive.suffix.lower() == ".zip" else _unpack_7z
     written: dict[str, Path] = {}
     try:
+        unpack = _unpack_zip if archive_kind(archive) == "zip" else _unpack_7z
         unpack(archive, folder, tables, limits, written)
     except BaseException as error:
         for path in written.values():
@@ -109,20 +111,24 @@ def _writing(archive: Path, folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _reading_archive() -> Iterator[None]:
-    """Turn what the archive readers raise into UnpackError."""
+def _reading(archive: Path) -> Iterator[None]:
+    """Turn what the archive readers raise into UnpackError, lack of memory into WorkFolderError."""
     try:
         yield
     except (UnpackError, WorkFolderError):
         raise
+    except MemoryError as error:
+        raise WorkFolderError(f"{archive} takes more memory to unpack than there is") from error
     except py7zr.PasswordRequired as error:
-        raise UnpackError(_ENCRYPTED) from error
+        raise UnpackError(ENCRYPTED) from error
+    except (py7zr.UnsupportedCompressionMethodError, NotImplementedError) as error:
+        raise UnpackError(not_read()) from error
     # Damaged headers make the archive readers raise nearly anything.
     except Exception as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # a seek to where no file can be is the archive's fault, all else the disk's
         _log.info("an archive cannot be read: %s", printable(str(error)))
-        raise UnpackError("it is damaged or not an archive; download it again") from error
+        raise UnpackError(DAMAGED) from error
 
 
 def _unpack_7z(
@@ -134,7 +140,7 @@ def _unpack_7z(
 ) -> None:
     # An open file instead of a path keeps py7zr from one thread per block of the archive.
     with archive.open("rb") as stream:
-        with _reading_archive():
+        with _reading(archive):
             opened = py7zr.SevenZipFile(stream)
             infos = opened.list()
         wanted = _choose(
@@ -144,14 +150,14 @@ def _unpack_7z(
         writers = _TableWriters(archive, wanted, folder, limits, written)
         try:
             if wanted:
-                with _reading_archive():
+                with _reading(archive):
                     targets = [member.name for member in wanted.values()]
                     opened.extract(targets=targets, factory=writers)
         finally:
             writers.close()
     missing = sorted(set(wanted) - set(written))
     if missing:
-        raise UnpackError(f"{', '.join(missing)} could not be unpacked; download it again")
+        raise UnpackError(f"{', '.join(missing)} in it cannot be unpacked: {DAMAGED}")
 
 
 def _unpack_zip(
@@ -161,25 +167,29 @@ def _unpack_zip(
     limits: UnpackLimits,
     written: dict[str, Path],
 ) -> None:
-    with _reading_archive():
+    with _reading(archive):
         opened = zipfile.ZipFile(archive)
     with opened:
         infos = opened.infolist()
-        files = [info for info in infos if not info.is_dir() and not _is_link(info)]
+        files = [info for info in infos if not _is_folder(info) and not _is_link(info)]
         wanted = _choose([_Member(info.filename, info.file_size) for info in files], tables)
         _check_sizes(archive, folder, sum(info.file_size for info in infos), wanted, limits)
         guard = _Guard(archive, limits)
         for table, member in wanted.items():
-            if opened.getinfo(member.name).flag_bits & 1:
-                raise UnpackError(_ENCRYPTED)
+            check_zip_member(opened.getinfo(member.name))
             written[table] = folder / f"{table}.xml"
             with (
-                _reading_archive(),
+                _reading(archive),
                 opened.open(member.name) as source,
                 closing(_TableWriter(archive, written[table], guard)) as target,
             ):
                 while data := source.read(COPY_BYTES):
                     target.write(data)
+
+
+def _is_folder(info: zipfile.ZipInfo) -> bool:
+    # Not is_dir(), which fails on an empty name in some versions of Python.
+    return info.filename.endswith("/")
 
 
 def _is_link(info: zipfile.ZipInfo) -> bool:
@@ -203,7 +213,18 @@ def _choose(members: Collection[_Member], tables: Collection[str]) -> dict[str, 
                 "archive is one site, so unpack it and give each site's folder"
             )
         chosen[table] = member
+    if not chosen:
+        _refuse_nested(members)
     return chosen
+
+
+def _refuse_nested(members: Collection[_Member]) -> None:
+    """Raise UnpackError for an archive that holds archives instead of tables."""
+    inner = next((m.name for m in members if m.name.lower().endswith(ARCHIVE_SUFFIXES)), None)
+    if inner is not None:
+        raise UnpackError(
+            f"it holds no table but an archive, {inner!r}; unpack it and give what is in it"
+        )
 
 
 def _check_sizes(
@@ -270,14 +291,14 @@ class _TableWriters(WriterFactory):
         written: dict[str, Path],
     ) -> None:
         self._archive = archive
-        self._tables = {PurePosixPath(m.name).name.lower(): table for table, m in wanted.items()}
+        self._tables = {_base_name(member.name): table for table, member in wanted.items()}
         self._folder = folder
         self._guard = _Guard(archive, limits)
         self._written = written
         self._open: list[_TableWriter] = []
 
     def create(self, filename: str) -> Py7zIO:
-        table = self._tables[PurePosixPath(filename).name.lower()]
+        table = self._tables[_base_name(filename)]
         self._written[table] = self._folder / f"{table}.xml"
         writer = _TableWriter(self._archive, self._written[table], self._guard)
         self._open.append(writer)
@@ -287,6 +308,10 @@ class _TableWriters(WriterFactory):
         """Close what a failure left open."""
         for writer in self._open:
             writer.close()
+
+
+def _base_name(name: str) -> str:
+    return PurePosixPath(name.replace("\\", "/")).name.lower()
 
 
 class _TableWriter(Py7zIO):

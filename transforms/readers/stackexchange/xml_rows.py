@@ -14,6 +14,7 @@ from xml.parsers import expat
 from schemas.audit import Reason
 from transforms.readers.formats.filesystem import snippet
 from transforms.readers.stackexchange.xml_segments import (
+    PROLOG,
     ROW_START,
     START_TAG,
     WHOLE_ROW,
@@ -74,11 +75,12 @@ def check_table(stream: BinaryIO, root: str, *, rows_required: bool) -> str | No
     """
     head = stream.read(HEAD_BYTES)
     whole = len(head) < HEAD_BYTES
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "it is UTF-16; convert it to UTF-8"
+    if head.startswith((b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<", b"\0\0\0<")):
+        return "it is UTF-16 or UTF-32; convert it to UTF-8"
     if not head.removeprefix(b"\xef\xbb\xbf").strip():
         return "it is empty"
-    tag = _FIRST_TAG.search(head)
+    prolog = PROLOG.match(head)
+    tag = _FIRST_TAG.search(head, 0 if prolog is None else prolog.end())
     if tag is None:
         return f"it holds no XML tag: {snippet(head)}"
     name = tag[1].decode("ascii", "replace")
@@ -101,7 +103,7 @@ def read_rows(
     """Yield the rows that start in bytes [start, end) of ``stream``, one batch per chunk.
 
     Rows without the bytes ``containing`` are counted and not parsed. Bytes between two rows
-    that are neither white space nor declaration nor root tag are one bad row, which belongs
+    that are neither white space, declaration, comment nor root tag are one bad row, which belongs
     to the range of the row before them (or to the first range). No more than
     ``max_row_bytes`` and a chunk are held. Raises OSError if the file ends before ``end``.
     """

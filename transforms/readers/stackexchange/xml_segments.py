@@ -20,9 +20,19 @@ START_TAG = re.compile(_START_TAG)
 """The start of a row up to the end of its attributes."""
 WHOLE_ROW = re.compile(_START_TAG + rb"(?:/>|>\s*</row\s*>)")
 """A whole row; a value may hold ``>``."""
+_COMMENT = rb"<!--(?:[^-]++|-(?!->))*+-->"
+_INSTRUCTION = rb"<\?(?:[^?]++|\?(?!>))*+\?>"
+_QUOTED = rb'"[^"]*+"|\'[^\']*+\''
+_DECLARED = rb"\[(?:" + rb"|".join((_COMMENT, _QUOTED, rb"[^\]\"'<]++", rb"<(?!!--)")) + rb")*+\]"
+_DOCTYPE = rb"<!DOCTYPE(?=\s)(?:" + rb"|".join((_QUOTED, _DECLARED, rb"[^\[\]<>\"']++")) + rb")*+>"
+_CDATA = rb"<!\[CDATA\[(?:[^\]]++|\](?!\]>))*+\]\]>"
+_NO_ELEMENT = rb"|".join((rb"\s++|\xef\xbb\xbf", _COMMENT, _INSTRUCTION, _DOCTYPE, _CDATA))
+PROLOG = re.compile(rb"(?:" + _NO_ELEMENT + rb")*+", re.IGNORECASE)
+"""What may stand before the root tag: declaration, comments, instructions, a DOCTYPE, space."""
 _BETWEEN_ROWS = re.compile(
-    rb"(?:\s+|\xef\xbb\xbf|<\?xml\s[^<>]*>"
-    rb"|</?(?:posts|votes|users|postlinks|posthistory|comments|tags|badges)(?=[\s/>])[^<>]*>)*+",
+    rb"(?:"
+    + _NO_ELEMENT
+    + rb"|</?(?:posts|votes|users|postlinks|posthistory|comments|tags|badges)(?=[\s/>])[^<>]*+>)*+",
     re.IGNORECASE,
 )
 
@@ -115,7 +125,7 @@ class Segments:
 
 
 def check_gap(offset: int, data: bytes) -> list[BadRow]:
-    """Return a bad row if ``data`` is more than white space, declaration and root tags."""
+    """Return a bad row if ``data`` holds more than space, root tags, comments and declarations."""
     match = _BETWEEN_ROWS.match(data)
     end = match.end() if match else 0
     if end == len(data):
