@@ -4,22 +4,35 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.console import print_warning
 from pipeline.curate import recipe as recipes
 from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.checks import check_inputs, check_languages, check_output, is_same
-from pipeline.curate.finalize import finalize_dataset, take_sample
+from pipeline.curate.finalize import finalize_dataset, take_result, take_sample
 from pipeline.curate.graph import CurateJob, build
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
-from pipeline.curate.takedown import read_takedown
+from pipeline.curate.takedown import TakedownList, read_takedown
+from pipeline.curate.taken_down import (
+    FoundEntry,
+    found_entries,
+    refuse_unmatched,
+    summary,
+    write_entries,
+)
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.run_metadata import Stopwatch, delete_run_metadata, save_run_metadata
+from pipeline.dataset.run_metadata import (
+    Stopwatch,
+    delete_run_metadata,
+    run_metadata_folder,
+    save_run_metadata,
+)
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.runners.dispatch import check_runner, run_on
@@ -58,13 +71,20 @@ def curate(options: CurateOptions) -> Manifest:
                 return DatasetFolder(output).manifest
             make_shards(run, inputs, staging, work, watch)
         sample = take_sample(staging)
+        result = take_result(staging)
+        found = found_entries(run.takedown, result.counts)
+        unmatched = refuse_unmatched(run.takedown.path, found, allow=options.allow_unmatched)
         with watch.step("add up and check"):
-            manifest = finalize_dataset(staging, options, inputs, output.name)
+            manifest = finalize_dataset(staging, options, inputs, output.name, result)
         check_output(options)
         replace_folder(staging, output)
         delete_run_metadata(output)
         if options.report:
             _keep_for_report(output, watch, sample)
+    if unmatched is not None:
+        print_warning(unmatched)
+    if found:
+        _say_found(run.takedown, found, output, options)
     return manifest
 
 
@@ -74,7 +94,7 @@ class CurateRun:
 
     options: CurateOptions
     publish: PublishTarget | None
-    takedown: frozenset[str]
+    takedown: TakedownList
     benchmarks: Benchmarks | None
 
 
@@ -90,7 +110,7 @@ def prepare_run(options: CurateOptions) -> CurateRun:
     return CurateRun(
         options=options,
         publish=publish,
-        takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset(),
+        takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else TakedownList(),
         benchmarks=read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe)),
     )
 
@@ -151,7 +171,7 @@ def make_job(
         recipe=options.recipe,
         inputs=where.to_read,
         problems=inputs.problems,
-        takedown=run.takedown,
+        takedown=run.takedown.index,
         benchmarks=save_benchmarks(run.benchmarks, remote or str(work)),
         folder=str(staging) if remote is None else f"{remote}/dataset",
         partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
@@ -181,6 +201,19 @@ def _keep_for_report(output: Path, watch: Stopwatch, sample: bytes | None) -> No
         save_run_metadata(output, sha256_of_file(output / MANIFEST_NAME), watch.steps, sample)
     except OSError as error:
         _say(f"the report will lack timings, votes over time and rejected: {error}")
+
+
+def _say_found(
+    takedown: TakedownList, found: Sequence[FoundEntry], output: Path, options: CurateOptions
+) -> None:
+    """Say what each entry has removed; who asked for it is no matter of the dataset's readers."""
+    local = None
+    try:
+        local = write_entries(run_metadata_folder(output), found)
+    except OSError as error:
+        print_warning(f"what the entries of {takedown.path} found is not kept: {error}")
+    if not options.quiet:
+        _say(summary(takedown.path, found, local))
 
 
 def _say(text: str) -> None:
