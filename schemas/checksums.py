@@ -42,7 +42,10 @@ def size_fault(shard: Shard, size: int | None) -> str | None:
 def digest_fault(shard: Shard, sha256: str) -> str | None:
     """Say that a shard's bytes are others than those of the manifest; None where they are equal."""
     if sha256 != shard.sha256:
-        return f"{shard.path}: was altered: its sha256 is not the one in {MANIFEST_NAME}"
+        return (
+            f"{shard.path}: was altered: its sha256 is {sha256}, {MANIFEST_NAME} says "
+            f"{shard.sha256}"
+        )
     return None
 
 
