@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.checks import check_inputs, check_languages, check_output, is_same
 from pipeline.curate.finalize import finalize_dataset, take_result, take_sample
 from pipeline.curate.graph import CurateJob, build
+from pipeline.curate.input_watch import check_unchanged, list_inputs, small_files
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
@@ -36,7 +37,7 @@ from pipeline.dataset.run_metadata import (
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.runners.dispatch import check_runner, run_on
-from schemas.checksums import sha256_of_file
+from schemas.checksums import Fingerprint, sha256_of_file
 from schemas.manifest import MANIFEST_NAME, Manifest
 from transforms.filters.decontaminate import Benchmarks, save
 
@@ -56,7 +57,8 @@ def curate(options: CurateOptions) -> Manifest:
     The folder appears at the very end, complete, under its name; before that everything is in
     ``.NAME.partial-…`` beside it. Raises UsageError for what the user can fix, HubError before any
     work is done where the result could not be published, PipelineError and WorkerDiedError when the
-    run fails, and AccountingError when records were lost.
+    run fails, InputChangedError where somebody wrote what it read, and AccountingError when records
+    were lost.
     """
     output = check_output(options)
     check_languages(options)
@@ -65,11 +67,14 @@ def curate(options: CurateOptions) -> Manifest:
     with staging_folder(output, options) as staging:
         watch = Stopwatch()
         with folder_of_run(output, "work", options.local_work_dir) as work:
+            listed = list_inputs(options.recipe)
             inputs = read_inputs(options, work, watch)
             if options.on_existing == "resume" and is_same(output, options, inputs):
                 _say(f"{options.output} is finished and equal: nothing to do")
                 return DatasetFolder(output).manifest
             make_shards(run, inputs, staging, work, watch)
+            with watch.step("compare the inputs"):
+                check_unchanged(options.recipe, listed, {**inputs.fingerprints, **run.small_files})
         sample = take_sample(staging)
         result = take_result(staging)
         found = found_entries(run.takedown, result.counts)
@@ -96,6 +101,8 @@ class CurateRun:
     publish: PublishTarget | None
     takedown: TakedownList
     benchmarks: Benchmarks | None
+    small_files: Mapping[str, Fingerprint]
+    """What these were read from, as it was before."""
 
 
 def prepare_run(options: CurateOptions) -> CurateRun:
@@ -107,11 +114,13 @@ def prepare_run(options: CurateOptions) -> CurateRun:
     publish = options.publish
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
+    prints = small_files(recipe)
     return CurateRun(
         options=options,
         publish=publish,
         takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else TakedownList(),
         benchmarks=read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe)),
+        small_files=prints,
     )
 
 
