@@ -13,6 +13,7 @@ from pipeline.errors import (
     BusyError,
     HubError,
     HydrateError,
+    InputChangedError,
     PipelineError,
     UsageError,
     WorkerDiedError,
@@ -101,7 +102,7 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
         return _fail(error, ExitCode.USAGE)
     except HubError as error:
         return _fail(error, error.exit_code)
-    except (AccountingError, BusyError, HydrateError, OSError) as error:
+    except (AccountingError, BusyError, HydrateError, InputChangedError, OSError) as error:
         # BusyError is a PipelineError, too, but no thread of a runner is there to be left.
         return _fail(error, ExitCode.FAILED)
     except PipelineError as error:

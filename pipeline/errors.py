@@ -25,6 +25,10 @@ class AccountingError(RuntimeError):
     """The sums are off: records were lost or counted twice, so the run's output is not used."""
 
 
+class InputChangedError(RuntimeError):
+    """A file that the run has read is not what it was, so its output is not used."""
+
+
 class OutputExistsError(UsageError):
     """The output folder is there and the user did not say what to do with it."""
 

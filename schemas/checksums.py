@@ -1,10 +1,11 @@
-"""Whether bytes are those that a manifest names."""
+"""Whether bytes are those that a manifest names, and whether a file is what it was."""
 
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from schemas.manifest import MANIFEST_NAME, Shard
 from schemas.small_files import open_regular
@@ -28,6 +29,65 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
         return sha256_of(file)
 
 
+FRESH_NS = 2_000_000_000
+"""Age under which a file may be written again without a sign of it: times of files are coarse."""
+
+
+class FileStamp(NamedTuple):
+    """What changes with a file's content, and is cheaper to look at."""
+
+    size: int
+    modified_ns: int
+    changed_ns: int
+    """When content or attributes changed, which no program can set back."""
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> "FileStamp":
+        """Stamp of a file that was looked at."""
+        return cls(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_dev, found.st_ino)
+
+
+class Fingerprint(NamedTuple):
+    """A local file as it was when it was read to its end."""
+
+    size: int
+    """Bytes that were hashed."""
+    sha256: str
+    stamp: FileStamp
+    """From before it was read."""
+    fresh: bool
+    """Whether it had just been written, so that its stamp alone says too little."""
+
+
+def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
+    """Hash a local file; raises OSError."""
+    with open_regular(path) as file:
+        stamp = FileStamp.of(os.fstat(file.fileno()))
+        fresh = abs(time.time_ns() - max(stamp.modified_ns, stamp.changed_ns)) < FRESH_NS
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return Fingerprint(file.tell(), digest, stamp, fresh)
+
+
+def change_since(path: str | os.PathLike[str], before: Fingerprint) -> str | None:
+    """Say how a file differs from what was read of it; None where its content is the same.
+
+    It is read again only where its stamp is another, or had been fresh: touched, moved back or
+    copied over with the same bytes it has not changed. Raises OSError where it cannot be read.
+    """
+    try:
+        stamp = FileStamp.of(Path(path).stat())
+        if stamp == before.stamp and not before.fresh:
+            return None
+        now = before if stamp.size != before.size else fingerprint(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return "is gone"
+    if stamp.size != before.size:
+        return f"had {before.size:,} bytes, and has {stamp.size:,}"
+    return None if now.sha256 == before.sha256 else "has other content of the same size"
+
+
 def size_fault(shard: Shard, size: int | None) -> str | None:
     """Say what is wrong with a shard by its size alone (bytes; None: there is no such file)."""
     if size is None:
@@ -43,7 +103,10 @@ def size_fault(shard: Shard, size: int | None) -> str | None:
 def digest_fault(shard: Shard, sha256: str) -> str | None:
     """Say that a shard's bytes are others than those of the manifest; None where they are equal."""
     if sha256 != shard.sha256:
-        return f"{shard.path}: was altered: its sha256 is not the one in {MANIFEST_NAME}"
+        return (
+            f"{shard.path}: was altered: its sha256 is {sha256}, {MANIFEST_NAME} says "
+            f"{shard.sha256}"
+        )
     return None
 
 

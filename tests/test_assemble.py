@@ -9,11 +9,13 @@ from schemas.metadata import PostMetadata
 from schemas.post import ClosedAs, Post
 from tests.make import SITE, prompt, response
 from transforms.threads.assemble import assemble_threads, metadata_by_id
+from transforms.threads.takedown import named_posts
 
 
 def outcomes(posts, metadata=(), takedown=frozenset()):
     threads, rejected = {}, []
-    for outcome in assemble_threads(posts, metadata_by_id(metadata), takedown):
+    named = named_posts(posts, dict.fromkeys(takedown, (0,)))
+    for outcome in assemble_threads(posts, metadata_by_id(metadata), named):
         rejected += outcome.rejected
         if outcome.thread:
             threads[outcome.thread.id] = outcome.thread
@@ -86,6 +88,14 @@ def test_takedown_of_posts_and_authors() -> None:
     threads, rejected = outcomes(posts, takedown=frozenset({f"{SITE}:u1"}))
     assert not threads
     assert rejected[0].reason is Reason.TAKEDOWN
+
+
+def test_takedown_of_an_author_whom_an_older_copy_still_names() -> None:
+    old = response(2, author_id=f"{SITE}:u77", edited_at=None)
+    new = response(2, author_id=None, author_url=None, edited_at=old.created_at + 5)
+    posts = [prompt(1), response(3), response(4), old, new]
+    _, rejected = outcomes(posts, takedown=frozenset({f"{SITE}:u77"}))
+    assert {r.reason for r in rejected if r.id == old.id} == {Reason.REPEATED_ID, Reason.TAKEDOWN}
 
 
 def test_the_latest_copy_of_a_repeated_id_is_used() -> None:

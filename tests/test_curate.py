@@ -297,6 +297,47 @@ def test_takedown(dataset: Path, tmp_path: Path) -> None:
     assert reasons[victim["chosen_id"]] == "takedown"
 
 
+@pytest.mark.parametrize("how", [(), ("--partitions", "7", "--workers", "2")])
+def test_a_takedown_is_summed_up_by_entry(
+    dataset: Path, tmp_path: Path, capsys, how: tuple[str, ...]
+) -> None:
+    prompt = read(dataset)[0]
+    listed = tmp_path / "list"
+    listed.write_text(f"# by mail\n{prompt['prompt_url']} # the whole thread\n")
+    output = tmp_path / "out"
+    flags = ["--input", f"stackexchange={SAMPLES}", "--output", str(output)]
+    assert main(["curate", *flags, "--takedown", str(listed), *how]) == 0
+    said = capsys.readouterr().err
+    assert "1 of 1 entries name posts" in said
+    table = (tmp_path / ".out.run/takedown.tsv").read_text().splitlines()
+    line, posts, others, unread, entry = table[1].split("\t")
+    thread = {row["thread_id"]: row for row in read(dataset)}[prompt["thread_id"]]
+    kept = {
+        row[f"{side}_id"]
+        for row in read(dataset)
+        if row["thread_id"] == thread["thread_id"]
+        for side in ("chosen", "rejected")
+    }
+    assert (line, posts, unread, entry) == ("2", "1", "0", prompt["prompt_url"])
+    assert int(others) >= len(kept)
+    assert f"{posts} post, and {others} of their threads" in said
+    for path in output.rglob("*.json"):
+        assert prompt["prompt_url"] not in path.read_text()
+
+
+def test_a_takedown_that_finds_nothing_ends_the_run(dataset: Path, tmp_path: Path, capsys) -> None:
+    listed = tmp_path / "list"
+    listed.write_text(f"{read(dataset)[0]['chosen_id']}\nsourdough.example.com:9900000\n")
+    output = tmp_path / "out"
+    assert curate(output, "--takedown", str(listed)) == ExitCode.REFUSED
+    said = capsys.readouterr().err
+    assert "line 2: sourdough.example.com:9900000" in said and "line 1" not in said
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list"]
+    assert curate(output, "--takedown", str(listed), "--allow-unmatched") == 0
+    assert "line 2: sourdough.example.com:9900000" in capsys.readouterr().err
+    assert "allow_unmatched" not in (output / "manifest.json").read_text()
+
+
 def test_existing_output(dataset: Path, tmp_path: Path, capsys) -> None:
     output = tmp_path / "out"
     shutil.copytree(dataset, output)

@@ -53,7 +53,7 @@ def job() -> CurateJob:
         recipe=make({"input": ["stackexchange=gs://bucket/in", "reddit=gs://bucket/in"]}),
         inputs={"stackexchange": (Site("tinycode.example.com", tables),), "reddit": (file,)},
         problems=(),
-        takedown=frozenset(),
+        takedown={},
         folder="gs://bucket/work/dataset",
         partitions=64,
     )

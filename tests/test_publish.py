@@ -280,6 +280,140 @@ def test_a_damaged_folder_is_not_sent(
     assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
+@dataclass(frozen=True)
+class Meanwhile:
+    """Something happens to the folder while a request is on its way."""
+
+    happens: Callable[[], object]
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        self.happens()
+        return process(request)
+
+
+AFTER_VERIFYING = (("GET", "/refs", 1), ("POST", "/preupload/", 0), ("POST", COMMIT, 0))
+"""Requests, by method, address and how many come before it, from which on nothing is verified."""
+
+
+@pytest.mark.parametrize("when", AFTER_VERIFYING, ids=str)
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("README.md", b"# Another card\n"),
+        ("README.md", None),
+        ("report.json", b"[]"),
+        ("report.json", b"\xff"),
+        ("manifest.json", b"{}"),
+    ],
+)
+def test_what_was_verified_is_sent_though_a_document_changes(
+    user: Publisher,
+    sample: Path,
+    tmp_path: Path,
+    name: str,
+    content: bytes | None,
+    when: tuple[str, str, int],
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    path = folder / name
+
+    def change() -> None:
+        path.unlink() if content is None else path.write_bytes(content)
+
+    method, pattern, before = when
+    user.hub.faults.add(Fault(method, pattern, 1, Meanwhile(change), before))
+    user.hub.faults.add(Fault("POST", COMMIT, 1, Status(503), before))  # another try reads again
+    assert user.publish(folder, "v1.0.0", "--quiet") == 0
+    assert not path.exists() if content is None else path.read_bytes() == content
+    assert user.is_whole(sample, "v1.0.0")
+    assert user.run("pull", f"{REPO}@v1.0.0", str(tmp_path / "back"), "--quiet") == 0
+
+
+@dataclass(frozen=True)
+class KeptInGit:
+    """The repository keeps every file in Git, and something may happen while it says so."""
+
+    happens: Callable[[], object] = lambda: None
+
+    def answer(
+        self, store: Store, request: Request, process: Callable[[Request], Response]
+    ) -> Response:
+        self.happens()
+        answer = json.loads(process(request).body)
+        for file in answer["files"]:
+            file["uploadMode"] = "regular"
+        return Response.json(answer)
+
+
+@pytest.mark.parametrize("in_git", [False, True])
+@pytest.mark.parametrize("when", AFTER_VERIFYING[:2], ids=str)
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda path: path.unlink(), "is missing"),
+        (lambda path: path.write_bytes(bytes(path.stat().st_size)), "was altered: its sha256 is"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-9]), "was altered: its sha256 is"),
+    ],
+)
+def test_a_shard_that_changes_after_it_was_verified_is_named_and_nothing_is_tagged(
+    user: Publisher,
+    sample: Path,
+    tmp_path: Path,
+    damage: Callable[[Path], object],
+    says: str,
+    when: tuple[str, str, int],
+    in_git: bool,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    user.hub.create_repo(REPO)
+    shard = DatasetFolder(folder).manifest.shards[-1]
+    path = folder / shard.path
+    method, pattern, before = when
+    while_asked = KeptInGit if in_git and method == "POST" else Meanwhile
+    user.hub.faults.add(Fault(method, pattern, 1, while_asked(lambda: damage(path)), before))
+    if in_git:
+        user.hub.faults.add(Fault("POST", "/preupload/", 99, KeptInGit()))
+    code = user.publish(folder, "v1.0.0", "--quiet")
+    error = capsys.readouterr().err
+    if code == 0:  # it had been copied before, as it was
+        assert method == "POST" and not in_git and user.is_whole(sample, "v1.0.0")
+        return
+    assert code == 2
+    assert shard.path in error and says in error and not user.waits
+    if "sha256" in says:
+        assert shard.sha256 in error
+    assert not user.hub.tags(REPO)
+    path.write_bytes((sample / shard.path).read_bytes())
+    assert user.publish(folder, "v1.0.0", "--quiet") == 0
+    assert user.is_whole(sample, "v1.0.0")
+
+
+def test_a_link_in_place_of_a_shard_is_read_once(
+    user: Publisher, sample: Path, tmp_path: Path
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    path = folder / DatasetFolder(folder).manifest.shards[0].path
+    path.unlink()
+    path.symlink_to(sample / path.relative_to(folder))
+    other = tmp_path / "other.parquet"
+    other.write_bytes(b"PAR1 another file")
+
+    def redirect() -> None:
+        path.unlink()
+        path.symlink_to(other)
+
+    user.hub.faults.add(Fault("GET", "/refs", 1, Meanwhile(redirect), 1))
+    assert user.publish(folder, "v1.0.0", "--quiet") == 2
+    assert not user.hub.tags(REPO)
+    path.unlink()
+    path.symlink_to(sample / path.relative_to(folder))
+    assert user.publish(folder, "v1.0.0", "--quiet") == 0
+    assert user.is_whole(sample, "v1.0.0")
+
+
 def test_a_card_with_bad_metadata_is_not_sent(
     user: Publisher, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

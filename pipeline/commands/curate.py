@@ -28,8 +28,8 @@ examples:
       --flink-master flink.example.org:8081
 
 Options of Beam (--direct_num_workers and so on) are passed on to it.
-exit codes: 0 finished, 1 failed, 2 usage error, 3 publishing refused, 4 finished but no pairs were
-produced, 130 interrupted
+exit codes: 0 finished, 1 failed, 2 usage error, 3 refused (it may not be published, or an entry of
+the takedown list names no post), 4 finished but no pairs were produced, 130 interrupted
 """
 
 

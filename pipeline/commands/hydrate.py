@@ -292,7 +292,7 @@ def _run(
         recipe=recipe,
         inputs=inputs.to_read,
         problems=inputs.problems,
-        takedown=frozenset(),
+        takedown={},
         folder=str(staging),
         partitions=1,
     )

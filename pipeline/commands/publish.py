@@ -173,7 +173,7 @@ def publish_folder(
             found = publication.run()
             lines = describe_outcome(request, found)
     edited = None
-    if not is_generated(request.folder.read_bytes(CARD_NAME).decode("utf-8")):
+    if not is_generated(request.folder.document(CARD_NAME).decode("utf-8")):
         edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
     for line in [*lines, *filter(None, [edited, notes.advice()])] if not quiet else ():
         print_text(line)

@@ -15,4 +15,5 @@ from .options import add_run_arguments as add_run_arguments
 from .options import parse as parse
 from .recipe import Recipe as Recipe
 from .run import curate as curate
+from .takedown import TakedownList as TakedownList
 from .takedown import read_takedown as read_takedown

@@ -56,14 +56,21 @@ def take_sample(staging: Path) -> bytes | None:
     return sample
 
 
-def finalize_dataset(staging: Path, options: CurateOptions, inputs: Inputs, name: str) -> Manifest:
+def take_result(staging: Path) -> RunResult:
+    """Take what the run has counted out of what becomes the dataset."""
+    path = staging / RESULT_NAME
+    result = msgspec.json.decode(path.read_bytes(), type=RunResult)
+    path.unlink()
+    return result
+
+
+def finalize_dataset(
+    staging: Path, options: CurateOptions, inputs: Inputs, name: str, result: RunResult
+) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards.
 
     Raises AccountingError when records were lost, and what check_shards raises.
     """
-    result_path = staging / RESULT_NAME
-    result = msgspec.json.decode(result_path.read_bytes(), type=RunResult)
-    result_path.unlink()
     accounting = add_up(result)
     shards = tuple(report.shard for report in result.shards)
     remove_strays(staging, {shard.path for shard in shards})

@@ -11,15 +11,17 @@ from pipeline.curate.recipe import Recipe
 from pipeline.hub.preupload import PreuploadShards
 from pipeline.hub.publish_target import PublishTarget
 from schemas.audit import Rejected
+from schemas.counts import RecordCount
 from transforms.core import StepResult, ThreadBlock
 from transforms.dedup import DuplicateMatch, FindDuplicates, QuestionClusters, ResolveDuplicates
 from transforms.filters import Decontaminate, FilterThreads, LabelLanguages
 from transforms.pairing import PairedThread, PairThreads
 from transforms.readers import SOURCES, ForumRows
 from transforms.text.convert import ConvertToMarkdown
-from transforms.threads.assemble import AssembleThreads
+from transforms.threads.assemble import AssembleThreads, CountUnread
 from transforms.threads.pack import PackThreads
 from transforms.threads.sample import SampleThreads
+from transforms.threads.takedown import TakedownIndex
 from transforms.writers import CountRows, SaveResult, WriteTables
 
 
@@ -31,7 +33,8 @@ class CurateJob:
     inputs: Mapping[str, Sequence[Any]]
     """What is to be read, by kind of forum (`pipeline.curate.inputs.Inputs.to_read`)."""
     problems: Sequence[Rejected]
-    takedown: frozenset[str]
+    takedown: TakedownIndex
+    """Which posts to leave out; what its entries find is counted."""
     folder: str
     partitions: int
     benchmarks: str | None = None
@@ -58,10 +61,9 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     steps = Steps()
 
     read = read_all(pipeline, job)
-    threads = steps.take(
-        (read.posts, read.metadata)
-        | "Assemble threads" >> AssembleThreads(job.takedown, recipe.reply_depth)
-    )
+    assemble = AssembleThreads(job.takedown, recipe.reply_depth)
+    assembled = (read.posts, read.metadata) | "Assemble threads" >> assemble
+    threads = steps.take(assembled.threads)
     threads = threads | "Convert to Markdown" >> ConvertToMarkdown()
     if job.sample_threads:
         _ = threads | "Sample threads" >> SampleThreads(job.folder)
@@ -79,7 +81,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     threads = steps.take((blocks, matches, clusters) | "Resolve duplicates" >> resolve)
     pairs = steps.take(threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe)))
 
-    save(pairs, steps, read, job)
+    save(pairs, steps, read, assembled.found, job)
 
 
 def find_duplicates(
@@ -97,6 +99,7 @@ def save(
     pairs: beam.PCollection[PairedThread],
     steps: Sequence[StepResult],
     read: ForumRows,
+    found: beam.PCollection[RecordCount],
     job: CurateJob,
 ) -> None:
     """Write all tables, send them where they are published, and save what the run counted."""
@@ -125,8 +128,12 @@ def save(
         *(("rejected", f"Count rejects {place}", rows) for place, rows in enumerate(rejected)),
         *(("duplicates", f"Count duplicates {at}", rows) for at, rows in enumerate(duplicates)),
     ]
+    if job.takedown:
+        unread = read.rejected | "Count unread posts" >> CountUnread(job.takedown)
+        found = (found, unread) | "Collect what is taken down" >> beam.Flatten()
     counts = (
         read.counts,
+        found,
         *(rows | label >> CountRows(name) for name, label, rows in counted),
     ) | "Collect counts" >> beam.Flatten()
     _ = (counts, shards) | "Save result" >> SaveResult(job.folder)

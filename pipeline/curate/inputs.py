@@ -2,7 +2,7 @@
 
 import glob
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import NothingToReadError, UsageError
 from schemas.audit import Rejected, Stage
-from schemas.checksums import sha256_of
+from schemas.checksums import Fingerprint, sha256_of
 from schemas.manifest import InputFile
 from schemas.small_files import open_regular
 from transforms.readers.base import InputProblem
@@ -34,6 +34,8 @@ class Inputs:
     """Fingerprints of all."""
     problems: tuple[Rejected, ...]
     """Inputs that cannot be read, for the rejected table."""
+    fingerprints: Mapping[str, Fingerprint] = field(default_factory=dict)
+    """Of the local files that are read, by path."""
 
     @property
     def each(self) -> tuple[SourceInput, ...]:
@@ -67,11 +69,13 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     to_read: dict[str, tuple[Any, ...]] = {}
     files: list[InputFile] = []
     problems: list[InputProblem] = []
+    prints: dict[str, Fingerprint] = {}
     for kind, specs in sorted(named_inputs(recipe).items()):
         found = SOURCES[kind].find(specs, rules, work_dir)
         if found.inputs:
             to_read[kind] = found.inputs
         files += found.files
+        prints |= found.fingerprints
         files += [_problem_file(kind, problem) for problem in found.problems]
         problems += found.problems
     if recipe.takedown is not None:
@@ -93,6 +97,7 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
             for problem in problems
             if problem.skipped
         ),
+        fingerprints=prints,
     )
 
 

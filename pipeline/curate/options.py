@@ -56,6 +56,7 @@ RUN_OPTIONS: dict[str, type] = {
     "work_dir": str,
     "resume": bool,
     "overwrite": bool,
+    "allow_unmatched": bool,
     "quiet": bool,
     "no_report": bool,
     "verbose": bool,
@@ -77,6 +78,8 @@ class CurateOptions(RunnerOptions):
     on_existing: Literal["refuse", "resume", "overwrite"] = "refuse"
     partitions: int | None = None
     publish: PublishTarget | None = None
+    allow_unmatched: bool = False
+    """Whether entries of the takedown list may name no post in the inputs."""
     report: bool = False
     """Whether to make the HTML report, and to keep what only the run knows for it."""
 
@@ -152,6 +155,11 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="units of parallel work (default: chosen from the size of the inputs)",
     )
+    group.add_argument(
+        "--allow-unmatched",
+        action="store_true",
+        help="go on where entries of the takedown list name no post in the inputs",
+    )
     group.add_argument("--quiet", action="store_true", help="no progress, no summary, no report")
     group.add_argument(
         "--no-report", action="store_true", help="do not make the HTML report beside DIR"
@@ -198,6 +206,7 @@ def parse(
         on_existing=on_existing,
         partitions=arguments.partitions,
         publish=target_of(arguments),
+        allow_unmatched=arguments.allow_unmatched,
         report=not (arguments.quiet or arguments.no_report),
         **vars(runner),
     )

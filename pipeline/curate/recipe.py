@@ -85,7 +85,10 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = False
     takedown: Annotated[
         str | None,
-        doc("file of post ids (SITE:ID), author ids (SITE:uID) or their links to exclude"),
+        doc(
+            "file of what to exclude: ids of posts (SITE:ID) and authors (SITE:uID), and links to "
+            "them; docs/sources.md lists the forms"
+        ),
     ] = None
     decontaminate: Annotated[
         tuple[str, ...],

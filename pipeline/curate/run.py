@@ -4,26 +4,40 @@ import contextlib
 import functools
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.console import print_warning
 from pipeline.curate import recipe as recipes
 from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.checks import check_inputs, check_languages, check_output, is_same
-from pipeline.curate.finalize import finalize_dataset, take_sample
+from pipeline.curate.finalize import finalize_dataset, take_result, take_sample
 from pipeline.curate.graph import CurateJob, build
+from pipeline.curate.input_watch import check_unchanged, list_inputs, small_files
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
-from pipeline.curate.takedown import read_takedown
+from pipeline.curate.takedown import TakedownList, read_takedown
+from pipeline.curate.taken_down import (
+    FoundEntry,
+    found_entries,
+    refuse_unmatched,
+    summary,
+    write_entries,
+)
 from pipeline.dataset.atomic import folder_of_run, locked, recover, replace_folder
 from pipeline.dataset.folder import DatasetFolder
-from pipeline.dataset.run_metadata import Stopwatch, delete_run_metadata, save_run_metadata
+from pipeline.dataset.run_metadata import (
+    Stopwatch,
+    delete_run_metadata,
+    run_metadata_folder,
+    save_run_metadata,
+)
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.runners.dispatch import check_runner, run_on
-from schemas.checksums import sha256_of_file
+from schemas.checksums import Fingerprint, sha256_of_file
 from schemas.manifest import MANIFEST_NAME, Manifest
 from transforms.filters.decontaminate import Benchmarks, save
 
@@ -43,7 +57,8 @@ def curate(options: CurateOptions) -> Manifest:
     The folder appears at the very end, complete, under its name; before that everything is in
     ``.NAME.partial-…`` beside it. Raises UsageError for what the user can fix, HubError before any
     work is done where the result could not be published, PipelineError and WorkerDiedError when the
-    run fails, and AccountingError when records were lost.
+    run fails, InputChangedError where somebody wrote what it read, and AccountingError when records
+    were lost.
     """
     output = check_output(options)
     check_languages(options)
@@ -52,19 +67,29 @@ def curate(options: CurateOptions) -> Manifest:
     with staging_folder(output, options) as staging:
         watch = Stopwatch()
         with folder_of_run(output, "work", options.local_work_dir) as work:
+            listed = list_inputs(options.recipe)
             inputs = read_inputs(options, work, watch)
             if options.on_existing == "resume" and is_same(output, options, inputs):
                 _say(f"{options.output} is finished and equal: nothing to do")
                 return DatasetFolder(output).manifest
             make_shards(run, inputs, staging, work, watch)
+            with watch.step("compare the inputs"):
+                check_unchanged(options.recipe, listed, {**inputs.fingerprints, **run.small_files})
         sample = take_sample(staging)
+        result = take_result(staging)
+        found = found_entries(run.takedown, result.counts)
+        unmatched = refuse_unmatched(run.takedown.path, found, allow=options.allow_unmatched)
         with watch.step("add up and check"):
-            manifest = finalize_dataset(staging, options, inputs, output.name)
+            manifest = finalize_dataset(staging, options, inputs, output.name, result)
         check_output(options)
         replace_folder(staging, output)
         delete_run_metadata(output)
         if options.report:
             _keep_for_report(output, watch, sample)
+    if unmatched is not None:
+        print_warning(unmatched)
+    if found:
+        _say_found(run.takedown, found, output, options)
     return manifest
 
 
@@ -74,8 +99,10 @@ class CurateRun:
 
     options: CurateOptions
     publish: PublishTarget | None
-    takedown: frozenset[str]
+    takedown: TakedownList
     benchmarks: Benchmarks | None
+    small_files: Mapping[str, Fingerprint]
+    """What these were read from, as it was before."""
 
 
 def prepare_run(options: CurateOptions) -> CurateRun:
@@ -87,11 +114,13 @@ def prepare_run(options: CurateOptions) -> CurateRun:
     publish = options.publish
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
+    prints = small_files(recipe)
     return CurateRun(
         options=options,
         publish=publish,
-        takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else frozenset(),
+        takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else TakedownList(),
         benchmarks=read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe)),
+        small_files=prints,
     )
 
 
@@ -151,7 +180,7 @@ def make_job(
         recipe=options.recipe,
         inputs=where.to_read,
         problems=inputs.problems,
-        takedown=run.takedown,
+        takedown=run.takedown.index,
         benchmarks=save_benchmarks(run.benchmarks, remote or str(work)),
         folder=str(staging) if remote is None else f"{remote}/dataset",
         partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
@@ -181,6 +210,19 @@ def _keep_for_report(output: Path, watch: Stopwatch, sample: bytes | None) -> No
         save_run_metadata(output, sha256_of_file(output / MANIFEST_NAME), watch.steps, sample)
     except OSError as error:
         _say(f"the report will lack timings, votes over time and rejected: {error}")
+
+
+def _say_found(
+    takedown: TakedownList, found: Sequence[FoundEntry], output: Path, options: CurateOptions
+) -> None:
+    """Say what each entry has removed; who asked for it is no matter of the dataset's readers."""
+    local = None
+    try:
+        local = write_entries(run_metadata_folder(output), found)
+    except OSError as error:
+        print_warning(f"what the entries of {takedown.path} found is not kept: {error}")
+    if not options.quiet:
+        _say(summary(takedown.path, found, local))
 
 
 def _say(text: str) -> None:

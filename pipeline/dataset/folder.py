@@ -1,6 +1,8 @@
 """A finished dataset folder, on this machine or on any filesystem that Beam knows."""
 
 import contextlib
+import hashlib
+import io
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +18,7 @@ from pipeline.console import TransferProgress
 from pipeline.dataset.checks import card_faults, column_faults, row_fault, table_faults
 from pipeline.dataset.report_layout import decode_report
 from pipeline.errors import DatasetError
-from schemas.checksums import digest_fault, sha256_of, size_fault
+from schemas.checksums import READ_BYTES, digest_fault, sha256_of, size_fault
 from schemas.manifest import (
     MANIFEST_NAME,
     TABLES,
@@ -92,6 +94,29 @@ class Folder:
         except (SmallFileError, SpecialFileError) as error:
             raise DatasetError(self.location, [f"{name}: {fault_of(error)}"], REMEDY) from None
 
+    def read_shard(self, shard: Shard) -> bytes:
+        """Return a shard's bytes, which are those of the manifest; raises DatasetError if not."""
+        content = io.BytesIO()
+        self.copy_shard(shard, content)
+        return content.getvalue()
+
+    def copy_shard(self, shard: Shard, sink: BinaryIO) -> None:
+        """Copy a shard to a file of our own, and hash what is copied.
+
+        A file may be replaced at any time after it was verified: only such a copy can be sent on as
+        the shard that the manifest names. Raises DatasetError where it is missing or another one.
+        """
+        digest = hashlib.sha256()
+        try:
+            with self.open(shard.path) as source:
+                while chunk := source.read(READ_BYTES):
+                    digest.update(chunk)
+                    sink.write(chunk)
+        except FileNotFoundError:
+            raise DatasetError(self.location, [f"{shard.path}: is missing"], REMEDY) from None
+        if fault := digest_fault(shard, digest.hexdigest()):
+            raise DatasetError(self.location, [fault], REMEDY)
+
 
 class DatasetFolder(Folder):
     """What is in a dataset folder: its manifest, its report and the rows of its tables.
@@ -103,6 +128,7 @@ class DatasetFolder(Folder):
 
     def __init__(self, location: str | Path) -> None:
         super().__init__(location)
+        self._documents: dict[str, bytes] = {}
         self.manifest_bytes = self._read_manifest()
         try:
             self.manifest = decode_manifest(self.manifest_bytes)
@@ -113,11 +139,20 @@ class DatasetFolder(Folder):
     def __repr__(self) -> str:
         return f"DatasetFolder({self.location!r})"
 
+    def document(self, name: str) -> bytes:
+        """Return the card or the report as it was when it was first read.
+
+        So what was verified is what is used, although somebody may write the file meanwhile.
+        """
+        if name not in self._documents:
+            self._documents[name] = self.read_bytes(name)
+        return self._documents[name]
+
     @cached_property
     def report(self) -> dict[str, Any]:
         """The figures of ``report.json``; raises DatasetError when it cannot be read."""
         try:
-            return decode_report(self.read_bytes(REPORT_NAME))
+            return decode_report(self.document(REPORT_NAME))
         except FileNotFoundError:
             raise self._error(f"{REPORT_NAME}: is missing") from None
         except SmallFileError as error:
@@ -286,7 +321,7 @@ class DatasetFolder(Folder):
 
     def _card_faults(self) -> list[str]:
         try:
-            return card_faults(self.read_bytes(CARD_NAME), CARD_NAME, self.manifest.shards)
+            return card_faults(self.document(CARD_NAME), CARD_NAME, self.manifest.shards)
         except FileNotFoundError:
             return [f"{CARD_NAME}: is missing"]
         except DatasetError as error:

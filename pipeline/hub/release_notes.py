@@ -38,13 +38,13 @@ class ReleaseNotes:
         return {
             CARD_NAME: self.card(refs),
             MANIFEST_NAME: self.folder.manifest_bytes,
-            REPORT_NAME: self.folder.read_bytes(REPORT_NAME),
+            REPORT_NAME: self.folder.document(REPORT_NAME),
         }
 
     def card(self, refs: Refs) -> bytes:
         """The card; one that a person has edited is published as it stands."""
         self._compare(refs)
-        theirs = self.folder.read_bytes(CARD_NAME)
+        theirs = self.folder.document(CARD_NAME)
         if not is_generated(theirs.decode("utf-8")):
             return theirs
         changes = ""

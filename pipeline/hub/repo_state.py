@@ -146,15 +146,12 @@ def find_changes(
 ) -> Changes:
     """Compare a tree with a folder's shards and with documents.
 
-    Files that are none of ours stay, `.gitattributes` among them: it says what is large.
+    Files that are none of ours stay, `.gitattributes` among them: it says what is large. Raises
+    DatasetError where a shard that has to be read is not the manifest's any more.
     """
     wanted = {shard.path for shard in folder.manifest.shards}
     return Changes(
-        shards=tuple(
-            shard
-            for shard in folder.manifest.shards
-            if not _is_at(tree, shard.path, shard.sha256, folder)
-        ),
+        shards=tuple(shard for shard in folder.manifest.shards if not _is_at(tree, shard, folder)),
         documents={
             path: content
             for path, content in documents.items()
@@ -175,14 +172,14 @@ def is_table_file(path: str) -> bool:
     return table in TABLES and name.endswith(".parquet")
 
 
-def _is_at(tree: dict[str, "RepoFile"], path: str, sha256: str, folder: DatasetFolder) -> bool:
-    entry = tree.get(path)
+def _is_at(tree: dict[str, "RepoFile"], shard: Shard, folder: DatasetFolder) -> bool:
+    entry = tree.get(shard.path)
     if entry is None:
         return False
     if entry.lfs is not None:
-        return str(entry.lfs.sha256) == sha256
+        return str(entry.lfs.sha256) == shard.sha256
     # Small files may be kept in Git itself, where their name is not the SHA-256.
-    return entry.blob_id == git_id(folder.read_bytes(path))
+    return entry.size == shard.bytes and entry.blob_id == git_id(folder.read_shard(shard))
 
 
 def is_content(entry: "RepoFile", content: bytes) -> bool:

@@ -1,7 +1,6 @@
 """Sending shards to the Hub before the commit that names them; sent twice, they are sent once."""
 
 import contextlib
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -9,11 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.dataset.folder import Folder
-from pipeline.errors import BadRequestError, DatasetError, HubError
+from pipeline.errors import BadRequestError, HubError
 from pipeline.hub.client import as_hub_error, call_hub
 from pipeline.hub.parallel import in_parallel
 from pipeline.hub.repo_state import DATASET, Changes
-from schemas.checksums import READ_BYTES, digest_fault, sha256_of_file
 from schemas.manifest import Shard
 
 if TYPE_CHECKING:
@@ -136,19 +134,15 @@ def upload_group(
 
 @contextlib.contextmanager
 def local_copy(folder: Folder, shard: Shard) -> Iterator[Path]:
-    """Yield a shard as a file on this machine, copied for the time being if it is elsewhere.
+    """Yield a shard as a file that is ours for the time being, and that nobody else writes.
 
-    A copy is compared with the manifest; raises DatasetError where it is not the shard.
+    It is compared with the manifest while it is copied; raises DatasetError where it is not the
+    shard.
     """
-    if folder.is_local:
-        yield Path(folder.location, shard.path)
-        return
     with tempfile.TemporaryDirectory(prefix="forumprefs-upload-") as scratch:
         copy = Path(scratch, "shard.parquet")
-        with folder.open(shard.path) as source, copy.open("wb") as sink:
-            shutil.copyfileobj(source, sink, READ_BYTES)
-        if fault := digest_fault(shard, sha256_of_file(copy)):
-            raise DatasetError(folder.location, [fault])
+        with copy.open("wb") as sink:
+            folder.copy_shard(shard, sink)
         yield copy
 
 
@@ -158,7 +152,7 @@ def commit_operations(changes: Changes, folder: Folder, inline: frozenset[str]) 
 
     for shard in changes.shards:
         if shard.path in inline:
-            yield CommitOperationAdd(shard.path, folder.read_bytes(shard.path))
+            yield CommitOperationAdd(shard.path, folder.read_shard(shard))
         else:
             yield shard_pointer(shard)
     for path in changes.stale:

@@ -6,8 +6,8 @@ records are spread over several tables brings its own :class:`Source`, as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
@@ -24,6 +24,7 @@ from transforms.readers.formats.filesystem import is_remote
 if TYPE_CHECKING:  # Beam takes a second to load
     import apache_beam as beam
 
+    from schemas.checksums import Fingerprint
     from schemas.manifest import InputFile
     from transforms.readers.forum_rows import ForumRows
 
@@ -63,6 +64,8 @@ class FoundInputs(Generic[InputT]):
     """Fingerprints of what was given, for the manifest."""
     problems: tuple[InputProblem, ...]
     """What cannot be read, or is not quite right."""
+    fingerprints: Mapping[str, "Fingerprint"] = field(default_factory=dict)
+    """Of the local files, by path: what they are when the run has read them, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +93,11 @@ class Source(ABC, Generic[InputT]):
 
         What must be unpacked goes below ``work_dir``. What cannot be read becomes a problem.
         """
+
+    def list_paths(self, specs: Sequence[str]) -> set[str]:
+        """Return the local files that ``specs`` name now, to tell what came or went meanwhile."""
+        del specs
+        return set()
 
     @abstractmethod
     def read(
@@ -146,8 +154,15 @@ class FileSource(Source[ForumFile]):
         self, specs: Sequence[str], rules: ReadRules, work_dir: Path
     ) -> FoundInputs[ForumFile]:
         problems: list[InputProblem] = []
+        from schemas.checksums import fingerprint
+
         files = self.list_files(specs, problems)
-        return FoundInputs(tuple(files), tuple(map(_fingerprint, files)), tuple(problems))
+        prints = {file.path: fingerprint(file.path) for file in files if not is_remote(file.path)}
+        given = tuple(_input_file(file, prints.get(file.path)) for file in files)
+        return FoundInputs(tuple(files), given, tuple(problems), prints)
+
+    def list_paths(self, specs: Sequence[str]) -> set[str]:
+        return {file.path for file in self.list_files(specs, [])}
 
     def read(
         self, inputs: Sequence[ForumFile], rules: ReadRules, partitions: int
@@ -172,9 +187,8 @@ class FileSource(Source[ForumFile]):
         return {name for file in inputs for name in (file.site, file.kind) if name}
 
 
-def _fingerprint(file: ForumFile) -> "InputFile":
-    from schemas.checksums import sha256_of_file
+def _input_file(file: ForumFile, found: "Fingerprint | None") -> "InputFile":
     from schemas.manifest import InputFile
 
-    digest = "" if is_remote(file.path) else sha256_of_file(file.path)
-    return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=file.size, sha256=digest)
+    size, digest = (file.size, "") if found is None else (found.size, found.sha256)
+    return InputFile(site=file.site, kind=file.kind, name=file.name, bytes=size, sha256=digest)

@@ -1,14 +1,15 @@
 """Posts and the metadata about them become threads."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import apache_beam as beam
 import msgspec
 
 from schemas.audit import Reason, Rejected, Stage
+from schemas.counts import RecordCount
 from schemas.metadata import PostMetadata
 from schemas.post import Post, Thread
 from transforms.core.blocks import MetadataBlock, PostBlock, unpack
@@ -17,9 +18,15 @@ from transforms.core.counters import count, show_progress
 from transforms.core.join import JoinByKey
 from transforms.core.outcomes import Rejection, ThreadOutcome, drop_posts
 from transforms.core.steps import StepResult, outputs_of
-from transforms.threads.takedown import is_taken_down
+from transforms.threads.takedown import (
+    PostKey,
+    TakedownIndex,
+    count_found,
+    count_unread,
+    named_posts,
+)
 
-register(Thread, Rejected)
+register(Thread, Rejected, RecordCount)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -75,7 +82,7 @@ def complete_post(post: Post, metadata: Sequence[PostMetadata], *, accepted: boo
 def assemble_threads(
     posts: Iterable[Post],
     metadata: Mapping[str, Sequence[PostMetadata]],
-    takedown: frozenset[str] = frozenset(),
+    taken_down: Container[PostKey] = frozenset(),
     reply_depth: int = 1,
 ) -> Iterator[ThreadOutcome]:
     """Group posts into threads; all posts of a thread must be in ``posts``.
@@ -83,8 +90,9 @@ def assemble_threads(
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
     is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the one that
     :func:`latest_copy` chooses. Replies more than ``reply_depth`` responses below the prompt
-    are ``too_deep``, and those whose parent is missing are ``orphan_response``. Posts and authors
-    in ``takedown`` go first, so their count is that of what would have been published.
+    are ``too_deep``, and those whose parent is missing are ``orphan_response``. Posts in
+    ``taken_down`` (`transforms.threads.takedown.named_posts`) go first, so their count is that of
+    what would have been published.
     """
     # By thread and id, because copies in two threads may be in two partitions, where neither
     # could know of the other: what happens must not depend on the number of partitions.
@@ -108,7 +116,7 @@ def assemble_threads(
             placed, misplaced = _place_replies(responses.pop(post.id, []), reply_depth)
             if misplaced:
                 yield ThreadOutcome(None, misplaced)
-            yield _assemble_thread(post, placed, metadata, takedown)
+            yield _assemble_thread(post, placed, metadata, taken_down)
     orphans = [
         _reject(post, Reason.ORPHAN_RESPONSE, f"no prompt {thread_id}")
         for thread_id, lost in responses.items()
@@ -148,15 +156,15 @@ def _assemble_thread(
     prompt: Post,
     responses: list[Post],
     metadata: Mapping[str, Sequence[PostMetadata]],
-    takedown: frozenset[str],
+    taken_down: Container[PostKey],
 ) -> ThreadOutcome:
     responses.sort(key=_age)
     thread = Thread(prompt=prompt, responses=tuple(responses))
-    refused: dict[str, Rejection] = {}
-    if takedown:
-        for post in (prompt, *responses):
-            if is_taken_down(post, takedown):
-                refused[post.id] = Rejection(Reason.TAKEDOWN)
+    refused = {
+        post.id: Rejection(Reason.TAKEDOWN)
+        for post in (prompt, *responses)
+        if (post.thread_id, post.id) in taken_down
+    }
     outcome = drop_posts(thread, refused, Stage.ASSEMBLE)
     if outcome.thread is None:
         return outcome
@@ -201,6 +209,13 @@ class PostsAndMetadata(NamedTuple):
     metadata: list[MetadataBlock]
 
 
+class AssembledThreads(NamedTuple):
+    """Threads, and what a takedown list has found among their posts."""
+
+    threads: StepResult
+    found: "beam.PCollection[RecordCount]"
+
+
 @dataclass
 class AssembleThreads(beam.PTransform):
     """Join post and metadata blocks of each partition into threads.
@@ -208,7 +223,7 @@ class AssembleThreads(beam.PTransform):
     Input: a tuple of (partition, PostBlock) and (partition, MetadataBlock). Keeps Thread elements.
     """
 
-    takedown: frozenset[str] = frozenset()
+    takedown: TakedownIndex = field(default_factory=dict)
     reply_depth: int = 1
 
     def expand(
@@ -216,19 +231,20 @@ class AssembleThreads(beam.PTransform):
         inputs: tuple[
             beam.PCollection[tuple[int, PostBlock]], beam.PCollection[tuple[int, MetadataBlock]]
         ],
-    ) -> StepResult:
+    ) -> AssembledThreads:
         show_progress(AssembleThreads, "in-posts", "posts assembled", Stage.ASSEMBLE)
         assemble = beam.ParDo(_Assemble(self.takedown, self.reply_depth))
         outputs = (
             inputs
             | "Posts and metadata" >> JoinByKey(PostsAndMetadata)
-            | "Assemble" >> assemble.with_outputs("rejected", main="kept")
+            | "Assemble" >> assemble.with_outputs("rejected", "found", main="kept")
         )
-        return StepResult(Stage.ASSEMBLE, outputs.kept, outputs.rejected)
+        threads = StepResult(Stage.ASSEMBLE, outputs.kept, outputs.rejected)
+        return AssembledThreads(threads, outputs.found)
 
 
 class _Assemble(beam.DoFn):
-    def __init__(self, takedown: frozenset[str], reply_depth: int) -> None:
+    def __init__(self, takedown: TakedownIndex, reply_depth: int) -> None:
         self._takedown = takedown
         self._reply_depth = reply_depth
 
@@ -238,7 +254,34 @@ class _Assemble(beam.DoFn):
         metadata = metadata_by_id(entry for block in blocks.metadata for entry in unpack(block))
         count(AssembleThreads, "in-posts", len(posts))
         threads = 0
-        for outcome in assemble_threads(posts, metadata, self._takedown, self._reply_depth):
+        named = named_posts(posts, self._takedown)
+        for outcome in assemble_threads(posts, metadata, named, self._reply_depth):
             threads += outcome.thread is not None
             yield from outputs_of(outcome)
         count(AssembleThreads, "out-threads", threads)
+        for found in self._found(posts, named):
+            yield beam.pvalue.TaggedOutput("found", found)
+
+    def _found(
+        self, posts: Sequence[Post], named: Mapping[PostKey, frozenset[int]]
+    ) -> list[RecordCount]:
+        """Assemble the threads of named posts again, with and without these."""
+        threads = {thread for thread, _ in named}
+        theirs = [post for post in posts if post.thread_id in threads]
+        without, within = (
+            assemble_threads(theirs, {}, taken_down, self._reply_depth)
+            for taken_down in (frozenset[PostKey](), named)
+        )
+        return count_found(named, without, within)
+
+
+@dataclass
+class CountUnread(beam.PTransform):
+    """Rejected rows of readers → RecordCount of those that a takedown list names by their ids."""
+
+    takedown: TakedownIndex
+
+    def expand(self, rejected: beam.PCollection[Rejected]) -> beam.PCollection[RecordCount]:
+        return rejected | "Look up" >> beam.FlatMap(count_unread, self.takedown).with_output_types(
+            RecordCount
+        )

@@ -7,7 +7,6 @@ one site together: ``stackoverflow.com-Posts.7z``, ``stackoverflow.com-Votes.7z`
 searched for such folders and archives, one level deep.
 """
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +15,7 @@ from typing import NamedTuple, Self
 
 from apache_beam.io.filesystems import FileSystems
 
+from schemas.checksums import Fingerprint, fingerprint
 from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
 from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
@@ -50,6 +50,8 @@ class GivenFile(NamedTuple):
     """Bytes."""
     sha256: str
     """Of the archive or XML file; '' for a remote file, which would have to be read twice."""
+    found: Fingerprint | None = None
+    """None: a remote file."""
 
 
 class TableFile(NamedTuple):
@@ -126,6 +128,22 @@ def find_sites(
         if site is not None:
             sites.append(site)
     return sites, problems
+
+
+def list_paths(specs: Sequence[str]) -> set[str]:
+    """Return the local archives and tables that ``specs`` name, and open none of them."""
+    found: set[str] = set()
+    for source in find_sources(specs, []):
+        path = Path(source.path)
+        if is_remote(source.path):
+            continue
+        if not path.is_dir():
+            found.add(source.path)
+            continue
+        for entry in path.iterdir():
+            if table_of(entry.name) is not None and entry.is_file():
+                found.add(str(entry))
+    return found
 
 
 def _repeated(sources: Sequence[SiteInput]) -> Sequence[SiteInput]:
@@ -252,6 +270,5 @@ def _check_file(path: str, table: str) -> str | None:
 
 
 def _fingerprint(path: Path) -> GivenFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        return GivenFile(str(path), stream.tell(), digest)
+    found = fingerprint(path)
+    return GivenFile(str(path), found.size, found.sha256, found)

@@ -44,7 +44,18 @@ class StackExchangeSource(Source["Site"]):
             for given in site.inputs
         ]
         used = (site for site in sites if site.name not in notes)
-        return FoundInputs(tuple(used), tuple(files), tuple(problems))
+        prints = {
+            given.path: given.found
+            for site in sites
+            for given in site.inputs
+            if given.found is not None
+        }
+        return FoundInputs(tuple(used), tuple(files), tuple(problems), prints)
+
+    def list_paths(self, specs: Sequence[str]) -> set[str]:
+        from transforms.readers.stackexchange.archives import list_paths  # loads Beam
+
+        return list_paths(specs)
 
     def read(
         self, inputs: Sequence["Site"], rules: ReadRules, partitions: int
