@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -99,8 +99,36 @@ def shingle_hashes(texts: Sequence[str], rules: MinHashRules) -> list[UInt32Arra
     if not rules.near:
         return [np.empty(0, np.uint32) for _ in texts]
     return [
-        hashes for batch in _batches(texts) for hashes in _shingle_hashes_of_batch(batch, rules)
+        hashes for batch in _batches(texts) for hashes in _shingles(*_token_hashes(batch), rules)
     ]
+
+
+class WordHashes(NamedTuple):
+    """What a text's words are compared by."""
+
+    shingles: UInt32Array
+    """As :func:`shingle_hashes` gives them."""
+    sequence: int
+    """63-bit hash of all words in their order, equal for texts of equal words."""
+    words: int
+
+
+def word_hashes(texts: Sequence[str], rules: MinHashRules) -> list[WordHashes]:
+    """Return the shingles of each text, whatever ``rules.near``, and a hash of all its words."""
+    found: list[WordHashes] = []
+    for batch in _batches(texts):
+        tokens, bounds = _token_hashes(batch)
+        sequences = _positive(_sequence_hashes(tokens, bounds)).tolist()
+        counts = np.diff(bounds).tolist()
+        found += map(WordHashes, _shingles(tokens, bounds, rules), sequences, counts)
+    return found
+
+
+def _sequence_hashes(tokens: UInt64Array, bounds: Int64Array) -> UInt64Array:
+    terms = tokens * _powers(_SHINGLE_MULTIPLIER, len(tokens))
+    sums = np.append(np.uint64(0), np.cumsum(terms, dtype=np.uint64))
+    inverse = np.append(np.uint64(1), _powers(pow(_SHINGLE_MULTIPLIER, -1, 1 << 64), len(tokens)))
+    return _mix64((sums[bounds[1:]] - sums[bounds[:-1]]) * inverse[bounds[:-1]])
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -116,14 +144,13 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
         yield batch
 
 
-def _shingle_hashes_of_batch(texts: list[str], rules: MinHashRules) -> list[UInt32Array]:
-    tokens, bounds = _token_hashes(texts)
+def _shingles(tokens: UInt64Array, bounds: Int64Array, rules: MinHashRules) -> list[UInt32Array]:
     width = rules.shingle_words
     counts = np.diff(bounds)
     shingles = np.where(counts < rules.min_words, 0, counts - width + 1)
     total = int(shingles.sum())
     if not total:
-        return [np.empty(0, np.uint32) for _ in texts]
+        return [np.empty(0, np.uint32) for _ in counts]
 
     combined = np.zeros(len(tokens) - width + 1, np.uint64)
     for place, multiplier in enumerate(_powers(_SHINGLE_MULTIPLIER, width)):
@@ -133,11 +160,11 @@ def _shingle_hashes_of_batch(texts: list[str], rules: MinHashRules) -> list[UInt
     # Shingles that cross from one text into the next were hashed too: pick those that do not.
     ends = np.cumsum(shingles)
     picked = np.arange(total) + np.repeat(bounds[:-1] - (ends - shingles), shingles)
-    owners = np.repeat(np.arange(len(texts), dtype=np.uint64), shingles)
+    owners = np.repeat(np.arange(len(counts), dtype=np.uint64), shingles)
     rows = (owners << np.uint64(32)) | combined[picked]
     rows.sort()
     rows = rows[np.append(True, rows[1:] != rows[:-1])]
-    starts = np.searchsorted(rows, np.arange(1, len(texts), dtype=np.uint64) << np.uint64(32))
+    starts = np.searchsorted(rows, np.arange(1, len(counts), dtype=np.uint64) << np.uint64(32))
     return np.split(rows.astype(np.uint32), starts)
 
 
