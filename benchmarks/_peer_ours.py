@@ -21,6 +21,7 @@ from schemas.post import Post, Thread
 from tests.beam_run import output_of
 from transforms.core.blocks import ThreadBlock, pack, thread_partition
 from transforms.dedup.find_duplicates import FindDuplicates
+from transforms.dedup.hash_texts import HashTexts
 from transforms.dedup.minhash import MinHashRules
 from transforms.filters.language import LabelLanguages, LanguageRules
 
@@ -85,7 +86,8 @@ class Find(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, paths: Any) -> Any:
         blocks = paths | "Read" >> beam.FlatMap(read_blocks)
-        return blocks | "Find" >> FindDuplicates(MinHashRules(), PARTITIONS)
+        hashed = blocks | "Hash" >> HashTexts(MinHashRules(), PARTITIONS)
+        return (blocks, hashed.buckets) | "Find" >> FindDuplicates(MinHashRules(), PARTITIONS)
 
 
 def language(source: Path, output: Path) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from tests.beam_run import output_of
 from transforms.core.blocks import ThreadBlock, pack, thread_partition
 from transforms.dedup.components import StarBuckets, pack_rows
 from transforms.dedup.find_duplicates import FindDuplicates, bucket_rows
+from transforms.dedup.hash_texts import HashTexts
 from transforms.dedup.minhash import MinHashRules, band_keys, normalise, shingle_hashes, signatures
 
 SETTINGS = ((16, 8), (18, 7), (20, 8), (24, 8), (25, 5))
@@ -177,7 +178,9 @@ class ReadThenFind(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, paths: Any) -> Any:
         blocks = paths | "Read blocks" >> beam.Map(read_block)
-        return blocks | "Find duplicates" >> FindDuplicates(MinHashRules(), self._partitions)
+        rules, partitions = MinHashRules(), self._partitions
+        hashed = blocks | "Hash texts" >> HashTexts(rules, partitions)
+        return (blocks, hashed.buckets) | "Find duplicates" >> FindDuplicates(rules, partitions)
 
 
 def read_block(path: str) -> tuple[int, ThreadBlock]:

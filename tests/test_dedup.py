@@ -1,6 +1,8 @@
+import dataclasses
 import re
 from itertools import combinations
 
+import apache_beam as beam
 import numpy as np
 import pytest
 from hypothesis import given
@@ -19,6 +21,7 @@ from transforms.dedup.find_duplicates import (
     post_node,
     route_to_threads,
 )
+from transforms.dedup.hash_texts import HashTexts
 from transforms.dedup.minhash import MinHashRules
 
 RULES = MinHashRules()
@@ -34,8 +37,18 @@ def find(threads, rules=RULES, partitions=8, block=2):
         for partition, members in by_partition.items()
         for start in range(0, len(members), block)
     ]
-    transform = FindDuplicates(rules, partitions)
+    transform = HashAndFind(rules, partitions)
     return output_of(transform, (blocks, tuple[int, ThreadBlock]))
+
+
+@dataclasses.dataclass
+class HashAndFind(beam.PTransform):
+    rules: MinHashRules
+    partitions: int
+
+    def expand(self, threads):
+        hashed = threads | HashTexts(self.rules, self.partitions)
+        return (threads, hashed.buckets) | FindDuplicates(self.rules, self.partitions)
 
 
 def words(start, number):

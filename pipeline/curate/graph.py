@@ -13,7 +13,15 @@ from pipeline.hub.publish_target import PublishTarget
 from schemas.audit import Rejected
 from schemas.counts import RecordCount
 from transforms.core import StepResult, ThreadBlock
-from transforms.dedup import DuplicateMatch, FindDuplicates, QuestionClusters, ResolveDuplicates
+from transforms.dedup import (
+    DuplicateMatch,
+    FindDuplicates,
+    FindOverlaps,
+    HashedTexts,
+    HashTexts,
+    QuestionClusters,
+    ResolveDuplicates,
+)
 from transforms.filters import Decontaminate, FilterThreads, LabelLanguages
 from transforms.pairing import PairedThread, PairThreads
 from transforms.readers import SOURCES, ForumRows
@@ -75,8 +83,11 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     threads = steps.take(threads | "Label languages" >> languages)
 
     blocks = threads | "Pack threads" >> PackThreads(partitions)
-    matches = find_duplicates(blocks, job)
-    clusters = (matches, read.links) | "Cluster questions" >> QuestionClusters(partitions)
+    compared = None if recipe.dedup == "off" else recipes.minhash_rules(recipe)
+    hashed = blocks | "Hash texts" >> HashTexts(compared, partitions)
+    matches = find_duplicates(blocks, hashed, job)
+    overlaps = (hashed.samples, hashed.prompts) | "Find overlaps" >> FindOverlaps(partitions)
+    clusters = (matches, read.links, overlaps) | "Cluster questions" >> QuestionClusters(partitions)
     resolve = ResolveDuplicates(partitions, recipes.split_shares(recipe), recipe.seed)
     threads = steps.take((blocks, matches, clusters) | "Resolve duplicates" >> resolve)
     pairs = steps.take(threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe)))
@@ -85,14 +96,14 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
 
 
 def find_duplicates(
-    blocks: beam.PCollection[tuple[int, ThreadBlock]], job: CurateJob
+    blocks: beam.PCollection[tuple[int, ThreadBlock]], hashed: HashedTexts, job: CurateJob
 ) -> beam.PCollection[DuplicateMatch]:
     """Find duplicates as the recipe asks; none at all where it switches deduplication off."""
     if job.recipe.dedup == "off":
         none = beam.Create([]).with_output_types(DuplicateMatch)
         return blocks.pipeline | "No duplicates" >> none
     rules = recipes.minhash_rules(job.recipe)
-    return blocks | "Find duplicates" >> FindDuplicates(rules, job.partitions)
+    return (blocks, hashed.buckets) | "Find duplicates" >> FindDuplicates(rules, job.partitions)
 
 
 def save(

@@ -19,18 +19,19 @@ from transforms.core import JoinByKey, ThreadBlock, count, thread_partition, unp
 from transforms.dedup.components import (
     BucketComponents,
     no_rows,
-    pack_rows,
     partitions_of,
     route_rows,
     unpack_rows,
 )
 from transforms.dedup.minhash import (
     MinHashRules,
+    WordHashes,
     band_keys,
     exact_keys,
     normalise,
     shingle_hashes,
     signatures,
+    word_hashes,
 )
 from transforms.dedup.verify import (
     SHINGLE_TYPE,
@@ -77,18 +78,24 @@ def post_node(post: Post) -> int:
 
 def bucket_rows(posts: Sequence[Post], rules: MinHashRules) -> Int64Array:
     """Return (bucket key, node) rows: one a band, or one in all for a text without shingles."""
+    return hashed_bucket_rows(posts, word_hashes([post_text(post) for post in posts], rules), rules)
+
+
+def hashed_bucket_rows(
+    posts: Sequence[Post], hashes: Sequence[WordHashes], rules: MinHashRules
+) -> Int64Array:
+    """Return :func:`bucket_rows` of posts whose words are hashed, of shorter ones maybe too."""
     if not posts:
         return no_rows()
-    texts = [post_text(post) for post in posts]
     nodes = np.array([post_node(post) for post in posts], np.int64)
     is_prompt = np.array([post.is_prompt for post in posts], np.bool_)
-    sets = shingle_hashes(texts, rules)
     # Equal texts have equal shingles and so share all bands: only texts too short for shingles
     # need a key of their own.
-    long = np.array([len(hashes) > 0 for hashes in sets], np.bool_)
-    bands = band_keys(signatures([s for s in sets if len(s)], rules), is_prompt[long], rules)
-    short_texts = [text for text, is_long in zip(texts, long, strict=True) if not is_long]
-    exact = exact_keys(short_texts, is_prompt[~long])
+    long = np.array([rules.near and text.words >= rules.min_words for text in hashes], np.bool_)
+    sets = [text.shingles for text, is_long in zip(hashes, long, strict=True) if is_long]
+    bands = band_keys(signatures(sets, rules), is_prompt[long], rules)
+    short = [post for post, is_long in zip(posts, long, strict=True) if not is_long]
+    exact = exact_keys([post_text(post) for post in short], is_prompt[~long])
     keys = np.concatenate([bands.ravel(), exact])
     owners = np.concatenate([np.repeat(nodes[long], rules.bands), nodes[~long]])
     return np.stack([keys, owners], axis=1)
@@ -131,19 +138,6 @@ def find_candidates(
             content=content_hash(text),
             shingles=hashes.astype(SHINGLE_TYPE).tobytes(),
         )
-
-
-class HashTexts(beam.DoFn):
-    """(partition, threads) -> packed (bucket key, node) rows."""
-
-    def __init__(self, rules: MinHashRules) -> None:
-        self._rules = rules
-
-    def process(self, element: tuple[int, ThreadBlock]) -> Iterable[bytes]:
-        threads = unpack(element[1])
-        posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
-        count(type(self), "in-posts", len(posts))
-        yield from pack_rows(bucket_rows(posts, self._rules))
 
 
 class RouteRoots(beam.DoFn):
@@ -216,6 +210,7 @@ class _VerifyGroup(beam.DoFn):
 class FindDuplicates(beam.PTransform):
     """(partition, threads) -> matches, one for each prompt or response that is a duplicate.
 
+    Input: a tuple of the threads and of their bucket rows (:class:`transforms.dedup.HashTexts`).
     Prompts are settled first. Of duplicate responses, one whose thread stays is kept if there
     is any. Its thread may still be lost later when too few of its responses are left.
     """
@@ -224,11 +219,11 @@ class FindDuplicates(beam.PTransform):
     partitions: int
 
     def expand(
-        self, threads: beam.PCollection[tuple[int, ThreadBlock]]
+        self, inputs: tuple[beam.PCollection[tuple[int, ThreadBlock]], beam.PCollection[bytes]]
     ) -> beam.PCollection[DuplicateMatch]:
+        threads, buckets = inputs
         roots = (
-            threads
-            | "Hash texts" >> beam.ParDo(HashTexts(self.rules))
+            buckets
             | "Join buckets" >> BucketComponents(self.partitions)
             | "Route roots" >> beam.ParDo(RouteRoots(self.partitions))
         )

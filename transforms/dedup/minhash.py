@@ -1,21 +1,30 @@
 """MinHash signatures and LSH band keys of texts, a batch at a time.
 
-A token is a word, or one character of a script that is written without spaces. A shingle is
-`shingle_words` consecutive tokens, lower-cased, and is only ever seen as a 32-bit hash. The
-similarity of two texts is the Jaccard similarity of their sets of shingle hashes.
+A token is a word as `schemas.words` has it, in the form in which words are compared. A shingle is
+`shingle_words` consecutive tokens, and is only ever seen as a 32-bit hash. The similarity of two
+texts is the Jaccard similarity of their sets of shingle hashes.
 """
 
 import dataclasses
 import functools
 import unicodedata
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.ids import content_hash
-from schemas.words import UNSPACED
+from schemas.words import (
+    HAN_PLANES,
+    LETTER,
+    MARK,
+    PARTING,
+    SINGLE,
+    UNSEEN,
+    character_kinds,
+    comparable,
+)
 
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]
@@ -27,8 +36,6 @@ BATCH_CHARACTERS: Final = 1 << 17
 BLOCK_SHINGLES: Final = 1 << 13
 """Permutations are applied to this many shingles at a time, however long the texts are."""
 
-_LAST_CODE: Final = 0x20000
-_SEPARATOR, _WORD, _SINGLE = 0, 1, 2
 _MULTIPLIER: Final = 0x9E3779B97F4A7C15
 _INVERSE: Final = pow(_MULTIPLIER, -1, 1 << 64)
 _SHINGLE_MULTIPLIER: Final = 0xD1B54A32D192ED03
@@ -92,8 +99,36 @@ def shingle_hashes(texts: Sequence[str], rules: MinHashRules) -> list[UInt32Arra
     if not rules.near:
         return [np.empty(0, np.uint32) for _ in texts]
     return [
-        hashes for batch in _batches(texts) for hashes in _shingle_hashes_of_batch(batch, rules)
+        hashes for batch in _batches(texts) for hashes in _shingles(*_token_hashes(batch), rules)
     ]
+
+
+class WordHashes(NamedTuple):
+    """What a text's words are compared by."""
+
+    shingles: UInt32Array
+    """As :func:`shingle_hashes` gives them."""
+    sequence: int
+    """63-bit hash of all words in their order, equal for texts of equal words."""
+    words: int
+
+
+def word_hashes(texts: Sequence[str], rules: MinHashRules) -> list[WordHashes]:
+    """Return the shingles of each text, whatever ``rules.near``, and a hash of all its words."""
+    found: list[WordHashes] = []
+    for batch in _batches(texts):
+        tokens, bounds = _token_hashes(batch)
+        sequences = _positive(_sequence_hashes(tokens, bounds)).tolist()
+        counts = np.diff(bounds).tolist()
+        found += map(WordHashes, _shingles(tokens, bounds, rules), sequences, counts)
+    return found
+
+
+def _sequence_hashes(tokens: UInt64Array, bounds: Int64Array) -> UInt64Array:
+    terms = tokens * _powers(_SHINGLE_MULTIPLIER, len(tokens))
+    sums = np.append(np.uint64(0), np.cumsum(terms, dtype=np.uint64))
+    inverse = np.append(np.uint64(1), _powers(pow(_SHINGLE_MULTIPLIER, -1, 1 << 64), len(tokens)))
+    return _mix64((sums[bounds[1:]] - sums[bounds[:-1]]) * inverse[bounds[:-1]])
 
 
 def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
@@ -103,20 +138,19 @@ def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
         if batch and characters + len(text) > BATCH_CHARACTERS:
             yield batch
             batch, characters = [], 0
-        batch.append(text.lower())
-        characters += len(text)
+        batch.append(comparable(text))
+        characters += len(batch[-1])
     if batch:
         yield batch
 
 
-def _shingle_hashes_of_batch(texts: list[str], rules: MinHashRules) -> list[UInt32Array]:
-    tokens, bounds = _token_hashes(texts)
+def _shingles(tokens: UInt64Array, bounds: Int64Array, rules: MinHashRules) -> list[UInt32Array]:
     width = rules.shingle_words
     counts = np.diff(bounds)
     shingles = np.where(counts < rules.min_words, 0, counts - width + 1)
     total = int(shingles.sum())
     if not total:
-        return [np.empty(0, np.uint32) for _ in texts]
+        return [np.empty(0, np.uint32) for _ in counts]
 
     combined = np.zeros(len(tokens) - width + 1, np.uint64)
     for place, multiplier in enumerate(_powers(_SHINGLE_MULTIPLIER, width)):
@@ -126,11 +160,11 @@ def _shingle_hashes_of_batch(texts: list[str], rules: MinHashRules) -> list[UInt
     # Shingles that cross from one text into the next were hashed too: pick those that do not.
     ends = np.cumsum(shingles)
     picked = np.arange(total) + np.repeat(bounds[:-1] - (ends - shingles), shingles)
-    owners = np.repeat(np.arange(len(texts), dtype=np.uint64), shingles)
+    owners = np.repeat(np.arange(len(counts), dtype=np.uint64), shingles)
     rows = (owners << np.uint64(32)) | combined[picked]
     rows.sort()
     rows = rows[np.append(True, rows[1:] != rows[:-1])]
-    starts = np.searchsorted(rows, np.arange(1, len(texts), dtype=np.uint64) << np.uint64(32))
+    starts = np.searchsorted(rows, np.arange(1, len(counts), dtype=np.uint64) << np.uint64(32))
     return np.split(rows.astype(np.uint32), starts)
 
 
@@ -138,9 +172,14 @@ def _token_hashes(texts: list[str]) -> tuple[UInt64Array, Int64Array]:
     """Return the hashes of all tokens and the bounds [n + 1] of each text's tokens in them."""
     joined = "\n".join(texts).encode("utf-32-le", "surrogatepass")
     codes = np.frombuffer(joined, np.dtype("<u4"))
-    kinds = _character_kinds()[np.minimum(codes, _LAST_CODE)]
-    in_word = kinds == _WORD
-    is_start = kinds != _SEPARATOR
+    kinds = _kinds_by_code()[np.minimum(codes, HAN_PLANES[1] + 1)]
+    is_mark = kinds == MARK
+    if is_mark.any():  # each is of the kind of the character that it belongs to
+        places = np.where(is_mark, 0, np.arange(len(kinds)))
+        kinds = kinds[np.maximum.accumulate(places)]
+        kinds[: is_mark.argmin()] = PARTING
+    in_word = kinds == LETTER
+    is_start = (kinds != PARTING) & ~is_mark
     is_start[1:] &= ~(in_word[1:] & in_word[:-1])
     starts = np.flatnonzero(is_start)
     text_ends = np.cumsum([len(text) + 1 for text in texts])
@@ -151,24 +190,18 @@ def _token_hashes(texts: list[str]) -> tuple[UInt64Array, Int64Array]:
     # The polynomial hash of a token, sum of (character + 1) * m**place modulo 2**64, is read off
     # one running sum over the batch: places count from the start of the batch, and dividing by
     # m**start moves them back. Separators add 0, so a sum may run up to the next token.
-    terms = np.where(kinds == _SEPARATOR, 0, codes + np.uint64(1)) * _powers(
-        _MULTIPLIER, len(codes)
-    )
+    terms = np.where(kinds == PARTING, 0, codes + np.uint64(1)) * _powers(_MULTIPLIER, len(codes))
     sums: UInt64Array = np.add.reduceat(terms, starts)
     return _mix64(sums * _powers(_INVERSE, len(codes))[starts]), bounds
 
 
 @functools.cache
-def _character_kinds() -> npt.NDArray[np.uint8]:
-    """Kind of each code point: separator, part of a word, or a token by itself."""
-    kinds = np.zeros(_LAST_CODE + 1, np.uint8)
-    for code in range(_LAST_CODE):
-        # Marks belong to words: Devanagari and Arabic write their vowels with them.
-        if unicodedata.category(chr(code))[0] in "LMN" or code == ord("_"):
-            kinds[code] = _WORD
-    for first, last in UNSPACED:
-        kinds[first : last + 1][kinds[first : last + 1] == _WORD] = _SINGLE
-    kinds[_LAST_CODE] = _SINGLE  # nearly all characters above it are Han
+def _kinds_by_code() -> npt.NDArray[np.uint8]:
+    """Kind of each code point up to the planes of Han, and of one beyond them."""
+    below = np.frombuffer(character_kinds(), np.uint8)
+    kinds = np.full(HAN_PLANES[1] + 2, SINGLE, np.uint8)
+    kinds[: len(below)] = np.where(below == UNSEEN, MARK, below)
+    kinds[-1] = PARTING
     return kinds
 
 

@@ -1,4 +1,4 @@
-"""Splits by question cluster: what says the same, or is linked as the same, stays together."""
+"""Splits by question cluster: what shares text, or is linked by its forum, stays together."""
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
@@ -70,24 +70,27 @@ class RouteClusters(beam.DoFn):
 
 @dataclasses.dataclass
 class QuestionClusters(beam.PTransform):
-    """(matches, links) -> (partition, packed (thread hash, root)) of clustered threads.
+    """(matches, links, overlaps) -> (partition, packed (thread hash, root)) of clustered threads.
 
     Matches are those of :class:`transforms.dedup.FindDuplicates`, of which those on prompts
-    count. Links are packed pairs of thread hashes (hash63 of the thread id) that the source
-    itself calls duplicates. Either thread of a pair may be unknown to the rest of the pipeline:
-    it still connects its neighbours. A thread that is in no row is a cluster of its own, its
-    root its own hash.
+    count. Links (`transforms.readers.ForumRows.links`) and overlaps
+    (:class:`transforms.dedup.FindOverlaps`) are packed pairs of thread hashes (hash63 of the thread
+    id). Either thread of a pair may be unknown to the rest of the pipeline: it still connects its
+    neighbours. A thread that is in no row is a cluster of its own, its root its own hash.
     """
 
     partitions: int
 
     def expand(
-        self, inputs: tuple[beam.PCollection[DuplicateMatch], beam.PCollection[bytes]]
+        self,
+        inputs: tuple[
+            beam.PCollection[DuplicateMatch], beam.PCollection[bytes], beam.PCollection[bytes]
+        ],
     ) -> beam.PCollection[tuple[int, bytes]]:
-        matches, links = inputs
+        matches, links, overlaps = inputs
         found = matches | "Take prompt pairs" >> beam.FlatMap(prompt_pair)
         return (
-            (found, links)
+            (found, links, overlaps)
             | "All pairs" >> beam.Flatten()
             | "Join questions" >> ConnectedComponents()
             | "Route clusters" >> beam.ParDo(RouteClusters(self.partitions))

@@ -12,7 +12,6 @@ Three rules, any of which is enough:
 
 import functools
 import io
-import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,7 +24,7 @@ from apache_beam.io.filesystems import FileSystems
 
 from schemas.audit import Reason, Stage
 from schemas.post import Post, Thread
-from schemas.words import WORDS
+from schemas.words import words_of
 from transforms.core import Rejection, StepResult, ThreadOutcome, apply_to_threads, drop_posts
 from transforms.dedup import MinHashRules, band_keys, jaccard, normalise, shingle_hashes, signatures
 
@@ -60,11 +59,6 @@ class Benchmarks:
     """Of each longer text, sorted, each once."""
     starts: tuple[str, ...]
     """File and first words of each longer text."""
-
-
-def words_of(text: str) -> list[str]:
-    """Words of a text in lower case; characters of scripts without spaces are words."""
-    return WORDS.findall(unicodedata.normalize("NFKC", text).lower())
 
 
 def gram_hashes(words: Sequence[str], length: int = GRAM_WORDS) -> UInt64Array:
