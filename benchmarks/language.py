@@ -2,7 +2,8 @@
 
     python -m benchmarks.language PATH [PATH ...] [--languages en]
 
-A PATH is a Posts.xml, a folder that holds some, or a .7z archive of a site. Prints, per
+A PATH is a Posts.xml, a folder that holds some, or a .7z archive of a site. Prints, for a made-up
+bilingual forum, which posts are kept or refused wrongly, and per
 site, which share of posts stays, what the refused posts were taken for, and the speed of
 each part; and how often both identifiers agree on a sample.
 """
@@ -16,16 +17,12 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks.bilingual_forum import forum
 from schemas.audit import Reason
 from schemas.post import Post, Thread, prompt_text
-from transforms.filters.language import (
-    LanguageIdentifier,
-    LanguageRules,
-    label_threads,
-    load_identifier,
-    prose,
-    sample,
-)
+from transforms.filters.identifiers import LanguageIdentifier, load_identifier
+from transforms.filters.language import LanguageRules, label_threads
+from transforms.filters.prose_text import prose, prose_chars, sample
 from transforms.text.markdown import html_to_markdown
 
 THREADS_PER_CALL = 200
@@ -95,6 +92,27 @@ def improbable(detail: str, rules: LanguageRules) -> bool:
     return float(detail.split()[1]) < rules.min_probability
 
 
+def report_bilingual(identifier: LanguageIdentifier, threads: int) -> None:
+    """Keep rates on a made-up forum whose posts' languages are known."""
+    made = forum(threads, seed=1)
+    posts: Counter[tuple[str, str]] = Counter()
+    wrong: Counter[tuple[str, str]] = Counter()
+    rules = LanguageRules(languages=None)
+    outcomes = label_threads([thread for thread, _ in made], identifier, rules)
+    for (_, written), outcome in zip(made, outcomes, strict=True):
+        assert outcome.thread is not None
+        found = [post.language for post in (outcome.thread.prompt, *outcome.thread.responses)]
+        for (language, kind), label in zip(written, found, strict=True):
+            english = (language or written[0].language) == "en"
+            key = (kind, "English" if english else "other")
+            posts[key] += 1
+            wrong[key] += (label == "en") != english
+    print(f"a made-up bilingual forum of {posts.total():,} posts")
+    for key, count in sorted(posts.items()):
+        what = "refused" if key[1] == "English" else "kept"
+        print(f"  {key[0]:<15} {key[1]:<8} {count:>6,} posts, {wrong[key]:>5,} {what}")
+
+
 def report_parts(
     threads: list[Thread], identifier: LanguageIdentifier, rules: LanguageRules
 ) -> list[str]:
@@ -109,7 +127,7 @@ def report_parts(
         f"  prose: {len(texts) / (middle - start):,.0f} posts/s; "
         f"identify: {len(texts) / (end - middle):,.0f} posts/s"
     )
-    judged = [words for words in proses if len(words) >= rules.min_prose_chars]
+    judged = [words for words in proses if prose_chars(words) >= rules.min_prose_chars]
     pieces = identifier.identify([sample(words) for words in judged])
     whole = identifier.identify(judged)
     differ = sum(_code(a, rules) != _code(b, rules) for a, b in zip(pieces, whole, strict=True))
@@ -133,7 +151,7 @@ def _code(found: tuple[str, float], rules: LanguageRules) -> str:
 
 
 def report_agreement(proses: list[str], rules: LanguageRules, seen: int) -> None:
-    long = [sample(words) for words in proses if len(words) >= rules.min_prose_chars]
+    long = [sample(words) for words in proses if prose_chars(words) >= rules.min_prose_chars]
     chosen = long[:: max(1, len(long) // seen)][:seen]
     start = time.process_time()
     second = load_identifier("langdetect").identify(chosen)
@@ -154,6 +172,7 @@ def main() -> None:
     options = parser.parse_args()
     rules = LanguageRules(languages=tuple(options.languages.split(",")))
     identifier = load_identifier("fasttext")
+    report_bilingual(identifier, 2_000)
     for path in options.paths:
         for site, threads in sites(path):
             print(site)

@@ -36,7 +36,8 @@ from transforms.dedup.find_duplicates import bucket_rows, post_node, post_text
 from transforms.dedup.minhash import shingle_hashes
 from transforms.dedup.split import split_of
 from transforms.dedup.verify import Candidate, DuplicateMatch, apply_matches, verify_group
-from transforms.filters.language import label_threads, load_identifier
+from transforms.filters.identifiers import load_identifier
+from transforms.filters.language import label_threads
 from transforms.filters.posts import filter_thread
 from transforms.pairing import PairedThread, pair_thread
 from transforms.pairing.pair_threads import SplitThread

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import unicodedata
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,23 +11,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.bilingual_forum import SENTENCES as BILINGUAL
+from benchmarks.bilingual_forum import forum
 from schemas.audit import Reason, Rejected, Stage
 from schemas.post import Post, Thread
 from tests.dumps import DUMPS, needs_dumps
-from transforms.filters import language
-from transforms.filters.language import (
-    SAMPLE_CHARS,
-    LanguageModelError,
-    LanguageRules,
-    label_threads,
-    load_identifier,
-    prose,
-    sample,
-)
+from transforms.filters import identifiers
+from transforms.filters.identifiers import LanguageModelError, load_identifier
+from transforms.filters.language import TIMES_LIKELIER, LanguageRules, label_threads
+from transforms.filters.prose_text import SAMPLE_CHARS, own_prose, prose, prose_chars, sample
 from transforms.text.markdown import html_to_markdown
 
 PROSE = {
-    "words": ("Hello,  world!\n\nIt's *fine* (really).", "Hello world It's fine really"),
+    "words": ("Hello,  world!\n\nIt's *fine* (really).", "hello world it's fine really"),
     "code block": ("a\n\n```py\nx = y\n\nz ``` z\n```\n\nb", "a b"),
     "longer fence": ("a\n\n````\n```\nx\n```\ny\n````\nb", "a b"),
     "indented code block": ("1. a\n\n   ```\n   x\n   ```\n\n2. b\n> ```\n> y\n> ```\nc", "a b c"),
@@ -43,10 +40,26 @@ PROSE = {
     "quotes, lists, headings": ("# a\n\n> b\n>\n> - c\n> - d\n\n1. e", "a b c d e"),
     "names in code": ("a snake_case x=y foo@bar.com C:\\temp {b} c", "a c"),
     "numbers and symbols": ("12 a 3.4% — “b” … 😀 → c", "a b c"),
-    "letters with marks": ("नमस्ते दुनिया e\u0301te\u0301", "नमस्ते दुनिया e\u0301te\u0301"),
+    "letters with marks": ("नमस्ते दुनिया e\u0301te\u0301", "नमस्ते दुनिया été"),
+    "apostrophes": (
+        "don\u2019t can\u02bct it\u00b4s o\u2018clock l\uff07eau",
+        "don't can't it's o'clock l'eau",
+    ),
+    "single quotes": ("‘so’ 'so' the users' 'n' ''", "so so the users n"),
+    "capitals": ("READ THIS ÉTÉ", "read this été"),
+    "wide letters": ("Ｗｈａｔ ｉｓ ｉｔ？", "what is it"),
+    "bold letters of mathematics": ("\U0001d421\U0001d41e\U0001d425\U0001d429 me", "help me"),
+    "ligatures": ("ﬁnd o\ufb03ce", "find office"),
+    "letters nobody sees": (
+        "co\u00adop\u200bera\u2060te \ufeffnow\u200e \u202eyes\u202c",
+        "cooperate now yes",
+    ),
+    "joined emoji": ("a 👩\u200d💻 b ❤\ufe0f c 1\ufe0f\u20e3 d 🏴\U000e0067\U000e007f", "a b c d"),
+    "joiners in words": ("می\u200cخواهم क्\u200dष off\u200cice", "می\u200cخواهم क्\u200dष office"),
+    "halfwidth kana": ("ｶﾀｶﾅ", "カタカナ"),
     "other scripts": (
         "这是中文。日本語です、はい！ Привет, мир",
-        "这是中文 日本語です はい Привет мир",
+        "这是中文 日本語です はい привет мир",
     ),
     "only code": ("```\nx\n```", ""),
     "nothing": ("", ""),
@@ -82,7 +95,10 @@ CODE = "```\nx = 1\n```"
 
 
 class Marker:
-    """Takes é for French, ß for unsure German, other words for English, and no words for none."""
+    """Takes é for French, ß and ö for unsure German, ø for unsure English, others for English.
+
+    It takes ö for English nearly as probably, and all other words with no probability at all.
+    """
 
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
@@ -92,9 +108,13 @@ class Marker:
         return [
             ("und", 0.0) if not text else
             ("fr", 0.98) if "é" in text else
-            ("de", 0.41) if "ß" in text else ("en", 0.65)
+            ("de", 0.41) if "ß" in text or "ö" in text else
+            ("en", 0.41) if "ø" in text else ("en", 0.65)
             for text in texts
         ]  # fmt: skip
+
+    def probability(self, text: str, language: str) -> float:
+        return 0.41 / TIMES_LIKELIER if "ö" in text and language == "en" else 0.0
 
 
 def thread(number: int, prompt: str, *answers: str, title: str = "") -> Thread:
@@ -165,23 +185,56 @@ def test_short_posts_take_the_language_of_the_thread() -> None:
     assert languages_of(kept) == ["fr"] * 3
 
 
-def test_thread_is_judged_by_the_prose_of_all_its_posts() -> None:
+def test_thread_without_a_sure_post_is_judged_by_the_prose_of_all_its_posts() -> None:
     identifier = Marker()
     label_threads([thread(1, "One `x`", "two", CODE, title="Title")], identifier, LanguageRules())
-    assert identifier.calls == [["Title One two"]]
+    assert identifier.calls == [[], ["title one two"]]
+
+
+def test_language_of_a_thread_is_that_of_most_of_its_sure_prose() -> None:
+    mixed = thread(1, ENGLISH, FRENCH, FRENCH, CODE, "ß" * 400)
+    assert languages_of(label(mixed, languages=None)[0]) == ["en", "fr", "fr", "fr", "und"]
+    # One long post is no majority: each counts up to a limit.
+    long = thread(2, " ".join([FRENCH] * 100), *[" ".join([ENGLISH] * 7)] * 2, CODE)
+    assert languages_of(label(long, languages=None)[0]) == ["fr", "en", "en", "en"]
+
+
+def test_of_equals_the_first_in_the_thread_is_its_language() -> None:
+    french, english = "é" * 60, "e" * 60
+    assert languages_of(label(thread(1, french, english, CODE), languages=None)[0])[2] == "fr"
+    assert languages_of(label(thread(1, english, french, CODE), languages=None)[0])[2] == "en"
 
 
 def test_title_is_part_of_the_prompt() -> None:
     identifier = Marker()
     label_threads([thread(1, CODE, title=ENGLISH)], identifier, LanguageRules())
-    assert identifier.calls == [[prose(ENGLISH)]]
+    assert identifier.calls == [[prose(ENGLISH)], []]
 
 
 def test_prose_of_exactly_the_minimum_is_judged_alone() -> None:
     identifier = Marker()
     long, short = "é" * 50, "x" * 49
     label_threads([thread(1, long, short, long)], identifier, LanguageRules())
-    assert identifier.calls == [[long, f"{long} {short} {long}", long]]
+    assert identifier.calls == [[long, long], []]
+
+
+def test_letters_that_are_syllables_or_words_count_as_three() -> None:
+    assert [prose_chars(text) for text in ("", "abc d", "été", "не так", "水", "ああ", "예")] == [
+        *(0, 5, 3, 6, 3, 6, 3)
+    ]
+    identifier = Marker()
+    label_threads([thread(1, ENGLISH, "水" * 17, "水" * 16)], identifier, LanguageRules())
+    assert identifier.calls[0] == [prose(ENGLISH), "水" * 17]
+
+
+def test_post_is_judged_by_what_it_does_not_quote() -> None:
+    quoting = f"> {FRENCH}\n> {FRENCH}\n\n{ENGLISH}\n\n- > {FRENCH}\n\n1. {ENGLISH}"
+    assert own_prose(quoting, 50) == prose(f"{ENGLISH} {ENGLISH}")
+    assert languages_of(label(thread(1, ENGLISH, quoting, ENGLISH))[0]) == ["en"] * 3
+    # Too little else, and hidden text is nobody else's.
+    assert own_prose(f"> {FRENCH}\n\nOui.", 50) == prose(f"{FRENCH} oui")
+    assert own_prose(f">! {FRENCH}\n\n{ENGLISH}", 50) == prose(f"{FRENCH} {ENGLISH}")
+    assert own_prose(f"a > b {ENGLISH}", 50) == prose(f"a b {ENGLISH}")
 
 
 def test_long_prose_is_sampled_at_its_start_middle_and_end() -> None:
@@ -190,7 +243,43 @@ def test_long_prose_is_sampled_at_its_start_middle_and_end() -> None:
     assert sample("x" * SAMPLE_CHARS) == "x" * SAMPLE_CHARS
     identifier = Marker()
     label_threads([thread(1, words, "y")], identifier, LanguageRules())
-    assert [len(text) for text in identifier.calls[0]] == [SAMPLE_CHARS + 2] * 2
+    assert [len(text) for text in identifier.calls[0]] == [SAMPLE_CHARS + 2]
+
+
+UNSURE = {
+    "its own guess is its thread's language": ("ø" * 60, "en"),
+    "its guess is not much more probable": ("ö" * 60, "en"),
+    "its guess is much more probable": ("ß" * 60, "und"),
+}
+
+
+@pytest.mark.parametrize(("text", "language"), UNSURE.values(), ids=UNSURE.keys())
+def test_unsure_response(text: str, language: str) -> None:
+    kept, _ = label(thread(1, ENGLISH, text, ENGLISH), languages=None)
+    assert languages_of(kept) == ["en", language, "en"]
+
+
+def test_unsure_prompt_never_costs_its_thread() -> None:
+    """It is in its own language or its thread's, whichever is wanted."""
+    for prompt in ("ß" * 60, "ö" * 60, "ø" * 60):
+        assert languages_of(label(thread(1, prompt, ENGLISH, ENGLISH))[0]) == ["en"] * 3
+    german = label(thread(1, "ß" * 60, ENGLISH, ENGLISH), languages=("de", "en"))[0]
+    assert languages_of(german) == ["de", "en", "en"]
+    for wanted in (None, ("de",)):
+        assert languages_of(label(thread(1, "ß" * 60, *["ß" * 60] * 2), languages=wanted)[0]) == [
+            *["de"] * 3
+        ]
+    kept, rejected = label(thread(1, "ß" * 60, FRENCH, FRENCH))
+    assert kept is None
+    assert rejected[0] == reject("10", Reason.LANGUAGE, "de 0.41")
+
+
+def test_thread_of_which_nothing_is_sure_takes_its_best_guess_if_it_is_half_sure() -> None:
+    unsure = thread(1, "ø" * 60, "ø" * 60, "ø" * 60, CODE)
+    assert languages_of(label(unsure)[0]) == ["en"] * 4
+    assert languages_of(label(unsure, min_probability=0.82)[0]) == ["en"] * 4
+    kept = label(unsure, min_probability=0.83, languages=None)[0]
+    assert languages_of(kept) == ["en", "und", "und", "und"]
 
 
 def test_improbable_language_is_undetermined() -> None:
@@ -223,7 +312,7 @@ def test_threads_are_identified_together_and_returned_in_order() -> None:
         thread(3, CODE, CODE, "é"),
     ]
     outcomes = label_threads(threads, identifier, LanguageRules(languages=None))
-    assert len(identifier.calls) == 1
+    assert len(identifier.calls) == 2
     assert [row.id for row in outcomes[0].rejected] == ["s:10", "s:11"]  # one response cannot pair
     assert outcomes[0].rejected[0].reason == Reason.TOO_FEW_RESPONSES
     assert languages_of(outcomes[1].thread) == ["en"] * 3
@@ -286,6 +375,48 @@ def test_fasttext_takes_any_text() -> None:
     assert 0.65 < probability <= 1
 
 
+@pytest.mark.parametrize("name", ["fasttext", "langdetect"])
+def test_probability_of_one_language(name: str) -> None:
+    identifier = load_identifier(name)  # type: ignore[arg-type]
+    [(code, probability)] = identifier.identify([SENTENCES["fr"]])
+    assert identifier.probability(SENTENCES["fr"], code) == pytest.approx(probability)
+    assert identifier.probability(SENTENCES["fr"], "en") < 0.1
+    assert identifier.probability("", "en") == 0.0
+    assert identifier.probability(SENTENCES["fr"], "no such language") == 0.0
+
+
+def respelled(text: str) -> Iterator[str]:
+    """The same words, typed in other ways."""
+    yield text.replace("'", "\N{RIGHT SINGLE QUOTATION MARK}")
+    yield text.upper()
+    yield unicodedata.normalize("NFD", text)
+    yield "".join(chr(ord(c) + 0xFEE0) if c.isascii() and c.isalpha() else c for c in text)
+    yield "\u00ad".join(text)
+    yield f"\ufeff**{text}** \N{GRINNING FACE} 3.14 `code` $x^2$ <https://example.org/a>"
+
+
+@pytest.mark.parametrize("language", ["en", "fr", "it", "ru"])
+def test_prose_does_not_depend_on_how_words_are_typed(language: str) -> None:
+    for text in BILINGUAL[language]:
+        assert {prose(typed) for typed in respelled(text)} == {prose(text)}
+
+
+def test_posts_of_a_bilingual_forum() -> None:
+    """English posts stay however they are typed, and no post in another language does."""
+    made = forum(300, seed=11)
+    rules = LanguageRules(languages=None)
+    outcomes = label_threads([t for t, _ in made], load_identifier("fasttext"), rules)
+    seen: Counter[str] = Counter()
+    for (before, written), outcome in zip(made, outcomes, strict=True):
+        assert outcome.thread is not None
+        home = written[0].language
+        for (language, kind), found in zip(written, languages_of(outcome.thread), strict=True):
+            seen[kind] += 1
+            if kind != "names":  # which are in no language
+                assert (found == "en") == ((language or home) == "en"), (before.id, kind, found)
+    assert len(seen) == 11 and min(seen.values()) >= 20
+
+
 def test_fasttext_probability_is_at_most_one(monkeypatch: pytest.MonkeyPatch) -> None:
     class Model:
         f = property(lambda self: self)
@@ -293,17 +424,17 @@ def test_fasttext_probability_is_at_most_one(monkeypatch: pytest.MonkeyPatch) ->
         def predict(self, *arguments: object) -> list[tuple[float, str]]:
             return [(1.00001, "__label__en")]
 
-    monkeypatch.setattr(language, "_fasttext_model", Model)
+    monkeypatch.setattr(identifiers, "_fasttext_model", Model)
     assert load_identifier("fasttext").identify(["words"]) == [("en", 1.0)]
 
 
 @pytest.fixture
 def unloaded() -> Iterator[None]:
-    language._fasttext_model.cache_clear()
-    language._langdetect.cache_clear()
+    identifiers._fasttext_model.cache_clear()
+    identifiers._langdetect.cache_clear()
     yield
-    language._fasttext_model.cache_clear()
-    language._langdetect.cache_clear()
+    identifiers._fasttext_model.cache_clear()
+    identifiers._langdetect.cache_clear()
 
 
 @pytest.mark.usefixtures("unloaded")

@@ -47,7 +47,7 @@ def test_an_empty_environment_can_import_all_of_it(tmp_path: Path) -> None:
         "for name in ('transforms.filters.language', 'pipeline.curate.graph',"
         " 'pipeline.runners.flink.worker'):\n"
         "    importlib.import_module(name)\n"
-        "from transforms.filters.language import known_languages\n"
+        "from transforms.filters.identifiers import known_languages\n"
         "assert 'en' in known_languages('lid.176')\n"
     )
     installed = set(run(python, "-I", "-c", code, cwd=tmp_path).split())

@@ -13,7 +13,7 @@ from pipeline.dataset.licenses import unlicensed_sources
 from pipeline.errors import OutputExistsError, RefusedError, UsageError
 from schemas.checksums import shard_fault
 from schemas.manifest import MANIFEST_NAME
-from transforms.filters.language import known_languages
+from transforms.filters.identifiers import known_languages
 from transforms.pairing import VoteMode
 from transforms.readers.registry import SOURCES
 

@@ -124,10 +124,21 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
         Literal["fasttext", "langdetect"], doc("langdetect is about 45 times slower")
     ] = "fasttext"
     min_language_probability: Annotated[
-        float, doc("below this, the language counts as unknown", ge=0, le=1)
+        float,
+        doc(
+            "a post whose language is less probable takes its thread's, if that can be; no "
+            "prompt is dropped for it (docs/design.md)",
+            ge=0,
+            le=1,
+        ),
     ] = 0.65
     min_prose_chars: Annotated[
-        int, doc("posts with less prose take the language of their thread", ge=0)
+        int,
+        doc(
+            "posts with less prose take the language of their thread; a Chinese, Japanese or "
+            "Korean character counts as three",
+            ge=0,
+        ),
     ] = 50
 
     dedup: Annotated[
