@@ -18,6 +18,16 @@ from training.errors import ConfigError
 from training.losses.registry import check_loss, loss_name_help
 from training.losses.settings import LossConfig
 
+TOLD_ELSEWHERE = (
+    "dataset",
+    "model_path",
+    "model_revision",
+    "model_commit",
+    "trust_remote_code",
+    "allow_pickle",
+)
+"""What the run.json of a run holds beside the settings: the command line says it, no file."""
+
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -178,9 +188,11 @@ def load_config(
         try:
             text = Path(path).read_text(encoding="utf-8")
             values = json.loads(text) if path.endswith(".json") else tomllib.loads(text)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"--config {path}: {error}") from None
-        for told_elsewhere in ("dataset", "model_path"):  # in the run.json of a run
+        if not isinstance(values, dict):
+            raise ConfigError(f"--config {path}: is not a table of settings")
+        for told_elsewhere in TOLD_ELSEWHERE:
             values.pop(told_elsewhere, None)
     for section, table in values.items():
         if not isinstance(table, dict):

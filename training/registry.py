@@ -14,6 +14,7 @@ import msgspec
 
 from schemas.fields import doc
 from schemas.manifest import major
+from training.durable_files import write_file
 from training.errors import RegistryError
 from training.evaluation.results import RESULTS_NAME, RESULTS_VERSION, ModelDifference, Results
 from training.validation.bootstrap import Estimate
@@ -69,7 +70,6 @@ def judge_and_register(
             raise RegistryError(f"{name} is promoted, and has other weights; choose a new name")
         return promoted
     entry = judge(model, name, results, promoted, commit, max_drop)
-    (registry / MODELS_NAME).mkdir(parents=True, exist_ok=True)
     _write(registry / MODELS_NAME / f"{name}.json", entry)
     if entry.decision != "worse":
         _write(registry / PROMOTED_NAME, entry)
@@ -185,7 +185,9 @@ def read_promoted(registry: Path) -> Entry | None:
         return _decode_entry(path.read_bytes())
     except FileNotFoundError:
         return None
-    except msgspec.DecodeError as error:
+    except OSError as error:
+        raise RegistryError(f"{path}: {error.strerror}") from None
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RegistryError(f"{path}: {error}") from None
 
 
@@ -212,7 +214,7 @@ def read_results(folder: Path) -> Results:
         return msgspec.json.decode(content, type=Results)
     except OSError as error:
         raise RegistryError(f"{path}: {error.strerror}; run forumprefs evaluate first") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise RegistryError(f"{path}: {error}") from None
 
 
@@ -225,6 +227,8 @@ def _same_model(first: str, second: str) -> bool:
 
 
 def _write(path: Path, entry: Entry) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
+    except OSError as error:
+        raise RegistryError(f"{path}: {error.strerror}") from None

@@ -36,6 +36,7 @@ _HASHED = (
     "*.model",
     "chat_template.*",
     "reward_template.json",
+    "*.py",
 )
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -54,6 +55,8 @@ class Scorer(Protocol):
 
     fingerprint: str
     """Changes with the weights, the tokenizer, and how texts are read."""
+    commit: str | None
+    """Of the model on the Hub; None for a folder."""
     reads: str
     """In words: with which text around prompt and response, and up to how many tokens."""
 
@@ -68,7 +71,7 @@ class ModelLocation:
     """Where a model lies."""
 
     path: str
-    """Folder of transformers, or a name on the Hub."""
+    """Folder of transformers, or NAME[@REVISION] on the Hub."""
     run: Path | None
     """The run folder that it belongs to."""
     max_length: int | None
@@ -114,11 +117,10 @@ def open_scorer(
     max_length: int | None = None,
     precision: Precision = "auto",
     batch_tokens: int = 16_384,
-    revision: str | None = None,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
 ) -> Scorer:
-    """Load a model for scoring; the last three are those of :class:`ModelSource`.
+    """Load a model for scoring; the last two are those of :class:`ModelSource`.
 
     A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
     chat template, or, where it has none, with "Human: … Assistant: …" (encoders: prompt and
@@ -126,12 +128,7 @@ def open_scorer(
     """
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     located = locate_model(
-        ModelSource(
-            found.path,
-            revision=revision,
-            trust_remote_code=trust_remote_code,
-            allow_pickle=allow_pickle,
-        )
+        ModelSource.of(found.path, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     )
     config = read_config(located)
     length = max_length or found.max_length or _longest(config)
@@ -177,7 +174,7 @@ class _TemplateScorer:
             f"{'its own frozen' if frozen else 'no template of its own: the'} {name} template, "
             f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
         )
-        self.fingerprint = _fingerprint(located, self.reads)
+        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
 
     def score(
         self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
@@ -240,7 +237,7 @@ class _ChatScorer:
             f"its tokenizer's chat template, up to {length:,} tokens (longer ones lose their "
             f"beginning), {'bf16' if half else 'fp32'}{note}"
         )
-        self.fingerprint = _fingerprint(located, self.reads)
+        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
 
     def _ids(self, prompt: tuple[ChatMessage, ...], response: str) -> list[int]:
         turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
@@ -302,7 +299,8 @@ def _fingerprint(located: LocatedModel, reads: str) -> str:
     """32 hex digits of the files (on the Hub: of the commit) and of how texts are read."""
     digest = hashlib.sha256(reads.encode())
     if located.commit is None:
-        for pattern in _HASHED:
+        named = located.config.get("transformers_weights")
+        for pattern in (*_HASHED, *([named] if named else [])):
             for file in sorted(located.folder.glob(pattern)):
                 with file.open("rb") as opened:
                     inner = hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,6 +1,7 @@
 """Checksums of a model folder or checkpoint: a flipped bit gives other rewards and no error."""
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from training.durable_files import sync, write_file
 
 CHECKSUMS_NAME = "checksums.json"
 CHECKSUMS_VERSION = 1
+THREADS = 4
+"""Files that are hashed at a time; a checkpoint of a large model has hundreds of gigabytes."""
 
 
 class FileChecksum(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,12 +33,15 @@ class FolderChecksums(msgspec.Struct, frozen=True, kw_only=True):
 
 def write_checksums(folder: Path) -> None:
     """Write ``checksums.json`` over every file of a folder, all of which reach the disk."""
-    files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if name != CHECKSUMS_NAME:
-            sync(path)
-            files[name] = _checksum(path)
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = [path for path in paths if path != folder / CHECKSUMS_NAME]
+    for path in paths:
+        sync(path)
+    with ThreadPoolExecutor(THREADS) as pool:
+        sums = pool.map(_checksum, paths)
+        files = dict(
+            zip((path.relative_to(folder).as_posix() for path in paths), sums, strict=True)
+        )
     content = msgspec.json.encode(FolderChecksums(files=files))
     write_file(folder / CHECKSUMS_NAME, msgspec.json.format(content) + b"\n")
 
@@ -56,10 +62,9 @@ def find_damage(folder: Path) -> str | None:
         return f"{CHECKSUMS_NAME} has version {found.version}, this release reads 1"
     if not found.files:
         return f"{CHECKSUMS_NAME} names no file"
-    for name, written in found.files.items():
-        if fault := _difference(folder, name, written):
-            return fault
-    return None
+    with ThreadPoolExecutor(THREADS) as pool:
+        faults = pool.map(lambda entry: _difference(folder, *entry), found.files.items())
+        return next(filter(None, faults), None)
 
 
 def _difference(folder: Path, name: str, written: FileChecksum) -> str | None:

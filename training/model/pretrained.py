@@ -130,7 +130,7 @@ def read_classifier(
 
 def read_tokenizer_of(name: str) -> Any:
     """The tokenizer of a model by its folder or name on the Hub, without code of its own."""
-    return read_tokenizer(locate_model(ModelSource(name)))
+    return read_tokenizer(locate_model(ModelSource.of(name)))
 
 
 def is_of_head(name: str) -> bool:

@@ -143,15 +143,15 @@ def load_model(
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
     Args:
-        source: a folder or a name on the Hub; a causal language model, an encoder, or a sequence
-            classifier with one label. A checkpoint of ours brings its template.
+        source: a folder, or NAME[@REVISION] on the Hub; a causal language model, an encoder, or a
+            sequence classifier with one label. A checkpoint of ours brings its template.
         seed: of a new head.
         verify: compare a folder of ours with its checksums; False where that was just done.
 
     Raises ConfigError or TemplateError when the model cannot be a reward model.
     """
     if isinstance(source, str):
-        source = ModelSource(source)
+        source = ModelSource.of(source)
     return load_located(locate_model(source, verify=verify), model_config, data_config, seed=seed)
 
 

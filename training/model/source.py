@@ -41,6 +41,29 @@ class ModelSource:
     allow_pickle: bool = False
     """Read weights from a pickle where there are no safetensors."""
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        *,
+        revision: str | None = None,
+        trust_remote_code: bool = False,
+        allow_pickle: bool = False,
+    ) -> "ModelSource":
+        """The model that ``name`` names: a folder, or on the Hub a NAME or NAME@REVISION.
+
+        Raises ConfigError for a revision of a folder, or for two.
+        """
+        if revision is not None:
+            if Path(name).exists() or "@" in name:
+                raise ConfigError(
+                    f"--revision {revision}: is of a model on the Hub, given without one, not of "
+                    f"{name}"
+                )
+        elif not Path(name).exists() and "@" in name:
+            name, _, revision = name.partition("@")
+        return cls(name, revision, trust_remote_code, allow_pickle)
+
     def error(self, fault: str) -> ConfigError:
         """An error about this model."""
         return ConfigError(f"--model {self.name}: {fault}")
@@ -75,8 +98,6 @@ def locate_model(source: ModelSource, *, verify: bool = True) -> LocatedModel:
     """
     path = Path(source.name)
     if path.is_dir():
-        if source.revision is not None:
-            raise source.error("--revision is of models on the Hub; this is a folder")
         return _look_at(source, path, None, verify=verify)
     if path.exists() or path.is_symlink():
         raise source.error("is not a folder; name the folder in which config.json lies")
@@ -119,7 +140,9 @@ def _fetch(source: ModelSource, patterns: tuple[str, ...], revision: str | None)
     raise source.error(why)
 
 
-def _look_at(source: ModelSource, folder: Path, commit: str | None, *, verify: bool) -> LocatedModel:
+def _look_at(
+    source: ModelSource, folder: Path, commit: str | None, *, verify: bool
+) -> LocatedModel:
     if verify and commit is None and (fault := find_damage(folder)):
         raise source.error(
             f"{fault}; copy or fetch the folder again, or, where you changed it on purpose, remove "
@@ -244,8 +267,8 @@ def fetch_weights(located: LocatedModel) -> None:
     """
     source, folder = located.source, located.folder
     if located.commit is not None:
-        pickles = ("pytorch_model*.bin",) if source.allow_pickle else ()
-        _fetch(source, ("model*.safetensors", *pickles), located.commit)
+        patterns = ("model*.safetensors", *(["pytorch_model*.bin"] if source.allow_pickle else []))
+        _fetch(source, patterns, located.commit)
     named = located.config.get("transformers_weights", WEIGHTS_NAME)
     single = folder / named
     index = single if named.endswith(".json") else folder / f"{WEIGHTS_NAME}.index.json"
@@ -270,7 +293,7 @@ def fetch_weights(located: LocatedModel) -> None:
     if not source.allow_pickle:
         raise source.error(
             f"has its weights as a pickle ({pickles[0]}), which can run code when it is read, so "
-            "it is refused. Convert it where that does no harm: python -c \"import transformers "
+            'it is refused. Convert it where that does no harm: python -c "import transformers '
             f"as t; t.AutoModelForCausalLM.from_pretrained('{source.name}').save_pretrained("
             "'converted')\", and copy its tokenizer files; or say --allow-pickle"
         )
