@@ -161,6 +161,8 @@ def last_good(folder: Path) -> Path | None:
 def load_trainer_state(checkpoint: Path) -> TrainerState:
     """Read ``trainer.json``; raises ConfigError when it is damaged or of another release."""
     path = checkpoint / TRAINER_NAME
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path}: is not a file")
     try:
         state = msgspec.json.decode(path.read_bytes(), type=TrainerState)
     except OSError as error:
@@ -186,20 +188,23 @@ def load_optimizer_file(checkpoint: Path) -> dict[str, Tensor]:
 
 def _damage_of_layout(checkpoint: Path) -> str | None:
     """Whether the files of a checkpoint can be read at all."""
-    for name in ("config.json", "tokenizer.json"):
+    weights = sorted(path.name for path in checkpoint.glob("model*.safetensors"))
+    tensors = (OPTIMIZER_NAME, *(weights or ["model.safetensors"]))
+    tables = ("config.json", "tokenizer.json")
+    for name in (*tables, *tensors):
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing or not a file"
+    for name in tables:
         try:
             json.loads((checkpoint / name).read_bytes())
         except OSError as error:
             return f"{name} cannot be read: {error.strerror}"
         except (ValueError, RecursionError):
             return f"{name} is not JSON"
-    found = sorted(path.name for path in checkpoint.glob("model*.safetensors"))
-    for name in (OPTIMIZER_NAME, *(found or ["model.safetensors"])):
+    for name in tensors:
         try:
             with safe_open(checkpoint / name, framework="pt"):
                 pass
-        except FileNotFoundError:
-            return f"{name} is missing"
         except (SafetensorError, OSError, ValueError):
             return f"{name} is damaged or cut off"
     return None

@@ -183,6 +183,8 @@ def _started_with(output: Path) -> dict[str, Any]:
     ConfigError for a damaged ``run.json``.
     """
     path = output / RUN_NAME
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ConfigError(f"{path}: is not a file")
     try:
         started: Any = json.loads(path.read_bytes())
     except FileNotFoundError:

@@ -133,8 +133,10 @@ def open_scorer(
     config = read_config(located)
     length = max_length or found.max_length or _longest(config)
     template = load_template(located.folder)
-    if template is None and read_tokenizer(located).chat_template:
-        return _ChatScorer(located, device, length, half, batch_tokens)
+    if template is None:
+        tokenizer = read_tokenizer(located, config)
+        if tokenizer.chat_template:
+            return _ChatScorer(located, config, tokenizer, device, length, half, batch_tokens)
     # Prompts are shared where the template says that the model is causal; encoders cannot.
     causal = template is not None and template.name != "encoder"
     loaded = load_located(
@@ -206,16 +208,17 @@ class _ChatScorer:
     def __init__(
         self,
         located: LocatedModel,
+        config: Any,
+        tokenizer: Any,
         device: torch.device,
         length: int,
         half: bool,
         batch_tokens: int,
     ) -> None:
         self._name = located.source.name
-        self._tokenizer = read_tokenizer(located)
-        hf, missing = read_classifier(
-            located, dtype=torch.bfloat16 if half else torch.float32, quantised=True
-        )
+        self._tokenizer = tokenizer
+        dtype = torch.bfloat16 if half else torch.float32
+        hf, missing = read_classifier(located, config, dtype=dtype, quantised=True)
         if missing:
             raise ConfigError(
                 f"model {self._name} has no trained reward head: it lacks "

@@ -55,7 +55,8 @@ def find_damage(folder: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        found = msgspec.json.decode(path.read_bytes(), type=FolderChecksums)
+        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
+        found = msgspec.json.decode(content, type=FolderChecksums)
     except (OSError, msgspec.DecodeError, RecursionError):
         return f"{CHECKSUMS_NAME} cannot be read"
     if found.version != CHECKSUMS_VERSION:

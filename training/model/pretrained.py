@@ -46,6 +46,8 @@ def read_config(located: LocatedModel) -> Any:
             raise code_error(located, f"its configuration ({kind})")
     with _said(source, "config.json cannot be used"):
         config = AutoConfig.from_pretrained(_place(located), **_flags(located))
+    if not trusted and hasattr(config, "auto_map"):
+        del config.auto_map  # it names code, which nothing below may come upon
     if getattr(config, "is_encoder_decoder", False):
         raise source.error("encoder-decoder models are not supported")
     if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and not (
@@ -60,8 +62,11 @@ def read_config(located: LocatedModel) -> Any:
     return config
 
 
-def read_tokenizer(located: LocatedModel) -> Any:
-    """The tokenizer of a model; raises ConfigError where it cannot be read."""
+def read_tokenizer(located: LocatedModel, config: Any = None) -> Any:
+    """The tokenizer of a model; raises ConfigError where it cannot be read.
+
+    ``config``: of the model, where :func:`read_config` has read it.
+    """
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
@@ -76,7 +81,7 @@ def read_tokenizer(located: LocatedModel) -> Any:
             ) from None
     try:
         with _said(source, "its tokenizer cannot be read"):
-            return AutoTokenizer.from_pretrained(_place(located), **_flags(located))
+            return AutoTokenizer.from_pretrained(_place(located), config=config, **_flags(located))
     except ConfigError:
         if located.tokenizer_config.get("auto_map") and not source.trust_remote_code:
             raise code_error(located, "its tokenizer") from None
@@ -84,12 +89,12 @@ def read_tokenizer(located: LocatedModel) -> Any:
 
 
 def read_classifier(
-    located: LocatedModel, *, dtype: torch.dtype, quantised: bool = False
+    located: LocatedModel, config: Any, *, dtype: torch.dtype, quantised: bool = False
 ) -> tuple[Any, set[str]]:
     """A sequence classifier with one label, and the names of weights that the files lack.
 
     Args:
-        located: a model that :func:`read_config` takes.
+        config: what :func:`read_config` gave.
         dtype: of the weights in memory.
         quantised: take weights of few bits, too, which can score and not learn.
 
@@ -105,10 +110,11 @@ def read_classifier(
             "name the model that it was made from"
         )
     fetch_weights(located)
+    config.num_labels = 1
     with _said(source, "its weights cannot be loaded"):
         hf, info = AutoModelForSequenceClassification.from_pretrained(
             _place(located),
-            num_labels=1,
+            config=config,
             dtype=dtype,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # they are told below

@@ -159,10 +159,10 @@ def load_located(
     located: LocatedModel, model_config: ModelConfig, data_config: DataConfig, *, seed: int
 ) -> LoadedModel:
     """The same, of a model whose files were found already."""
-    read_config(located)
-    tokenizer = read_tokenizer(located)
+    config = read_config(located)
+    tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
-    hf, missing = read_classifier(located, dtype=torch.float32)
+    hf, missing = read_classifier(located, config, dtype=torch.float32)
     try:
         loaded = wrap_model(
             hf,

@@ -290,12 +290,14 @@ def fetch_weights(located: LocatedModel) -> None:
         elif located.commit is not None:
             hint = f"at most as a pickle ({PICKLE_NAME}), which --allow-pickle would read"
         raise source.error(f"has no weights in {WEIGHTS_NAME}" + (f"; {hint}" if hint else ""))
-    if not source.allow_pickle:
+    readable = pickles[0].startswith("pytorch_model")
+    if not (source.allow_pickle and readable):
         raise source.error(
             f"has its weights as a pickle ({pickles[0]}), which can run code when it is read, so "
             'it is refused. Convert it where that does no harm: python -c "import transformers '
-            f"as t; t.AutoModelForCausalLM.from_pretrained('{source.name}').save_pretrained("
-            "'converted')\", and copy its tokenizer files; or say --allow-pickle"
+            f"as t; t.{_auto_class(located)}.from_pretrained('{source.name}').save_pretrained("
+            "'converted')\", and copy its tokenizer files"
+            + ("; or say --allow-pickle" if readable else "")
         )
     index = folder / f"{PICKLE_NAME}.index.json"
     if not (folder / PICKLE_NAME).exists():
@@ -303,6 +305,15 @@ def fetch_weights(located: LocatedModel) -> None:
             raise source.error(f"has no {PICKLE_NAME}, only {pickles[0]}")
         _shards(source, index)
     return None
+
+
+def _auto_class(located: LocatedModel) -> str:
+    """The class of transformers that keeps all weights of a model."""
+    classes = str(located.config.get("architectures"))
+    for ending in ("ForSequenceClassification", "ForCausalLM"):
+        if ending in classes:
+            return f"AutoModel{ending}"
+    return "AutoModel"
 
 
 def _shards(source: ModelSource, index: Path) -> list[str]:
