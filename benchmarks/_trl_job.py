@@ -55,7 +55,7 @@ def main() -> None:
     torch.manual_seed(job.seed)
     table = datasets.Dataset.from_parquet(job.ids, keep_in_memory=True)
     model = AutoModelForSequenceClassification.from_pretrained(
-        job.model, num_labels=1, dtype=torch.float32
+        job.model, num_labels=1, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
     )
     at_once = job.variant.pop("per_device_train_batch_size", job.batch_pairs)
     passes, rest = divmod(job.batch_pairs, at_once)
@@ -90,7 +90,7 @@ def main() -> None:
             model=model,
             args=RewardConfig(**settings | job.variant),
             train_dataset=table,
-            processing_class=AutoTokenizer.from_pretrained(job.model),
+            processing_class=AutoTokenizer.from_pretrained(job.model, trust_remote_code=False),
             callbacks=[metered],
         )
         trainer.losses = []

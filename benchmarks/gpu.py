@@ -71,8 +71,7 @@ def make_hf(shape: dict[str, Any], device: torch.device, tokenizer: Any) -> Any:
 
 
 def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Path) -> TrainingRun:
-    from transformers import AutoTokenizer
-
+    from training.model.pretrained import read_tokenizer_of
     from training.model.reward_model import wrap_model
 
     toy = arguments.toy
@@ -90,7 +89,7 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
         run=RunConfig(tensorboard=False),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    tokenizer = read_tokenizer_of(arguments.tokenizer)
     hf = make_hf(TOY if toy else BIG, device, tokenizer)
     loaded = wrap_model(
         hf, tokenizer, None, config.model, config.data, new_head_seed=0, name="random"
@@ -231,8 +230,9 @@ def measure_trl(
 ) -> dict[str, float]:
     """TRL's RewardTrainer on the same pairs, model shape and length limit, computing in bf16."""
     import datasets
-    from transformers import AutoTokenizer
     from trl import RewardConfig, RewardTrainer
+
+    from training.model.pretrained import read_tokenizer_of
 
     toy = arguments.toy
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -242,7 +242,7 @@ def measure_trl(
         split="train",
     ).select_columns(["prompt", "chosen", "rejected"])
     table = table.select(range(min(len(table), arguments.pairs)))
-    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    tokenizer = read_tokenizer_of(arguments.tokenizer)
     model = make_hf(TOY if toy else BIG, device, tokenizer)
     if bf16_weights:
         model.bfloat16()

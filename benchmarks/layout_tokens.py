@@ -147,9 +147,9 @@ def main() -> None:
     parser.add_argument("--micro-batch-tokens", type=int, default=16_384)
     parser.add_argument("--max-length", type=int, default=2048)
     arguments = parser.parse_args()
-    from transformers import AutoTokenizer
+    from training.model.pretrained import read_tokenizer_of
 
-    tokenizer = AutoTokenizer.from_pretrained(arguments.tokenizer)
+    tokenizer = read_tokenizer_of(arguments.tokenizer)
     tokens = make_tokens(tokenizer, arguments.max_length)
     rows: dict[str, Counts] = {}
     for per_prompt in map(int, arguments.per_prompt.split(",")):

@@ -46,7 +46,9 @@ def usual_loop(path: str, rows: list[list[int]], batch: int, pad: int) -> list[f
     """Rewards of the sequences, padded on the right."""
     from transformers import AutoModelForSequenceClassification
 
-    model = AutoModelForSequenceClassification.from_pretrained(path, dtype=torch.float32).eval()
+    model = AutoModelForSequenceClassification.from_pretrained(
+        path, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
+    ).eval()
     rewards: list[float] = []
     for begin in range(0, len(rows), batch):
         together = rows[begin : begin + batch]

@@ -69,8 +69,10 @@ def write_smollm2(folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
 
     name = files[0].name
-    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name)
-    read = AutoModelForCausalLM.from_pretrained(source, gguf_file=name, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(source, gguf_file=name, trust_remote_code=False)
+    read = AutoModelForCausalLM.from_pretrained(
+        source, gguf_file=name, dtype=torch.float32, trust_remote_code=False
+    )
     # transformers refuses to save a model that came from a GGUF, so its weights are moved.
     config = read.config
     if hasattr(config, "quantization_config"):

@@ -1,29 +1,35 @@
 """Checkpoints: whole or absent, the newest few kept, of use to any number of ranks.
 
-``checkpoints/step-00001200/`` is a model folder of transformers with two files beside it:
-``optimizer.safetensors`` (AdamW's state by parameter name) and ``trainer.json``.
+``checkpoints/step-00001200/`` is a model folder of transformers with three files beside it:
+``optimizer.safetensors`` (AdamW's state by parameter name), ``trainer.json`` and
+``checksums.json``, by which a flipped bit is noticed.
 """
 
-import os
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from schemas.fields import doc
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
+from training.durable_files import partial_of, publish_folder, remove_folder
 from training.errors import ConfigError
+from training.model.checksums import CHECKSUMS_NAME, find_damage, write_checksums
 from training.model.reward_model import LoadedModel, save_model
 
 TRAINER_NAME = "trainer.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
+"""Since 2 a checkpoint has checksums; 1 is read, too."""
 
 _STEP = re.compile(r"step-(\d{8,})")
+_PARTIAL = re.compile(r"\.step-\d{8,}(\.before)?\.partial")
 
 
 class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +43,8 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
     guard: Annotated[dict[str, Any], doc("state of the guard")]
     loss: Annotated[dict[str, Any], doc("state of the loss")]
     manifest_sha256: Annotated[str, doc("of the dataset")]
+    model: Annotated[str, doc("that the run began with; '': not known")] = ""
+    updates: Annotated[int | None, doc("steps that changed the weights; null: not known")] = None
     config: Annotated[dict[str, Any], doc("the resolved configuration")]
 
 
@@ -54,42 +62,111 @@ def save_checkpoint(
     Call on one rank. Older checkpoints than the newest ``keep`` are removed afterwards.
     """
     target = folder / f"step-{state.step:08d}"
-    partial = folder / f".{target.name}.partial"
+    partial = partial_of(target)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_model(partial, loaded, weights)
-    save_file(optimizer, partial / OPTIMIZER_NAME)
+    try:
+        save_model(partial, loaded, weights)
+        save_file(optimizer, partial / OPTIMIZER_NAME)
+    except SafetensorError as error:  # a full disk, for one
+        shutil.rmtree(partial, ignore_errors=True)
+        raise OSError(f"{target} cannot be written: {error}") from None
     (partial / TRAINER_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
-    for path in partial.iterdir():
-        _sync(path)
-    _sync(partial)
-    if target.exists():
-        shutil.rmtree(target)
-    partial.replace(target)
-    _sync(folder)
-    for old in checkpoints(folder)[:-keep]:
-        doomed = old.with_name(f".{old.name}.partial")  # half removed, it must not count
-        old.replace(doomed)
-        shutil.rmtree(doomed)
+    write_checksums(partial)
+    publish_folder(partial, target)
+    # One of a later step is a damaged one that this run goes round: it is none of the kept.
+    behind = [path for path in checkpoints(folder) if step_of(path) <= state.step]
+    for old in behind[:-keep]:
+        remove_folder(old)
     return target
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what a killed run has half written; only for the process that holds the run folder."""
+    if folder.is_dir():
+        for path in sorted(folder.iterdir()):
+            if _PARTIAL.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's name tells."""
+    return int(checkpoint.name.partition("-")[2])
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Complete checkpoints, oldest first."""
     if not folder.is_dir():
         return []
-    found = [path for path in folder.iterdir() if _STEP.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[2]))
+    found = [path for path in folder.iterdir() if _STEP.fullmatch(path.name) and path.is_dir()]
+    return sorted(found, key=step_of)
+
+
+def find_checkpoint_damage(checkpoint: Path) -> str | None:
+    """Say which file of a checkpoint is damaged, and how; None where all are as they were written.
+
+    Of a checkpoint of an earlier release, which has no checksums, only the layout is looked at.
+    """
+    if (checkpoint / CHECKSUMS_NAME).exists():
+        if damage := find_damage(checkpoint):
+            return damage
+        lost = [name for name in (TRAINER_NAME, OPTIMIZER_NAME) if not (checkpoint / name).exists()]
+        return f"{lost[0]} is missing" if lost else None
+    try:
+        state = load_trainer_state(checkpoint)
+    except ConfigError as error:
+        return str(error).removeprefix(f"{checkpoint}/")
+    if state.version >= TRAINER_VERSION:
+        return f"{CHECKSUMS_NAME} is missing"
+    return _damage_of_layout(checkpoint)
+
+
+def has_checksums(checkpoint: Path) -> bool:
+    """Whether every byte of a checkpoint can be verified; those of an earlier release cannot."""
+    return (checkpoint / CHECKSUMS_NAME).exists()
+
+
+def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+    """The newest checkpoint that is not damaged, and those above it with what is wrong with each.
+
+    None where there is no checkpoint. Raises ConfigError when every one is damaged.
+    """
+    damaged: list[tuple[Path, str]] = []
+    for path in reversed(checkpoints(folder)):
+        damage = find_checkpoint_damage(path)
+        if damage is None:
+            return path, damaged
+        damaged.append((path, damage))
+    if damaged:
+        told = "; ".join(f"{path.name}: {damage}" for path, damage in damaged)
+        raise ConfigError(
+            f"every checkpoint in {folder} is damaged ({told}); put one back from a copy, or start "
+            "again with --overwrite"
+        )
+    return None, []
+
+
+def last_good(folder: Path) -> Path | None:
+    """The newest whole checkpoint of a time when steps were taken, not skipped; None for none."""
+    for path in reversed(checkpoints(folder)):
+        try:
+            state = load_trainer_state(path)
+        except ConfigError:
+            continue
+        taking = state.updates != 0 and not state.guard.get("in_a_row")
+        if taking and find_checkpoint_damage(path) is None:
+            return path
+    return None
 
 
 def load_trainer_state(checkpoint: Path) -> TrainerState:
-    """Read ``trainer.json``; raises ConfigError when it is of another release."""
+    """Read ``trainer.json``; raises ConfigError when it is damaged or of another release."""
     path = checkpoint / TRAINER_NAME
     try:
         state = decode_json(read_small(path), TrainerState)
     except (OSError, SmallFileError) as error:
         raise ConfigError(f"{path}: {fault_of(error)}") from None
-    if state.version != TRAINER_VERSION:
+    if not 1 <= state.version <= TRAINER_VERSION:
         raise ConfigError(
             f"{path}: version {state.version}, but this release reads {TRAINER_VERSION}"
         )
@@ -97,15 +174,34 @@ def load_trainer_state(checkpoint: Path) -> TrainerState:
 
 
 def load_optimizer_file(checkpoint: Path) -> dict[str, Tensor]:
-    """Read AdamW's state."""
-    state: dict[str, Tensor] = load_file(checkpoint / OPTIMIZER_NAME)
+    """Read AdamW's state; raises ConfigError for a damaged file."""
+    path = checkpoint / OPTIMIZER_NAME
+    try:
+        state: dict[str, Tensor] = load_file(path)
+    except (SafetensorError, OSError, ValueError):
+        raise ConfigError(f"{path} is damaged or cut off") from None
     return state
 
 
-def _sync(path: Path) -> None:
-    """Have a file or a folder's entries reach the disk before a rename makes them count."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _damage_of_layout(checkpoint: Path) -> str | None:
+    """Whether the files of a checkpoint can be read at all."""
+    weights = sorted(path.name for path in checkpoint.glob("model*.safetensors"))
+    tensors = (OPTIMIZER_NAME, *(weights or ["model.safetensors"]))
+    tables = ("config.json", "tokenizer.json")
+    for name in (*tables, *tensors):
+        if not (checkpoint / name).is_file():
+            return f"{name} is missing or not a file"
+    for name in tables:
+        try:
+            json.loads((checkpoint / name).read_bytes())
+        except OSError as error:
+            return f"{name} cannot be read: {error.strerror}"
+        except (ValueError, RecursionError):
+            return f"{name} is not JSON"
+    for name in tensors:
+        try:
+            with safe_open(checkpoint / name, framework="pt"):
+                pass
+        except (SafetensorError, OSError, ValueError):
+            return f"{name} is damaged or cut off"
+    return None

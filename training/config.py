@@ -24,6 +24,15 @@ from training.losses.registry import check_loss, loss_name_help
 from training.losses.settings import LossConfig
 
 MAX_CONFIG_BYTES = 1 << 20
+TOLD_ELSEWHERE = (
+    "dataset",
+    "model_path",
+    "model_revision",
+    "model_commit",
+    "trust_remote_code",
+    "allow_pickle",
+)
+"""What the run.json of a run holds beside the settings: the command line says it, no file."""
 
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
@@ -188,7 +197,7 @@ def load_config(
             values = decode_json(content, dict[str, Any]) if is_json else decode_toml(content)
         except (OSError, SmallFileError) as error:
             raise ConfigError(f"--config {path}: {fault_of(error)}") from None
-        for told_elsewhere in ("dataset", "model_path"):  # in the run.json of a run
+        for told_elsewhere in TOLD_ELSEWHERE:
             values.pop(told_elsewhere, None)
     for section, table in values.items():
         if not isinstance(table, dict):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.config import OptimConfig
-from training.errors import DivergedError
+from training.errors import ConfigError, DivergedError
 from training.model.sharding import MasterWeights, copy_full, full_tensor
 
 GUARD_WINDOW = 64
@@ -38,6 +38,8 @@ def make_optimizer(weights: MasterWeights, config: OptimConfig) -> torch.optim.A
                         "scale": config.head_lr_scale if is_head else 1.0,
                     }
                 )
+    if not any(master.requires_grad for master in weights.masters.values()):
+        raise ConfigError("the model has no weights that can be trained")
     on_gpu = next(iter(weights.masters.values())).is_cuda
     return torch.optim.AdamW(
         groups,
@@ -88,9 +90,14 @@ class StepGuard:
         if self._in_a_row >= MAX_SKIPPED:
             raise DivergedError(
                 f"{MAX_SKIPPED} steps in a row were skipped (gradient norm {norm:.3g}, loss "
-                f"{loss:.3g}): continue from the last checkpoint with a smaller optim.lr"
+                f"{loss:.3g}); a smaller optim.lr or an optim.clip may help"
             )
         return False
+
+    @property
+    def in_a_row(self) -> int:
+        """Steps that were skipped since the last one that was taken."""
+        return self._in_a_row
 
     def state_dict(self) -> dict[str, Any]:
         """State as JSON."""
@@ -121,7 +128,23 @@ def optimizer_state(
 def load_optimizer_state(
     optimizer: torch.optim.Optimizer, weights: MasterWeights, state: dict[str, Tensor]
 ) -> None:
-    """Take over a state that :func:`optimizer_state` returned."""
+    """Take over a state that :func:`optimizer_state` returned.
+
+    Raises ValueError where it is not of these weights.
+    """
+    known = {
+        f"{key}.{name}": master
+        for name, master in weights.masters.items()
+        for key in ("exp_avg", "exp_avg_sq", "step")
+    }
+    for entry_name, value in state.items():
+        if entry_name not in known:
+            raise ValueError(f"{entry_name} is of no weight of this model")
+        expected = () if entry_name.startswith("step.") else tuple(known[entry_name].shape)
+        if tuple(value.shape) != expected:
+            raise ValueError(f"{entry_name} has the shape {list(value.shape)}")
+        if not bool(value.isfinite().all()):
+            raise ValueError(f"{entry_name} holds values that are not finite numbers")
     for name, master in weights.masters.items():
         entry = optimizer.state[master]
         for key in ("exp_avg", "exp_avg_sq"):

@@ -15,6 +15,7 @@ import msgspec
 from schemas.fields import doc
 from schemas.manifest import major
 from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
+from training.durable_files import write_file
 from training.errors import RegistryError
 from training.evaluation.results import RESULTS_NAME, RESULTS_VERSION, ModelDifference, Results
 from training.validation.bootstrap import Estimate
@@ -70,7 +71,6 @@ def judge_and_register(
             raise RegistryError(f"{name} is promoted, and has other weights; choose a new name")
         return promoted
     entry = judge(model, name, results, promoted, commit, max_drop)
-    (registry / MODELS_NAME).mkdir(parents=True, exist_ok=True)
     _write(registry / MODELS_NAME / f"{name}.json", entry)
     if entry.decision != "worse":
         _write(registry / PROMOTED_NAME, entry)
@@ -226,6 +226,8 @@ def _same_model(first: str, second: str) -> bool:
 
 
 def _write(path: Path, entry: Entry) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(path, msgspec.json.format(msgspec.json.encode(entry)) + b"\n")
+    except OSError as error:
+        raise RegistryError(f"{path}: {error.strerror}") from None

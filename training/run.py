@@ -2,8 +2,9 @@
 
 import json
 import shutil
+import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,22 +14,36 @@ import torch
 from training.checkpoint import (
     TrainerState,
     checkpoints,
+    has_checksums,
     load_optimizer_file,
     load_trainer_state,
+    newest_whole,
+    remove_partial,
     save_checkpoint,
+    step_of,
 )
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.distributed import DistributedContext
-from training.errors import ConfigError, TrainingDatasetError
+from training.durable_files import partial_of, publish_folder, write_file
+from training.errors import ConfigError, DivergedError, TrainingDatasetError
 from training.losses.objective import Objective, make_objective
 from training.losses.registry import loss_named
+from training.model.checksums import write_checksums
 from training.model.reward_model import LoadedModel, check_layout, load_model, save_model
 from training.model.sharding import MasterWeights
+from training.model.source import ModelSource
 from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
-from training.run_folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, SUMMARY_NAME
+from training.run_folder import (
+    CHECKPOINTS_NAME,
+    LOCK_NAME,
+    MODEL_NAME,
+    RUN_NAME,
+    SUMMARY_NAME,
+)
+from training.run_lock import RunLock
 from training.throughput import FlopCount
 
 FREE_SETTINGS = {
@@ -61,6 +76,23 @@ class TrainOptions:
     on_existing: Literal["refuse", "resume", "overwrite"] = "refuse"
     device: str = "auto"
     quiet: bool = False
+    revision: str | None = None
+    """Of the model on the Hub; None: the newest, or as the name says."""
+    trust_remote_code: bool = False
+    allow_pickle: bool = False
+    commit: str | None = None
+    """That a run to resume had of a model on the Hub: it stays with it."""
+
+    @property
+    def source(self) -> ModelSource:
+        """Where the model is loaded from; raises ConfigError."""
+        found = ModelSource.of(
+            self.model,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+            allow_pickle=self.allow_pickle,
+        )
+        return found if self.commit is None else replace(found, revision=self.commit)
 
 
 @dataclass
@@ -69,6 +101,8 @@ class Totals:
 
     pairs: int = 0
     tokens: int = 0
+    updates: int = 0
+    """Steps that changed the weights."""
     counts: Counter[str] = field(default_factory=Counter)
     """Pairs excluded and sequences cut, by reason."""
 
@@ -107,16 +141,24 @@ class TrainingRun:
 
 
 def set_up(
-    options: TrainOptions, context: DistributedContext, loaded: LoadedModel | None = None
+    options: TrainOptions,
+    context: DistributedContext,
+    loaded: LoadedModel | None = None,
+    *,
+    lock: RunLock | None = None,
 ) -> TrainingRun:
-    """Open the dataset, load the model, and restore the newest checkpoint of a run to resume.
+    """Open the dataset, load the model, and restore the newest whole checkpoint of a run to resume.
 
-    ``loaded``: a model to use instead of ``options.model``; for benchmarks.
+    Args:
+        loaded: a model to use instead of ``options.model``; for benchmarks.
+        lock: that of the run folder, taken here; who gives it releases it.
 
     Raises ConfigError, TemplateError or TrainingDatasetError for what the user can mend.
     """
     config = options.config
-    checkpoint = _check_output(options, context)
+    lock = lock or RunLock()
+    source = options.source
+    checkpoint = _check_output(options, context, lock)
     dataset = PairDataset(options.dataset, "train")
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
@@ -134,10 +176,11 @@ def set_up(
 
     if loaded is None:
         loaded = load_model(
-            str(checkpoint) if checkpoint else options.model,
+            replace(source, name=str(checkpoint), revision=None) if checkpoint else source,
             config.model,
             config.data,
             seed=config.run.seed,
+            verify=checkpoint is None,  # else that was just done
         )
     model = loaded.model.to(context.device).train()
     check_layout(loaded, config.model.layout, context.device)
@@ -176,10 +219,7 @@ def set_up(
     if checkpoint:
         _restore(run, checkpoint)
     if context.is_first:
-        if not checkpoint and options.on_existing == "overwrite":
-            shutil.rmtree(options.output, ignore_errors=True)  # now that the new run can begin
-        options.output.mkdir(parents=True, exist_ok=True)
-        _write_json(options.output / RUN_NAME, _description(options))
+        _begin(options, loaded, lock)
     context.barrier()
     return run
 
@@ -191,7 +231,7 @@ def compute_dtype(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if precision == "bf16" else torch.float32
 
 
-def _check_output(options: TrainOptions, context: DistributedContext) -> Path | None:
+def _check_output(options: TrainOptions, context: DistributedContext, lock: RunLock) -> Path | None:
     """Return the checkpoint to resume from; None for a new run.
 
     Raises ConfigError where something is there that must not be overwritten.
@@ -205,36 +245,82 @@ def _check_output(options: TrainOptions, context: DistributedContext) -> Path | 
                 raise ConfigError(f"--output {output} and {name} {given} contain one another")
     if output.exists() and not output.is_dir():
         raise ConfigError(f"--output {output} is a file")
-    if output.exists() and any(output.iterdir()) and not (output / RUN_NAME).is_file():
+    is_run = (output / RUN_NAME).is_file()
+    if output.exists() and not is_run and {path.name for path in output.iterdir()} - {LOCK_NAME}:
         raise ConfigError(f"{output} is not a run folder; nothing in it is touched")
-    if options.on_existing == "resume":
-        found = checkpoints(output / CHECKPOINTS_NAME)
-        steps = context.gather(found[-1].name if found else "")
-        if len(set(steps)) > 1:
-            raise ConfigError(
-                f"{output}: the processes see different checkpoints; it must lie on a disk that "
-                "all of them share"
-            )
-        return found[-1] if found else None
-    if (output / RUN_NAME).is_file() and options.on_existing == "refuse":
+    if is_run and options.on_existing == "refuse":
         raise ConfigError(
             f"{output} holds a run already: --resume continues it, --overwrite starts again"
         )
-    return None
+    if is_run and context.is_first:
+        lock.take(output)
+    return _resume_point(output, context) if options.on_existing == "resume" else None
 
 
-def _description(options: TrainOptions) -> dict[str, Any]:
+def _resume_point(output: Path, context: DistributedContext) -> Path | None:
+    """The newest checkpoint that is not damaged; what was wrong with newer ones is printed."""
+    folder = output / CHECKPOINTS_NAME
+    seen = context.gather([path.name for path in checkpoints(folder)])
+    if any(names != seen[0] for names in seen):
+        raise ConfigError(
+            f"{output}: the processes see different checkpoints; it must lie on a disk that all "
+            "of them share"
+        )
+    chosen = None
+    if context.is_first:
+        chosen, damaged = newest_whole(folder)
+        for path, damage in damaged:
+            print(f"forumprefs train: {path} is damaged: {damage}", file=sys.stderr)
+        if damaged and chosen is not None:
+            print(
+                f"forumprefs train: resuming from the checkpoint before, step {step_of(chosen):,}",
+                file=sys.stderr,
+            )
+        if chosen is not None and not has_checksums(chosen):
+            print(
+                f"forumprefs train: {chosen} has no checksums, as an earlier release wrote it: a "
+                "flipped bit in it would not be noticed",
+                file=sys.stderr,
+            )
+    agreed: Path | None = context.gather(chosen)[0]
+    return agreed
+
+
+def _begin(options: TrainOptions, loaded: LoadedModel, lock: RunLock) -> None:
+    """Make the run folder this run's own, now that it can begin; on the first rank."""
+    output = options.output
+    output.mkdir(parents=True, exist_ok=True)
+    lock.take(output)
+    if options.on_existing == "refuse" and (output / RUN_NAME).exists():
+        raise ConfigError(f"{output}: another run began in it just now")
+    if options.on_existing == "overwrite":
+        for path in output.iterdir():
+            if path.name == LOCK_NAME:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+    if lock.is_held:
+        remove_partial(output / CHECKPOINTS_NAME)
+        shutil.rmtree(partial_of(output / MODEL_NAME), ignore_errors=True)
+    _write_json(output / RUN_NAME, _description(options, loaded))
+
+
+def _description(options: TrainOptions, loaded: LoadedModel) -> dict[str, Any]:
     return {
         "dataset": options.dataset,
         "model_path": options.model,
+        "model_revision": options.revision,
+        "model_commit": loaded.commit or options.commit,
+        "trust_remote_code": options.trust_remote_code,
+        "allow_pickle": options.allow_pickle,
         **msgspec.to_builtins(options.config),
     }
 
 
 def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
 def _restore(run: TrainingRun, checkpoint: Path) -> None:
@@ -246,6 +332,11 @@ def _restore(run: TrainingRun, checkpoint: Path) -> None:
             f"{run.options.dataset} (manifest sha256 {state.manifest_sha256[:12]}…); name that "
             "one, or start a new run from its model"
         )
+    if state.model and state.model != run.options.model:
+        raise ConfigError(
+            f"{checkpoint} is of a run that began with --model {state.model}, not with "
+            f"{run.options.model}; it does not belong in {run.options.output}"
+        )
     now = msgspec.to_builtins(run.config)
     for section, table in state.config.items():
         for name, value in table.items():
@@ -255,19 +346,36 @@ def _restore(run: TrainingRun, checkpoint: Path) -> None:
                     f"{run.options.output} was started with {key}={value}, now it is "
                     f"{now[section].get(name)}; resume with the old value or start a new run"
                 )
-    load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
-    run.objective.load_state_dict(
-        {key: torch.tensor(value) for key, value in state.loss.items()}, strict=False
-    )
-    run.guard.load_state_dict(state.guard)
+    try:
+        load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
+        run.objective.load_state_dict(
+            {key: torch.tensor(value) for key, value in state.loss.items()}, strict=False
+        )
+        run.guard.load_state_dict(state.guard)
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise ConfigError(
+            f"{checkpoint}: optimizer.safetensors or trainer.json does not belong to the weights "
+            f"beside it ({error}); remove that folder to resume from the one before"
+        ) from None
     run.step = run.saved_step = state.step
-    run.totals = Totals(state.pairs, state.tokens, Counter(state.counts))
+    # Earlier releases did not count them; those that the guard skipped are known.
+    updates = state.updates if state.updates is not None else state.step - run.guard.skipped
+    run.totals = Totals(state.pairs, state.tokens, updates, Counter(state.counts))
 
 
 def save(run: TrainingRun) -> None:
-    """Write a checkpoint; every rank must call."""
+    """Write a checkpoint; every rank must call.
+
+    Raises DivergedError instead where a weight is no finite number: such a one is of no use.
+    """
     first = run.context.is_first
     weights = run.weights.state(keep=first)
+    broken = next((name for name, value in weights.items() if not _is_finite(value)), None)
+    if broken is not None:
+        raise DivergedError(
+            f"after step {run.step:,} the weights {broken} hold values that are not finite "
+            "numbers, so no checkpoint is written"
+        )
     states = optimizer_state(run.optimizer, run.weights, keep=first)
     if first:
         save_checkpoint(
@@ -283,6 +391,8 @@ def save(run: TrainingRun) -> None:
                 guard=run.guard.state_dict(),
                 loss={key: value.tolist() for key, value in run.objective.state_dict().items()},
                 manifest_sha256=run.dataset.manifest_sha256,
+                model=run.options.model,
+                updates=run.totals.updates,
                 config=msgspec.to_builtins(run.config),
             ),
             keep=run.config.run.keep_checkpoints,
@@ -296,16 +406,17 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
     weights = run.weights.state(keep=run.context.is_first)
     target = run.options.output / MODEL_NAME
     if run.context.is_first:
-        partial = target.with_name(f".{MODEL_NAME}.partial")
+        partial = partial_of(target)
         shutil.rmtree(partial, ignore_errors=True)
         save_model(partial, run.loaded, weights)
-        shutil.rmtree(target, ignore_errors=True)
-        partial.replace(target)
+        write_checksums(partial)
+        publish_folder(partial, target)
         _write_json(
             run.options.output / SUMMARY_NAME,
             {
                 "model": {
                     "name": run.options.model,
+                    "commit": run.loaded.commit or run.options.commit,
                     "parameters": sum(master.numel() for master in run.weights.masters.values()),
                     "backbone_parameters": run.flops.block_parameters,
                 },
@@ -325,6 +436,13 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
         )
     run.context.barrier()
     return target
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    if not value.is_floating_point() or not value.numel():
+        return True
+    low, high = value.aminmax()
+    return bool(torch.isfinite(low) & torch.isfinite(high))
 
 
 def _distinct_pairs(run: TrainingRun) -> int:

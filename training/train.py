@@ -6,6 +6,7 @@ of WorldPM (arXiv 2505.10527): Bradley–Terry on a scalar read at the last toke
 constant learning rate after a warm-up.
 """
 
+import math
 import signal
 import sys
 import time
@@ -19,11 +20,14 @@ import torch
 from schemas.exit_codes import ExitCode
 from training.data.loader import RankBatch
 from training.distributed import start_distributed, stop_distributed
+from training.errors import DivergedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.run import TrainingRun, TrainOptions, finalize, save, set_up
+from training.run_lock import RunLock
 from training.run_log import RunLog
 from training.throughput import peak_flops
+from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
 
@@ -35,14 +39,17 @@ def train(options: TrainOptions) -> int:
     """Train to the end, to ``run.max_steps``, or until a signal; return the exit code.
 
     FINISHED, or INTERRUPTED after SIGINT. Raises ConfigError, TemplateError or
-    TrainingDatasetError for what the user can mend and DivergedError when training blows up.
+    TrainingDatasetError for what the user can mend and DivergedError when training blows up or
+    nothing was learned.
     """
     context = start_distributed(options.device)
+    lock = RunLock()
     try:
-        run = set_up(options, context)
+        run = set_up(options, context, lock=lock)
         with Interrupt() as interrupt:
             return run_loop(run, interrupt)
     finally:
+        lock.release()
         stop_distributed()
 
 
@@ -54,11 +61,14 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         log = stack.enter_context(_open_log(run)) if run.context.is_first else None
         if log is not None:
             log.say(_introduction(run))
-        _validate(run, validator, log)
+        report = _validate(run, validator, log)
+        check_rewards(report, f"before step {run.step + 1:,}")
         window = LogWindow(run)
+        loss = 0.0
         for batch in run.loader.batches(run.step, run.last_step):
             sums = train_step(run, batch, stop=interrupt.signal != 0)
             window.add(sums)
+            loss = sums.loss
             last = run.step == run.last_step
             if run.step % config.log_every == 0 or last:
                 figures = window.figures()
@@ -70,7 +80,8 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
                 break
             if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    _validate(run, validator, log)
+                    report = _validate(run, validator, log)
+                    check_rewards(report, f"after step {run.step:,}", whole=False)
             if config.save_every and run.step % config.save_every == 0 and not last:
                 with window.paused():
                     save(run)
@@ -81,7 +92,12 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
                 log.say(f"stopped by a signal after step {run.step:,}; --resume continues there")
             stopped_by_user = interrupt.signal == signal.SIGINT
             return ExitCode.INTERRUPTED if stopped_by_user else ExitCode.FINISHED
-        model = finalize(run, _validate(run, validator, log, whole=True))
+        check_learned(run)
+        report = _validate(run, validator, log, whole=True)
+        check_rewards(report, f"after step {run.step:,}")
+        if report is None and not math.isfinite(loss):
+            raise DivergedError(f"the loss of step {run.step:,} is no finite number")
+        model = finalize(run, as_numbers(report))
         if log is not None:
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
         return ExitCode.FINISHED
@@ -89,14 +105,44 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
 
 def _validate(
     run: TrainingRun, validator: Validator, log: RunLog | None, *, whole: bool = False
-) -> dict[str, Any]:
-    """Validate, log it, and return it as numbers; ``whole``: print the table, not a line."""
+) -> ValidationReport | None:
+    """Validate and log it; ``whole``: print the table, not a line."""
     report = validator.validate()
-    figures = as_numbers(report)
     if log is not None and report is not None:
-        log.write("validation", run.step, {"pairs": run.totals.pairs, **figures})
+        log.write("validation", run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
         log.say(summary(report) if whole else line(report))
-    return figures
+    return report
+
+
+def check_rewards(report: ValidationReport | None, when: str, *, whole: bool = True) -> None:
+    """Raise DivergedError where rewards of validation pairs are no finite numbers.
+
+    ``whole``: any pair is one too many, as before the first step and after the last one; else the
+    run may still recover, unless all are.
+    """
+    if report is None or not report.figures.non_finite:
+        return
+    broken, pairs = report.figures.non_finite, report.figures.accuracy.pairs
+    if whole or broken >= pairs:
+        raise DivergedError(
+            f"{when} the rewards of {broken:,} of {pairs:,} validation pairs are no finite numbers"
+        )
+
+
+def check_learned(run: TrainingRun) -> None:
+    """Raise DivergedError for a run that ends with the weights it began with."""
+    if run.totals.updates:
+        return
+    told = {
+        "skipped, as their gradients were no finite numbers or spikes": run.guard.skipped,
+        "pairs below data.min_confidence": run.totals.counts["below_min_confidence"],
+        "pairs the same when cut to data.max_length": run.totals.counts["identical_when_cut"],
+    }
+    why = ", ".join(f"{count:,} {what}" for what, count in told.items() if count)
+    raise DivergedError(
+        f"nothing was learned: none of {run.step:,} steps changed a weight "
+        f"({why or 'every gradient was zero'}), so no model is written"
+    )
 
 
 @dataclass
@@ -150,7 +196,7 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
     # Every rank sees the same norm and loss, so all take the step or none does.
     sums.norm = float(run.weights.gradient_norm())
     sums.lr = learning_rate(run.step, run.sampler.steps, run.config.optim)
-    _update_weights(run, sums, skip=total_weight <= 0)
+    run.totals.updates += _update_weights(run, sums, skip=total_weight <= 0)
     run.step += 1
     run.totals.pairs += int(sums.pairs)
     run.totals.tokens += int(sums.tokens)
@@ -187,10 +233,14 @@ def _accumulate_gradients(
     return float(loss_sum), float(correct), flops
 
 
-def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> None:
-    """Clip and step, unless the guard or ``skip`` forbids it; gradients are cleared either way."""
+def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
+    """Clip and step, unless the guard or ``skip`` forbids it; gradients are cleared either way.
+
+    Returns whether something was learned: a step without a gradient only lets weights decay.
+    """
     weights = run.weights
-    if not skip and run.guard.accepts(sums.norm, sums.loss):
+    taken = not skip and run.guard.accepts(sums.norm, sums.loss)
+    if taken:
         clip = run.config.optim.clip
         if clip and sums.norm > clip:
             weights.scale_gradients(clip / sums.norm)
@@ -202,6 +252,7 @@ def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> None:
     else:
         run.objective.drop_step()
     weights.clear_gradients()
+    return taken and sums.norm > 0
 
 
 def filled_up(micro: list[Any], count: int, run: TrainingRun) -> list[Any]:

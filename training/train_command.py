@@ -11,6 +11,7 @@ from schemas.exit_codes import ExitCode
 from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
 from training.config import load_config, options
 from training.errors import ConfigError, DivergedError, TemplateError, TrainingDatasetError
+from training.model_options import add_source_arguments
 from training.run_folder import CHECKPOINTS_NAME, RUN_NAME
 
 EPILOG = """\
@@ -42,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         metavar="PATH_OR_ID",
-        help="backbone or reward model: a folder, or a name on the Hub",
+        help="backbone or reward model: a folder, or NAME[@REVISION] on the Hub",
     )
+    add_source_arguments(parser)
     parser.add_argument("--output", required=True, metavar="DIR", help="run folder to write")
     parser.add_argument("--config", metavar="FILE", help="settings as TOML or JSON")
     parser.add_argument(
@@ -57,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     existing.add_argument(
         "--resume",
         action="store_true",
-        help="continue from the newest checkpoint in --output, with the run's own dataset, model "
-        "and settings where none are given",
+        help="continue from the newest checkpoint in --output that is not damaged, with the run's "
+        "own dataset, model and settings where none are given",
     )
     existing.add_argument(
         "--overwrite", action="store_true", help="remove the run in --output and start again"
@@ -95,14 +97,20 @@ def settings_help() -> str:
 
 def run(namespace: argparse.Namespace) -> int:
     """Run ``forumprefs train``; returns the exit code."""
+    output = Path(namespace.output)
     try:
-        started = _started_with(Path(namespace.output)) if namespace.resume else {}
+        started = _started_with(output) if namespace.resume else {}
     except ConfigError as error:
         return _refuse(error)
     dataset = namespace.dataset or started.get("dataset")
     model = namespace.model or started.get("model_path")
-    if started and model != started.get("model_path"):
-        return _refuse(f"{namespace.output} was started with --model {started.get('model_path')}")
+    revision = namespace.revision or started.get("model_revision")
+    for name, given, before in (
+        ("--model", model, started.get("model_path")),
+        ("--revision", revision, started.get("model_revision")),
+    ):
+        if started and given != before:
+            return _refuse(f"{output} was started with {name} {before or '(none)'}")
     if dataset is None or model is None:
         return _refuse("--dataset and --model are needed")
     base = {key: value for key, value in started.items() if isinstance(value, dict)}
@@ -113,7 +121,7 @@ def run(namespace: argparse.Namespace) -> int:
     try:
         from torch import OutOfMemoryError
 
-        from training.checkpoint import checkpoints
+        from training.checkpoint import checkpoints, last_good
         from training.run import TrainOptions
         from training.train import train
     except ModuleNotFoundError as error:
@@ -129,12 +137,23 @@ def run(namespace: argparse.Namespace) -> int:
                 on_existing=on_existing,  # type: ignore[arg-type]
                 device=namespace.device,
                 quiet=namespace.quiet,
+                revision=revision,
+                trust_remote_code=namespace.trust_remote_code,
+                allow_pickle=namespace.allow_pickle,
+                commit=started.get("model_commit"),
             )
         )
     except (ConfigError, TrainingDatasetError, TemplateError) as error:
         return _refuse(error)
     except DivergedError as error:
-        print(f"forumprefs train: {error}", file=sys.stderr)
+        good = last_good(output / CHECKPOINTS_NAME)
+        way_on = (
+            "No checkpoint was saved before that: start again, with a smaller optim.lr."
+            if good is None
+            else f"The last good checkpoint is {good}: a new run with --model {good} and a smaller "
+            "optim.lr goes on from it."
+        )
+        print(f"forumprefs train: {error}\n{way_on}", file=sys.stderr)
         return ExitCode.FAILED
     except OutOfMemoryError as error:
         print(
@@ -145,29 +164,44 @@ def run(namespace: argparse.Namespace) -> int:
         )
         return ExitCode.FAILED
     except KeyboardInterrupt:
-        saved = checkpoints(Path(namespace.output) / CHECKPOINTS_NAME)
+        saved = checkpoints(output / CHECKPOINTS_NAME)
         remedy = "--resume continues from the last checkpoint" if saved else "nothing was saved yet"
         print(f"forumprefs train: interrupted; {remedy}", file=sys.stderr)
         return ExitCode.INTERRUPTED
+    except OSError as error:  # a full disk, a network drive that went away
+        where = f" ({error.filename})" if error.filename else ""
+        print(
+            f"forumprefs train: {error.strerror or error}{where}; --resume continues from the last "
+            "checkpoint",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILED
 
 
 class _Started(msgspec.Struct):
     dataset: str | None = None
     model_path: str | None = None
+    model_revision: str | None = None
+    model_commit: str | None = None
 
 
 def _started_with(output: Path) -> dict[str, Any]:
     """What a run that is to be resumed was started with; empty where there is none.
 
-    Raises ConfigError for a damaged file.
+    Whether code of the model may run is not among it: that is said anew, each time. Raises
+    ConfigError for a damaged ``run.json``.
     """
+    path = output / RUN_NAME
     try:
-        started = decode_json(read_small(output / RUN_NAME), dict[str, Any])
+        started = decode_json(read_small(path), dict[str, Any])
         convert(started, _Started)
     except FileNotFoundError:
         return {}
     except (OSError, SmallFileError) as error:
-        raise ConfigError(f"{output / RUN_NAME}: {fault_of(error)}; start anew elsewhere") from None
+        raise ConfigError(
+            f"{path}: {fault_of(error)}; put it back from a copy, or remove it and start again "
+            f"from the newest of its {CHECKPOINTS_NAME}/ as --model"
+        ) from None
     return started
 
 

@@ -42,8 +42,8 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 def load_template(folder: str | Path) -> Template | None:
     """Read a checkpoint's template; None where there is none (a model of someone else)."""
-    path = _find(str(folder))
-    if path is None:
+    path = Path(folder) / TEMPLATE_NAME
+    if not path.is_file():
         return None
     try:
         found = decode_json(read_small(path), Template)
@@ -54,25 +54,6 @@ def load_template(folder: str | Path) -> Template | None:
             f"{path}: version {found.version}, but this release reads {TEMPLATE_VERSION}"
         )
     return found
-
-
-def _find(model: str) -> Path | None:
-    """The template's file in a folder or in a model on the Hub; None where there is none."""
-    from transformers.utils import cached_file
-
-    if Path(model).exists():
-        path = Path(model) / TEMPLATE_NAME
-        return path if path.is_file() else None
-    try:
-        found = cached_file(
-            model,
-            TEMPLATE_NAME,
-            _raise_exceptions_for_missing_entries=False,
-            _raise_exceptions_for_connection_errors=False,
-        )
-    except OSError:  # no such model, which loading it will say better
-        return None
-    return Path(found) if found else None
 
 
 def choose_template(
@@ -88,6 +69,8 @@ def choose_template(
         cls, sep = tokenizer.cls_token, tokenizer.sep_token
         if cls is None or sep is None:
             raise TemplateError("the tokenizer has no cls and sep tokens, which an encoder needs")
+        if tokenizer.pad_token is None:
+            raise TemplateError("the tokenizer has no pad token, which an encoder needs")
         return Template(
             name="encoder",
             before=cls,

@@ -70,6 +70,11 @@ class PairTokenizer:
                 f"room: the template alone takes {fixed} and {len(self._after)} tokens"
             )
 
+    @property
+    def fixed_ids(self) -> set[int]:
+        """Ids that the template puts into every sequence."""
+        return {*map(int, self._before), *map(int, self._between), *map(int, self._after)}
+
     def prompts(self, texts: Sequence[str]) -> list[Ids]:
         """Token ids of each prompt with the template around it.
 

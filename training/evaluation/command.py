@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from schemas.exit_codes import ExitCode
+from training.model_options import add_source_arguments
 
 EPILOG = """\
 Writes results.json, results.md (for a model card) and index.html into --output, and keeps every
@@ -34,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         required=True,
         metavar="RUN",
-        help="run folder of forumprefs train, a model folder, or a name on the Hub: any "
+        help="run folder of forumprefs train, a model folder, or NAME[@REVISION] on the Hub: any "
         "AutoModelForSequenceClassification with one label",
     )
+    add_source_arguments(parser)
     parser.add_argument(
         "--benchmark",
         action="append",

@@ -12,8 +12,9 @@ from rich.console import Console
 from rich.text import Text
 
 from schemas.exit_codes import ExitCode
-from training.checkpoint import checkpoints, load_trainer_state
+from training.checkpoint import checkpoints, find_checkpoint_damage, load_trainer_state
 from training.console import ProgressDisplay, make_console
+from training.durable_files import write_file
 from training.errors import ConfigError, SuiteError, TemplateError
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
@@ -37,6 +38,7 @@ from training.evaluation.suite_results import (
 )
 from training.evaluation.suites.registry import load_suite
 from training.evaluation.terminal import summary
+from training.model.source import ModelSource
 from training.run_folder import CHECKPOINTS_NAME
 from training.validation.bootstrap import FEW_UNITS
 
@@ -51,6 +53,8 @@ class _Scored:
     name: str
     found: ModelLocation
     fingerprint: str
+    commit: str | None
+    ran_its_code: bool
     reads: str
     scores: list[Scores]
     cut: list[int]
@@ -79,12 +83,12 @@ def evaluate(arguments: argparse.Namespace) -> int:
         return ExitCode.INTERRUPTED
     output = Path(arguments.output)
     content = msgspec.json.format(msgspec.json.encode(results)) + b"\n"
-    (output / RESULTS_NAME).write_bytes(content)
-    (output / MARKDOWN_NAME).write_text(as_markdown(results), encoding="utf-8")
+    write_file(output / RESULTS_NAME, content)
+    write_file(output / MARKDOWN_NAME, as_markdown(results).encode())
     written = [RESULTS_NAME, MARKDOWN_NAME]
     from training.evaluation.page import as_page  # matplotlib, which the rest does not need
 
-    (output / PAGE_NAME).write_text(as_page(results), encoding="utf-8")
+    write_file(output / PAGE_NAME, as_page(results).encode())
     written.append(PAGE_NAME)
     if arguments.json:
         sys.stdout.write(content.decode())
@@ -107,7 +111,11 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
     asked = [entry.partition("=")[0].lower().replace("_", "-") for entry in arguments.benchmark]
     if twice := {name for name in asked if asked.count(name) > 1}:
         raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
+    if arguments.revision is not None:
+        ModelSource.of(arguments.model, revision=arguments.revision)  # of a model on the Hub only
+        arguments.model = f"{arguments.model}@{arguments.revision}"
     found, *others_found = map(find_model, (arguments.model, *arguments.compare))
+    saved = _whole_checkpoints(found, arguments) if arguments.checkpoints else []
     output = Path(arguments.output)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -136,7 +144,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
             )
         )
     result = _model_result(main, suites)
-    points = _checkpoint_points(found, suites, arguments, console)
+    points = _checkpoint_points(saved, suites, arguments, console)
     others = {
         suite.name: [
             one.headline.value
@@ -179,7 +187,16 @@ def _score(
                 progress.end()
             scores.append(found_scores)
             cut.append(lost)
-    return _Scored(name, found, scorer.fingerprint, scorer.reads, scores, cut)
+    return _Scored(
+        name,
+        found,
+        scorer.fingerprint,
+        scorer.commit,
+        arguments.trust_remote_code,
+        scorer.reads,
+        scores,
+        cut,
+    )
 
 
 def _open(found: ModelLocation, arguments: argparse.Namespace) -> Scorer:
@@ -189,6 +206,8 @@ def _open(found: ModelLocation, arguments: argparse.Namespace) -> Scorer:
         max_length=arguments.max_length,
         precision=arguments.precision,
         batch_tokens=arguments.batch_tokens,
+        trust_remote_code=arguments.trust_remote_code,
+        allow_pickle=arguments.allow_pickle,
     )
 
 
@@ -205,6 +224,8 @@ def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResu
     return ModelResult(
         model=scored.name,
         fingerprint=scored.fingerprint,
+        commit=scored.commit,
+        ran_its_code=scored.ran_its_code,
         reads=scored.reads,
         trained_on=scored.found.dataset,
         warnings=(warnings[""],) if warnings else (),
@@ -218,17 +239,26 @@ def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResu
     )
 
 
+def _whole_checkpoints(found: ModelLocation, arguments: argparse.Namespace) -> list[Path]:
+    """Checkpoints of the run, none of them damaged: a curve without one would be another curve."""
+    saved = checkpoints(found.run / CHECKPOINTS_NAME) if found.run is not None else []
+    if not saved:
+        raise ConfigError(f"--checkpoints: {arguments.model} is not a run folder with checkpoints")
+    for folder in saved:
+        if damage := find_checkpoint_damage(folder):
+            raise ConfigError(
+                f"--checkpoints: {folder} is damaged ({damage}); remove that folder to score the "
+                "others"
+            )
+    return saved
+
+
 def _checkpoint_points(
-    found: ModelLocation,
+    saved: Sequence[Path],
     suites: Sequence[PreparedSuite],
     arguments: argparse.Namespace,
     console: Console,
 ) -> tuple[CheckpointPoint, ...]:
-    if not arguments.checkpoints:
-        return ()
-    saved = checkpoints(found.run / CHECKPOINTS_NAME) if found.run is not None else []
-    if not saved:
-        raise ConfigError(f"--checkpoints: {arguments.model} is not a run folder with checkpoints")
     points = []
     for folder in saved:
         state = load_trainer_state(folder)

@@ -16,7 +16,9 @@ from training.config import DataConfig, ModelConfig
 from training.data.template import load_template
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
-from training.model.reward_model import LoadedModel, load_model
+from training.model.pretrained import read_classifier, read_config, read_tokenizer
+from training.model.reward_model import LoadedModel, load_located
+from training.model.source import LocatedModel, ModelSource, locate_model
 from training.run_folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
 from training.validation.score import score_texts
 
@@ -35,6 +37,7 @@ _HASHED = (
     "*.model",
     "chat_template.*",
     "reward_template.json",
+    "*.py",
 )
 
 Precision = Literal["auto", "bf16", "fp32"]
@@ -53,6 +56,8 @@ class Scorer(Protocol):
 
     fingerprint: str
     """Changes with the weights, the tokenizer, and how texts are read."""
+    commit: str | None
+    """Of the model on the Hub; None for a folder."""
     reads: str
     """In words: with which text around prompt and response, and up to how many tokens."""
 
@@ -78,7 +83,7 @@ class ModelLocation:
     """Where a model lies."""
 
     path: str
-    """Folder of transformers, or a name on the Hub."""
+    """Folder of transformers, or NAME[@REVISION] on the Hub."""
     run: Path | None
     """The run folder that it belongs to."""
     max_length: int | None
@@ -122,25 +127,40 @@ def open_scorer(
     max_length: int | None = None,
     precision: Precision = "auto",
     batch_tokens: int = 16_384,
+    trust_remote_code: bool = False,
+    allow_pickle: bool = False,
 ) -> Scorer:
-    """Load a model for scoring.
+    """Load a model for scoring; the last two are those of :class:`ModelSource`.
 
     A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
     chat template, or, where it has none, with "Human: … Assistant: …" (encoders: prompt and
     response as a pair of sequences). Raises ConfigError or TemplateError.
     """
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
-    length = max_length or found.max_length or _longest(found.path)
-    if load_template(found.path) is None and _has_chat_template(found.path):
-        return _ChatScorer(found.path, device, length, half, batch_tokens)
-    data = DataConfig(max_length=length, template="auto")
-    loaded = load_model(found.path, ModelConfig(layout=_layout(found.path)), data, seed=0)
+    located = locate_model(
+        ModelSource.of(found.path, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
+    )
+    config = read_config(located)
+    length = max_length or found.max_length or _longest(config)
+    template = load_template(located.folder)
+    if template is None:
+        tokenizer = read_tokenizer(located, config)
+        if tokenizer.chat_template:
+            return _ChatScorer(located, config, tokenizer, device, length, half, batch_tokens)
+    # Prompts are shared where the template says that the model is causal; encoders cannot.
+    causal = template is not None and template.name != "encoder"
+    loaded = load_located(
+        located,
+        ModelConfig(layout="shared" if causal else "padded"),
+        DataConfig(max_length=length, template="auto"),
+        seed=0,
+    )
     if loaded.head_is_new:
         raise ConfigError(
             f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
-    return _TemplateScorer(loaded, found.path, device, length, half, batch_tokens)
+    return _TemplateScorer(loaded, located, device, length, half, batch_tokens)
 
 
 class _TemplateScorer:
@@ -149,7 +169,7 @@ class _TemplateScorer:
     def __init__(
         self,
         loaded: LoadedModel,
-        path: str,
+        located: LocatedModel,
         device: torch.device,
         length: int,
         half: bool,
@@ -161,12 +181,12 @@ class _TemplateScorer:
         loaded.model.to(device).eval()
         self._loaded, self._device, self._batch_tokens = loaded, device, batch_tokens
         name = loaded.template.name
-        frozen = load_template(path) is not None
+        frozen = load_template(located.folder) is not None
         self.reads = (
             f"{'its own frozen' if frozen else 'no template of its own: the'} {name} template, "
             f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
         )
-        self.fingerprint = _fingerprint(path, loaded.model.hf, self.reads)
+        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
 
     def score(
         self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
@@ -196,26 +216,23 @@ class _ChatScorer:
     """Any classifier with one label, read as transformers itself reads it."""
 
     def __init__(
-        self, path: str, device: torch.device, length: int, half: bool, batch_tokens: int
+        self,
+        located: LocatedModel,
+        config: Any,
+        tokenizer: Any,
+        device: torch.device,
+        length: int,
+        half: bool,
+        batch_tokens: int,
     ) -> None:
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
-        from transformers.utils import logging
-
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
-        try:
-            self._tokenizer = AutoTokenizer.from_pretrained(path)
-            hf, info = AutoModelForSequenceClassification.from_pretrained(
-                path, dtype=torch.bfloat16 if half else torch.float32, output_loading_info=True
-            )
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
-        if info["missing_keys"]:
-            missing = ", ".join(sorted(info["missing_keys"])[:3])
-            raise ConfigError(f"model {path} has no trained reward head: it lacks {missing}")
-        if hf.config.num_labels != 1:
+        self._name = located.source.name
+        self._tokenizer = tokenizer
+        dtype = torch.bfloat16 if half else torch.float32
+        hf, missing = read_classifier(located, config, dtype=dtype, quantised=True)
+        if missing:
             raise ConfigError(
-                f"model {path} has {hf.config.num_labels} labels; a reward model has one"
+                f"model {self._name} has no trained reward head: it lacks "
+                f"{', '.join(sorted(missing)[:3])}"
             )
         if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
             # In bf16 the head would round rewards near 10 to multiples of 1/16: ties.
@@ -233,22 +250,27 @@ class _ChatScorer:
             f"its tokenizer's chat template, up to {length:,} tokens (longer ones lose their "
             f"beginning), {'bf16' if half else 'fp32'}{note}"
         )
-        self.fingerprint = _fingerprint(path, hf, self.reads)
+        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
 
     def _ids(self, prompt: tuple[ChatMessage, ...], response: str) -> list[int]:
-        from jinja2 import TemplateError as JinjaError
-
         turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
         turns.append({"role": "assistant", "content": response})
         try:
-            text = self._tokenizer.apply_chat_template(turns, tokenize=False)
-        except JinjaError:  # many templates know no system turn, or want turns to alternate
+            text = self._render(turns)
+        except ConfigError:  # many templates know no system turn, or want turns to alternate
             whole = TURN_BREAK.join(turn.content for turn in prompt)
-            text = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": whole}, turns[-1]], tokenize=False
-            )
+            text = self._render([{"role": "user", "content": whole}, turns[-1]])
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    def _render(self, turns: list[dict[str, str]]) -> str:
+        """What the model's chat template makes of a conversation; raises ConfigError."""
+        try:
+            return str(self._tokenizer.apply_chat_template(turns, tokenize=False))
+        except Exception as error:  # a program of a stranger, in transformers' sandbox
+            raise ConfigError(
+                f"model {self._name}: its chat template fails on a prompt and a response: {error}"
+            ) from None
 
     @torch.no_grad()
     def score(
@@ -281,45 +303,21 @@ class _ChatScorer:
         return [[next(left) for _ in texts] for texts in responses]
 
 
-def _layout(path: str) -> Literal["shared", "padded"]:
-    """Prompts are shared where the template says that the model is causal; encoders cannot."""
-    template = load_template(path)
-    return "shared" if template is not None and template.name != "encoder" else "padded"
+def _longest(config: Any) -> int:
+    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return min(int(longest or LONGEST), LONGEST)
 
 
-def _longest(path: str) -> int:
-    config = _config(path).get_text_config()
-    return min(int(getattr(config, "max_position_embeddings", LONGEST) or LONGEST), LONGEST)
-
-
-def _config(path: str) -> Any:
-    from transformers import AutoConfig
-
-    try:
-        return AutoConfig.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
-
-
-def _has_chat_template(path: str) -> bool:
-    from transformers import AutoTokenizer
-
-    try:
-        return bool(AutoTokenizer.from_pretrained(path).chat_template)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model {path}: {str(error).splitlines()[0]}") from None
-
-
-def _fingerprint(path: str, hf: Any, reads: str) -> str:
+def _fingerprint(located: LocatedModel, reads: str) -> str:
     """32 hex digits of the files (on the Hub: of the commit) and of how texts are read."""
     digest = hashlib.sha256(reads.encode())
-    folder = Path(path)
-    if folder.is_dir():
-        for pattern in _HASHED:
-            for file in sorted(folder.glob(pattern)):
+    if located.commit is None:
+        named = located.config.get("transformers_weights")
+        for pattern in (*_HASHED, *([named] if named else [])):
+            for file in sorted(located.folder.glob(pattern)):
                 with file.open("rb") as opened:
                     inner = hashlib.file_digest(opened, "sha256").hexdigest()
                 digest.update(f"{file.name} {inner}\n".encode())
     else:
-        digest.update(f"{path}@{getattr(hf.config, '_commit_hash', None)}".encode())
+        digest.update(f"{located.source.name}@{located.commit}".encode())
     return digest.hexdigest()[:32]

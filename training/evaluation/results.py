@@ -116,6 +116,8 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
 
     model: Annotated[str, doc("as given")]
     fingerprint: Annotated[str, doc("of the weights and of how texts are read")]
+    commit: Annotated[str | None, doc("of the model on the Hub; null: a folder")] = None
+    ran_its_code: Annotated[bool, doc("whether --trust-remote-code was given")] = False
     reads: Annotated[str, doc("the text around prompt and response")]
     trained_on: Annotated[str | None, doc("dataset of its run")]
     warnings: Annotated[tuple[str, ...], doc("about what it was trained on")] = ()

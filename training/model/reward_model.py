@@ -5,9 +5,8 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,14 @@ from training.data.template import Template, chat_template, choose_template, loa
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
+from training.model.pretrained import read_classifier, read_config, read_tokenizer
+from training.model.source import LocatedModel, ModelSource, locate_model
 
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
-
-
-_HEAD = re.compile(r"(^|\.)(score|classifier|pre_classifier|pooler)\.")
-"""Names of weights that a model without a trained head lacks."""
 
 
 class RewardModel(nn.Module):
@@ -131,48 +128,54 @@ class LoadedModel:
     template: Template
     tokens: PairTokenizer
     head_is_new: bool
+    commit: str | None = None
+    """On the Hub; None for a folder."""
 
 
 def load_model(
-    path: str, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+    source: str | ModelSource,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    seed: int,
+    verify: bool = True,
 ) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
     Args:
-        path: a folder or a name on the Hub; a causal language model, an encoder, or a sequence
-            classifier with one label. A checkpoint of ours brings its template.
+        source: a folder, or NAME[@REVISION] on the Hub; a causal language model, an encoder, or a
+            sequence classifier with one label. A checkpoint of ours brings its template.
         seed: of a new head.
+        verify: compare a folder of ours with its checksums; False where that was just done.
 
     Raises ConfigError or TemplateError when the model cannot be a reward model.
     """
-    from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-    from transformers.utils import logging
+    if isinstance(source, str):
+        source = ModelSource.of(source)
+    return load_located(locate_model(source, verify=verify), model_config, data_config, seed=seed)
 
-    logging.set_verbosity_error()  # its report of a missing head is not for our users
-    logging.disable_progress_bar()
+
+def load_located(
+    located: LocatedModel, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+) -> LoadedModel:
+    """The same, of a model whose files were found already."""
+    config = read_config(located)
+    tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
+    hf, missing = read_classifier(located, config, dtype=torch.float32)
     try:
-        config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        if getattr(config, "is_encoder_decoder", False):
-            raise ConfigError(f"--model {path}: encoder-decoder models are not supported")
-        hf, info = AutoModelForSequenceClassification.from_pretrained(
-            path, num_labels=1, dtype=torch.float32, output_loading_info=True
+        loaded = wrap_model(
+            hf,
+            tokenizer,
+            load_template(located.folder),
+            model_config,
+            data_config,
+            new_head_seed=seed if missing else None,
+            name=located.source.name,
         )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"--model {path}: {str(error).strip().splitlines()[0]}") from None
-    missing = set(info["missing_keys"])
-    if lost := {name for name in missing if not _HEAD.search(name)}:
-        raise ConfigError(f"--model {path} lacks weights: {', '.join(sorted(lost)[:3])} …")
-    return wrap_model(
-        hf,
-        tokenizer,
-        load_template(path),
-        model_config,
-        data_config,
-        new_head_seed=seed if missing else None,
-        name=path,
-    )
+    except TemplateError as error:
+        raise TemplateError(f"--model {located.source.name}: {error}") from None
+    return replace(loaded, commit=located.commit)
 
 
 def wrap_model(
@@ -196,12 +199,10 @@ def wrap_model(
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
     tokenizer.pad_token = template.pad_token
-    if len(tokenizer) > hf.get_input_embeddings().num_embeddings:
-        hf.resize_token_embeddings(len(tokenizer))
     longest = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and data_config.max_length > longest:
         raise ConfigError(
-            f"{name} reads at most {longest} tokens; set data.max_length={longest} or less"
+            f"--model {name} reads at most {longest} tokens; set data.max_length={longest} or less"
         )
     tokens = PairTokenizer(
         tokenizer,
@@ -209,11 +210,35 @@ def wrap_model(
         max_length=data_config.max_length,
         max_prompt_length=data_config.max_prompt_length,
     )
+    _fit_embedding(hf, tokenizer, tokens, name)
     _prepare_config(hf, template, tokens)
     if new_head_seed is not None:
         init_head(model, model_config.head_init_std, new_head_seed)
     _no_dropout(hf)
     return LoadedModel(model, tokenizer, template, tokens, new_head_seed is not None)
+
+
+def _fit_embedding(hf: Any, tokenizer: Any, tokens: PairTokenizer, name: str) -> None:
+    """Give special tokens that are never read, the pad token for one, the rows that they lack.
+
+    Raises ConfigError where a token that is read lacks one: its row would be drawn at random.
+    """
+    rows = hf.get_input_embeddings().num_embeddings
+    beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
+    if not beyond:
+        return
+    unread = {
+        number: token
+        for number, token in tokenizer.added_tokens_decoder.items()
+        if token.special and number not in tokens.fixed_ids
+    }
+    if read := sorted(token for token, number in beyond.items() if number not in unread):
+        raise ConfigError(
+            f"--model {name}: its tokenizer has {len(tokenizer):,} tokens, its embedding only "
+            f"{rows:,} rows, so {len(read):,} tokens ({', '.join(map(repr, read[:3]))}) have "
+            "none; take the tokenizer that belongs to the weights"
+        )
+    hf.resize_token_embeddings(max(beyond.values()) + 1)
 
 
 def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
@@ -239,27 +264,35 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
 
 @torch.no_grad()
 def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
-    """Compare a layout with padded rows on a few tokens, in fp32, before a run relies on it.
+    """Read a few tokens, in fp32, in padded rows and in a layout, before a run relies on it.
 
-    Raises ConfigError for a backbone that mixes tokens outside its attention (a convolution, a
-    recurrent state), where sequences laid end to end would reach into each other.
+    Raises ConfigError for a backbone whose states are not finite numbers, and for one that mixes
+    tokens outside its attention (a convolution, a recurrent state), where sequences laid end to end
+    would reach into each other.
     """
     model, tokens = loaded.model, loaded.tokens
-    if model.is_encoder or layout == "padded":
-        return
     (prompt,) = tokens.prompts(["Which of the two?"])
     responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
     pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
     group = PromptGroup(prompt, tuple(responses), (pair,))
     found = []
-    both: tuple[Layout, Layout] = ("padded", layout)
-    for name in both:
-        model.use_layout(name)
+    layouts: tuple[Layout, ...] = ("padded",) if layout == "padded" else ("padded", layout)
+    for name in layouts:
         (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={})
+        batch = batch.to(device)
         try:
-            found.append(model.read(batch.to(device)).float())
+            if not model.is_encoder:
+                model.use_layout(name)
+            found.append(model(batch) if model.is_encoder else model.read(batch).float())
         except ValueError as error:  # attention that ours does not compute, or never hears of
             raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
+        if not bool(torch.isfinite(found[-1]).all()):
+            raise ConfigError(
+                f"{type(model.hf).__name__} makes values that are not finite numbers of a short "
+                f"text, layout {name!r}: its weights have diverged or are damaged"
+            )
+    if len(found) == 1:
+        return
     difference = float((found[1] - found[0]).norm() / found[0].norm())
     if not difference < LAYOUT_TOLERANCE:
         raise ConfigError(

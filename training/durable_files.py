@@ -1,0 +1,58 @@
+"""Files and folders that are whole or absent, also after a power cut.
+
+A rename reaches the disk before the bytes it makes count may do so; hence each is synced first.
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+
+def sync(path: Path) -> None:
+    """Have a file's bytes, or a folder's entries, reach the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have everything in a folder reach the disk."""
+    for path in sorted(folder.rglob("*")):
+        sync(path)
+    sync(folder)
+
+
+def partial_of(path: Path) -> Path:
+    """Where a file or folder is written before it gets its name."""
+    return path.with_name(f".{path.name}.partial")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file, which appears under its name when it is whole."""
+    partial = partial_of(path)
+    partial.write_bytes(content)
+    sync(partial)
+    partial.replace(path)
+    sync(path.parent)
+
+
+def publish_folder(partial: Path, target: Path) -> None:
+    """Give a finished folder its name, in place of what had it."""
+    sync_tree(partial)
+    before = target.with_name(f".{target.name}.before.partial")
+    shutil.rmtree(before, ignore_errors=True)
+    if target.exists():
+        target.replace(before)  # removing it takes long, a rename does not
+    partial.replace(target)
+    sync(target.parent)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder, which loses its name first: half removed, it must not count."""
+    doomed = partial_of(folder)
+    shutil.rmtree(doomed, ignore_errors=True)
+    folder.replace(doomed)
+    shutil.rmtree(doomed)
