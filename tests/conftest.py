@@ -2,17 +2,15 @@
 
 import ast
 import fcntl
-import functools
+import gc
 import os
 import sys
 from pathlib import Path
-from types import FunctionType, MethodType
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import pytest
 from hypothesis import settings
 
+from tests.beam_speed import look_once
 from tests.examples import examples
 
 # Tests run in several processes, whose threads would wait for each other; set before torch loads.
@@ -89,44 +87,14 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
+# What is imported now stays to the end, and takes seconds to be looked through for garbage.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Let Beam look at each function and at each class of DoFns once, not some ten times per step.
-
-    That is half of what our small pipelines cost. What Beam refuses is still refused.
-    """
-    userstate = sys.modules.get("apache_beam.transforms.userstate")
-    if userstate is None:
-        return
-    from apache_beam.transforms import core
-
-    look: Any = userstate.get_dofn_specs
-    specs: dict[type, Any] = {}
-
-    @functools.wraps(look)
-    def get_dofn_specs(dofn: Any) -> Any:
-        if isinstance(vars(dofn).get("process"), MethodType):  # of another object, a Map's
-            return look(dofn)
-        if type(dofn) not in specs:
-            specs[type(dofn)] = look(dofn)
-        return specs[type(dofn)]
-
-    inspect: Any = core.get_function_args_defaults
-    signatures: WeakKeyDictionary[FunctionType, Any] = WeakKeyDictionary()
-
-    @functools.wraps(inspect)
-    def get_function_args_defaults(function: Any) -> tuple[list[str], list[Any]]:
-        # Bound to one object or to another, a method has the same arguments.
-        key = (function.__func__, True) if isinstance(function, MethodType) else (function, False)
-        if not isinstance(key[0], FunctionType):
-            return inspect(function)
-        known = signatures.setdefault(key[0], {})
-        if key[1] not in known:
-            known[key[1]] = inspect(function)
-        arguments, defaults = known[key[1]]
-        return [*arguments], [*defaults]
-
-    userstate.get_dofn_specs = get_dofn_specs
-    core.get_function_args_defaults = get_function_args_defaults
+    gc.freeze()
+    gc.enable()
+    look_once()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
