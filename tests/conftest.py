@@ -2,15 +2,15 @@
 
 import ast
 import fcntl
-import functools
+import gc
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import settings
 
+from tests.beam_speed import look_once
 from tests.examples import examples
 
 # Tests run in several processes, whose threads would wait for each other; set before torch loads.
@@ -87,28 +87,14 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
+# What is imported now stays to the end, and takes seconds to be looked through for garbage.
+gc.disable()
+
+
 def pytest_collection_finish() -> None:
-    """Let Beam look at the methods of a DoFn class once, instead of some ten times per step.
-
-    That is a third of what our small pipelines cost. A class that Beam refuses is still refused.
-    """
-    userstate = sys.modules.get("apache_beam.transforms.userstate")
-    if userstate is None:
-        return
-    from apache_beam.transforms.core import CallableWrapperDoFn
-
-    look: Any = userstate.get_dofn_specs
-    found: dict[type, Any] = {}
-
-    @functools.wraps(look)
-    def get_dofn_specs(dofn: Any) -> Any:
-        if isinstance(dofn, CallableWrapperDoFn):  # its signature is that of its function
-            return look(dofn)
-        if type(dofn) not in found:
-            found[type(dofn)] = look(dofn)
-        return found[type(dofn)]
-
-    userstate.get_dofn_specs = get_dofn_specs
+    gc.freeze()
+    gc.enable()
+    look_once()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:
