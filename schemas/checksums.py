@@ -66,7 +66,7 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
     with open_regular(path) as file:
         stamp = FileStamp.of(os.fstat(file.fileno()))
         fresh = abs(time.time_ns() - max(stamp.modified_ns, stamp.changed_ns)) < FRESH_NS
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = sha256_of(file)
         return Fingerprint(file.tell(), digest, stamp, fresh)
 
 
