@@ -8,7 +8,7 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import ForumFile, InputProblem
-from transforms.readers.formats.filesystem import is_remote
+from transforms.readers.formats.filesystem import is_remote, name_fault, writable
 from transforms.readers.source import FileSource
 
 PREPARE_RECORD = "prepare.json"
@@ -33,6 +33,9 @@ def find_forum_files(
             message = f"no file of {source.kind} is there; their names end in {ends}"
             problems.append(InputProblem(spec, message))
         for path, size in files:
+            if fault := name_fault(path):
+                problems.append(InputProblem(writable(path), fault))
+                continue
             identity = path if is_remote(path) else os.path.realpath(path)
             if identity not in found:  # two globs may both match it
                 site = _site_of(path, problems) if source.has_sites else ""

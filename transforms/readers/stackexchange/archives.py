@@ -7,7 +7,6 @@ because the links in the output are made from it: ``beer.stackexchange.com/Posts
 table is searched for such folders and archives, one level deep.
 """
 
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +16,8 @@ from typing import NamedTuple, Self
 
 from apache_beam.io.filesystems import FileSystems
 
+from schemas.checksums import sha256_of
+from schemas.small_files import open_regular
 from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
 from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
@@ -259,6 +260,6 @@ def _check_file(path: str, table: str) -> str | None:
 
 
 def _fingerprint(path: Path) -> GivenFile:
-    with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    with open_regular(path) as stream:
+        digest = sha256_of(stream)
         return GivenFile(str(path), stream.tell(), digest)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import InputProblem
-from transforms.readers.formats.filesystem import cause_of, is_remote
+from transforms.readers.formats.filesystem import cause_of, is_remote, name_fault, writable
 from transforms.readers.stackexchange.unpack import ARCHIVE_SUFFIXES, TABLES, table_of
 
 _log = logging.getLogger(__name__)
@@ -33,6 +33,9 @@ def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator
     """Yield each source that ``specs`` name, once; what names none goes to ``problems``."""
     seen: set[str] = set()
     for source in _expand(specs, problems):
+        if fault := name_fault(source.path):
+            problems.append(InputProblem(writable(source.path), fault))
+            continue
         identity = source.path if is_remote(source.path) else os.path.realpath(source.path)
         if identity not in seen:  # two globs may both match it
             seen.add(identity)
