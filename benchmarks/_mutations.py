@@ -157,7 +157,7 @@ def _mutate_value(value: Any, rng: random.Random) -> Any:
 
 def _odd(value: Any, rng: random.Random) -> Any:
     if rng.random() < 0.05:
-        for _ in range(rng.choice((40, 70, 600))):
+        for _ in range(rng.choice((40, 70, 150))):
             value = [value]
         return value
     if isinstance(value, str) and rng.random() < 0.4:

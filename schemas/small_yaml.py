@@ -74,9 +74,10 @@ class _Loader(yaml.SafeLoader):
         event: Any = self.peek_event()  # type: ignore[no-untyped-call]
         where = _place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
-            if event.anchor in self.anchors and event.anchor not in self._sizes:
-                raise SmallFileError(f"*{event.anchor}{where} stands inside of its own anchor")
-            self._count(self._sizes.get(event.anchor, 1), where)
+            anchor = str(event.anchor)
+            if anchor in self.anchors and anchor not in self._sizes:
+                raise SmallFileError(f"*{anchor}{where} stands inside of its own anchor")
+            self._count(self._sizes.get(anchor, 1), where)
             return super().compose_node(parent, index)
         if self._depth >= MAX_DEPTH:
             raise SmallFileError(f"is nested more than {MAX_DEPTH} deep{where}")

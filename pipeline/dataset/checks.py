@@ -17,7 +17,7 @@ from schemas.small_files import SmallFileError, decode_text
 from schemas.small_yaml import decode_yaml
 
 _OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
-_WORD = re.compile(r"[a-z][a-z_]{0,60}")
+_WORD = re.compile(r"[^:]{1,100}")
 _VOCABULARY: Mapping[str, Callable[[str], object]] = {
     "split": SPLITS.__contains__,
     # Other releases have others.

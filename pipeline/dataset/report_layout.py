@@ -4,6 +4,7 @@
 fewer; who needs one says so. Those that are there have the types that pages and cards expect.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -52,3 +53,15 @@ def decode_report(content: bytes) -> dict[str, Any]:
     report = decode_json(content, dict[str, Any])
     convert(report, _Report)
     return report
+
+
+def missing_figures(report: dict[str, Any], names: Sequence[str]) -> list[str]:
+    """Return those of some figures that a report has not; 'a.b' is a figure inside of another."""
+    missing = []
+    for name in names:
+        found: Any = report
+        for part in name.split("."):
+            found = found.get(part) if isinstance(found, dict) else None
+        if found is None:
+            missing.append(name)
+    return missing

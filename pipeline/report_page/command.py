@@ -4,16 +4,22 @@ import argparse
 import hashlib
 from pathlib import Path
 
-from jinja2 import UndefinedError
-
 from pipeline.console import print_text, print_trace, readable_size
 from pipeline.dataset.folder import REMEDY, REPORT_NAME, DatasetFolder
+from pipeline.dataset.report_layout import missing_figures
 from pipeline.dataset.run_metadata import RunMetadata, is_report, load_run_metadata, report_path
 from pipeline.errors import DatasetError, UsageError
 from pipeline.report_page.figures import read_figures
 from pipeline.report_page.page import make_page
 from pipeline.report_page.rows import browser_rows
 from pipeline.report_page.votes import bias_by_mode, calibration
+
+SHOWN_FIGURES = (
+    *("pairs.total", "threads.total", "margin", "confidence"),
+    *("characters.prompt", "characters.chosen", "characters.rejected"),
+    *("pairs_by_site", "pairs_by_language", "pairs_by_source", "duplicates_by_rule"),
+)
+"""Of report.json."""
 
 EPILOG = """\
 examples:
@@ -58,6 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
 def write_report(location: str, output: Path | None = None) -> Path:
     """Write the report of a dataset folder and return its path; raises DatasetError, OSError."""
     folder = DatasetFolder(location)
+    if missing := missing_figures(folder.report, SHOWN_FIGURES):
+        # Of an older or a newer forumprefs, or written by hand.
+        problem = f"{REPORT_NAME}: lacks what the page says ({', '.join(missing)})"
+        raise DatasetError(folder.location, [problem], REMEDY)
     local = Path(folder.location).resolve() if folder.is_local else None
     name = folder.location.rpartition("/")[2] if local is None else local.name
     if output is None:
@@ -75,22 +85,17 @@ def write_report(location: str, output: Path | None = None) -> Path:
         metadata = load_run_metadata(local, digest)
     figures = read_figures(folder, str(folder.manifest.recipe.get("votes", "")))
     rows = browser_rows(folder, metadata.threads, figures.clusters)
-    try:
-        page = make_page(
-            name,
-            folder.manifest,
-            folder.report,
-            figures,
-            rows,
-            modes=bias_by_mode(metadata.threads),
-            calibration=calibration(metadata.threads),
-            sampled=len(metadata.threads),
-            steps=metadata.steps,
-        )
-    except (KeyError, UndefinedError) as error:
-        # Of an older or a newer forumprefs, or written by hand.
-        problem = f"{REPORT_NAME}: lacks what the page says ({error})"
-        raise DatasetError(folder.location, [problem], REMEDY) from None
+    page = make_page(
+        name,
+        folder.manifest,
+        folder.report,
+        figures,
+        rows,
+        modes=bias_by_mode(metadata.threads),
+        calibration=calibration(metadata.threads),
+        sampled=len(metadata.threads),
+        steps=metadata.steps,
+    )
     partial = output.with_name(f".{output.name}.partial")
     output.parent.mkdir(parents=True, exist_ok=True)
     try:

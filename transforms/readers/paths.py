@@ -8,7 +8,7 @@ from pathlib import Path
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import ForumFile, InputProblem
-from transforms.readers.formats.filesystem import is_remote
+from transforms.readers.formats.filesystem import is_remote, name_fault, writable
 from transforms.readers.hosts import host_name, why_no_host, why_two_hosts
 from transforms.readers.source import FileSource
 
@@ -33,6 +33,9 @@ def find_forum_files(
             message = f"no file of {source.kind} is there; their names end in {ends}"
             problems.append(InputProblem(spec, message))
         for path, size in files:
+            if fault := name_fault(path):
+                problems.append(InputProblem(writable(path), fault))
+                continue
             identity = path if is_remote(path) else os.path.realpath(path)
             site = _site_of(path) if source.has_sites else ""
             file = ForumFile(kind=source.kind, site=site, path=path, size=size)

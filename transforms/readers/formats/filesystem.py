@@ -5,6 +5,8 @@ import re
 from collections.abc import Mapping
 from typing import BinaryIO, Final, cast
 
+from schemas.small_files import SpecialFileError, is_utf8, open_regular
+
 SNIPPET_CHARS: Final = 120
 
 _SCHEME: Final = re.compile(r"\s*[a-zA-Z][-a-zA-Z0-9+.]*://")
@@ -34,14 +36,27 @@ def is_remote(path: str) -> bool:
 
 
 def open_input(path: str) -> BinaryIO:
-    """Open a local or remote file for reading bytes as they are; raises OSError."""
+    """Open a local or remote file for reading bytes as they are; raises OSError.
+
+    Local ones must be regular: a pipe would be waited for, and a device never ends.
+    """
     if is_remote(path):
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems
 
         stream = FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         return cast(BinaryIO, stream)
-    return open(path, "rb")  # noqa: PTH123 (not always a local path)
+    return open_regular(path)
+
+
+def name_fault(path: str) -> str | None:
+    """Say what is wrong with a name that cannot stand in rejects and manifests; None: nothing."""
+    return None if is_utf8(path) else "its name is not UTF-8; rename it"
+
+
+def writable(path: str) -> str:
+    """A path as it can be written, where it is not UTF-8."""
+    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def cause_of(error: OSError) -> str:
@@ -49,6 +64,8 @@ def cause_of(error: OSError) -> str:
 
     Not in the words of the system, which differ by its C library and language.
     """
+    if isinstance(error, SpecialFileError):  # our own words
+        return str(error.strerror)
     if error.errno is None:
         return type(error).__name__
     return _CAUSES.get(error.errno) or errno.errorcode.get(error.errno, f"error {error.errno}")

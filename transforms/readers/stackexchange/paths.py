@@ -11,7 +11,7 @@ from typing import NamedTuple
 from apache_beam.io.filesystems import FileSystems
 
 from transforms.readers.base import InputProblem
-from transforms.readers.formats.filesystem import cause_of, is_remote
+from transforms.readers.formats.filesystem import cause_of, is_remote, name_fault, writable
 from transforms.readers.hosts import host_name, why_no_host, why_two_hosts
 from transforms.readers.stackexchange.archive_kinds import (
     ARCHIVE_SUFFIXES,
@@ -43,6 +43,9 @@ def find_sources(specs: Sequence[str], problems: list[InputProblem]) -> Iterator
     """
     found: dict[str, set[SiteInput]] = {}
     for source in _expand(specs, problems):
+        if fault := name_fault(source.path):
+            problems.append(InputProblem(writable(source.path), fault))
+            continue
         identity = source.path if is_remote(source.path) else os.path.realpath(source.path)
         found.setdefault(identity, set()).add(source)  # two globs may both match it
     for same in found.values():
