@@ -16,6 +16,9 @@ from schemas.custom_thread import (
 )
 from schemas.fields import field_docs, unwrap_optional
 from transforms.readers.custom_threads.rows import MAX_VOTES
+from transforms.readers.formats.json_faults import MAX_DEPTH
+from transforms.readers.formats.json_lines import MAX_LINE_BYTES
+from transforms.readers.formats.times import UNITS
 
 _FROM_DATABASE = """\
 ```python
@@ -69,6 +72,10 @@ def _kind(annotation: Any, arrow: Any) -> str:
     return _NAMES[base]
 
 
+def _units() -> str:
+    return "\n".join(f"  | {unit.name} | {unit.low:,} | {unit.end:,} |" for unit in UNITS)
+
+
 def threads_page() -> str:
     """How to bring the threads of any forum."""
     example = json.dumps(EXAMPLE[0], indent=2)
@@ -84,8 +91,9 @@ forumprefs curate --input threads=threads.jsonl --output out/mine
 ```
 
 Files are JSON Lines (`.jsonl`, `.ndjson`; one thread per line), a JSON list (`.json`, up to 256
-MiB), or Parquet. JSON may be compressed (`.gz`, `.zst`, `.bz2`, `.xz`). Give many files, a folder
-or a glob: files are read side by side, and one thread must be in one row.
+MiB), or Parquet; what a file holds shows in its content. JSON may be compressed (`.gz`, `.zst`,
+`.bz2`, `.xz`). Give many files, a folder or a glob: files are read side by side, and one thread
+must be in one row.
 
 ```json
 {example}
@@ -109,10 +117,9 @@ At most {MAX_VOTES:,} dated votes on one response.
 
 ## Rules
 
-- **Null and absent mean the same.** In Parquet, a column or a field of a struct may be missing.
-- **Times** are ISO 8601 text, `2024-05-31T18:30:00Z` or `2024-05-31`, which is UTC unless it has an
-  offset, or a number of *seconds* since 1970-01-01 UTC. Parquet timestamps and dates of any unit
-  do too. Years 1970 to 2199.
+- **Null and absent mean the same**, and so does `NaN`, which Python writes where a table is empty.
+  In Parquet, a column or a field of a struct may be missing.
+- **Times, numbers and ids** may be as [other tools write them](#values).
 - **Ids** are what your database has. The id of a thread must be unique in its `site`, over all
   files; that of a response only in its thread, so tables that both count from 1 are not a problem.
   In the dataset a thread is `SITE:ID`, its response `SITE:ID#RESPONSE`, and an author `SITE:uID`:
@@ -126,6 +133,35 @@ At most {MAX_VOTES:,} dated votes on one response.
 - **Names of your own** begin with `{FREE_PREFIX}` and are not read. Any other unknown field is an
   error, since it is usually a slip of the pen, and a vote that is not found would look like
   no vote.
+
+## Values
+
+Tables and databases write one value in several ways. These are read, here and in all other inputs:
+
+- **Times** of the years 1970 to 2199. As text: ISO 8601 such as `2024-05-31T18:30:00Z`,
+  `2024-05-31 20:30:00.123+02:00`, `2024-05-31` or `20240531`, UTC unless there is an offset. As a
+  number, or a number as text, since 1970-01-01 UTC, whose size says the unit:
+
+  | unit | from | to, exclusive |
+  |---|---|---|
+{_units()}
+
+  From 1973-03-03 on that leaves no doubt. What is in no range is refused, and so are whole numbers
+  that are a year or a date without hyphens (`2024`, `20240531`), which would be moments of 1970.
+  Parquet timestamps and dates of any unit and zone say what they are. What is below a millisecond
+  is cut off.
+- **Integers**: `7`, `7.0`, `"7"`, `"7.0"`, decimals. A floating-point number of 2^53 or more is
+  refused, because it may have lost digits; export such a column as integers or text.
+- **Ids**: text, integers in any of these forms (`7.0` and `"7.0"` are the id `7`), UUIDs.
+- **Truth values**: `true`, `false`, 1, 0, and the words as text.
+- **Parquet columns** of any type that has such values: unsigned and small integers, half floats,
+  decimals, dictionaries, all kinds of text, bytes that are UTF-8, UUIDs and other values of 16
+  bytes, all kinds of lists, maps from texts, structs, and JSON. Durations, times of day, intervals,
+  bytes of another fixed size and other extension types are refused by name in a field that is read.
+- **JSON** may have a byte order mark, blank lines, Windows' ends of lines, and `NaN`: it is null.
+  `Infinity` and numbers out of range are refused in the field that they are in. Half of a surrogate
+  pair becomes U+FFFD. The last of repeated names counts. Values nested more than {MAX_DEPTH} deep,
+  lines over {MAX_LINE_BYTES >> 20} MiB, and UTF-16 are refused.
 
 ## What happens to rows with problems
 

@@ -19,12 +19,13 @@ FREE_PREFIX = "x_"
 """Fields whose names begin so are the user's own: never read, never an error."""
 
 Time = str | int | float
-"""ISO 8601, UTC unless it has an offset, or seconds since 1970-01-01 UTC."""
+"""ISO 8601, UTC unless it has an offset, or a number of seconds, or thousandths, millionths or
+billionths of one, since 1970-01-01 UTC."""
 
 Key = str | int
-"""An id as a database has it."""
+"""An id as a database has it; 7.0 and decimals are integers."""
 
-_TIME = "ISO 8601 (UTC unless it has an offset) or seconds since 1970"
+_TIME = "ISO 8601 (UTC unless it has an offset), or a number since 1970"
 
 
 def _key(description: str) -> msgspec.Meta:

@@ -24,7 +24,7 @@ from transforms.readers.custom_threads.reader import THREADS, read_custom_thread
 from transforms.readers.custom_threads.rows import MAX_VOTES, parse_thread
 from transforms.readers.formats.parquet_rows import BATCH_ROWS
 from transforms.readers.formats.tables import read_table
-from transforms.readers.formats.times import Milliseconds
+from transforms.readers.formats.values import Milliseconds
 from transforms.threads.assemble import assemble_threads
 
 SITE = "forum.example.com"

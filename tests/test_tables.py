@@ -384,6 +384,17 @@ def test_any_beginning_is_lines_or_a_document(head: bytes) -> None:
     assert is_document(head) in (True, False)
 
 
+@pytest.mark.parametrize("name", ["t.arrow", "t.parquet", "t.jsonl"])
+def test_another_kind_of_table_is_named(tmp_path: Path, name: str) -> None:
+    sink = io.BytesIO()
+    table = pa.table({"id": [1, 2]})
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    [reject] = rejects_of(read(tmp_path, sink.getvalue(), name))
+    assert (reject.record, reject.reason) == ("file", Reason.UNREADABLE_FILE)
+    assert reject.detail.startswith("it is an Arrow or Feather file, which is not read")
+
+
 # Damage
 
 

@@ -18,8 +18,7 @@ from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_faults import UndecodableError
 from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
 from transforms.readers.formats.json_values import decode_value
-from transforms.readers.formats.numbers import MAX_COUNT
-from transforms.readers.formats.times import time_ms
+from transforms.readers.formats.values import MAX_COUNT, time_ms
 from transforms.readers.source import FileSource
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]

@@ -13,8 +13,6 @@ from schemas.post import DAY_MS, Post
 from transforms.readers.base import SamePrompt
 from transforms.readers.formats import values
 from transforms.readers.formats.fields import MAX_PROBLEMS, Problem, RowFields
-from transforms.readers.formats.numbers import natural, whole
-from transforms.readers.formats.times import time_ms
 
 KIND: Final = "threads"
 MAX_VOTES: Final = 1_000_000
@@ -64,7 +62,7 @@ def parse_thread(row: Mapping[str, Any]) -> ParsedThread:
     prompt_fields = {
         "title": fields.take("title", values.text, ""),
         "tags": fields.take("tags", values.texts, ()),
-        "score": fields.take("score", whole, 0),
+        "score": fields.take("score", values.whole, 0),
         "nsfw": fields.take("nsfw", values.flag, False),
     }
     rows = fields.need("responses", values.sequence) or ()
@@ -141,8 +139,8 @@ def _common(fields: RowFields, prefix: str, license_id: str) -> dict[str, Any]:
         "text": fields.need("text", values.text) or "",
         "markup": markup,
         "url": fields.take("url", values.url, ""),
-        "created_at": fields.take("created_at", time_ms, 0),
-        "edited_at": fields.take("edited_at", time_ms, None),
+        "created_at": fields.take("created_at", values.time_ms, 0),
+        "edited_at": fields.take("edited_at", values.time_ms, None),
         "author": author,
         "author_id": None if account is None else f"{prefix}u{account}",
         "author_url": fields.take("author_url", values.url, None) or None,
@@ -154,9 +152,9 @@ def _common(fields: RowFields, prefix: str, license_id: str) -> dict[str, Any]:
 
 def _votes(fields: RowFields) -> dict[str, Any]:
     """Score, undated and dated votes of a response; those that are given must agree."""
-    score = fields.take("score", whole, None)
-    ups = fields.take("upvotes", natural, None)
-    downs = fields.take("downvotes", natural, None)
+    score = fields.take("score", values.whole, None)
+    ups = fields.take("upvotes", values.natural, None)
+    downs = fields.take("downvotes", values.natural, None)
     rows = fields.take("votes", values.sequence, None)
     sums: dict[str, tuple[int | None, int | None]] = {
         "score": (score, None),
@@ -200,9 +198,9 @@ def _vote_days(
     for index, item in enumerate(rows):
         vote = RowFields(item, f"{fields.path}votes[{index}].")
         vote.refuse_unknown(_VOTE_FIELDS)
-        day = (vote.need("date", time_ms) or 0) // DAY_MS
-        value = vote.need("value", whole)
-        count = vote.take("count", natural, 1)
+        day = (vote.need("date", values.time_ms) or 0) // DAY_MS
+        value = vote.need("value", values.whole)
+        count = vote.take("count", values.natural, 1)
         if value not in (None, 1, -1):
             vote.report("value", value, "must be 1 or -1")
         if count == 0:

@@ -13,9 +13,7 @@ import msgspec
 from schemas.audit import Reason
 from schemas.post import Post, RemovedAs
 from transforms.readers.discourse.html import clean_cooked
-from transforms.readers.formats.numbers import MAX_COUNT, natural
-from transforms.readers.formats.times import time_ms
-from transforms.readers.formats.values import shown
+from transforms.readers.formats.values import MAX_COUNT, natural, shown, time_ms
 
 KIND: Final = "discourse"
 

@@ -24,6 +24,16 @@ TABLE_SUFFIXES: Final = (
 LINES_TRIED: Final = 20
 """Of the beginning of a file, to tell what it is."""
 
+_OTHER_TABLES: Final = {
+    b"ARRO": "an Arrow or Feather file",
+    b"FEA1": "a Feather file",
+    b"Obj\x01": "an Avro file",
+    b"PARE": "Parquet with an encrypted description",
+    b"SQLi": "a SQLite database",
+    b"\xd0\xcf\x11\xe0": "an Excel file",
+}
+"""By the first four bytes, which no JSON has."""
+
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
 _ROW = msgspec.json.Decoder(Row)
@@ -43,12 +53,14 @@ def read_table(
     """
     with open_input(file.path) as stream:
         magic = stream.read(len(PARQUET_MAGIC))
+    other = _OTHER_TABLES.get(magic)
     if magic == PARQUET_MAGIC:
         yield from read_parquet(file, wanted)
+    elif other is not None:
+        detail = f"it is {other}, which is not read: write it as Parquet or JSON Lines"
+        yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
     elif file.name.lower().endswith(".parquet"):
         detail = "it is not Parquet: it does not begin with PAR1"
-        if magic == b"PARE":
-            detail = "it is encrypted Parquet: write it without encryption"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
     elif is_document(_head(file)):
         yield from _read_document(file)

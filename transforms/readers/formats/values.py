@@ -1,7 +1,8 @@
 """Values of rows that people wrote, checked and normalised: one function per kind of value.
 
 Each takes what JSON or Parquet gave, never None, and returns the value a Post holds. What cannot
-be used raises ValueError, whose text says what would have been right.
+be used raises ValueError, whose text says what would have been right. Readers take all of them from
+here; those of numbers and times are in modules of their own.
 """
 
 import math
@@ -13,7 +14,12 @@ from decimal import Decimal
 from typing import Final
 
 from transforms.readers.formats.numbers import EXACT, LostDigitsError, integer
-from transforms.readers.formats.times import Milliseconds
+from transforms.readers.formats.numbers import MAX_COUNT as MAX_COUNT
+from transforms.readers.formats.numbers import natural as natural
+from transforms.readers.formats.numbers import number as number
+from transforms.readers.formats.numbers import whole as whole
+from transforms.readers.formats.times import Milliseconds as Milliseconds
+from transforms.readers.formats.times import time_ms as time_ms
 
 MAX_ID_CHARS: Final = 200
 MAX_ID_DIGITS: Final = 39
@@ -135,6 +141,8 @@ def sequence(value: object) -> Sequence[object]:
 def shown(value: object) -> str:
     """A value as a message shows it: short, on one line."""
     match value:
+        case None:
+            return "null"
         case dict():
             return "an object"
         case list() | tuple():
