@@ -213,7 +213,7 @@ def test_a_dictionary_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
     data = zstandard.ZstdCompressor(dict_data=dictionary).compress(b"".join(samples))
     content, reason, detail = broken(tmp_path / "RC.zst", data)
     assert (content, reason) == (b"", Reason.UNREADABLE_FILE)
-    assert f"need the dictionary {dictionary.dict_id()}, which is not in the file" in detail
+    assert "need a dictionary, which is not in the file" in detail
 
 
 @pytest.mark.parametrize("suffix", PACKED)
