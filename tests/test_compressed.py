@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from unittest import mock
@@ -133,9 +134,16 @@ def test_rubbish_under_a_magic_is_unreadable(tmp_path: Path, suffix: str) -> Non
 
 @pytest.mark.parametrize("suffix", PACKED)
 def test_rubbish_after_a_member_ends_the_reading(tmp_path: Path, suffix: str) -> None:
-    content, reason, _ = broken(tmp_path / f"file.{suffix}", COMPRESS[suffix](TEXT) + b"rubbish")
-    assert content == TEXT
-    assert reason == Reason.TRUNCATED_FILE
+    for more in (
+        b"rubbish",
+        b"r",
+        b"<html>" * 3000,
+        COMPRESS["gz" if suffix != "gz" else "xz"](TEXT),
+    ):
+        content, reason, detail = broken(tmp_path / f"file.{suffix}", COMPRESS[suffix](TEXT) + more)
+        assert content == TEXT
+        assert reason == Reason.TRUNCATED_FILE
+        assert "data there is something else" in detail
 
 
 @pytest.mark.parametrize("suffix", PACKED)
@@ -151,6 +159,13 @@ def test_zeros_after_a_member_are_padding(tmp_path: Path, suffix: str) -> None:
         (b"PK\x03\x04", "zip"),
         (b"7z\xbc\xaf\x27\x1c", "7z"),
         (b"Rar!\x1a", "rar"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+        (b"\x5d\x00\x00\x80", "lzma"),
+        (b"LZIP\x01", "lzip"),
+        (b"\x89LZO\x00", "lzop"),
+        (b"\x1f\x9d\x90", "compress"),
+        (b"\x27\xb5\x2f\xfd", "before version 1.0"),
+        (b"RC_2019-01" + bytes(247) + b"ustar\x00", "tar"),
         ("\ufeff{}".encode("utf-16-le"), "UTF-16"),
         ("\ufeff{}".encode("utf-16-be"), "UTF-16"),
     ],
@@ -180,6 +195,39 @@ def test_the_largest_window_is_read(tmp_path: Path) -> None:
     path = tmp_path / "RC.zst"
     path.write_bytes(frame + frame)
     assert read(path) == (b"{}\n{}\n", None)
+
+
+@pytest.mark.parametrize("size", [1 << 32, 1 << 36])
+def test_a_window_that_is_too_large_is_no_damage(tmp_path: Path, size: int) -> None:
+    for before in (b"", COMPRESS["zst"](TEXT)):
+        data = before + large_window(size) + bytes(50)
+        content, reason, detail = broken(tmp_path / "RC.zst", data)
+        assert content == (TEXT if before else b"")
+        assert reason == (Reason.TRUNCATED_FILE if before else Reason.UNREADABLE_FILE)
+        assert detail.startswith(f"its zstd window of {size >> 30} GiB is larger than 2 GiB")
+
+
+def test_a_dictionary_that_is_not_there_is_no_damage(tmp_path: Path) -> None:
+    samples = [b'{"id": "%d", "body": "text %d of many"}' % (n, n * n) for n in range(2000)]
+    dictionary = zstandard.train_dictionary(4000, samples)
+    data = zstandard.ZstdCompressor(dict_data=dictionary).compress(b"".join(samples))
+    content, reason, detail = broken(tmp_path / "RC.zst", data)
+    assert (content, reason) == (b"", Reason.UNREADABLE_FILE)
+    assert "need a dictionary, which is not in the file" in detail
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_a_tar_archive_inside_says_so(tmp_path: Path, suffix: str) -> None:
+    member = io.BytesIO()
+    with tarfile.open(fileobj=member, mode="w") as archive:
+        info = tarfile.TarInfo("RC_2019-01.json")
+        info.size = len(TEXT)
+        archive.addfile(info, io.BytesIO(TEXT))
+    content, reason, detail = broken(
+        tmp_path / f"a.tar.{suffix}", COMPRESS[suffix](member.getvalue())
+    )
+    assert (content, reason) == (b"", Reason.UNREADABLE_FILE)
+    assert detail == "it is a tar archive; unpack it"
 
 
 def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:

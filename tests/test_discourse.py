@@ -362,6 +362,38 @@ def test_pages_make_one_thread(tmp_path: Path) -> None:
     assert [(r.id, r.reason) for r in rejected] == [(f"{HOST}:12.2", Reason.REPEATED_ID)]
 
 
+def test_posts_by_themselves_are_read(tmp_path: Path) -> None:
+    title = {"topic_title": "Wilting fern", "topic_html_title": "Wilting fern"}
+    rows = [post_row(number, **title) for number in (1, 2, 3)]
+    whole = read_posts(tmp_path, topic_row(*(post_row(n) for n in (1, 2, 3)), title="Wilting fern"))
+    expected = [(post.id, post.thread_id, post.title, post.text, post.url) for post in whole]
+
+    def found(items: list[Item]) -> list[tuple[str, ...]]:
+        assert all(isinstance(item, Post) for item in items), items
+        return [(item.id, item.thread_id, item.title, item.text, item.url) for item in items]
+
+    assert found([item for row in rows for item in read(tmp_path, row)]) == expected
+    assert found(read(tmp_path, rows)) == expected
+    assert found(read(tmp_path, {"latest_posts": rows})) == expected
+    lines = "\n".join(json.dumps(row) for row in rows).encode()
+    assert found(read(tmp_path, lines, "a.jsonl")) == expected
+
+
+def test_a_prompt_by_itself_without_its_title_says_so(tmp_path: Path) -> None:
+    for fields in ({}, {"topic_title": None}, {"topic_title": " "}, {"topic_title": 5}):
+        (item,) = read(tmp_path, post_row(1, **fields))
+        assert isinstance(item, Rejected)
+        assert (item.id, item.reason) == (f"{HOST}:12.1", Reason.MISSING_FIELD)
+        assert "title" in item.detail
+
+
+def test_the_answer_by_itself_that_is_flagged_is_accepted(tmp_path: Path) -> None:
+    (post,) = read_posts(tmp_path, post_row(2, accepted_answer=True))
+    assert post.accepted
+    (post,) = read_posts(tmp_path, post_row(2, accepted_answer=None))
+    assert not post.accepted
+
+
 @pytest.mark.parametrize(
     ("content", "reason", "record"),
     [
@@ -542,6 +574,40 @@ def test_rubbish_never_raises(tmp_path: Path, content: bytes, name: str) -> None
         ),
         ('<aside class="onebox">nothing</aside>', ""),
         (
+            '<p>see</p><aside class="quote quote-modified" data-post="1" data-topic="22"><div '
+            'class="title"><img class="avatar" src="/a.png"><div><a href="/t/other/22">Other</a> '
+            '<a class="badge" href="/c/3">cat</a></div></div>'
+            "<blockquote>Text of somebody else.</blockquote></aside><p>end</p>",
+            f"see\n\n<https://{HOST}/t/other/22>\n\nend",
+        ),
+        (  # a quote of a topic of which nobody is named, and no preview: nothing links it
+            '<aside class="quote" data-topic="22"><div class="title">x</div>'
+            '<blockquote><p>said <a href="/b">b</a></p></blockquote></aside>',
+            f"> said [b](https://{HOST}/b)",
+        ),
+        (
+            '<aside class="quote" data-username="Bo" data-post="1" data-topic="22">'
+            '<div class="title"><a href="/t/other/22">Other</a></div>'
+            "<blockquote><p>said</p></blockquote></aside>",
+            "> said",
+        ),
+        (
+            '<p>See <a href="https://a.example/b?c&amp;d" class="inline-onebox">Page by &lt;x> '
+            "<b>of</b> it</a>, yes.</p>",
+            "See <https://a.example/b?c&d>, yes.",
+        ),
+        (
+            '<p><a class="inline-onebox-loading" href="/t/5">https://x/t/5</a> '
+            '<a href="/t/6">my words</a></p>',
+            f"<https://{HOST}/t/5> [my words](https://{HOST}/t/6)",
+        ),
+        (
+            '<div class="user-onebox"><h3><a href="/u/bo">Bo</a></h3>Bio</div>',
+            f"<https://{HOST}/u/bo>",
+        ),
+        ('<blockquote class="onebox"><a href="/q">Q</a> text</blockquote>', f"<https://{HOST}/q>"),
+        ('<iframe class="x-onebox" src="https://a.example/v">no</iframe>', "<https://a.example/v>"),
+        (
             '<p>if <span class="math">a_1 &lt; b_2</span></p><div class="math">\nx\n</div>',
             "if $a_1 < b_2$\n\n$$\nx\n$$",
         ),
@@ -583,6 +649,9 @@ _KEPT = (
     ('<pre class="lang-auto">', "</pre>"),
 )
 _DROPPED = (
+    ('<aside class="quote" data-topic="2"><a href="/t/2">x</a>', "</aside>"),
+    ('<a class="inline-onebox" href="/t/2">', "</a>"),
+    ('<div class="category-onebox">', "</div>"),
     ('<aside class="onebox">', "</aside>"),
     ('<div class="poll-info">', "</div>"),
     ('<details class="elided">', "</details>"),

@@ -477,3 +477,12 @@ def test_damaged_bytes_raise_nothing(data: st.DataObject) -> None:
     for name in ("a.json", "a.jsonl"):
         for item in read(damaged, name):
             assert isinstance(item, Rejected) or coder.decode(coder.encode(item)) == item
+
+
+@pytest.mark.parametrize(
+    ("display", "author"), [("Eve E.", "Eve E."), (" Eve ", "Eve"), (" ", None)]
+)
+def test_a_blank_display_name_is_none(display: str, author: str | None) -> None:
+    row = changed("creator.display_name", display)
+    (found,) = read(json.dumps({"comments": [row]}), reply_depth=9)
+    assert found.author == (author or row["creator"]["name"])

@@ -542,11 +542,44 @@ def test_missing_fields_of_comments(rejected: Any, field: str) -> None:
         assert found.id == named
 
 
-@pytest.mark.parametrize("field", ["body", "parent_id"])
-def test_other_missing_fields_of_comments(rejected: Any, field: str) -> None:
-    found = rejected(comment_of(2018) | {field: None})
-    assert (found.reason, found.id) == (Reason.MISSING_FIELD, "reddit.com:t1_c2715")
-    assert field in found.detail
+def test_a_comment_without_text_or_place_is_missing_it(rejected: Any) -> None:
+    row = comment_of(2018)
+    del row["parent_id"]
+    for found, field in (
+        (rejected(comment_of(2018) | {"body": None}), "body"),
+        (rejected(comment_of(2018) | {"parent_id": ""}), "parent_id"),
+        (rejected(row), "parent_id"),
+    ):
+        assert (found.reason, found.id) == (Reason.MISSING_FIELD, "reddit.com:t1_c2715")
+        assert field in found.detail
+
+
+@pytest.mark.parametrize(
+    ("link", "parent", "expected"),
+    [
+        ("t3_2s0a", None, None),  # null: it answers the submission
+        ("t3_2s0a", "t3_2s0a", None),
+        ("t3_2s0a", "2s0a", None),
+        ("t3_2s0a", int("2s0a", 36), None),
+        ("2s0a", "t3_2s0a", None),
+        (int("2s0a", 36), None, None),
+        (float(int("2s0a", 36)), None, None),
+        ("t3_2s0a", 28, "t1_s"),  # numbers are to base 10
+        ("t3_2s0a", 28.0, "t1_s"),
+        ("t3_2s0a", 37_000_000_123, "t1_gzwuet7"),
+        ("t3_2s0a", "c99", "t1_c99"),
+        ("t3_2s0a", "t1_28", "t1_28"),
+    ],
+)
+def test_where_a_comment_of_an_api_stands(
+    read: Any, link: object, parent: object, expected: str | None
+) -> None:
+    row = comment_of(2018) | {"link_id": link, "parent_id": parent}
+    [found] = read(row)
+    assert found.thread_id == "reddit.com:t3_2s0a"
+    assert found.parent_id == (None if expected is None else f"reddit.com:{expected}")
+    [flat] = read(row, rules=ReadRules())
+    assert isinstance(flat, Post) if expected is None else flat.reason == Reason.TOO_DEEP
 
 
 def test_without_a_title_it_is_nothing(rejected: Any) -> None:
@@ -567,7 +600,12 @@ def test_without_a_title_it_is_nothing(rejected: Any) -> None:
         ("link_id", "t1_22569"),
         ("parent_id", "t1_"),
         ("parent_id", "t3_other"),
-        ("parent_id", "c99"),
+        ("parent_id", "99"),  # digits without a prefix may be a number to base 10 or 36
+        ("parent_id", -5),
+        ("parent_id", 1.5),
+        ("parent_id", 0),
+        ("link_id", 1e300),
+        ("link_id", -1),
         ("subreddit", "a b"),
         ("subreddit", ""),
         ("subreddit", "x" * 99),
@@ -589,6 +627,126 @@ def test_values_of_wrong_types_name_the_field_and_the_post(rejected: Any, field:
     found = rejected(submission_of(2018) | {"title": 5})
     assert (found.id, found.reason) == ("reddit.com:t3_5yba0", Reason.BAD_VALUE)
     assert rejected(comment_of(2018) | {"id": 5}).id == "RC_2019-06.json:1"
+
+
+# Answers of APIs
+
+
+def listing(*children: tuple[str, Any]) -> dict[str, Any]:
+    data = {"after": None, "children": [{"kind": kind, "data": row} for kind, row in children]}
+    return {"kind": "Listing", "data": data}
+
+
+def ids_of(items: list[Item]) -> list[str]:
+    return [item.id.removeprefix("reddit.com:") for item in items]
+
+
+ONE, TWO = comment_of(2018) | {"id": "c1"}, submission_of(2018) | {"id": "s2"}
+ANSWERS = {
+    "a list": [ONE, TWO],
+    "data": {"data": [ONE, TWO], "metadata": {"total_results": 2}},
+    "a listing": listing(("t1", ONE), ("t3", TWO)),
+    "two listings": [listing(("t1", ONE)), listing(("t3", TWO))],
+    "replies": listing(("t1", ONE | {"replies": listing(("t3", TWO | {"replies": ""}))})),
+    "data inside data": {"data": {"data": [ONE, TWO]}},
+    "more": listing(("t1", ONE), ("more", {"id": "c9", "children": ["c9"]}), ("t3", TWO)),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("end", ["json", "jsonl"])
+def test_answers_of_apis_are_read(tmp_path: Path, name: str, indent: int | None, end: str) -> None:
+    data = json.dumps(ANSWERS[name], indent=indent).encode()
+    for content in (data, b"\xef\xbb\xbf\n" + data + b"\n\n"):
+        found = read_bytes(tmp_path, content, name=f"a.{end}")
+        assert ids_of(found) == ["t1_c1", "t3_s2"]
+        assert all(isinstance(item, Post) for item in found)
+
+
+def test_a_list_of_one_record_a_line_is_read(tmp_path: Path) -> None:
+    rows = [json.dumps(comment_of(2018) | {"id": f"c{index}"}) for index in range(3)]
+    for before, after in (("[", "]"), ('{"data": [', "]}"), ('{"data":\n[', "]\n}")):
+        data = f"{before}\n" + ",\n".join(rows) + f"\n{after}\n"
+        assert ids_of(read_bytes(tmp_path, data.encode())) == ["t1_c0", "t1_c1", "t1_c2"]
+    assert ids_of(read_bytes(tmp_path, f"[\n{rows[0]}\n]".encode())) == ["t1_c0"]
+
+
+def test_answers_may_stand_a_line_each(read: Any) -> None:
+    found = read(*ANSWERS.values(), {"data": []}, [], comment_of(2018))
+    assert ids_of(found) == [*["t1_c1", "t3_s2"] * len(ANSWERS), "t1_c2715"]
+
+
+def test_the_first_line_costs_no_other(tmp_path: Path) -> None:
+    good = lines_of(ONE, TWO)
+    for first in (
+        b"[]",
+        b"[1,",
+        b"{",
+        b'{"a": [',
+        b'{"data": [',
+        b"[1]",
+        b"[" + b"1," * 50_000 + b"1]",
+    ):
+        found = read_bytes(tmp_path, first + b"\n" + good)
+        assert ids_of([item for item in found if isinstance(item, Post)]) == ["t1_c1", "t3_s2"]
+
+
+def test_what_is_wrong_in_an_answer_costs_no_other_record(tmp_path: Path) -> None:
+    bad = comment_of(2018) | {"id": "c3", "score": "x"}
+    found = read_bytes(tmp_path, json.dumps({"data": [ONE, 5, bad, None, TWO]}).encode())
+    assert ids_of([item for item in found if isinstance(item, Post)]) == ["t1_c1", "t3_s2"]
+    rejects = [(item.reason, item.record) for item in found if isinstance(item, Rejected)]
+    assert rejects == [(Reason.BAD_VALUE, "post")] * 3
+
+
+@pytest.mark.parametrize("cut", [0.2, 0.8, 0.99])
+def test_an_answer_that_breaks_off_is_one_fault_of_the_file(tmp_path: Path, cut: float) -> None:
+    data = json.dumps(ANSWERS["data"], indent=1).encode()
+    [found] = read_bytes(tmp_path, data[: int(len(data) * cut)])
+    assert (found.reason, found.record) == (Reason.TRUNCATED_FILE, "file")
+
+
+def test_an_answer_that_is_an_error_has_no_record(rejected: Any) -> None:
+    found = rejected({"data": None, "error": "Too many requests"})
+    assert (found.reason, found.id) == (Reason.MISSING_FIELD, "RC_2019-06.json:1")
+
+
+def original(**fields: Any) -> dict[str, Any]:
+    return {
+        "crosspost_parent_list": [submission_of(2018) | fields],
+        "is_self": False,
+        "selftext": "",
+        "url": "/r/other/comments/abc/x/",
+    }
+
+
+def test_a_crosspost_has_the_text_of_its_original(post: Any) -> None:
+    found = post(submission_of(2018) | original(is_self=True, selftext="Why &gt; so?"))
+    assert (found.text, found.is_link) == ("Why > so?", False)
+    assert post(submission_of(2018) | original() | {"selftext": "My own."}).text.endswith("My own.")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"selftext": "[removed]"},
+        {"selftext": "[deleted]"},
+        {"selftext": "Gone.", "removed_by_category": "moderator"},
+        {"selftext": ""},
+        {"selftext": None},
+        {"selftext": 5},
+    ],
+)
+def test_a_crosspost_of_nothing_stays_a_link(post: Any, fields: dict[str, Any]) -> None:
+    found = post(submission_of(2018) | original(**fields))
+    assert (found.text, found.is_link) == ("/r/other/comments/abc/x/", True)
+
+
+@pytest.mark.parametrize("value", [None, [], [None], [5], "x", {}, 7])
+def test_odd_lists_of_originals_cost_nothing(post: Any, value: object) -> None:
+    row = submission_of(2018) | original() | {"crosspost_parent_list": value}
+    assert post(row).text == "/r/other/comments/abc/x/"
 
 
 # Anything at all

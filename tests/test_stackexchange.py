@@ -565,6 +565,32 @@ def test_table_ranges_and_join_partitions_follow_the_sizes(tmp_path: Path) -> No
     assert count_join_partitions([large]) == 7
 
 
+def test_the_current_name_of_an_author_goes_before_the_one_in_the_post(tmp_path: Path) -> None:
+    old = {"OwnerDisplayName": "old name"}
+    expected = {
+        1: (post_row(1, OwnerUserId=4, **old), "Zoë"),
+        2: (post_row(2, OwnerUserId=4), "Zoë"),
+        3: (post_row(3, OwnerUserId=5, **old), "old name"),  # the account is gone
+        4: (post_row(4, **old), "old name"),
+        5: (post_row(5, OwnerUserId=6, **old), "old name"),  # its name is blank
+        6: (post_row(6, OwnerUserId=-1, **old), "old name"),  # the site owns what others wrote
+        7: (post_row(7, OwnerUserId=-1), "Community"),
+        8: (post_row(8, OwnerUserId=5), ""),
+    }
+    names = {-1: "Community", 4: " Zoë ", 6: "  "}
+    users = [row(Id=number, DisplayName=name) for number, name in names.items()]
+    posts = table("posts", *(text for text, _ in expected.values()))
+    outputs = read([make_site(tmp_path, {"Posts": posts, "Users": table("users", *users)})])
+    metadata = metadata_by_id(found for _, found in keyed_rows(outputs["metadata"]))
+    found = [
+        complete_post(found, metadata.get(found.id, ()), accepted=False)
+        for _, found in keyed_rows(outputs["posts"])
+    ]
+    assert {int(item.id.partition(":")[2]): item.author for item in found} == {
+        number: name for number, (_, name) in expected.items()
+    }
+
+
 @needs_dumps
 def test_real_sites_have_the_scores_that_their_votes_say(tmp_path: Path) -> None:
     specs = [str(DUMPS / name) for name in ("beer.stackexchange.com.7z", "ai.stackexchange.com")]

@@ -239,7 +239,7 @@ def _read_view(view: _View, file: ForumFile, rules: ReadRules) -> Post | Rejecte
         upvotes=votes.upvotes if counted else None,
         downvotes=votes.downvotes if counted else None,
         author_id=None if creator.deleted else f"{host}:u{creator.id}",
-        author="" if creator.deleted else creator.display_name or creator.name,
+        author="" if creator.deleted else (creator.display_name or "").strip() or creator.name,
         author_url=None if creator.deleted else _link(creator.actor_id or creator.ap_id),
         # Not every comment of an admin: only what is marked as said in that role.
         by_staff=view.comment is not None and view.comment.distinguished,

@@ -9,8 +9,17 @@ from typing import Final
 
 from transforms.text.html_tokens import attributes, split_tags, tag_name
 
-_TOUCHED: Final = frozenset(("a", "aside", "code", "details", "div", "img", "pre", "span", "svg"))
-_PREVIEWS: Final = frozenset(("onebox", "lazy-video-container"))
+_TOUCHED: Final = frozenset(
+    (
+        *("a", "article", "aside", "blockquote", "code", "details", "div", "iframe", "img", "pre"),
+        *("span", "svg"),
+    )
+)
+_PREVIEWS: Final = frozenset(("lazy-video-container",))
+_PREVIEW: Final = "onebox"
+"""What Discourse calls the preview of a link; kinds of them end in it, as ``user-onebox``."""
+_BARE_LINKS: Final = frozenset(("inline-onebox", "inline-onebox-loading"))
+"""Links that stood in the text as their address, and show the title of the page instead."""
 _DROPPED_BLOCKS: Final = frozenset(("poll-info", "poll-buttons", "elided"))
 _UNLINKED: Final = frozenset(("mention", "mention-group", "hashtag", "hashtag-cooked", "anchor"))
 _ORNAMENTS: Final = frozenset(("avatar", "site-icon"))
@@ -20,7 +29,8 @@ _NO_LANGUAGE: Final = frozenset(("lang-auto", "lang-nohighlight"))
 def clean_cooked(html: str, host: str) -> str:
     """Return the HTML of ``cooked`` with only what its author wrote, and with absolute links.
 
-    A quote keeps its text and loses its title line; the preview of a link becomes the link; a
+    A quote keeps its text and loses its title line; the preview of a link or of a topic becomes
+    the link, and so does the title of a page in the text; a
     magnified image becomes the image at full size; an emoji becomes its name (``:smile:``), a
     mention its text, a formula its LaTeX between dollar signs, a check box ``[x]`` or ``[ ]``.
     Never raises, and takes linear time.
@@ -71,9 +81,14 @@ class _Cleaner:
             return self._link(at, end, values, classes)
         if name == "svg" or classes & _DROPPED_BLOCKS:
             return "", end
-        if classes & _PREVIEWS:
+        if _is_preview(classes):
             return self._preview(at, end, values), end
         if name == "aside" and "quote" in classes:
+            # A quote names who is quoted; the preview of a topic here looks the same, and links it.
+            if "data-topic" in values and not values.get("data-username"):
+                target = self._first_link(at, end, before="blockquote")
+                if target:
+                    return f"<p>{self._bare_link(target)}</p>", end
             return f"<{tag}>", self._end_of_title(at)
         if "chcklst-box" in classes:
             return "[x]" if "checked" in classes else "[ ]", end
@@ -93,6 +108,8 @@ class _Cleaner:
             inner = self._pieces[at + 2]  # the image comes first, then what describes it
             if tag_name(inner) == "img":
                 return self._img(target, attributes(inner).get("alt", "")), end
+        if classes & _BARE_LINKS and target:
+            return self._bare_link(target), end
         if target.startswith("/"):
             return f'<a href="{html_entities.escape(self._absolute(target))}">', at
         return f"<{self._pieces[at]}>", at
@@ -110,15 +127,22 @@ class _Cleaner:
         return f'<img src="{escaped(self._absolute(source))}" alt="{escaped(alt)}">'
 
     def _preview(self, at: int, end: int, values: dict[str, str]) -> str:
-        target = values.get("data-onebox-src", "")
+        target = values.get("data-onebox-src") or values.get("src") or self._first_link(at, end)
+        return f"<p>{self._bare_link(target)}</p>" if target else ""
+
+    def _first_link(self, at: int, end: int, before: str = "") -> str:
+        """Target of the first link in an element, in front of a tag of the name ``before``."""
         for inner in self._pieces[at + 2 : end : 2]:
-            if target:
+            name = tag_name(inner)
+            if name == before:
                 break
-            target = attributes(inner).get("href", "") if tag_name(inner) == "a" else ""
-        if not target:
-            return ""
+            if name == "a" and (target := attributes(inner).get("href", "")):
+                return target
+        return ""
+
+    def _bare_link(self, target: str) -> str:
         url = html_entities.escape(self._absolute(target))
-        return f'<p><a href="{url}">{url}</a></p>'
+        return f'<a href="{url}">{url}</a>'
 
     def _end_of_title(self, at: int) -> int:
         """Index of the last tag of the title of the quote that opens at ``at``."""
@@ -133,6 +157,12 @@ class _Cleaner:
         if target.startswith("//"):
             return f"https:{target}"
         return f"https://{self._host}{target}" if target.startswith("/") else target
+
+
+def _is_preview(classes: frozenset[str]) -> bool:
+    return bool(classes & _PREVIEWS) or any(
+        name == _PREVIEW or name.endswith(f"-{_PREVIEW}") for name in classes
+    )
 
 
 def _closing_tags(pieces: list[str]) -> dict[int, int]:

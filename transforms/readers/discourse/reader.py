@@ -16,6 +16,8 @@ from schemas.post import Post
 from transforms.readers.base import ForumFile, Item, ReadRules, reject
 from transforms.readers.discourse.rows import (
     KIND,
+    Answer,
+    Stream,
     Topic,
     TopicPost,
     UnusableError,
@@ -32,12 +34,16 @@ from transforms.readers.source import FileSource
 
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_answer_decoder = msgspec.json.Decoder(Answer)
 _topic_decoder = msgspec.json.Decoder(Topic)
 _post_decoder = msgspec.json.Decoder(TopicPost)
 
 
 def read_discourse(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     """Yield the posts of the topics in a file: one topic or page, a list of them, or one a line.
+
+    In place of a topic there may be a post by itself, as ``/posts/ID.json`` serves it, or the
+    latest posts of ``/posts.json``.
 
     Every element of ``post_stream.posts`` is one record; posts that only ``post_stream.stream``
     lists are none. A private message, a notice of the system and a whisper are rejected.
@@ -88,11 +94,25 @@ def _topics(file: ForumFile, line: int | None, value: bytes) -> Iterator[Topic |
         return
     for one in values:
         try:
-            yield decode_value(one, _topic_decoder)
+            yield _topic(one)
         except UndecodableError as error:
             # Discourse serves {"errors": …} in place of a topic that is gone.
             detail = f"not a topic: {error.problem.detail}"
             yield reject(file, error.problem.reason, detail, line=line)
+
+
+def _topic(value: msgspec.Raw) -> Topic:
+    """A topic; for posts by themselves one around them. Raises UndecodableError."""
+    try:
+        answer = _answer_decoder.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        answer = Answer()
+    if answer.post_stream is None:
+        if answer.latest_posts is not None:
+            return Topic(post_stream=Stream(posts=answer.latest_posts))
+        if answer.post_number is not None and answer.topic_id is not None:
+            return Topic(post_stream=Stream(posts=[value]))
+    return decode_value(value, _topic_decoder)
 
 
 def _posts(
@@ -120,6 +140,9 @@ def _posts(
             yield reject(file, Reason.TOO_DEEP, detail, id=id, line=line)
             continue
         changes: dict[str, str] = {"license": rules.license_of(file)}
+        if accepted == number and topic.id is None:
+            # By itself: the prompt, in another file, does not say which answer is accepted.
+            post = msgspec.structs.replace(post, accepted=True)
         if post.is_prompt and accepted is not None:
             changes["accepted_response_id"] = f"{file.site}:{topic_id}.{accepted}"
         yield msgspec.structs.replace(post, **changes)

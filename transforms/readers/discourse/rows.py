@@ -34,6 +34,15 @@ class Stream(msgspec.Struct):
     posts: list[msgspec.Raw]
 
 
+class Answer(msgspec.Struct):
+    """What tells the answers of a forum apart."""
+
+    post_stream: Any = None
+    latest_posts: list[msgspec.Raw] | None = None
+    post_number: Any = None
+    topic_id: Any = None
+
+
 class Topic(msgspec.Struct):
     """A topic, or a page of further posts of one, which has an id and no title.
 
@@ -60,6 +69,7 @@ class TopicPost(msgspec.Struct):
 
     topic_id: Any = None
     topic_slug: Any = None
+    topic_title: Any = None
     post_number: Any = None
     post_type: Any = None
     reply_to_post_number: Any = None
@@ -112,7 +122,7 @@ def parse_post(topic: Topic, post: TopicPost, host: str, topic_id: int, number: 
     """
     _check_kind(topic, post)
     prompt = number == 1
-    title = topic.title.strip() if prompt and isinstance(topic.title, str) else ""
+    title = (_text_or_empty(topic.title) or _text_or_empty(post.topic_title)) if prompt else ""
     if prompt and not title:
         raise UnusableError(Reason.MISSING_FIELD, "title; the topic's own JSON has it")
     created_at = _time(post.created_at, "created_at")

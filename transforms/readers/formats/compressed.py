@@ -24,7 +24,8 @@ SLICE_BYTES = 4 << 10
 """Compressed bytes per call of a decompressor. None of the formats makes more than 128 MiB of
 them, even in a file that was made to fill the memory; real texts give 20 to 60 KiB."""
 CHUNK_BYTES = 64 << 10
-MAX_WINDOW_BYTES = 1 << 31
+MAX_WINDOW_LOG = 31
+MAX_WINDOW_BYTES = 1 << MAX_WINDOW_LOG
 """Reddit's dumps are compressed with zstd's largest window, ``--long=31``. A reader must hold as
 much of the text as the window is long: up to 2 GiB, less for a file that holds less."""
 
@@ -92,10 +93,22 @@ _COMPRESSIONS = (
 )
 COMPRESSED_SUFFIXES = tuple(compression.suffix for compression in _COMPRESSIONS)
 
+_TAR = b"ustar"
+_TAR_AT = 257
+
 _NOT_READ = (
     (b"PK\x03\x04", "it is a zip archive; unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "it is a 7z archive; unpack it"),
     (b"Rar!", "it is a rar archive; unpack it"),
+    (b"\x04\x22\x4d\x18", "it is compressed with lz4, which is not read; decompress it"),
+    (b"\x5d\x00\x00", "it is compressed with lzma, which is not read; decompress it"),
+    (b"LZIP", "it is compressed with lzip, which is not read; decompress it"),
+    (b"\x89LZO", "it is compressed with lzop, which is not read; decompress it"),
+    (b"\x1f\x9d", "it is compressed with compress, which is not read; decompress it"),
+    *(
+        (bytes([first]) + b"\xb5\x2f\xfd", "it is zstd of before version 1.0; compress it again")
+        for first in range(0x22, 0x28)
+    ),
     (b"\xff\xfe", "it is UTF-16; convert it to UTF-8"),
     (b"\xfe\xff", "it is UTF-16; convert it to UTF-8"),
 )
@@ -116,18 +129,26 @@ class CompressedFile:
         parts: list[bytes] = []
         held = 0
         broken = None
+        first = True
         try:
             for part in self._parts():
                 parts.append(part)
                 held += len(part)
                 if held >= CHUNK_BYTES:
-                    yield b"".join(parts)
+                    content = b"".join(parts)
                     parts.clear()
                     held = 0
+                    if first:
+                        _refuse_tar(content)
+                        first = False
+                    yield content
         except BrokenFile as error:
             broken = error
         if parts:
-            yield b"".join(parts)
+            content = b"".join(parts)
+            if first:
+                _refuse_tar(content)
+            yield content
         if broken is not None:
             raise broken
 
@@ -143,6 +164,12 @@ class CompressedFile:
             while data := stream.read(READ_BYTES):
                 count(CompressedFile, "in-bytes", len(data))
                 yield data
+
+
+def _refuse_tar(content: bytes) -> None:
+    """Raise BrokenFile for a tar archive, whose first bytes are a file's name."""
+    if content[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+        raise BrokenFile(Reason.UNREADABLE_FILE, "it is a tar archive; unpack it")
 
 
 def recognise(path: str, head: bytes) -> Compression | None:
@@ -194,7 +221,8 @@ def _decompress(compression: Compression, pieces: Iterator[bytes]) -> Iterator[b
                     empty = False
                     yield part
     if member is not None:
-        raise BrokenFile(Reason.TRUNCATED_FILE, f"its {compression.name} data break off")
+        detail = _why_not_a_member(compression, head) or f"its {compression.name} data break off"
+        raise BrokenFile(Reason.TRUNCATED_FILE, detail)
 
 
 def _damaged(compression: Compression, error: Exception, head: bytes, *, empty: bool) -> Exception:
@@ -206,7 +234,38 @@ def _damaged(compression: Compression, error: Exception, head: bytes, *, empty: 
     if isinstance(error, MemoryError) or not _has_memory(_window_bytes(compression, head)):
         return MemoryError(f"no memory for the {compression.name} window of the file")
     reason = Reason.UNREADABLE_FILE if empty else Reason.TRUNCATED_FILE
-    return BrokenFile(reason, f"its {compression.name} data are damaged")
+    detail = _why_not_a_member(compression, head) or f"its {compression.name} data are damaged"
+    return BrokenFile(reason, detail)
+
+
+def _why_not_a_member(compression: Compression, head: bytes) -> str | None:
+    """Say why what begins with ``head`` cannot be read though it need not be damaged, or None."""
+    if not any(head[: len(magic)] == magic[: len(head)] for magic in compression.magics):
+        return f"behind its {compression.name} data there is something else"
+    return _why_not_a_frame(head) if compression.name == "zstd" else None
+
+
+def _why_not_a_frame(head: bytes) -> str | None:
+    """Say what a zstd frame asks for that there is not, by RFC 8878, 3.1.1.1; or None.
+
+    The library refuses to tell the size of a window that is larger than it takes.
+    """
+    if len(head) < 6:
+        return None
+    descriptor, window = head[4:6]
+    if not descriptor & 0x20 and window >> 3 > MAX_WINDOW_LOG - 10:
+        gib = (1 << (window >> 3) + 10) * (8 + (window & 7)) / 8 / (1 << 30)
+        return (
+            f"its zstd window of {gib:g} GiB is larger than {MAX_WINDOW_BYTES >> 30} GiB; compress "
+            f"it again with --long={MAX_WINDOW_LOG} or less"
+        )
+    try:
+        dictionary = zstandard.get_frame_parameters(head).dict_id
+    except zstandard.ZstdError:
+        return None
+    if dictionary:
+        return "its zstd data need a dictionary, which is not in the file; decompress it with that"
+    return None
 
 
 def _window_bytes(compression: Compression, head: bytes) -> int:

@@ -1,7 +1,7 @@
 """Read Reddit: dumps of Pushshift and Arctic Shift, by month or by subreddit, one JSON a line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -11,10 +11,12 @@ from schemas.audit import Reason, Rejected, Stage
 from schemas.post import Post, RemovedAs
 from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, Item, ReadRules, SamePrompt, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
-from transforms.readers.formats.json_lines import decode_lines
+from transforms.readers.formats.json_faults import Fault, UndecodableError
+from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_values import decode_value
+from transforms.readers.reddit.answers import RECORDS, is_answer, is_one_document, unfold
 from transforms.readers.reddit.rows import (
     HOST,
-    SHOWN,
     SITE_URL,
     STAFF,
     Record,
@@ -23,9 +25,10 @@ from transforms.readers.reddit.rows import (
     author_url_of,
     community_of,
     created_at_of,
+    crossposted_text,
     edited_at_of,
     is_bot,
-    is_id,
+    parent_of,
     record_id,
     removal_of,
     reply_id,
@@ -33,6 +36,7 @@ from transforms.readers.reddit.rows import (
     score_of,
     score_seen_at_of,
     sentinel_of,
+    submission_of,
     unescape,
     url_of,
 )
@@ -41,7 +45,6 @@ from transforms.readers.source import FileSource
 LICENSE = "LicenseRef-Reddit-User-Agreement"
 """Reddit's texts stand under no public licence, but under the agreement of its users."""
 
-_RECORDS = msgspec.json.Decoder(Record)
 _READ = Stage.READ
 _TOO_DEEP = Reason.TOO_DEEP
 
@@ -81,7 +84,7 @@ def read_reddit(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     if license == UNKNOWN_LICENSE:
         license = LICENSE
     flat = rules.reply_depth == 1
-    for item in decode_lines(file, _RECORDS, identify=_identify):
+    for item in _records(file):
         if isinstance(item, Rejected):
             yield item
             continue
@@ -101,6 +104,45 @@ def read_reddit(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
             yield SamePrompt(post.id, f"{HOST}:{other}")
 
 
+def _records(file: ForumFile) -> Iterator[tuple[int | None, Record] | Rejected]:
+    """Records with their line, those in answers of an API one by one; None: in one document."""
+    values: Iterable[tuple[int | None, Record | list[msgspec.Raw]] | Rejected]
+    values = _document(file) if is_one_document(file) else _lines(file)
+    for item in values:
+        if isinstance(item, Rejected):
+            yield item
+            continue
+        line, value = item
+        if isinstance(value, Record) and not is_answer(value):
+            yield line, value
+            continue
+        for found in unfold(value):
+            if isinstance(found, Record):
+                yield line, found
+            else:
+                yield reject(file, found.reason, found.detail, line=line)
+
+
+def _lines(file: ForumFile) -> Iterator[tuple[int, Record | list[msgspec.Raw]] | Rejected]:
+    return decode_lines(file, RECORDS, identify=_identify)
+
+
+def _document(
+    file: ForumFile,
+) -> Iterator[tuple[int | None, Record | list[msgspec.Raw]] | Rejected]:
+    content = read_document(file)
+    if isinstance(content, Rejected):
+        yield content
+        return
+    try:
+        yield None, decode_value(content, RECORDS)
+    except UndecodableError as error:
+        if error.problem.fault is Fault.TRAILING:  # only the first line is a list
+            yield from _lines(file)
+        else:
+            yield reject_document(file, error.problem)
+
+
 def _identify(line: bytes) -> str | None:
     try:
         found = _IDENTITIES.decode(line)
@@ -116,22 +158,18 @@ def _identify(line: bytes) -> str | None:
 def comment_post(record: Record, license: str) -> Post:
     """Turn a comment into a Post; raises Unusable."""
     id = required_id(record)
-    link, parent, body = record.link_id, record.parent_id, record.body
-    if link is None or parent is None or body is None:
-        missing = "link_id" if link is None else "parent_id" if parent is None else "body"
-        raise Unusable(Reason.MISSING_FIELD, f"no {missing}")
-    if link[:3] != "t3_" or not is_id(link[3:]):
-        raise Unusable(Reason.BAD_VALUE, f"link_id: {link[:SHOWN]!r} is not a submission")
-    if parent != link and (parent[:3] != "t1_" or not is_id(parent[3:])):
-        detail = f"parent_id: {parent[:SHOWN]!r} is not a comment and not the link_id"
-        raise Unusable(Reason.BAD_VALUE, detail)
+    link = submission_of(record)
+    parent = parent_of(record, link)
+    body = record.body
+    if body is None:
+        raise Unusable(Reason.MISSING_FIELD, "no body")
     community = community_of(record)
     author = author_of(record)
     removed_as = removal_of(record, body)
     post = Post(
         id=f"{HOST}:t1_{id}",
         thread_id=f"{HOST}:{link}",
-        parent_id=None if parent == link else f"{HOST}:{parent}",
+        parent_id=None if parent is None else f"{HOST}:{parent}",
         source="reddit",
         site=f"{HOST}/r/{community}",
         url=url_of(record.permalink) or f"{SITE_URL}/r/{community}/comments/{link[3:]}/_/{id}/",
@@ -163,6 +201,9 @@ def submission_post(record: Record, license: str) -> Post:
     community = community_of(record)
     author = author_of(record)
     removed_as = removal_of(record, record.selftext or "") or sentinel_of(record.title)
+    text, is_link = (
+        _submission_text(record) if removed_as is None else ("", record.is_self is False)
+    )
     post = Post(
         id=f"{HOST}:t3_{id}",
         thread_id=f"{HOST}:t3_{id}",
@@ -170,7 +211,7 @@ def submission_post(record: Record, license: str) -> Post:
         site=f"{HOST}/r/{community}",
         url=url_of(record.permalink) or f"{SITE_URL}/r/{community}/comments/{id}/",
         title=unescape(record.title) if removed_as is not RemovedAs.DELETED else "",
-        text=_submission_text(record) if removed_as is None else "",
+        text=text,
         markup="markdown",
         created_at=created_at_of(record),
         score=score_of(record),
@@ -181,17 +222,25 @@ def submission_post(record: Record, license: str) -> Post:
         license=license,
     )
     flair = unescape(record.link_flair_text or "").strip()
-    if flair or record.is_self is False:
-        post = replace(post, tags=(flair,) if flair else (), is_link=record.is_self is False)
+    if flair or is_link:
+        post = replace(post, tags=(flair,) if flair else (), is_link=is_link)
     return _with_rare_fields(post, record, removed_as)
 
 
-def _submission_text(record: Record) -> str:
+def _submission_text(record: Record) -> tuple[str, bool]:
+    """Text of a submission, and whether it is a link to something else.
+
+    A crosspost has no text of its own, and what it asks is in the submission that it repeats.
+    """
     text = unescape(record.selftext or "")
-    if record.is_self is not False or not record.url:
-        return text
+    if not text.strip() and (original := unescape(crossposted_text(record))).strip():
+        return original, False
+    if record.is_self is not False:
+        return text, False
+    if not record.url:
+        return text, True
     link = unescape(record.url)
-    return f"{link}\n\n{text}" if text else link
+    return (f"{link}\n\n{text}" if text else link), True
 
 
 def _with_rare_fields(post: Post, record: Record, removed_as: RemovedAs | None) -> Post:

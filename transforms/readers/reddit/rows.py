@@ -6,6 +6,7 @@ its ``file_content_explanations.md``.
 
 import functools
 import re
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -20,6 +21,13 @@ SITE_URL = "https://www.reddit.com"
 
 Number = int | float | str | None
 """Times were numbers until 2007, strings until 2015 (and in some months both), then numbers."""
+
+
+Id = int | float | str | None
+"""Ids of other records are text to base 36, and numbers to base 10 in answers of Pushshift's API;
+floats where a table had empty cells."""
+
+ABSENT = msgspec.Raw()
 
 
 class Meta(msgspec.Struct, gc=False):
@@ -42,20 +50,25 @@ class Record(msgspec.Struct, gc=False):
     meta: Meta | None = msgspec.field(name="_meta", default=None)
     author: str | None = None
     body: str | None = None
+    children: msgspec.Raw = ABSENT  # of a listing
     created_utc: Number = None
     crosspost_parent: str | None = None
+    crosspost_parent_list: msgspec.Raw = ABSENT
+    data: msgspec.Raw = ABSENT  # of an answer of an API
     distinguished: str | None = None
     edited: bool | int | float | str | None = None
     hide_score: bool | None = None
     id: str | None = None
     is_self: bool | None = None
+    kind: Any = None  # of a part of a listing
     link_flair_text: str | None = None
-    link_id: str | None = None
+    link_id: Id = None
     over_18: bool | None = None
-    parent_id: str | None = None
+    parent_id: Id = ""  # null is something else than absent
     permalink: str | None = None
     promoted: bool | None = None
     removed_by_category: str | None = None
+    replies: msgspec.Raw = ABSENT
     retrieved_on: Number = None
     retrieved_utc: Number = None
     score: int | float | None = None
@@ -85,6 +98,7 @@ _MAX_SECONDS = 7_258_118_400
 """The year 2200."""
 _INT64 = 1 << 63
 _MAX_ID = 20
+_DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 SHOWN = 40
 _COMMUNITY = re.compile(r"[A-Za-z0-9_.:+-]{1,64}")
 _NO_AUTHOR = frozenset({"", "[deleted]", "[removed]"})
@@ -164,9 +178,63 @@ def record_id(record: Record) -> str | None:
 def reply_id(record: Record) -> str | None:
     """Id of the post that a reply to a comment becomes; None if it is anything else."""
     id, parent = record.id, record.parent_id
-    if parent is None or parent[:3] != "t1_" or record.link_id is None:
+    if record.link_id is None or id is None or not is_id(id):
         return None
-    return f"{HOST}:t1_{id}" if id is not None and is_id(id) else None
+    if not isinstance(parent, str) or parent[:3] != "t1_":
+        try:
+            if parent_of(record, submission_of(record)) is None:
+                return None
+        except Unusable:
+            return None
+    return f"{HOST}:t1_{id}"
+
+
+def submission_of(record: Record) -> str:
+    """Id, with its prefix, of the submission that a comment is below; raises Unusable."""
+    link = record.link_id
+    if link is None:
+        raise Unusable(Reason.MISSING_FIELD, "no link_id")
+    found = _with_prefix(link, "t3_")
+    if found is None:
+        raise Unusable(Reason.BAD_VALUE, f"link_id: {str(link)[:SHOWN]!r} is not a submission")
+    return found
+
+
+def parent_of(record: Record, submission: str) -> str | None:
+    """Id, with its prefix, of the comment that a comment answers; None: it answers the submission.
+
+    A parent that is null means the submission, one that is absent may be anything. Raises Unusable.
+    """
+    parent = record.parent_id
+    if parent is None or parent == submission or parent == submission[3:]:
+        return None
+    if parent == "":
+        raise Unusable(Reason.MISSING_FIELD, "no parent_id")
+    found = _with_prefix(parent, "t1_")
+    if found is None:
+        shown = str(parent)[:SHOWN]
+        detail = f"parent_id: {shown!r} is not a comment and not the link_id"
+        raise Unusable(Reason.BAD_VALUE, detail)
+    # Ids of comments are far above those of submissions: an equal number is no chance.
+    is_submission = not isinstance(parent, str) and found[3:] == submission[3:]
+    return None if is_submission else found
+
+
+def _with_prefix(id: int | float | str, prefix: str) -> str | None:
+    """Id as dumps write it; None for what is none, or one of another kind."""
+    if isinstance(id, str):
+        if id.startswith(prefix):
+            return id if is_id(id[3:]) else None
+        # Digits alone could be a number to either base.
+        return prefix + id if is_id(id) and not id.isdigit() else None
+    if not 0 < id < _INT64 or id != int(id):
+        return None
+    digits = ""
+    rest = int(id)
+    while rest:
+        rest, digit = divmod(rest, 36)
+        digits = _DIGITS[digit] + digits
+    return prefix + digits
 
 
 def is_id(text: str) -> bool:
@@ -265,6 +333,32 @@ def sentinel_of(text: str) -> RemovedAs | None:
     if text[:1] != "[" or len(text) > _MAX_SENTINEL:
         return None
     return _SENTINELS.get(text.lower())
+
+
+class _Original(msgspec.Struct, gc=False):
+    """What is used of the submission that a crosspost repeats."""
+
+    is_self: Any = None
+    removed_by_category: Any = None
+    selftext: Any = None
+
+
+_ORIGINALS: Final = msgspec.json.Decoder(list[_Original])
+
+
+def crossposted_text(record: Record) -> str:
+    """Text of the submission that a crosspost repeats, as given; '' if there is none to use."""
+    if record.crosspost_parent_list is ABSENT:
+        return ""
+    try:
+        originals = _ORIGINALS.decode(record.crosspost_parent_list)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    original = originals[0] if originals else _Original()
+    text = original.selftext
+    if not isinstance(text, str) or original.removed_by_category is not None:
+        return ""
+    return "" if sentinel_of(text) is not None else text
 
 
 def url_of(permalink: str | None) -> str | None:

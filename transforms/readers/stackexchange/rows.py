@@ -147,7 +147,7 @@ def _parse_post(attributes: Mapping[str, str], site: str, has_votes: bool) -> Po
         # Ids below 1 are the site itself ("Community"), which owns posts of nobody: two of
         # them are not by the same author.
         author_id=f"{site}:u{owner}" if owner is not None and owner > 0 else None,
-        author=attributes.get("OwnerDisplayName", ""),
+        author=attributes.get("OwnerDisplayName", "").strip(),
         author_url=f"https://{site}/users/{owner}" if owner is not None else None,
         license=spdx_license(attributes.get("ContentLicense", ""), edited_at or created_at),
         closed_as=ClosedAs.UNKNOWN if closed else None,
@@ -198,7 +198,7 @@ def parse_duplicate(attributes: Mapping[str, str]) -> tuple[int, int] | None:
 
 def parse_user(attributes: Mapping[str, str]) -> tuple[int, str]:
     """Return (id, display name or '') of a row of Users.xml. Raises RowError."""
-    return _integer(attributes, "Id", -MAX_ID), attributes.get("DisplayName", "")
+    return _integer(attributes, "Id", -MAX_ID), attributes.get("DisplayName", "").strip()
 
 
 def split_tags(tags: str) -> tuple[str, ...]:
