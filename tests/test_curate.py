@@ -242,6 +242,61 @@ def plant_leaks(folder: Path) -> list[tuple[int, ...]]:
     return chains
 
 
+def test_text_that_two_threads_share_does_not_cross_a_split(tmp_path: Path) -> None:
+    """Nothing of it is removed: answers with other punctuation, half-copies, an own question."""
+    dump = tmp_path / "shared.example.com"
+    pairs = plant_shared_text(dump)
+    assert curate(tmp_path / "out", "--split", "1/1/1", "--languages", "all", inputs=(dump,)) == 0
+    split_of = {row["thread_id"]: row["split"] for row in read(tmp_path / "out")}
+    assert len(split_of) == 2 * len(pairs)
+    would_leak = 0
+    for pair in pairs:
+        threads = [f"shared.example.com:{number}" for number in pair]
+        assert len({split_of[thread] for thread in threads}) == 1, pair
+        would_leak += len({split_alone(thread) for thread in threads}) > 1
+    assert would_leak > len(pairs) / 3
+    assert len(set(split_of.values())) == 3
+    assert not (tmp_path / "out" / "duplicates").exists()
+
+
+def plant_shared_text(folder: Path) -> list[tuple[int, int]]:
+    """Write a dump of 24 pairs of threads that share text in one of three ways."""
+    folder.mkdir()
+    posts, pairs = [], []
+    for pair in range(24):
+        first, second = 1000 * (pair + 1), 1000 * (pair + 1) + 500
+        pairs.append((first, second))
+        words = [f"word{pair}x{place}" for place in range(40)]
+        texts = {
+            0: (
+                "Never, ever: add {} to it (twice), please!",
+                "never ever add {} to it - TWICE - please",
+            ),
+            1: (" ".join(words), " ".join([*words[:30], *(f"other{pair}x{n}" for n in range(20))])),
+            2: ("the first of them is {}", "the second of them is {}"),
+        }[pair % 3]
+        body = "as a sequel to https://shared.example.com/q/{} of mine {}"
+        for question, other, text in ((first, first, texts[0]), (second, first, texts[1])):
+            asked = (
+                body.format(other, pair)
+                if pair % 3 == 2
+                else f"about the matter called {question * 7}"
+            )
+            posts.append(
+                f'<row Id="{question}" PostTypeId="1" CreationDate="2020-01-01T00:00:00.000" '
+                f'Score="3" Title="Q{question}" Body="&lt;p&gt;{asked}&lt;/p&gt;" '
+                f'OwnerUserId="{pair + 1}" />'
+            )
+            for answer, said in enumerate((text.format(f"malt{pair}"), "nothing whatever of"), 1):
+                posts.append(
+                    f'<row Id="{question + answer}" PostTypeId="2" ParentId="{question}" '
+                    f'CreationDate="2020-01-0{answer + 1}T00:00:00.000" Score="{answer}" '
+                    f'Body="&lt;p&gt;{said} {question if said.endswith("of") else ""}&lt;/p&gt;" />'
+                )
+    (folder / "Posts.xml").write_text("<posts>\n" + "\n".join(posts) + "\n</posts>\n")
+    return pairs
+
+
 def test_common_window_turns_the_planted_pairs_round(dataset: Path, tmp_path: Path) -> None:
     output = tmp_path / "window"
     assert curate(output, "--votes", "common_window") == 0

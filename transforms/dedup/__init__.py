@@ -1,8 +1,9 @@
 """Duplicates: found by MinHash, verified by exact similarity, removed, and kept in one split.
 
-FindDuplicates gives matches, ResolveDuplicates takes them out of their threads, and
-QuestionClusters tells which questions must not be divided over splits. What compares texts with
-each other belongs here, whoever asks: decontamination does, too.
+HashTexts makes what is compared, FindDuplicates gives matches, ResolveDuplicates takes them out of
+their threads. FindOverlaps finds what is not removed but shares text, and QuestionClusters tells
+which questions must not be divided over splits. What compares texts with each other belongs here,
+whoever asks: decontamination does, too.
 """
 
 import lazy_loader

@@ -34,6 +34,7 @@ from .overlaps import same_words as same_words
 from .overlaps import sample_rows as sample_rows
 from .overlaps import shared_samples as shared_samples
 from .resolve import ResolveDuplicates as ResolveDuplicates
+from .sequels import sequel_rows as sequel_rows
 from .similarity import jaccard as jaccard
 from .similarity import jaccard_to as jaccard_to
 from .similarity import similar_components as similar_components

@@ -20,6 +20,7 @@ from transforms.dedup.components import (
 from transforms.dedup.find_duplicates import hashed_bucket_rows, post_text
 from transforms.dedup.minhash import MinHashRules, word_hashes
 from transforms.dedup.overlaps import SHINGLES, same_words, sample_rows
+from transforms.dedup.sequels import sequel_rows
 
 
 class HashedTexts(NamedTuple):
@@ -30,7 +31,7 @@ class HashedTexts(NamedTuple):
     samples: beam.PCollection[tuple[int, bytes]]
     """:func:`transforms.dedup.sample_rows`, by shard of the shingle."""
     prompts: beam.PCollection[bytes]
-    """:func:`transforms.dedup.same_words`."""
+    """:func:`transforms.dedup.same_words` and :func:`transforms.dedup.sequel_rows`."""
 
 
 @dataclasses.dataclass
@@ -65,7 +66,8 @@ class _HashTexts(beam.DoFn):
         hashes = word_hashes([post_text(post) for post in posts], SHINGLES)
         if self._rules is not None:
             yield from pack_rows(hashed_bucket_rows(posts, hashes, self._rules))
-        for chunk in pack_rows(same_words(posts, hashes)):
+        prompts = np.concatenate([same_words(posts, hashes), sequel_rows(posts)])
+        for chunk in pack_rows(prompts):
             yield beam.pvalue.TaggedOutput("prompts", chunk)
         self._samples.append(sample_rows(posts, hashes))
         self._rows += len(self._samples[-1])

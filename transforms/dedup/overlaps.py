@@ -193,7 +193,8 @@ class JoinOverlaps(beam.DoFn):
 class FindOverlaps(beam.PTransform):
     """(samples, prompts) -> packed (thread hash, thread hash) rows of threads that share text.
 
-    Both are from :class:`transforms.dedup.HashTexts`.
+    Both are from :class:`transforms.dedup.HashTexts`; prompts with equal keys are joined, however
+    many they are.
     """
 
     partitions: int
@@ -209,5 +210,5 @@ class FindOverlaps(beam.PTransform):
             | "Group pairs" >> beam.GroupByKey()
             | "Join overlaps" >> beam.ParDo(JoinOverlaps())
         )
-        equal = prompts | "Join same words" >> BucketComponents(self.partitions)
+        equal = prompts | "Join prompts" >> BucketComponents(self.partitions)
         return (overlaps, equal) | "All overlaps" >> beam.Flatten()
