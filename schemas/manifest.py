@@ -90,7 +90,10 @@ class Accounting(msgspec.Struct, frozen=True, kw_only=True):
     pairs: Annotated[dict[str, Count], doc("pairs by split")]
     threads: Annotated[dict[str, Count], doc("threads with a pair, by split")]
     stages: Annotated[tuple[StageCount, ...], doc("the funnel, in order")]
-    other_records: Annotated[dict[str, Count], doc("votes, users, links, history rows: counts")]
+    other_records: Annotated[
+        dict[str, Count],
+        doc("votes, users, links, history rows, posts with repaired characters: counts"),
+    ]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 import html as entities
 import re
 import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from tests.dumps import DUMPS, needs_dumps
+from tests.make import response
+from transforms.text.convert import post_to_markdown
+from transforms.text.links import absolute_links
 from transforms.text.markdown import MAX_INDENT, html_to_markdown
 
 GOLDEN = {
@@ -41,6 +45,15 @@ GOLDEN = {
     ),
     "lone brackets": ("<p>1 < 2 and 3 > 2 <3</p>", "1 < 2 and 3 > 2 <3"),
     "carriage returns": ("<p>a\r\nb&#xD;&#xA;c&#13;\nd\re</p>", "a\nb\nc\nd\ne"),
+    "characters written as two halves": (
+        "<p>&#xD83D;&#xDE00; &#55357;&#56832; &#xd83d;&#56832; &#x0D83D;&#xDE00; "
+        '<img alt="&#xD83D;&#xDE00;"></p>',
+        "\U0001f600 \U0001f600 \U0001f600 \U0001f600 \U0001f600",
+    ),
+    "half a character": (
+        "<p>&#xD83D; a &#xDE00;&#xD83D; &#56000;</p>",
+        "\ufffd a \ufffd\ufffd \ufffd",
+    ),
     "entity that begins like a carriage return": ("<p>&#131;&#xD8;</p>", "ƒØ"),
     "unknown tags": ("<p><foo>a</foo><span class='x'>b</span></p>", "ab"),
     "comments": ("<p>a<!-- x > y -->b</p><!-- c", "ab"),
@@ -62,6 +75,32 @@ GOLDEN = {
     "spaces at nested edges": ("<p>a<b> <code>b</code>c<i> </i><br></b>d</p>", "a **`b`c**\nd"),
     "empty emphasis": ("<p>a<b></b>b<em> </em>c<em><b></b></em></p>", "ab c"),
     "emphasis that is not closed": ("<p>a <b>b</p><p>c</b> d</p>", "a **b**\n\nc d"),
+    "emphasis that ends in punctuation before a letter": (
+        "<p><b>a:</b>b <i>(c)</i>d e<b>“f</b> <b>$</b>g</p>",
+        "a:b (c)d e“f $g",
+    ),
+    "emphasis beside punctuation": (
+        "<p>(<b>a</b>) “<i>b</i>”, <b>c!</b>. <b>(d)</b></p>",
+        "(**a**) “*b*”, **c!**. **(d)**",
+    ),
+    "emphasis between letters without spaces": (
+        "<p>日本<strong>語</strong>です<strong>「語」</strong>です、<b>「語」</b>。x<i>y</i>z</p>",
+        "日本**語**です「語」です、**「語」**。x*y*z",
+    ),
+    "emphasis around code and links": (
+        '<p>a<b><code>b</code></b>c <b><code>b</code></b> <i><a href="/d">d</a></i>e</p>',
+        "a`b`c **`b`** [d](/d)e",
+    ),
+    "emphasis with an emoji at its edge": (
+        "<p>a<b>\U0001f600</b>b <b>\U0001f600 c</b></p>",
+        "a\U0001f600b **\U0001f600 c**",
+    ),
+    "emphasis over a blank line": ("<p><b>a<br><br>b</b> <i>c<br>d</i></p>", "a\n\nb *c\nd*"),
+    "emphasis that goes on": (
+        "<p><b>a</b><b>b</b><i>c</i><em>d</em> <b>e</b> <b>f</b></p>",
+        "**ab***cd* **e** **f**",
+    ),
+    "emphasis in emphasis that does not work": ("<p><b>a<i>(b)</i>c</b></p>", "**a(b)c**"),
     "emphasis closed in the wrong order": ("<p><b>a <i>b</b> c</i></p>", "**a *b*** c"),
     "sup, sub, kbd": (
         "<p>x<sup>2</sup> H<sub>2</sub>O <kbd>Ctrl</kbd></p>",
@@ -93,15 +132,26 @@ GOLDEN = {
     "anchor": ('<a name="x">a</a> <a>b</a>', "a b"),
     "empty link": ('a<a href="/b"></a>c', "ac"),
     "link that runs a script": ('<a href=" JavaScript:x()">a</a>', "a"),
+    "link after an exclamation mark": ('<p>So!<a href="/a">b</a></p>', "So\\![b](/a)"),
+    "link without description": (
+        '<a href="https://a.b/c">enter link description here</a> <a href="/d">Enter link '
+        "description here</a>",
+        "<https://a.b/c> [/d](/d)",
+    ),
     "nested links": ('<a href="/a">a<a href="/b">b</a>c</a>', "[abc](/a)"),
     "images": (
         '<p><img src="https://i/x.png" alt="a\n&quot;b&quot;"><img alt="c"><img src="/y z"></p>',
         '![a "b"](https://i/x.png)c![](</y z>)',
     ),
+    "image without description": (
+        '<img src="/a" alt="enter image description here"><img src="/b" alt="Image">',
+        "![](/a)![](/b)",
+    ),
     "image as data": ('<img src="data:image/png;base64,AA" alt="a">', "a"),
     "image in a link": ('<a href="/a"><img src="/b" alt="c"></a>', "[![c](/b)](/a)"),
     # code
     "code spans": ("<p><code>a_b</code> <code>&lt;b&gt;&amp;amp;</code></p>", "`a_b` `<b>&amp;`"),
+    "code spans side by side": ("<code>a</code><code>b`</code> <code>c</code>", "`` ab` `` `c`"),
     "code span with backticks": (
         "<p><code>a`b``c</code> <code>`</code> <code>x `y`</code></p>",
         "```a`b``c``` `` ` `` `` x `y` ``",
@@ -214,6 +264,11 @@ GOLDEN = {
         "x\n\n| A | B | C | D |\n| :--- | ---: | :---: | --- |\n"
         "| 1 | `a\\|b` |  | x<br> y **z** |\n\ny",
     ),
+    "table with pipes and backslashes": (
+        "<table><tr><td>a|b\\|c\\\\|d\\</td><td>"
+        "<code>e\\|f|</code><code>|</code> $\\|g\\|$</td></tr></table>",
+        "| a\\|b\\\\\\|c\\\\\\\\\\|d\\ | `e\\\\|f\\|\\|` $\\\\\\|g\\\\\\|$ |\n| --- | --- |",
+    ),
     "table with a short header": (
         "<table><tr><td>a</td></tr><tr><td align='right'>b</td><td>c</td></tr></table>",
         "| a |  |\n| --- | --- |\n| b | c |",
@@ -244,11 +299,72 @@ def test_golden(html: str, markdown: str) -> None:
     assert html_to_markdown(html) == markdown
 
 
+PAGE = "https://q.example/questions/12"
+LINKS = {
+    "path": ("/questions/1?a#b", "https://q.example/questions/1?a#b"),
+    "other host": ("//r.example/x", "https://r.example/x"),
+    "folder above": ("../x", "https://q.example/x"),
+    "beside": ("x/./y", "https://q.example/questions/x/y"),
+    "query": ("?tab=votes", "https://q.example/questions/12?tab=votes"),
+    "anchor": ("#edit", "https://q.example/questions/12#edit"),
+    "host without scheme": ("www.r.example/x", "http://www.r.example/x"),
+    "spaces": (" /x\n", "https://q.example/x"),
+    "absolute": ("http://r.example/../x", "http://r.example/../x"),
+    "other schemes": ("mailto:a@r.example", "mailto:a@r.example"),
+    "no address": ("//[x", "//[x"),
+}
+
+
+@pytest.mark.parametrize(("target", "address"), LINKS.values(), ids=LINKS.keys())
+def test_links_and_images_are_absolute(target: str, address: str) -> None:
+    assert html_to_markdown(f'<a href="{target}">a</a>', PAGE) == f"[a]({address})"
+    assert html_to_markdown(f'<img src="{target}" alt="a">', PAGE) == f"![a]({address})"
+
+
+def test_links_of_a_post_without_address_stay() -> None:
+    html = '<a href="/x">a</a> <a href="#y">b</a> <a href="//r.example/z">c</a>'
+    assert html_to_markdown(html) == "[a](/x) [b](#y) [c](https://r.example/z)"
+
+
+def test_links_in_markdown_are_absolute_outside_code() -> None:
+    text = (
+        '[a](/r/b) ![c](/d.png "t") [e](</f g>) [h](//i.example) [j](https://k.example) (/l)\n'
+        "`[m](/n)` ``[m](/n) ` `` [o](../p_(q))\n\n"
+        "```\n[r](/s)\n```\n\n    [r](/s)\n\n> ~~~\n> [r](/s)\n> ~~~\n\n[t]: /u 'v'\n[w](/x)"
+    )
+    assert absolute_links(text, PAGE) == (
+        '[a](https://q.example/r/b) ![c](https://q.example/d.png "t") '
+        "[e](<https://q.example/f g>) [h](https://i.example) [j](https://k.example) (/l)\n"
+        "`[m](/n)` ``[m](/n) ` `` [o](https://q.example/p_(q))\n\n"
+        "```\n[r](/s)\n```\n\n    [r](/s)\n\n> ~~~\n> [r](/s)\n> ~~~\n\n"
+        "[t]: https://q.example/u 'v'\n[w](https://q.example/x)"
+    )
+    assert absolute_links(text, "") == text
+
+
+@pytest.mark.parametrize(
+    ("markup", "text"), [("html", '<a href="/x">a</a>'), ("markdown", "[a](/x)")]
+)
+def test_links_of_a_post_are_relative_to_its_address(markup: str, text: str) -> None:
+    post = response(1, text=text, markup=markup, url=PAGE)
+    assert post_to_markdown(post).text == "[a](https://q.example/x)"
+
+
+@pytest.mark.parametrize("piece", ["`", "```\n", "](", "[a]: ", "](/", " ", "> ", "~~~"])
+def test_links_in_markdown_take_linear_time(piece: str) -> None:
+    absolute_links(piece * 50_000 + "](/", PAGE)
+
+
 N = 100_000
 HOSTILE = {
     "quotes": ("<blockquote>" * N + "x", "> " * (MAX_INDENT // 2) + "x"),
     "lists": ("<ul><li>" * N + "x", "- " * (MAX_INDENT // 2) + "x"),
     "marks": ("<b><i>" * N + "x", "***x***"),
+    "marks that do not work": ("x<b>(x)</b>x<i>y</i>" * (N // 5), "x(x)x*y*" * (N // 5)),
+    "marks in marks that do not work": ("x<b>(<i>" * 1000 + ")</i>)</b>x" * 1000, None),
+    "marks that go on": ("<b>a</b>" * (N // 5), "**" + "a" * (N // 5) + "**"),
+    "code spans side by side": ("<code>a</code>" * N, "`" + "a" * N + "`"),
+    "empty links": ("x" + '<a href="/a"><b></b></a>' * N, "x"),
     "mark pairs": ("<b>" + " <i> </i>" * N + "</b>x", None),
     "code spans": ("<code>" * N + "x", "`x`"),
     "code blocks": ("<pre>" * N + "x", "```\nx\n```"),
@@ -293,6 +409,7 @@ def test_hostile_input_takes_linear_time(html: str, markdown: str | None) -> Non
 # Property tests: CommonMark is the judge of what survives.
 
 COMMONMARK = MarkdownIt("commonmark").enable("table")
+EMPHASIS_READER = MarkdownIt("commonmark").enable("strikethrough")
 # NUL is replaced by any CommonMark reader, and carriage returns by us.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=60)
 CODE = st.one_of(
@@ -371,6 +488,80 @@ def test_any_html_is_converted_cleanly(html: str) -> None:
         assert "\n\n\n" not in markdown
         assert not re.search(r"[ \t]$", markdown, re.MULTILINE)
         assert markdown == markdown.strip("\n")
+
+
+EDGES = [
+    "日本",
+    "「語」",
+    "です",
+    "word",
+    " ",
+    "(x)",
+    ".",
+    "“q”",
+    "—",
+    "😀",
+    "$",
+    ",",
+    "и",
+    "한",
+    "7%",
+    "\n",
+]
+EMPHASIS = {"b": "strong", "strong": "strong", "i": "em", "em": "em", "s": "s", "del": "s"}
+
+
+class Emphasised(HTMLParser):
+    """Characters of HTML that are not space, each with the emphasis that it has."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.found: list[tuple[str, frozenset[str]]] = []
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if tag in EMPHASIS:
+            self.open.append(EMPHASIS[tag])
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in EMPHASIS:
+            self.open.remove(EMPHASIS[tag])
+
+    def handle_data(self, data: str) -> None:
+        self.found += [(c, frozenset(self.open)) for c in data if not c.isspace()]
+
+
+def emphasised(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    tags = st.sampled_from(list(EMPHASIS))
+    marked = st.tuples(tags, inner).map(lambda drawn: f"<{drawn[0]}>{drawn[1]}</{drawn[0]}>")
+    plain = st.sampled_from(EDGES)
+    return st.tuples(plain, marked, plain, st.one_of(plain, marked)).map("".join)
+
+
+@given(emphasised(st.one_of(st.sampled_from(EDGES), emphasised(st.sampled_from(EDGES)))))
+def test_emphasis_is_read_as_written_or_has_no_marks(html: str) -> None:
+    rendered = EMPHASIS_READER.render(html_to_markdown(f"<p>x {html}</p>"))
+    written, read = Emphasised(f"<p>x {html}</p>").found, Emphasised(rendered).found
+    assert [character for character, _ in read] == [character for character, _ in written]
+    for (_, before), (_, after) in zip(written, read, strict=True):
+        assert after <= before
+
+
+@given(st.lists(st.text("ab|\\ ", max_size=5), min_size=1, max_size=4), st.booleans())
+def test_text_and_code_in_cells_survive(cells: list[str], code: bool) -> None:
+    cells = ["x" + cell.strip() for cell in cells]
+    tags = ("<code>", "</code>") if code else ("", "")
+    html = "".join(f"<td>{tags[0]}{cell}{tags[1]}</td>" for cell in cells)
+    tokens = COMMONMARK.parse(html_to_markdown(f"<table><tr>{html}</tr></table>"))
+    inline = [token.children or [] for token in tokens if token.type == "inline"]
+    read = ["".join(child.content for child in children) for children in inline]
+    # Two backslashes are one in any Markdown, and text is not escaped.
+    escaped = [cell if code else re.sub(r"(\\+)(?=\\|)|\\\\", r"\1", cell) for cell in cells]
+    expected = escaped if code else [re.sub(r"\\\\", r"\\", cell) for cell in escaped]
+    if code or not any("\\\\" in cell for cell in cells):
+        assert read == expected
 
 
 @given(st.text(max_size=200))

@@ -204,6 +204,25 @@ def test_references_to_forbidden_characters_are_dropped_and_counted(
     assert found.rows[1] == {"Body": f"a{dropped}&#31;b"}
 
 
+@pytest.mark.parametrize(
+    ("references", "text"),
+    [
+        (b"&#xD83D;&#xDE00;", "\U0001f600"),
+        (b"&#55357;&#56832;", "\U0001f600"),
+        (b"&#xd83d;&#56832;", "\U0001f600"),
+        (b"&#x00D83D;&#056832;", "\U0001f600"),
+        (b"&#xDBFF;&#xDFFF;&#xD800;&#xDC00;", "\U0010ffff\U00010000"),
+        (b"&#xDE00;&#xD83D;&#xDE00;&#xD83D;", "\U0001f600"),
+        (b"&#xD83D; &#xDE00;", " "),
+        ("é&#xD83D;&#xDE00;".encode(), "é\U0001f600"),
+    ],
+)
+def test_two_halves_of_a_character_are_joined_and_counted(references: bytes, text: str) -> None:
+    found = read(HEADER + b'<row Id="1"/><row Body="a' + references + b'b"/></posts>')
+    assert (found.bad, found.repaired) == ([], 1)
+    assert found.rows[1] == {"Body": f"a{text}b"}
+
+
 def test_rubbish_between_rows_is_one_bad_row_per_gap() -> None:
     data = b'rubbish <posts>\n<row Id="1"/>a b c<x/>\n<row Id="2"/> <!-- no --> </posts> end'
     assert read(data).rows == [{"Id": "1"}, {"Id": "2"}]

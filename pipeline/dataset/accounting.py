@@ -8,6 +8,7 @@ from schemas.manifest import Accounting, StageCount
 from transforms.writers.counts import RunResult
 
 POSTS_READ = ("read", "Posts.rows")
+POSTS_REPAIRED = "Posts.repaired"
 
 
 OTHER_TABLES = {
@@ -98,7 +99,7 @@ def _other_records(counts: Counter[tuple[str, str]], stats: Counter[str]) -> dic
     others = {
         key: amount
         for (stage, key), amount in counts.items()
-        if stage == "read" and not key.startswith("Posts.")
+        if stage == "read" and (key == POSTS_REPAIRED or not key.startswith("Posts."))
     }
     for key, amount in stats.items():
         if key.startswith("rejected:") and not key.startswith("rejected:post:"):

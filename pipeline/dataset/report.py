@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.console.text import printable
+from pipeline.dataset.accounting import POSTS_REPAIRED
 from schemas.audit import Reason
 from schemas.manifest import Manifest
 from transforms.writers.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
@@ -130,6 +131,12 @@ def dataset_warnings(manifest: Manifest) -> list[str]:
     lines = []
     broken = 0
     for key, amount in manifest.accounting.other_records.items():
+        if key == POSTS_REPAIRED:
+            posts = "post was" if amount == 1 else "posts were"
+            lines.append(
+                f"{amount:,} {posts} repaired: characters that XML forbids were dropped, and "
+                "characters written in two halves joined"
+            )
         if key.startswith("rejected:"):
             _, record, _, reason = key.split(":")
             if record != "file":

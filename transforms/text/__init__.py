@@ -1,7 +1,8 @@
 """Texts of posts: HTML becomes Markdown, in one form whatever forum it is from.
 
 `html_tokens` cuts HTML into tags and text without a parser's repairs, `markdown` writes Markdown,
-`convert` is the step that converts the posts of threads.
+`emphasis` says which marks of emphasis work, `links` makes links absolute, `convert` is the step
+that converts the posts of threads.
 """
 
 import lazy_loader

@@ -4,17 +4,20 @@ import apache_beam as beam
 import msgspec
 
 from schemas.post import Post, Thread
+from transforms.text.links import absolute_links
 from transforms.text.markdown import html_to_markdown
 
 
 def post_to_markdown(post: Post) -> Post:
-    """Return ``post`` with its text as Markdown, its lines ended by a line feed."""
+    """Return ``post`` with its text as Markdown, with absolute links and lines ended by "\\n"."""
     if post.markup == "markdown":
-        if "\r" not in post.text:
-            return post
-        text = post.text.replace("\r\n", "\n").replace("\r", "\n")
-        return msgspec.structs.replace(post, text=text)
-    return msgspec.structs.replace(post, text=html_to_markdown(post.text), markup="markdown")
+        text = post.text
+        if "\r" in text:
+            text = text.replace("\r\n", "\n").replace("\r", "\n")
+        text = absolute_links(text, post.url)
+        return post if text == post.text else msgspec.structs.replace(post, text=text)
+    text = html_to_markdown(post.text, post.url)
+    return msgspec.structs.replace(post, text=text, markup="markdown")
 
 
 def thread_to_markdown(thread: Thread) -> Thread:

@@ -17,6 +17,10 @@ _TAG = re.compile(
 _NAME = re.compile(r"!--|/?[a-zA-Z][a-zA-Z0-9]*")
 _ATTRIBUTE = re.compile(r"""([^\s=/"'<>]++)(?:\s*+=\s*+(?:"([^"]*+)"|'([^']*+)'|([^\s"']++)))?""")
 _ATTRIBUTE_ENTITY = re.compile(r"&(?:#[0-9]{1,8}|#[xX][0-9a-fA-F]{1,8}|[a-zA-Z][a-zA-Z0-9]{1,31});")
+_SURROGATE_PAIR = re.compile(
+    r"&#(?:[xX]0*(?P<high>[dD][89abAB][0-9a-fA-F]{2})|0*(?P<high10>5[56][0-9]{3}));"
+    r"&#(?:[xX]0*(?P<low>[dD][c-fC-F][0-9a-fA-F]{2})|0*(?P<low10>5[67][0-9]{3}));"
+)
 _LONG_NUMBER = re.compile(r"&#[0-9]{9,}")
 _CARRIAGE_RETURN = re.compile(
     r"\r\n?|&#(?:0*13(?![0-9])|[xX]0*[dD](?![0-9a-fA-F]));?(?:\n|&#10;|&#[xX][aA];)?"
@@ -61,11 +65,30 @@ def _drop_comments(html: str) -> str:
 
 
 def decode(text: str) -> str:
-    """Replace the character references in a text."""
+    """Replace the character references in a text.
+
+    Two that stand for the halves of one character in UTF-16, as some programs write an emoji, are
+    that character. A half alone becomes U+FFFD, as in a browser.
+    """
+    text = join_surrogates(text)
     try:
         return html_entities.unescape(text)
     except ValueError:  # a number with more digits than int() takes
         return html_entities.unescape(_LONG_NUMBER.sub("&#xFFFD", text))
+
+
+def join_surrogates(text: str) -> str:
+    """Replace references to both halves of a character by that character."""
+    return _SURROGATE_PAIR.sub(_joined, text) if "&#" in text else text
+
+
+def _joined(pair: re.Match[str]) -> str:
+    high, low = (
+        int(pair[name], 16) if pair[name] else int(pair[f"{name}10"]) for name in ("high", "low")
+    )
+    if 0xD800 <= high < 0xDC00 <= low < 0xE000:
+        return chr(0x10000 + ((high - 0xD800) << 10) + low - 0xDC00)
+    return pair[0]  # other numbers of five digits
 
 
 def attributes(tag: str) -> dict[str, str]:
@@ -78,6 +101,7 @@ def attributes(tag: str) -> dict[str, str]:
         value = double or single or bare or ""
         if "&" in value:
             # Unlike in text, "&copy=1" in a URL is not an entity: it needs its semicolon here.
+            value = join_surrogates(value)
             value = _ATTRIBUTE_ENTITY.sub(lambda entity: html_entities.unescape(entity[0]), value)
         found.setdefault(name.lower(), value)
     return found

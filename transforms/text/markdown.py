@@ -4,7 +4,9 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from transforms.text.emphasis import Delimiter, delimiters, join_pieces
 from transforms.text.html_tokens import attributes, decode, split_tags, tag_name
+from transforms.text.links import absolute
 
 MAX_INDENT: Final = 64
 """Characters before a line beyond which deeper quotes and lists add none, so that the output
@@ -16,19 +18,27 @@ _LINK_DELIMITERS = re.compile(r"[\s<>()]")
 _PLAIN_LINK = re.compile(r'a href="([^"&]*)"')
 _AUTOLINK = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{1,31}:[^\s<>]*")
 _BLANK_LINES = re.compile(r"\n{3,}")
+_PIPES = re.compile(r"(\\*)\|")
 _ALIGN = re.compile(r"align\s*[:=]\s*[\"']?(left|right|center)")
 
 _MARKS: Final = {
     "em": "*", "i": "*", "strong": "**", "b": "**", "del": "~~", "s": "~~", "strike": "~~",
     "sup": "<sup>", "sub": "<sub>", "kbd": "<kbd>",
 }  # fmt: skip
+_DELIMITERS: Final = frozenset(("*", "**", "~~"))
 _CLOSING: Final = {"<sup>": "</sup>", "<sub>": "</sub>", "<kbd>": "</kbd>"}
+_IMAGE_PLACEHOLDERS: Final = frozenset(("enter image description here", "image", "alt text"))
+_LINK_PLACEHOLDER: Final = "enter link description here"
+"""What editors of forums put in place of a text, and people leave there."""
 _UNSAFE_SCHEMES: Final = ("javascript:", "vbscript:", "data:")
 _RULES: Final = {"left": ":---", "right": "---:", "center": ":---:", "": "---"}
 
 
-def html_to_markdown(html: str) -> str:
+def html_to_markdown(html: str, page: str = "") -> str:
     r"""Convert the HTML body of a post to Markdown; never raises, and takes linear time.
+
+    ``page`` is the address of the post, from which its relative links become absolute ones; ''
+    where it has none, and they stay.
 
     The text of ``<pre>``, outside tables, is kept byte for byte in a fence longer than any run
     of backticks in it, and carries the language that the post declares. In an inline code
@@ -43,8 +53,12 @@ def html_to_markdown(html: str) -> str:
     Line breaks are "\n" only. ``<br>`` is a line break, runs of blank lines become one blank
     line, and no line outside code ends in a space. Link titles, comments, scripts and styles
     are dropped. Tables become pipe tables, whose cells hold one line each.
+
+    Bold, emphasised and deleted text keeps its marks where a reader of Markdown would take them
+    for such, and has none elsewhere: ``word<b>(x)</b>word`` would show its asterisks. The texts
+    that editors put in for a missing description of an image or a link are dropped.
     """
-    writer = _Writer(split_tags(html))
+    writer = _Writer(split_tags(html), page)
     writer.run()
     return "".join(writer.out)
 
@@ -68,8 +82,9 @@ class _Mark(NamedTuple):
 class _Writer:
     """Walks the pieces (text, tag, text, tag, …, text) of one post and writes blocks."""
 
-    def __init__(self, pieces: list[str]) -> None:
+    def __init__(self, pieces: list[str], page: str) -> None:
         self.pieces = pieces
+        self.page = page
         self.at = 1  # index of the next tag in `pieces`
         self.out: list[str] = []
         self.handlers = _HANDLERS
@@ -125,7 +140,7 @@ class _Writer:
         buffer = self.buffer
         while self.marks:
             self.end_mark()
-        text = "".join(buffer).strip()
+        text = join_pieces(buffer).strip()
         buffer.clear()
         if not text:
             return
@@ -273,6 +288,8 @@ class _Writer:
 
     def code_span(self, name: str, tag: str) -> None:
         code = self.take_text(_CODE_ENDS)
+        if self.pieces[self.at + 1 : self.at + 3] == ["", "code"]:
+            code = self.adjoining_spans(code)
         if "\n" in code:
             code = _one_line(code)
         if not code:
@@ -281,7 +298,18 @@ class _Writer:
         if "`" in code:
             fence = "`" * (1 + max(map(len, _BACKTICKS.findall(code))))
         padded = code[0] == "`" or code[-1] == "`" or (code[0] == code[-1] == " " and code.strip())
-        self.buffer.append(f"{fence} {code} {fence}" if padded else fence + code + fence)
+        span = f"{fence} {code} {fence}" if padded else fence + code + fence
+        # In a cell, a backslash before a pipe goes before code is read.
+        self.buffer.append(_CodeSpan(span.replace("|", "\\|") if self.in_cell() else span))
+
+    def adjoining_spans(self, code: str) -> str:
+        """Add the code of the spans that follow without anything between: their backticks would
+        be read as one longer fence."""
+        parts = [code]
+        while self.pieces[self.at : self.at + 3] == ["/code", "", "code"]:
+            self.at += 4
+            parts.append(self.take_text(_CODE_ENDS))
+        return "".join(parts)
 
     def code_block(self, name: str, tag: str) -> None:
         at = self.at
@@ -327,7 +355,7 @@ class _Writer:
         self.depth[kind] = depth + 1
         if not depth:
             self.marks.append(_Mark(kind, len(self.buffer), target))
-            self.buffer.append(kind)
+            self.buffer.append(delimiters(kind)[0] if kind in _DELIMITERS else kind)
 
     def finish_mark(self, name: str, tag: str) -> None:
         kind = "[" if name == "/a" else _MARKS[name[1:]]
@@ -345,21 +373,38 @@ class _Writer:
         buffer = self.buffer
         inside = start + 1
         if kind != "[":
-            closing = _CLOSING.get(kind, kind)
+            opening = buffer[start]
+            closing = opening.other if isinstance(opening, Delimiter) else _CLOSING[kind]
         elif not target:
             buffer[start] = ""
             return kind
-        elif len(buffer) == inside + 1 and buffer[inside] == target and _AUTOLINK.fullmatch(target):
-            buffer[start:] = ["<" + target + ">"]
-            return kind
         else:
+            if len(buffer) == inside + 1 and buffer[inside].strip().lower() == _LINK_PLACEHOLDER:
+                buffer[inside] = target
+            if (
+                len(buffer) == inside + 1
+                and buffer[inside] == target
+                and _AUTOLINK.fullmatch(target)
+            ):
+                buffer[start:] = ["<" + target + ">"]
+                return kind
             closing = "](" + _destination(target) + ")"
+            if any(map(str.strip, buffer[inside:])):
+                self.keep_from_image(start)
         head, tail = (buffer[inside], buffer[-1]) if inside < len(buffer) else ("", "")
         if not head or not tail or head[0].isspace() or tail[-1].isspace():
             self.trim_mark(start, closing)
         else:
             buffer.append(closing)
         return kind
+
+    def keep_from_image(self, start: int) -> None:
+        """Escape an exclamation mark right before a link, with which it would be an image."""
+        before = start - 1
+        while before > 0 and not self.buffer[before]:
+            before -= 1
+        if before >= 0 and self.buffer[before].endswith("!"):
+            self.buffer[before] = self.buffer[before][:-1] + "\\!"
 
     def trim_mark(self, start: int, closing: str) -> None:
         """Close a mark whose white space at the edges goes outside: "** a **" is not emphasis."""
@@ -369,24 +414,27 @@ class _Writer:
             buffer[start] = ""
             return
         first, last = inside[0], inside[-1]
-        lead = buffer[first][: -len(buffer[first].lstrip())]
-        buffer[first] = buffer[first].lstrip()
-        trail = buffer[last][len(buffer[last].rstrip()) :]
-        buffer[last] = buffer[last].rstrip()
-        buffer[start:first] = ["".join([*buffer[start + 1 : first], lead, buffer[start]])]
-        last += start + 1 - first
+        if lead := buffer[first][: -len(buffer[first].lstrip())]:
+            buffer[first] = buffer[first].lstrip()
+        if trail := buffer[last][len(buffer[last].rstrip()) :]:
+            buffer[last] = buffer[last].rstrip()
+        buffer[start:first] = ["".join(buffer[start + 1 : first]) + lead, buffer[start]]
+        last += start + 2 - first
         buffer[last + 1 : last + 1] = [closing, trail]
 
     def start_link(self, name: str, tag: str) -> None:
         plain = _PLAIN_LINK.match(tag)
         target = plain[1] if plain else attributes(tag).get("href", "")
-        self.open_mark("[", "" if _is_unsafe(target) else target)
+        self.open_mark("[", "" if _is_unsafe(target) else absolute(target, self.page))
 
     def image(self, name: str, tag: str) -> None:
         values = attributes(tag)
         alt = " ".join(values.get("alt", "").split())
+        if alt.lower() in _IMAGE_PLACEHOLDERS:
+            alt = ""
         source = values.get("src", "")
         if source and not _is_unsafe(source):
+            source = absolute(source, self.page)
             self.buffer.append(f"![{alt}]({_destination(source)})")
         else:
             self.buffer.append(alt)
@@ -416,15 +464,21 @@ class _Writer:
     def end_cell(self, name: str, tag: str) -> None:
         while self.marks:
             self.end_mark()
-        text = "".join(self.buffer).strip()
+        in_cell = self.in_cell()
+        if in_cell:
+            self.buffer[:] = [_cell_piece(piece) for piece in self.buffer]
+        text = join_pieces(self.buffer).strip()
         self.buffer.clear()
         if not text:
             return
-        if not self.rows or not self.rows[-1]:
+        if not in_cell:
             self.emit(_tidy(text))  # text outside any cell
             self.gap = 2
             return
-        self.rows[-1][-1].append(_one_line(text).replace("|", "\\|"))
+        self.rows[-1][-1].append(_one_line(text))
+
+    def in_cell(self) -> bool:
+        return bool(self.tables and self.rows and self.rows[-1])
 
     def finish_table(self, name: str, tag: str) -> None:
         self.tables -= 1
@@ -451,6 +505,17 @@ class _Writer:
 
     def cell_break(self, name: str, tag: str) -> None:
         self.buffer.append("<br>")
+
+
+class _CodeSpan(str):
+    """A code span; in a cell of a table, its pipes are escaped."""
+
+
+def _cell_piece(piece: str) -> str:
+    r"""Escape the pipes in a cell, and the backslashes before one, which are read twice."""
+    if isinstance(piece, (_CodeSpan, Delimiter)) or "|" not in piece:
+        return piece
+    return _PIPES.sub(r"\1\1\\|", piece)
 
 
 def _code_language(tag: str) -> str:

@@ -23,6 +23,7 @@ from transforms.readers.stackexchange.xml_segments import (
     Segments,
     check_gap,
 )
+from transforms.text.html_tokens import join_surrogates
 
 RANGE_BYTES = 32 << 20
 CHUNK_BYTES = 128 << 10
@@ -51,7 +52,8 @@ class RowBatch:
     skipped: int = 0
     """Rows without the bytes asked for, not parsed."""
     repaired: int = 0
-    """Rows in ``rows`` that lost references to characters XML forbids."""
+    """Rows in ``rows`` that lost references to characters XML forbids, or had some to both halves
+    of a character, which they have now."""
     size: int = 0
     """Bytes of the range this batch covers; they add up to the range's size."""
 
@@ -190,7 +192,7 @@ def _parse_one(offset: int, data: bytes, max_row_bytes: int, batch: RowBatch) ->
 def _parse_match(offset: int, data: bytes, batch: RowBatch) -> None:
     rows = _parse_rows(data, 1)
     if rows is None:
-        rows = _parse_rows(_drop_forbidden(data), 1)
+        rows = _parse_rows(_mend_references(data), 1)
         batch.repaired += rows is not None
     if rows is None:
         detail = _why_not(data)
@@ -200,14 +202,17 @@ def _parse_match(offset: int, data: bytes, batch: RowBatch) -> None:
         batch.offsets.append(offset)
 
 
-def _drop_forbidden(data: bytes) -> bytes:
+def _mend_references(data: bytes) -> bytes:
     """Remove references to characters that XML 1.0 forbids, such as ``&#x1F;``.
 
     StackExchange's exporter writes control characters of old posts this way. They have no
-    place in a text, and without this a post would be lost for one of them.
+    place in a text, and without this a post would be lost for one of them. Other exporters write
+    an emoji as its two halves in UTF-16, ``&#xD83D;&#xDE00;``: these become the emoji.
     """
+    joined = join_surrogates(data.decode("utf-8", "surrogateescape"))
     return _CHARACTER_REFERENCE.sub(
-        lambda match: match[0] if _is_xml_character(match) else b"", data
+        lambda match: match[0] if _is_xml_character(match) else b"",
+        joined.encode("utf-8", "surrogateescape"),
     )
 
 

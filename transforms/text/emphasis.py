@@ -1,0 +1,114 @@
+"""Marks of emphasis that every reader of Markdown takes for such, or none.
+
+Which ``*`` opens and which closes depends on the characters beside it (CommonMark 0.31.2,
+section 6.2): in ``word**(bold)**`` neither does, because of the parentheses, and in Chinese or
+Japanese, which have no spaces, that is common. Such marks would be read as asterisks.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+_ROUNDS: Final = 4
+"""After that many rounds in which marks went, all go; real texts need two."""
+_BLANK_LINE = re.compile(r"\n[ \t]*\n")
+
+
+class Delimiter(str):
+    """``*``, ``**`` or ``~~`` at one end of an emphasis."""
+
+    opens: bool
+    other: "Delimiter"
+    """The other end."""
+
+
+def delimiters(mark: str) -> tuple[Delimiter, Delimiter]:
+    """Make both ends of an emphasis."""
+    first, last = Delimiter(mark), Delimiter(mark)
+    first.opens, last.opens = True, False
+    first.other, last.other = last, first
+    return first, last
+
+
+def join_pieces(pieces: Sequence[str]) -> str:
+    """Join the texts and delimiters of a paragraph, without delimiters that would not work.
+
+    Where an emphasis ends and one of the same kind begins, they become one.
+    """
+    if not any(type(piece) is Delimiter for piece in pieces):
+        return "".join(pieces)
+    left = _merged(pieces)
+    for _ in range(_ROUNDS):
+        useless = {id(end) for found in _useless(left) for end in (found, found.other)}
+        if not useless:
+            return "".join(left)
+        left = _merged([piece for piece in left if id(piece) not in useless])
+    return "".join([piece for piece in left if type(piece) is not Delimiter])
+
+
+def _merged(pieces: Sequence[str]) -> list[str]:
+    merged: list[str] = []
+    for piece in pieces:
+        if not piece:
+            continue
+        last = merged[-1] if merged else ""
+        if type(piece) is Delimiter and type(last) is Delimiter and last == piece:
+            if piece.opens and not last.opens:
+                last.other.other, piece.other.other = piece.other, last.other
+                merged.pop()
+                continue
+            if last.opens and piece is last.other:
+                merged.pop()  # nothing between them
+                continue
+        merged.append(piece)
+    return merged
+
+
+def _useless(pieces: Sequence[str]) -> Iterator[Delimiter]:
+    """Delimiters that do not open or close where they must, or not in the same paragraph."""
+    paragraph = 0
+    paragraphs: dict[int, int] = {}
+    ends_line = False
+    at = 0
+    while at < len(pieces):
+        piece = pieces[at]
+        if type(piece) is not Delimiter:
+            text = ("\n" if ends_line else "") + piece
+            paragraph += len(_BLANK_LINE.findall(text))
+            ends_line = not text.rpartition("\n")[2].strip() and "\n" in text
+            at += 1
+            continue
+        end = at + 1
+        while end < len(pieces) and type(pieces[end]) is Delimiter and pieces[end][0] == piece[0]:
+            end += 1
+        before = pieces[at - 1][-1] if at else "\n"
+        after = pieces[end][0] if end < len(pieces) else "\n"
+        opens, closes = _stands_before(after, before), _stands_before(before, after)
+        for delimiter in pieces[at:end]:
+            assert isinstance(delimiter, Delimiter)
+            if not (opens if delimiter.opens else closes):
+                yield delimiter
+            elif delimiter.opens:
+                paragraphs[id(delimiter)] = paragraph
+            elif paragraphs.get(id(delimiter.other)) != paragraph:
+                yield delimiter
+        ends_line = False
+        at = end
+
+
+def _stands_before(inside: str, outside: str) -> bool:
+    """Tell whether a delimiter between two characters can be an end of emphasis around the first.
+
+    What counts as punctuation differs: symbols, such as emoji, do since CommonMark 0.31.
+    """
+    if inside.isspace():
+        return False
+    if unicodedata.category(inside)[0] not in "PS":
+        return True
+    return outside.isspace() or _is_punctuation(outside)
+
+
+def _is_punctuation(character: str) -> bool:
+    category = unicodedata.category(character)[0]
+    return category == "P" or (category == "S" and character.isascii())
