@@ -316,12 +316,14 @@ def test_a_model_that_overflows_is_refused_before_it_is_trained(
 
 CODE = """
 from pathlib import Path
-from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 from transformers import Qwen2ForSequenceClassification
-Path(__file__).parent  # where it is copied to; the marker is elsewhere
 Path({marker!r}).touch()
 class Config(Qwen2Config):
     model_type = "made-up"
+class Base(Qwen2Model):
+    config_class = Config
+AutoModel.register(Config, Base, exist_ok=True)
 class Model(Qwen2ForSequenceClassification):
     config_class = Config
 class Words(PreTrainedTokenizerFast):
