@@ -316,12 +316,14 @@ def test_a_model_that_overflows_is_refused_before_it_is_trained(
 
 CODE = """
 from pathlib import Path
-from transformers import PretrainedConfig, PreTrainedTokenizerFast, Qwen2Config
+from transformers import AutoModel, PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
 from transformers import Qwen2ForSequenceClassification
-Path(__file__).parent  # where it is copied to; the marker is elsewhere
 Path({marker!r}).touch()
 class Config(Qwen2Config):
     model_type = "made-up"
+class Base(Qwen2Model):
+    config_class = Config
+AutoModel.register(Config, Base, exist_ok=True)
 class Model(Qwen2ForSequenceClassification):
     config_class = Config
 class Words(PreTrainedTokenizerFast):
@@ -503,3 +505,44 @@ def test_models_are_read_in_one_place_and_pickles_nowhere() -> None:
     }
     flags = (ROOT / "training/model/pretrained.py").read_text(encoding="utf-8")
     assert flags.count(".from_pretrained(") == flags.count("**_flags(located)") > 0
+
+
+@pytest.fixture
+def hub(causal: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the Hub without a network: org/name in two versions, the newer one a pickle's."""
+    cache = tmp_path / "cache"
+    repository = cache / "models--org--name"
+    for commit, label in (("1" * 40, "v1"), ("2" * 40, "main")):
+        (repository / "refs").mkdir(parents=True, exist_ok=True)
+        (repository / "refs" / label).write_text(commit)
+        shutil.copytree(causal, repository / "snapshots" / commit)
+    with_weights(repository / "snapshots" / ("2" * 40), lambda w: w["model.norm.weight"].mul_(2))
+    classifier(repository / "snapshots" / ("1" * 40), 1)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    return repository
+
+
+def test_a_revision_of_the_hub_is_pinned_and_its_commit_told(hub: Path, tmp_path: Path) -> None:
+    newest, first = load("org/name"), load("org/name@v1")
+    assert (newest.commit, first.commit) == ("2" * 40, "1" * 40)
+    assert newest.head_is_new
+    assert not first.head_is_new
+    again = load("org/name", revision="1" * 40)
+    assert again.commit == first.commit
+    assert not torch.equal(first.model.backbone.norm.weight, newest.model.backbone.norm.weight)
+    scorer = open_scorer(find_model("org/name@v1"), device=CPU, max_length=64)
+    assert scorer.commit == first.commit
+    (hub / "snapshots" / ("3" * 40)).symlink_to("1" * 40)
+    other = open_scorer(find_model(f"org/name@{'3' * 40}"), device=CPU, max_length=64)
+    assert other.fingerprint != scorer.fingerprint  # scores of one commit are not another's
+    for name in ("org/name@v9", "org/other", "nothing"):
+        with pytest.raises(ConfigError, match=f"(?s)--model {name.partition('@')[0]}: "):
+            load(name)
+    as_pickle(hub / "snapshots" / ("2" * 40))
+    with pytest.raises(ConfigError, match=r"pickle \(pytorch_model.bin\)"):
+        load("org/name")
+    with_code(hub / "snapshots" / ("1" * 40), tmp_path / "ran", "model and tokenizer")
+    with pytest.raises(ConfigError, match="--trust-remote-code"):
+        load("org/name@v1")
+    assert not (tmp_path / "ran").exists()

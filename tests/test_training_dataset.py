@@ -8,6 +8,8 @@ from typing import Any
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.hub import HubServer
@@ -259,3 +261,40 @@ def test_a_passing_fault_of_the_network_is_waited_out(
     else:
         assert len(far.read(0)) == far.rows[0]
     assert len(tried) == 5
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("prompt", pa.array([1]), "the column prompt is int64, not string"),
+        ("margin", pa.array(["3"]), "the column margin is string, not"),
+        ("chosen_created_at", pa.array([[1]]), "the column chosen_created_at is list"),
+        ("chosen", pa.array([None], pa.string()), "has rows without chosen"),
+        ("site", None, "lacks site"),
+    ],
+)
+def test_columns_of_other_types_and_without_texts_are_told(
+    tmp_path: Path, column: str, values: Any, message: str
+) -> None:
+    pair = one_pair("f:1", "train", "f", "Q", (0, "a"), (1, "b"))
+    folder = write_dataset(tmp_path / "d", [pair], shards=1)
+    shard = folder / "data" / "train-00000-of-00001.parquet"
+    table = pq.read_table(shard).drop_columns([column])
+    pq.write_table(table if values is None else table.append_column(column, values), shard)
+    with pytest.raises(TrainingDatasetError, match=message) as caught:
+        PairDataset(str(folder), "train").read(0)
+    assert "train-00000-of-00001.parquet" in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 400, -9])
+def test_a_shard_that_is_cut_off_is_told(tmp_path: Path, keep: int) -> None:
+    pair = one_pair("f:1", "train", "f", "Q", (0, "a"), (1, "b"))
+    folder = write_dataset(tmp_path / "d", [pair], shards=1)
+    shard = folder / "data" / "train-00000-of-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:keep])
+    with pytest.raises(TrainingDatasetError, match=r"train-00000-of-00001.parquet"):
+        PairDataset(str(folder), "train")
+    shard.unlink()
+    shard.mkdir()
+    with pytest.raises(TrainingDatasetError, match=r"train-00000-of-00001.parquet"):
+        PairDataset(str(folder), "train")

@@ -146,15 +146,14 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
     return None, []
 
 
-def last_good(folder: Path) -> Path | None:
-    """The newest whole checkpoint of a time when steps were taken, not skipped; None for none."""
+def last_good(folder: Path, suspect_step: int) -> Path | None:
+    """The newest whole checkpoint from before a step; None for none.
+
+    ``suspect_step``: the last step that was taken before training broke. It was computed with the
+    weights before it, so those were good; what it made of them may not be.
+    """
     for path in reversed(checkpoints(folder)):
-        try:
-            state = load_trainer_state(path)
-        except ConfigError:
-            continue
-        taking = state.updates != 0 and not state.guard.get("in_a_row")
-        if taking and find_checkpoint_damage(path) is None:
+        if step_of(path) < suspect_step and find_checkpoint_damage(path) is None:
             return path
     return None
 

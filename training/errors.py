@@ -16,6 +16,9 @@ class TemplateError(Exception):
 class DivergedError(Exception):
     """Training that cannot continue; the message says what to try."""
 
+    suspect_step: int = 0
+    """The last step that was taken: the weights before it were still good."""
+
 
 class SuiteError(Exception):
     """A benchmark file that cannot be read; the message names file, row, and what was expected."""

@@ -32,7 +32,13 @@ from training.errors import ConfigError, DivergedError, TrainingDatasetError
 from training.losses.objective import Objective, make_objective
 from training.losses.registry import loss_named
 from training.model.checksums import write_checksums
-from training.model.reward_model import LoadedModel, check_layout, load_model, save_model
+from training.model.reward_model import (
+    LoadedModel,
+    check_layout,
+    load_model,
+    rewards_are_finite,
+    save_model,
+)
 from training.model.sharding import MasterWeights
 from training.model.source import ModelSource
 from training.optimizer import StepGuard, load_optimizer_state, make_optimizer, optimizer_state
@@ -126,6 +132,8 @@ class TrainingRun:
     step: int = 0
     """Steps that were taken."""
     totals: Totals = field(default_factory=Totals)
+    taken_step: int = 0
+    """The last step that was taken and not skipped."""
     saved_step: int = -1
     """Step of the newest checkpoint."""
 
@@ -358,6 +366,7 @@ def _restore(run: TrainingRun, checkpoint: Path) -> None:
             f"beside it ({error}); remove that folder to resume from the one before"
         ) from None
     run.step = run.saved_step = state.step
+    run.taken_step = state.step - run.guard.in_a_row
     # Earlier releases did not count them; those that the guard skipped are known.
     updates = state.updates if state.updates is not None else state.step - run.guard.skipped
     run.totals = Totals(state.pairs, state.tokens, updates, Counter(state.counts))
@@ -366,9 +375,14 @@ def _restore(run: TrainingRun, checkpoint: Path) -> None:
 def save(run: TrainingRun) -> None:
     """Write a checkpoint; every rank must call.
 
-    Raises DivergedError instead where a weight is no finite number: such a one is of no use.
+    Raises DivergedError instead where weights or rewards are no finite numbers: it is of no use.
     """
     first = run.context.is_first
+    if not rewards_are_finite(run.loaded, run.context.device):
+        raise DivergedError(
+            f"after step {run.step:,} the rewards are no finite numbers, so no checkpoint is "
+            "written"
+        )
     weights = run.weights.state(keep=first)
     broken = next((name for name, value in weights.items() if not _is_finite(value)), None)
     if broken is not None:

@@ -47,7 +47,11 @@ def train(options: TrainOptions) -> int:
     try:
         run = set_up(options, context, lock=lock)
         with Interrupt() as interrupt:
-            return run_loop(run, interrupt)
+            try:
+                return run_loop(run, interrupt)
+            except DivergedError as error:
+                error.suspect_step = run.taken_step
+                raise
     finally:
         lock.release()
         stop_distributed()
@@ -196,8 +200,12 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
     # Every rank sees the same norm and loss, so all take the step or none does.
     sums.norm = float(run.weights.gradient_norm())
     sums.lr = learning_rate(run.step, run.sampler.steps, run.config.optim)
-    run.totals.updates += _update_weights(run, sums, skip=total_weight <= 0)
+    taken = _update_weights(run, sums, skip=total_weight <= 0)
     run.step += 1
+    if taken:
+        run.taken_step = run.step
+    # A step without a gradient only lets the weights decay: nothing was learned.
+    run.totals.updates += taken and sums.norm > 0
     run.totals.pairs += int(sums.pairs)
     run.totals.tokens += int(sums.tokens)
     run.totals.counts.update(
@@ -236,7 +244,7 @@ def _accumulate_gradients(
 def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
     """Clip and step, unless the guard or ``skip`` forbids it; gradients are cleared either way.
 
-    Returns whether something was learned: a step without a gradient only lets weights decay.
+    Returns whether the step was taken.
     """
     weights = run.weights
     taken = not skip and run.guard.accepts(sums.norm, sums.loss)
@@ -252,7 +260,7 @@ def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
     else:
         run.objective.drop_step()
     weights.clear_gradients()
-    return taken and sums.norm > 0
+    return taken
 
 
 def filled_up(micro: list[Any], count: int, run: TrainingRun) -> list[Any]:

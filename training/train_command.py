@@ -146,7 +146,7 @@ def run(namespace: argparse.Namespace) -> int:
     except (ConfigError, TrainingDatasetError, TemplateError) as error:
         return _refuse(error)
     except DivergedError as error:
-        good = last_good(output / CHECKPOINTS_NAME)
+        good = last_good(output / CHECKPOINTS_NAME, error.suspect_step)
         way_on = (
             "No checkpoint was saved before that: start again, with a smaller optim.lr."
             if good is None

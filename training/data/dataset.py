@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from schemas.checksums import digest_fault, sha256_of
 from schemas.hub_names import UNSENDABLE, is_token, parse_hub_revision
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
-from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
 from schemas.retry import RetryPolicy
 from schemas.small_files import (
     SmallFileError,
@@ -44,6 +44,8 @@ COLUMNS = (
     "rejected_created_at",
 )
 """What training and validation read of a pair."""
+
+TEXTS = ("site", "thread_id", "prompt", "chosen", "rejected")
 
 FIRST_WAIT_S = 1.0
 """Wait before a row group is read again; see :meth:`PairDataset.read`."""
@@ -173,6 +175,12 @@ class PairDataset:
         """Whether the dataset lies on the Hugging Face Hub."""
         return "hf" in _protocols(self._files)
 
+    def _is_of_network(self, error: Exception) -> bool:
+        """Whether an error may pass: the run failed, and another try may do."""
+        if isinstance(error, pa.ArrowException | FileNotFoundError):
+            return False
+        return "file" not in _protocols(self._files)
+
     def _path(self, name: str) -> str:
         return f"{self._root}/{name}"
 
@@ -182,7 +190,7 @@ class PairDataset:
                 return read_stream(file)
         except (SmallFileError, SpecialFileError) as error:
             raise TrainingDatasetError(f"{self.location}: {name}: {fault_of(error)}") from None
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise TrainingDatasetError(
                 f"{self.location}: no {name} in it; name a folder that forumprefs curate made, or "
                 "org/name@version on the Hub"
@@ -198,7 +206,9 @@ class PairDataset:
         try:
             with self._open(shard.path) as file:
                 footer = pq.ParquetFile(file).metadata
-        except (FileNotFoundError, SpecialFileError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException) as error:  # a cut off footer is either
+            if self._is_of_network(error):
+                raise
             raise TrainingDatasetError(
                 f"{self.location}: {shard.path}: {error}; fetch or make the dataset again"
             ) from None
@@ -207,11 +217,19 @@ class PairDataset:
                 f"{self.location}: {shard.path} has {footer.num_rows} rows, the manifest says "
                 f"{shard.rows}; fetch or make the dataset again"
             )
-        missing = set(COLUMNS) - set(footer.schema.to_arrow_schema().names)
+        schema = footer.schema.to_arrow_schema()
+        missing = set(COLUMNS) - set(schema.names)
         if missing:
             raise TrainingDatasetError(
                 f"{self.location}: {shard.path} lacks {', '.join(sorted(missing))}"
             )
+        for name in COLUMNS:
+            found, expected = schema.field(name).type, PAIR_SCHEMA.field(name).type
+            if found != expected:
+                raise TrainingDatasetError(
+                    f"{self.location}: {shard.path}: the column {name} is {found}, not {expected}; "
+                    "fetch or make the dataset again"
+                )
         return footer
 
     def _table(self, number: int, columns: Sequence[str]) -> pa.Table:
@@ -226,7 +244,7 @@ class PairDataset:
         # What a network throws has many names; a passing fault must not end a run of days.
         policy = RetryPolicy(
             is_transient=lambda error: (
-                not isinstance(error, pa.ArrowInvalid) and "file" not in _protocols(self._files)
+                not isinstance(error, pa.ArrowException) and "file" not in _protocols(self._files)
             ),
             max_attempts=5,
             first_wait_s=FIRST_WAIT_S,
@@ -235,8 +253,14 @@ class PairDataset:
         )
         try:
             return policy.call(read)
-        except pa.ArrowInvalid as error:
+        except pa.ArrowException as error:
             raise TrainingDatasetError(f"{self.location}: {shard.path}: {error}") from None
+        except OSError as error:
+            if self._is_of_network(error):
+                raise
+            raise TrainingDatasetError(
+                f"{self.location}: {shard.path}: {error}; fetch or make the dataset again"
+            ) from None
 
     def read(self, number: int) -> PairRows:
         """Read one row group; pairs of a prompt are made neighbours.
@@ -255,10 +279,11 @@ class PairDataset:
                 f"{self.location}: {shard.path}: row group {group} holds rows of the split "
                 f"{strays.pop()!r}"
             )
-        columns = {
-            name: table[name].to_pylist()
-            for name in ("site", "thread_id", "prompt", "chosen", "rejected")
-        }
+        if empty := [name for name in TEXTS if table[name].null_count]:
+            raise TrainingDatasetError(
+                f"{self.location}: {shard.path}: row group {group} has rows without {empty[0]}"
+            )
+        columns = {name: table[name].to_pylist() for name in TEXTS}
         numbers = {
             name: table[name].to_numpy().astype(np.float64) for name in ("margin", "confidence")
         }

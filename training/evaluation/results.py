@@ -9,7 +9,7 @@ from training.evaluation.style import Style
 from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
-RESULTS_VERSION = "2.0.0"
+RESULTS_VERSION = "2.1.0"
 """Semantic version of the layout of ``results.json``."""
 RESULTS_NAME = "results.json"
 

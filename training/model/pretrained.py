@@ -4,6 +4,7 @@
 that was meant for something else runs a stranger's code.
 """
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -194,4 +195,5 @@ def _said(source: ModelSource, what: str) -> Iterator[None]:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         if isinstance(error, ImportError):
             what = f"{what}: it needs a package that is not installed"
-        raise source.error(f"{what}: {' '.join(lines[:2]) or type(error).__name__}") from None
+        why = " ".join(lines[:2]) or type(error).__name__
+        raise source.error(f"{what}: {textwrap.shorten(why, 300)}") from None

@@ -270,16 +270,11 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
     tokens outside its attention (a convolution, a recurrent state), where sequences laid end to end
     would reach into each other.
     """
-    model, tokens = loaded.model, loaded.tokens
-    (prompt,) = tokens.prompts(["Which of the two?"])
-    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
-    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
-    group = PromptGroup(prompt, tuple(responses), (pair,))
+    model = loaded.model
     found = []
     layouts: tuple[Layout, ...] = ("padded",) if layout == "padded" else ("padded", layout)
     for name in layouts:
-        (batch,) = micro_batches([group], name, tokens=4096, pad_id=tokens.pad_id, sites={})
-        batch = batch.to(device)
+        batch = _probe(loaded, name).to(device)
         try:
             if not model.is_encoder:
                 model.use_layout(name)
@@ -293,12 +288,30 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
             )
     if len(found) == 1:
         return
-    difference = float((found[1] - found[0]).norm() / found[0].norm())
+    difference = float((found[1] - found[0]).norm() / found[0].norm().clamp(min=1e-30))
     if not difference < LAYOUT_TOLERANCE:
         raise ConfigError(
             f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
             f"rows (relative difference {difference:.1e}); set model.layout=padded"
         )
+
+
+@torch.no_grad()
+def rewards_are_finite(loaded: LoadedModel, device: torch.device) -> bool:
+    """Whether a model still gives finite rewards to a short text; every rank must call."""
+    rewards = loaded.model(_probe(loaded, loaded.model.layout).to(device))
+    return bool(torch.isfinite(rewards).all())
+
+
+def _probe(loaded: LoadedModel, layout: Layout) -> MicroBatch:
+    """Two responses to a prompt, a few tokens each."""
+    tokens = loaded.tokens
+    (prompt,) = tokens.prompts(["Which of the two?"])
+    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
+    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
+    group = PromptGroup(prompt, tuple(responses), (pair,))
+    (batch,) = micro_batches([group], layout, tokens=4096, pad_id=tokens.pad_id, sites={})
+    return batch
 
 
 def init_head(model: RewardModel, std: float | None, seed: int) -> None:
