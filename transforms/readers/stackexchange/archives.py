@@ -260,6 +260,7 @@ def _check_file(path: str, table: str) -> str | None:
 
 
 def _fingerprint(path: Path) -> GivenFile:
-    with open_regular(path) as stream:
+    open_regular(path).close()  # a pipe would be waited for
+    with path.open("rb") as stream:
         digest = sha256_of(stream)
         return GivenFile(str(path), stream.tell(), digest)
