@@ -18,18 +18,20 @@ the first two kinds. Ends with 1 where anything was found.
 import argparse
 import contextlib
 import hashlib
+import multiprocessing
+import multiprocessing.context
 import os
 import random
 import resource
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -41,6 +43,7 @@ from pipeline.dataset.report_layout import decode_report
 from pipeline.dataset.run_metadata import load_run_metadata
 from pipeline.errors import UsageError
 from schemas.audit import Rejected
+from schemas.command import ENTRY_POINTS, Command
 from schemas.exit_codes import ExitCode
 from schemas.manifest import ManifestError, decode_manifest
 from schemas.small_files import SmallFileError
@@ -54,7 +57,6 @@ SAMPLES: Final = Path(__file__).parents[1] / "samples"
 SECONDS: Final = 20.0
 """Processor time of a case in this process; the slowest take two where nothing else runs."""
 COMMAND_SECONDS = 180
-COMMAND = ["-m", "pipeline.cli"]
 MEMORY_MB: Final = 12_000
 """Of address space, most of which libraries only reserve."""
 
@@ -387,43 +389,65 @@ def _state(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _limit() -> None:
-    size = MEMORY_MB << 20
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def forked() -> multiprocessing.context.ForkServerContext:
+    """Processes forked from one that has loaded what the commands load, and has run nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([cli.__name__, *(command.module for command in _commands())])
+    return context
 
 
-def run_command(command: Sequence[str], folder: Path) -> str | None:
-    """Run a command of ``forumprefs``; says what no command may do, None for the rest."""
-    environment = os.environ | {"HF_TOKEN": "hf_x", "HF_HUB_OFFLINE": "0", "HF_HOME": str(folder)}
-    environment["HF_HOME"] = str(folder / "out" / "hf")
-    process = subprocess.Popen(
-        [sys.executable, *COMMAND, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=environment,
-        cwd=Path(__file__).parents[1],
-        preexec_fn=_limit,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=COMMAND_SECONDS)
-    except subprocess.TimeoutExpired:
+def _commands() -> list[Command]:
+    return cli.find_commands(entry_points(group=ENTRY_POINTS))
+
+
+def run_command(
+    command: Sequence[str], folder: Path, main: Callable[[list[str]], int] = cli.main
+) -> str | None:
+    """Run a command of ``forumprefs``; says what no command may do, None for the rest.
+
+    ``main``: another function than the command line, found by its module and name.
+    """
+    log = folder / "log"
+    process = forked().Process(target=_run_here, args=(main, list(command), log))
+    process.start()
+    process.join(COMMAND_SECONDS)
+    if process.exitcode is None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+            os.killpg(process.pid or 0, signal.SIGKILL)
+        process.join()
         return f"did not end within {COMMAND_SECONDS} s"
-    text = said.decode("utf-8", "replace")
+    text = log.read_text(errors="replace")
+    log.unlink()
     if "Traceback" in text:
         lines = text.strip().splitlines()
         places = [line.strip() for line in lines if line.lstrip().startswith("File ")]
         return f"traceback: {lines[-1][:200]} {places[-1] if places else ''}"
-    if process.returncode not in set(ExitCode):
-        return f"exit code {process.returncode}: {text[-200:]}"
-    if process.returncode != ExitCode.FINISHED and not text.strip():
-        return f"exit code {process.returncode} without a word"
+    if process.exitcode not in set(ExitCode):
+        return f"exit code {process.exitcode}: {text[-200:]}"
+    if process.exitcode != ExitCode.FINISHED and not text.strip():
+        return f"exit code {process.exitcode} without a word"
     return None
+
+
+def _run_here(main: Callable[[list[str]], int], command: list[str], log: Path) -> None:
+    """Run in this process, which is there for that alone."""
+    os.setsid()
+    size = MEMORY_MB << 20
+    resource.setrlimit(resource.RLIMIT_AS, (size, size))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ |= {"HF_TOKEN": "hf_x", "HF_HOME": str(log.parent / "out" / "hf")}
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(place, mode, encoding="utf-8", closefd=False)  # noqa: SIM115
+        for place, mode in ((0, "r"), (1, "w"), (2, "w"))
+    )
+    code = main(command)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def fuzz_in_process(

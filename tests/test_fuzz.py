@@ -5,6 +5,7 @@ and commands on damaged dataset folders besides.
 """
 
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -29,11 +30,15 @@ def test_a_fault_of_a_reader_is_found(tmp_path: Path) -> None:
     def raising(path: Path) -> object:
         raise KeyError(path.name)
 
-    def silent(_: Path) -> object:
+    def without_words(_: Path) -> object:
         raise ValueError
 
     case = Target("x", b"abc", raising, (OSError,))
-    targets = [case, case._replace(read=silent, errors=(ValueError,)), case._replace(read=len)]
+    targets = [
+        case,
+        case._replace(read=without_words, errors=(ValueError,)),
+        case._replace(read=len),
+    ]
     found = list(fuzz_in_process("small", SEED, range(3), targets, tmp_path))
     assert [finding.what.split(":")[0] for finding in found] == [
         "KeyError",
@@ -43,14 +48,34 @@ def test_a_fault_of_a_reader_is_found(tmp_path: Path) -> None:
     assert str(found[0]).startswith("small 0 x: KeyError")
 
 
-def test_a_fault_of_a_command_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(code: str) -> str | None:
-        monkeypatch.setattr("benchmarks.fuzz.COMMAND", ["-c", code])
-        return run_command([], tmp_path)
+def raises(_: list[str]) -> int:
+    raise KeyError("x")
 
-    assert run("raise KeyError('x')") is not None
-    assert run("print('no such folder'); raise SystemExit(77)") is not None
-    assert run("raise SystemExit(2)") == "exit code 2 without a word"
-    assert run("print('no such folder'); raise SystemExit(2)") is None
+
+def odd_code(_: list[str]) -> int:
+    print("no such folder")
+    return 77
+
+
+def silent(_: list[str]) -> int:
+    return 2
+
+
+def refuses(_: list[str]) -> int:
+    print("no such folder")
+    return 2
+
+
+def waits(_: list[str]) -> int:
+    Event().wait()
+    return 0
+
+
+def test_a_fault_of_a_command_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "KeyError" in (run_command([], tmp_path, raises) or "")
+    assert "exit code 77" in (run_command([], tmp_path, odd_code) or "")
+    assert run_command([], tmp_path, silent) == "exit code 2 without a word"
+    assert run_command([], tmp_path, refuses) is None
+    assert run_command(["verify", str(tmp_path)], tmp_path) is None
     monkeypatch.setattr("benchmarks.fuzz.COMMAND_SECONDS", 1)
-    assert run("import time; time.sleep(60)") == "did not end within 1 s"
+    assert run_command([], tmp_path, waits) == "did not end within 1 s"
