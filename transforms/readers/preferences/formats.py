@@ -201,7 +201,7 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
         raise SetRowError(Reason.MISSING_FIELD, detail)
     site = need(row, "site", values.site)
     prompt_id = need(row, "prompt_id", global_id)
-    context = take(row, "context_ids", _global_ids, [])
+    context: list[str] = take(row, "context_ids", _global_ids, [])
     thread_id = prompt_id
     if context:
         thread_id = f"{prompt_id}+{context[-1].partition(':')[2]}"
