@@ -141,6 +141,12 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
         return _leave(_fail(f"{error}{hint}", ExitCode.FAILED))
     except WorkerDiedError as error:
         return _leave(_fail(error, ExitCode.FAILED))
+    except MemoryError:
+        return _fail(
+            "there is not enough memory; allow more (ulimit -v, the limit of the container), or "
+            "use fewer --workers or more --partitions",
+            ExitCode.FAILED,
+        )
     except KeyboardInterrupt as error:
         return _leave(_fail(str(error) or "interrupted", ExitCode.INTERRUPTED))
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.cli import main
+from pipeline.commands import verify
 from pipeline.console.output import GuardedStream, OutputError, ReaderGoneError, guarded_output
 from tests.publishing import SAMPLES
 
@@ -25,8 +26,12 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in (2, 3)
     ]
     row = {
-        **{"format": "forumprefs.thread/1", "site": "f.example.org", "id": "1"},
-        **{"license": "CC0-1.0", "title": TITLE, "text": "How long do I have to whisk the eggs?"},
+        "format": "forumprefs.thread/1",
+        "site": "f.example.org",
+        "id": "1",
+        "license": "CC0-1.0",
+        "title": TITLE,
+        "text": "How long do I have to whisk the eggs?",
         "responses": responses,
     }
     (folder / "threads.jsonl").write_text(json.dumps(row) + "\n")
@@ -125,6 +130,7 @@ class Failing:
 
     def __init__(self, error: Exception) -> None:
         self.error = error
+        self.number = os.open(os.devnull, os.O_WRONLY)
 
     def write(self, text: str) -> int:
         raise self.error
@@ -136,7 +142,7 @@ class Failing:
         return False
 
     def fileno(self) -> int:
-        raise OSError("it has no number")
+        return self.number
 
 
 @pytest.mark.parametrize("command", ["inspect", "diff", "verify"])
@@ -182,3 +188,15 @@ def test_the_streams_are_put_back() -> None:
         assert sys.stdout is output
         raise KeyError
     assert (sys.stdout, sys.stderr) == before
+
+
+def test_too_little_memory_is_said_in_a_sentence(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exhausted(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(verify, "find_leaks", exhausted)
+    assert main(["verify", str(dataset)]) == 1
+    said = capsys.readouterr().err
+    assert "not enough memory" in said and "Traceback" not in said
