@@ -52,9 +52,11 @@ demo-train: $(VENV)/models.stamp out/demo/manifest.json
 	@echo "tensorboard/, summary.json, checkpoints/. What the files hold: docs/training.md"
 	@echo "TensorBoard: $(BIN)/tensorboard --logdir out/demo-train/tensorboard"
 
-# Airflow in its own environment, the commands that it runs in ours.
+# Airflow in its own environment, the commands that it runs in ours. Minutes go by in single tests, so
+# each is named when it begins, with its time when it ends.
 dags: $(VENV)/test.stamp .venv-dags/dags.stamp
-	FORUMPREFS_PYTHON=$(CURDIR)/$(BIN)/python .venv-dags/bin/python -m pytest tests/dags $(PYTEST_ARGS)
+	FORUMPREFS_PYTHON=$(CURDIR)/$(BIN)/python .venv-dags/bin/python -m pytest tests/dags -vv \
+		--override-ini console_output_style=times --durations 10 $(PYTEST_ARGS)
 
 DATASET ?= out/demo
 

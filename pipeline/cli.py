@@ -1,13 +1,15 @@
 """The command ``forumprefs``: it finds the commands, runs one, and turns errors into exit codes."""
 
 import argparse
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
 
 from pipeline.console.logs import set_up_logs
-from pipeline.console.text import print_error, print_trace
+from pipeline.console.output import GuardedStream, OutputError, ReaderGoneError, guarded_output
+from pipeline.console.text import print_error, print_trace, print_warning
 from pipeline.errors import (
     AccountingError,
     BusyError,
@@ -26,27 +28,57 @@ from schemas.small_files import is_utf8
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    for word in given:
-        if not is_utf8(word):
-            return _fail(
-                f"the argument {word!r} is not UTF-8, and manifests, cards and logs are; rename "
-                "the file or folder, or go into it and name it by another path",
-                ExitCode.USAGE,
+    with guarded_output() as output:
+        for word in given:
+            if not is_utf8(word):
+                return _fail(
+                    f"the argument {word!r} is not UTF-8, and manifests, cards and logs are; rename "
+                    "the file or folder, or go into it and name it by another path",
+                    ExitCode.USAGE,
+                )
+        set_up_logs(verbose="-v" in given or "--verbose" in given)
+        try:
+            parser = make_parser(next((word for word in given if not word.startswith("-")), ""))
+        except UsageError as error:
+            return _fail(error, ExitCode.USAGE)
+        try:
+            namespace, rest = parser.parse_known_args(given)
+        except SystemExit as left:  # of --help, of which nothing else is left to do
+            if left.code == 0 and _has_failed(output):
+                raise SystemExit(_fail_to_print(output)) from None
+            raise
+        command: Command | None = getattr(namespace, "command", None)
+        if command is None:
+            parser.print_help()
+            return ExitCode.USAGE
+        if rest and not command.takes_rest:
+            parser.error(f"no option {rest[0]}; see forumprefs {command.name} --help")
+        namespace.rest = rest
+        is_result = command.prints or bool(getattr(namespace, "json", False))
+        output.strict = is_result
+        try:
+            code = run(command, namespace)
+        except SystemExit:
+            if not output.is_broken_pipe:
+                raise
+            code = ExitCode.FINISHED  # rich leaves so where nobody reads what it prints
+        output.strict = False
+        if _has_failed(output) and not output.is_broken_pipe:
+            if is_result:
+                return code or _fail_to_print(output)
+            print_warning(
+                f"stdout could not be written: {output.failure}; the work is not affected"
             )
-    set_up_logs(verbose="-v" in given or "--verbose" in given)
-    try:
-        parser = make_parser(next((word for word in given if not word.startswith("-")), ""))
-    except UsageError as error:
-        return _fail(error, ExitCode.USAGE)
-    namespace, rest = parser.parse_known_args(given)
-    command: Command | None = getattr(namespace, "command", None)
-    if command is None:
-        parser.print_help()
-        return ExitCode.USAGE
-    if rest and not command.takes_rest:
-        parser.error(f"no option {rest[0]}; see forumprefs {command.name} --help")
-    namespace.rest = rest
-    return run(command, namespace)
+        return code
+
+
+def _has_failed(output: GuardedStream) -> bool:
+    output.flush()
+    return bool(output.failure)
+
+
+def _fail_to_print(output: GuardedStream) -> int:
+    return _fail(f"the output could not be written: {output.failure}", ExitCode.FAILED)
 
 
 def find_commands(entries: Iterable[EntryPoint]) -> list[Command]:
@@ -102,6 +134,9 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
         return _fail(error, ExitCode.USAGE)
     except HubError as error:
         return _fail(error, error.exit_code)
+    except (OutputError, ReaderGoneError):
+        # Of stdout, whose reader has seen enough, or which main() says is broken.
+        return ExitCode.FINISHED
     except (AccountingError, BusyError, HydrateError, InputChangedError, OSError) as error:
         # BusyError is a PipelineError, too, but no thread of a runner is there to be left.
         return _fail(error, ExitCode.FAILED)
@@ -114,6 +149,12 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
         return _leave(_fail(f"{error}{hint}", ExitCode.FAILED))
     except WorkerDiedError as error:
         return _leave(_fail(error, ExitCode.FAILED))
+    except MemoryError:
+        return _fail(
+            "there is not enough memory; allow more (ulimit -v, the limit of the container), or "
+            "use fewer --workers or more --partitions",
+            ExitCode.FAILED,
+        )
     except KeyboardInterrupt as error:
         return _leave(_fail(str(error) or "interrupted", ExitCode.INTERRUPTED))
 
@@ -125,8 +166,9 @@ def _fail(error: object, code: int) -> int:
 
 def _leave(code: int) -> int:
     """Exit at once: the runner's threads may wait for ever for workers that are gone."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     os._exit(code)
 
 

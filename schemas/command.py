@@ -38,6 +38,9 @@ class Command:
     takes_rest: bool = False
     """Whether it takes arguments that its parser does not know; they are ``arguments.rest``."""
 
+    prints: bool = False
+    """Whether it is for what it prints, so that it fails where that cannot be written."""
+
     def load(self) -> CommandModule:
         """Import the module of the command."""
         return cast(CommandModule, importlib.import_module(self.module))

@@ -1,7 +1,9 @@
 """The main job end to end, on the shipped sample."""
 
+import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 from pathlib import Path
@@ -391,6 +393,53 @@ def test_a_takedown_that_finds_nothing_ends_the_run(dataset: Path, tmp_path: Pat
     assert curate(output, "--takedown", str(listed), "--allow-unmatched") == 0
     assert "line 2: sourdough.example.com:9900000" in capsys.readouterr().err
     assert "allow_unmatched" not in (output / "manifest.json").read_text()
+
+
+@pytest.mark.parametrize("below", ["", "x", "x/y/z"])
+def test_an_output_that_is_a_file_or_below_one(tmp_path: Path, capsys, below: str) -> None:
+    (tmp_path / "f").write_text("")
+    assert curate(tmp_path / "f" / below) == ExitCode.USAGE
+    assert f"{tmp_path / 'f'}" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["f"]
+
+
+def test_a_dataset_is_on_the_disk_before_it_has_its_name(
+    dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, output = tmp_path / "staging", tmp_path / "out"
+    shutil.copytree(dataset, copy)
+    events: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def synced(descriptor: int) -> None:
+        events.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        fsync(descriptor)
+
+    def renamed(path: Path, target: Path) -> Path:
+        events.append("rename")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "rename", renamed)
+    output_folder.replace_folder(copy, output)
+    named = events.index("rename")
+    inside = [copy / path.relative_to(output) for path in output.rglob("*")]
+    everything = {str(path) for path in (copy, *inside)}
+    assert set(events[:named]) == everything
+    assert events.index(str(copy)) == named - 1  # a folder after what is in it
+    assert events[named + 1 :] == [str(tmp_path)]
+
+
+def test_a_disk_that_fails_before_the_name_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert curate(tmp_path / "out") == ExitCode.FAILED
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_existing_output(dataset: Path, tmp_path: Path, capsys) -> None:

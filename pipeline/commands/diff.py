@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.console import printable
+from pipeline.console import printable, takes_all_characters
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.diff.compare import DEFAULT_LIMIT, compare_datasets
 from pipeline.diff.difference import (
@@ -87,7 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         if arguments.json:
             plain = msgspec.to_builtins(difference)
-            print(json.dumps(plain, indent=2, ensure_ascii=sys.stdout.isatty()))
+            in_ascii = sys.stdout.isatty() or not takes_all_characters(sys.stdout)
+            print(json.dumps(plain, indent=2, ensure_ascii=in_ascii))
         else:
             print_difference(difference, Console(highlight=False))
         sys.stdout.flush()

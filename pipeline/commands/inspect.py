@@ -17,7 +17,7 @@ from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
-from pipeline.console import print_text, printable
+from pipeline.console import print_text, printable, takes_all_characters
 from pipeline.dataset.checks import pair_faults, value_fault
 from pipeline.dataset.folder import REMEDY
 from pipeline.errors import DatasetError, UsageError
@@ -65,11 +65,12 @@ def run(arguments: argparse.Namespace) -> int:
     paging = paging and not arguments.json
     limit = arguments.limit or (None if paging else DEFAULT_LIMIT)
     console = Console(highlight=False)
+    in_ascii = sys.stdout.isatty() or not takes_all_characters(sys.stdout)
     shown = 0
     try:
         for row in pairs:
             if arguments.json:
-                print(json.dumps(row, default=str, ensure_ascii=sys.stdout.isatty()))
+                print(json.dumps(row, default=str, ensure_ascii=in_ascii))
             else:
                 console.print(render_pair(row, console.width, raw=arguments.raw))
             shown += 1

@@ -10,7 +10,7 @@ CURATE = Command(
     "language-filtered preference pairs.",
     takes_rest=True,
 )
-INSPECT = Command("inspect", "look at pairs side by side", "pipeline.commands.inspect")
+INSPECT = Command("inspect", "look at pairs side by side", "pipeline.commands.inspect", prints=True)
 REPORT = Command(
     "report",
     "write figures and a browser of rows as one HTML file",
@@ -20,6 +20,7 @@ VALIDATE_THREADS = Command(
     "validate-threads",
     "say what is wrong in your own thread files",
     "pipeline.commands.validate",
+    prints=True,
 )
 PREPARE = Command(
     "prepare",
@@ -33,11 +34,13 @@ DIFF = Command(
     "diff",
     "say what is new, removed or changed between two versions of a dataset",
     "pipeline.commands.diff",
+    prints=True,
 )
 VERIFY = Command(
     "verify",
     "check a dataset folder: files, accounting, leaks between splits, limits",
     "pipeline.commands.verify",
+    prints=True,
 )
 PUBLISH = Command(
     "publish",

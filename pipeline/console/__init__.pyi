@@ -1,5 +1,10 @@
 from .display import ProgressDisplay as ProgressDisplay
 from .logs import set_up_logs as set_up_logs
+from .output import GuardedStream as GuardedStream
+from .output import OutputError as OutputError
+from .output import ReaderGoneError as ReaderGoneError
+from .output import guarded_output as guarded_output
+from .output import takes_all_characters as takes_all_characters
 from .progress import ProgressLine as ProgressLine
 from .text import print_error as print_error
 from .text import print_text as print_text

@@ -38,8 +38,17 @@ def check_output(options: CurateOptions) -> Path:
             "elsewhere, --work-dir gs://… is what they write to, the result is fetched from there, "
             "and --publish sends it on"
         )
-    output = Path(options.output).resolve()
-    if not output.exists():
+    try:
+        output = Path(options.output).resolve()
+        exists = output.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # links in a ring, names too long
+        raise UsageError(
+            f"--output {options.output!r}: is no place for a folder: {error}"
+        ) from None
+    if not exists:
+        above = next((folder for folder in output.parents if folder.exists()), output.parent)
+        if not above.is_dir():
+            raise UsageError(f"--output {output}: {above} is a file; choose a folder")
         return output
     if not output.is_dir():
         raise UsageError(f"--output {output}: is a file")

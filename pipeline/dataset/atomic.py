@@ -6,6 +6,7 @@ output removes.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -101,8 +102,36 @@ def remove_strays(staging: Path, wanted: set[str]) -> None:
             path.unlink(missing_ok=True)
 
 
+def sync_folder(folder: Path) -> None:
+    """Have a folder and all that is in it on the disk, so that a loss of power takes none of it.
+
+    Raises OSError where the disk cannot take it: better now than after the folder has its name.
+    """
+    for path, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            _sync(Path(path, name))
+        _sync(Path(path))
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some filesystems cannot do it for folders or at all; what is full or broken says so.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS):
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def replace_folder(staging: Path, output: Path) -> None:
-    """Put the finished folder in place; an old one goes only when the new one is there."""
+    """Put the finished folder in place; an old one goes only when the new one is there.
+
+    What is in it is on the disk before it gets its name, and the name before the old one goes: a
+    name may be on the disk first otherwise, and after a loss of power lead to empty files.
+    """
+    sync_folder(staging)
     old = output.with_name(f".{output.name}.old")
     if output.exists():
         output.rename(old)
@@ -112,6 +141,7 @@ def replace_folder(staging: Path, output: Path) -> None:
         if old.exists():
             old.rename(output)
         raise
+    _sync(output.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
