@@ -28,7 +28,9 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     source: Annotated[str, doc("kind of forum, e.g. 'stackexchange'")]
     site: Annotated[str, doc("host name of the forum, with the community where it has many")]
     thread_id: Annotated[str, doc("'<site>:<question id>'")]
-    split: Annotated[str, doc("'train', 'validation' or 'test'; equal over a question cluster")]
+    split: Annotated[
+        str, doc("'train', 'validation' or 'test'; equal over threads that share text")
+    ]
     language: Annotated[str, doc("language of the prompt, ISO 639 code by fastText lid.176")]
     prompt: Annotated[
         str,

@@ -72,6 +72,23 @@ def test_thirteen_words_are_needed_in_any_case_and_punctuation() -> None:
     assert shared_words(f"请问{sentence[:12]}谢谢", chinese) is None
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "रोटी बनाते समय आटे में थोड़ा नमक और पानी मिलाकर उसे देर तक अच्छी तरह गूँधना चाहिए",
+        "يَجِبُ أَنْ تُعْجَنَ العَجِينَةُ جَيِّدًا ثُمَّ تُتْرَكَ لِتَرْتَاحَ سَاعَةً قَبْلَ أَنْ تُخْبَزَ فِي الفُرْنِ الحَارِّ",
+        "باید خمیر را خوب ورز داد و گذاشت تا پیش از پختن می‌خوابد و آرام نرم می‌شود",
+    ],
+)
+def test_thirteen_words_are_thirteen_in_scripts_with_marks(sentence: str) -> None:
+    """Cut at their marks, eight words were thirteen."""
+    words = sentence.split()
+    benchmark = read_texts([("b", [sentence])], RULES)
+    assert shared_words(" ".join(["x", *words[:13], "y"]), benchmark) is not None
+    assert shared_words(" ".join(["x", *words[:12], "y"]), benchmark) is None
+    assert shared_words(" ".join(["x", *words[:8], "y"]), benchmark) is None
+
+
 def test_short_texts_count_when_they_are_equal_as_a_whole() -> None:
     asked = "Why does my bread not rise at all?"
     benchmark = read_texts(

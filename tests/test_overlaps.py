@@ -21,7 +21,7 @@ FEW_WORDS = MinHashRules(min_words=8)
 
 
 @dataclasses.dataclass
-class HashAndFind(beam.PTransform):
+class HashAndFind(beam.PTransform):  # type: ignore[misc]
     partitions: int
 
     def expand(self, threads: beam.PCollection) -> beam.PCollection:
@@ -128,7 +128,7 @@ def recall(pairs: list[tuple[str, str]]) -> float:
 @pytest.mark.parametrize("length", [25, 60, 120, 500])
 def test_copies_at_half_the_similarity_and_more_are_found(length: int) -> None:
     rng = random.Random(length)
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     while len(pairs) < 150:
         one = some_words(rng, length)
         other = with_changes(rng, one, max(1, length // rng.randrange(13, 30)))

@@ -59,7 +59,7 @@ def test_a_prompt_in_two_splits_however_it_is_written(tmp_path: Path) -> None:
         asked("a:1", "train", "Why is\n\nrye sour?"),
         asked("a:2", "validation", "Why  is rye sour? "),
         asked("a:3", "test", "Why is rye sour"),
-        # Deduplication tells short texts apart by case, and so do the splits.
+        # Deduplication tells short texts apart by case, and so does this check.
         asked("a:4", "test", "why is rye sour?"),
     )
     [leak] = find_leaks(folder)

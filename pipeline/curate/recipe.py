@@ -155,7 +155,11 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     pairing: Annotated[str, doc("preset of pairing rules: " + ", ".join(PRESETS))] = "all"
 
     split: Annotated[
-        str, doc("weights of train/validation/test; a question cluster is never divided")
+        str,
+        doc(
+            "weights of train/validation/test; threads that share text or are linked as duplicates "
+            "are never divided"
+        ),
     ] = "90/5/5"
     seed: Annotated[int, doc("seed of the split and of the choice of pairs", ge=0)] = 0
     shard_bytes: Annotated[int, doc("target size of a shard's rows before compression", ge=1)] = (

@@ -115,12 +115,14 @@ def _is_cc_by_sa(report: dict[str, Any]) -> bool:
     return set(report["texts_by_license"]) <= LICENSE_NAMES
 
 
-_LEAKS = {
-    "near": "Questions that are near-duplicates or linked as duplicates are in the same split.",
-    "exact": "Questions that are equal or linked as duplicates are in the same split; "
-    "near-duplicates were not looked for.",
-    "off": "Questions that are linked as duplicates are in the same split; duplicate texts were "
-    "not looked for.",
+_LEAKS = (
+    "Threads that share much of a text are in the same split, as are questions that are linked as "
+    "duplicates and one author's sequels."
+)
+_LEFT_IN = {
+    "near": "",
+    "exact": " Near-duplicates were not looked for and are still there.",
+    "off": " Duplicates were not looked for and are still there.",
 }
 
 
@@ -142,7 +144,7 @@ from datasets import load_dataset
 ```
 
 {_USE[manifest.ids_only]}{_turns(report)}
-All pairs of one thread lie together in a shard. {_LEAKS[recipe["dedup"]]}
+All pairs of one thread lie together in a shard. {_LEAKS}{_LEFT_IN[recipe["dedup"]]}
 """
 
 

@@ -19,7 +19,8 @@ class ForumRows(NamedTuple):
     metadata: beam.PCollection[tuple[int, MetadataBlock]]
     """By thread partition."""
     links: beam.PCollection[bytes]
-    """Threads that ask the same: int64[n, 2], hash63 of (duplicate, original), little-endian."""
+    """Threads that ask the same, as their forum says: int64[n, 2], hash63 of (duplicate, original),
+    little-endian."""
     rejected: beam.PCollection[Rejected]
     counts: beam.PCollection[RecordCount]
     """Stage 'read': Posts.rows = Posts.kept + rejects of posts. StackExchange has more tables, and
