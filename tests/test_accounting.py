@@ -23,6 +23,7 @@ RESULT = RunResult(
     counts=(
         RecordCount("read", "Posts.rows", 20),
         RecordCount("read", "Posts.kept", 19),
+        RecordCount("read", "Posts.repaired", 3),
         RecordCount("read", "Votes.rows", 50),
         RecordCount("read", "Votes.up", 40),
         RecordCount("read", "Votes.other", 6),
@@ -76,6 +77,8 @@ def test_an_accounting_that_adds_up() -> None:
     assert accounting.threads == {"test": 1, "train": 2}
     assert [stage.entered for stage in accounting.stages] == [20, 19, 16, 14, 14, 11]
     assert accounting.other_records["Votes.rows"] == 50
+    assert accounting.other_records["Posts.repaired"] == 3
+    assert "Posts.rows" not in accounting.other_records
     assert accounting.other_records["rejected:vote:read:bad_value"] == 4
 
 
