@@ -2,9 +2,10 @@ import msgspec
 import pytest
 
 from pipeline.dataset.accounting import add_up
+from pipeline.dataset.report import dataset_warnings
 from pipeline.errors import AccountingError
 from schemas.counts import RecordCount
-from schemas.manifest import Shard
+from schemas.manifest import Manifest, Shard
 from transforms.writers.counts import RunResult
 from transforms.writers.parquet import ShardReport
 
@@ -23,6 +24,7 @@ RESULT = RunResult(
     counts=(
         RecordCount("read", "Posts.rows", 20),
         RecordCount("read", "Posts.kept", 19),
+        RecordCount("read", "Posts.repaired", 3),
         RecordCount("read", "Votes.rows", 50),
         RecordCount("read", "Votes.up", 40),
         RecordCount("read", "Votes.other", 6),
@@ -76,7 +78,27 @@ def test_an_accounting_that_adds_up() -> None:
     assert accounting.threads == {"test": 1, "train": 2}
     assert [stage.entered for stage in accounting.stages] == [20, 19, 16, 14, 14, 11]
     assert accounting.other_records["Votes.rows"] == 50
+    assert accounting.other_records["Posts.repaired"] == 3
+    assert "Posts.rows" not in accounting.other_records
     assert accounting.other_records["rejected:vote:read:bad_value"] == 4
+
+
+@pytest.mark.parametrize(("posts", "words"), [(1, "1 post was"), (1200, "1,200 posts were")])
+def test_a_run_says_how_many_posts_it_repaired(posts: int, words: str) -> None:
+    accounting = msgspec.structs.replace(
+        add_up(RESULT), other_records={"Posts.repaired": posts, "Votes.rows": 1}
+    )
+    manifest = Manifest(
+        pair_schema_version="1.0.0",
+        recipe={},
+        versions={},
+        inputs=(),
+        accounting=accounting,
+        publishable=True,
+        shards=(),
+    )
+    [line] = dataset_warnings(manifest)
+    assert line.startswith(f"{words} repaired")
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
 
 
 def dataset_warnings(manifest: Manifest) -> list[str]:
-    """Lines about inputs that were not used, or only in part."""
+    """Lines about inputs that were not used, only in part, or repaired."""
     lines = []
     broken = 0
     for key, amount in manifest.accounting.other_records.items():

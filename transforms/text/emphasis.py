@@ -18,17 +18,15 @@ _BLANK_LINE = re.compile(r"\n[ \t]*\n")
 class Delimiter(str):
     """``*``, ``**`` or ``~~`` at one end of an emphasis."""
 
-    opens: bool
-    other: "Delimiter"
-    """The other end."""
+    number: int
+    """Of the emphasis within its text, from 1; negative at the closing end."""
 
 
-def delimiters(mark: str) -> tuple[Delimiter, Delimiter]:
-    """Make both ends of an emphasis."""
-    first, last = Delimiter(mark), Delimiter(mark)
-    first.opens, last.opens = True, False
-    first.other, last.other = last, first
-    return first, last
+def delimiter(mark: str, number: int) -> Delimiter:
+    """Make one end of an emphasis."""
+    made = Delimiter(mark)
+    made.number = number
+    return made
 
 
 def join_pieces(pieces: Sequence[str]) -> str:
@@ -36,31 +34,37 @@ def join_pieces(pieces: Sequence[str]) -> str:
 
     Where an emphasis ends and one of the same kind begins, they become one.
     """
-    if not any(type(piece) is Delimiter for piece in pieces):
-        return "".join(pieces)
     left = _merged(pieces)
     for _ in range(_ROUNDS):
-        useless = {id(end) for found in _useless(left) for end in (found, found.other)}
+        useless = {abs(found.number) for found in _useless(left)}
         if not useless:
             return "".join(left)
-        left = _merged([piece for piece in left if id(piece) not in useless])
+        left = _merged(
+            [p for p in left if type(p) is not Delimiter or abs(p.number) not in useless]
+        )
     return "".join([piece for piece in left if type(piece) is not Delimiter])
 
 
 def _merged(pieces: Sequence[str]) -> list[str]:
     merged: list[str] = []
+    continues: dict[int, int] = {}  # an emphasis and the one before that it became part of
     for piece in pieces:
         if not piece:
             continue
-        last = merged[-1] if merged else ""
-        if type(piece) is Delimiter and type(last) is Delimiter and last == piece:
-            if piece.opens and not last.opens:
-                last.other.other, piece.other.other = piece.other, last.other
-                merged.pop()
-                continue
-            if last.opens and piece is last.other:
-                merged.pop()  # nothing between them
-                continue
+        if type(piece) is Delimiter:
+            last = merged[-1] if merged else ""
+            number = piece.number
+            if number < 0 and -number in continues:
+                number = -continues[-number]
+                piece = delimiter(piece, number)
+            if type(last) is Delimiter and last == piece:
+                if last.number < 0 < number:
+                    continues[number] = -last.number
+                    merged.pop()
+                    continue
+                if last.number == -number > 0:  # nothing between them
+                    merged.pop()
+                    continue
         merged.append(piece)
     return merged
 
@@ -85,14 +89,14 @@ def _useless(pieces: Sequence[str]) -> Iterator[Delimiter]:
         before = pieces[at - 1][-1] if at else "\n"
         after = pieces[end][0] if end < len(pieces) else "\n"
         opens, closes = _stands_before(after, before), _stands_before(before, after)
-        for delimiter in pieces[at:end]:
-            assert isinstance(delimiter, Delimiter)
-            if not (opens if delimiter.opens else closes):
-                yield delimiter
-            elif delimiter.opens:
-                paragraphs[id(delimiter)] = paragraph
-            elif paragraphs.get(id(delimiter.other)) != paragraph:
-                yield delimiter
+        for found in pieces[at:end]:
+            assert isinstance(found, Delimiter)
+            if not (opens if found.number > 0 else closes):
+                yield found
+            elif found.number > 0:
+                paragraphs[found.number] = paragraph
+            elif paragraphs.get(-found.number) != paragraph:
+                yield found
         ends_line = False
         at = end
 

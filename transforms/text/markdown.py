@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from transforms.text.emphasis import Delimiter, delimiters, join_pieces
+from transforms.text.emphasis import Delimiter, delimiter, join_pieces
 from transforms.text.html_tokens import attributes, decode, split_tags, tag_name
 from transforms.text.links import absolute
 
@@ -91,6 +91,7 @@ class _Writer:
         # The paragraph that is being read: its pieces, and the inline elements open in it.
         self.buffer: list[str] = []
         self.marks: list[_Mark] = []
+        self.emphases = 0
         self.depth: dict[str, int] = {}
         self.heading = ""
         # What the next block is set off by: 1 line break, 2 blank line, 3 blank line unless it
@@ -137,11 +138,9 @@ class _Writer:
 
     def flush(self) -> None:
         """End the current paragraph and write it if it has any text."""
-        buffer = self.buffer
         while self.marks:
             self.end_mark()
-        text = join_pieces(buffer).strip()
-        buffer.clear()
+        text = self.join_buffer().strip()
         if not text:
             return
         if self.heading:
@@ -150,6 +149,12 @@ class _Writer:
         elif "\n" in text:
             text = _tidy(text)
         self.emit(text)
+
+    def join_buffer(self) -> str:
+        text = join_pieces(self.buffer) if self.emphases else "".join(self.buffer)
+        self.emphases = 0
+        self.buffer.clear()
+        return text
 
     def emit(self, text: str) -> None:
         """Write one block, set off from the one before and indented into its containers."""
@@ -355,7 +360,11 @@ class _Writer:
         self.depth[kind] = depth + 1
         if not depth:
             self.marks.append(_Mark(kind, len(self.buffer), target))
-            self.buffer.append(delimiters(kind)[0] if kind in _DELIMITERS else kind)
+            if kind in _DELIMITERS:
+                self.emphases += 1
+                self.buffer.append(delimiter(kind, self.emphases))
+            else:
+                self.buffer.append(kind)
 
     def finish_mark(self, name: str, tag: str) -> None:
         kind = "[" if name == "/a" else _MARKS[name[1:]]
@@ -374,7 +383,10 @@ class _Writer:
         inside = start + 1
         if kind != "[":
             opening = buffer[start]
-            closing = opening.other if isinstance(opening, Delimiter) else _CLOSING[kind]
+            if isinstance(opening, Delimiter):
+                closing: str = delimiter(kind, -opening.number)
+            else:
+                closing = _CLOSING[kind]
         elif not target:
             buffer[start] = ""
             return kind
@@ -467,8 +479,7 @@ class _Writer:
         in_cell = self.in_cell()
         if in_cell:
             self.buffer[:] = [_cell_piece(piece) for piece in self.buffer]
-        text = join_pieces(self.buffer).strip()
-        self.buffer.clear()
+        text = self.join_buffer().strip()
         if not text:
             return
         if not in_cell:
