@@ -469,6 +469,29 @@ def test_a_chat_template_cannot_leave_its_sandbox(causal: Path, tmp_path: Path) 
             assert "<class" not in scorer._tokenizer.decode(scorer._ids((), "b")), number
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_transformers_is_always_told_whether_code_may_run(
+    causal: Path, monkeypatch: pytest.MonkeyPatch, trusted: bool
+) -> None:
+    """Where it is not told, it asks on the terminal."""
+    import transformers
+
+    told = {}
+    for name in ("AutoConfig", "AutoTokenizer", "AutoModelForSequenceClassification"):
+        of = getattr(transformers, name)
+
+        def note(
+            *given: Any, _read: Any = of.from_pretrained, _name: str = name, **more: Any
+        ) -> Any:
+            told[_name] = more["trust_remote_code"], more.get("use_safetensors", True)
+            return _read(*given, **more)
+
+        monkeypatch.setattr(of, "from_pretrained", note)
+    load(causal, trust_remote_code=trusted)
+    assert len(told) == 3
+    assert set(told.values()) == {(trusted, True)}
+
+
 def calls(path: Path) -> list[ast.Call]:
     text = path.read_text(encoding="utf-8")
     if not any(word in text for word in ("from_pretrained", "torch", "pickle")):

@@ -82,6 +82,32 @@ def test_attention_with_soft_caps_is_refused_and_padded_works(tmp_path: Path) ->
     assert len(score_texts(load(folder, "padded"), *TEXTS, device=CPU)[0]) == 3
 
 
+@pytest.mark.parametrize(
+    ("kind", "agrees"), [("Mistral", True), ("Qwen2Moe", False), ("Phimoe", False)]
+)
+def test_a_window_that_attention_is_not_told_of_is_refused(
+    tmp_path: Path, kind: str, agrees: bool
+) -> None:
+    """Texts of up to 128 tokens, a window of 64, and a probe that is shorter than both."""
+    config = decoder(kind)
+    config.sliding_window, config.use_sliding_window, config.max_window_layers = 64, True, 0
+    for name in ("num_experts", "num_local_experts"):
+        if hasattr(config, name):
+            setattr(config, name, 4)  # small
+    if getattr(config, "layer_types", None):
+        config.layer_types = ["sliding_attention"] * 2
+    loaded = load(make(tmp_path / kind, config))
+    if agrees:
+        check_layout(loaded, "shared", CPU)
+    else:
+        with pytest.raises(ConfigError, match=r"layout=padded"):
+            check_layout(loaded, "shared", CPU)
+    assert loaded.model.hf.config.sliding_window == 64
+    check_layout(loaded, "padded", CPU)
+    within = load_model(str(tmp_path / kind), ModelConfig(), DataConfig(max_length=64), seed=0)
+    check_layout(within, "shared", CPU)  # where no text is longer than the window
+
+
 def test_dropout_is_off_under_any_name(tmp_path: Path) -> None:
     import transformers
 

@@ -5,7 +5,8 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ from training.model.source import LocatedModel, ModelSource, locate_model
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
+PROBE_WINDOW = 4
+"""Keys that a query sees in the probe of a backbone with a sliding window."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
 
@@ -278,7 +281,8 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
         try:
             if not model.is_encoder:
                 model.use_layout(name)
-            found.append(model(batch) if model.is_encoder else model.read(batch).float())
+            with _short_window(model.hf, loaded.tokens.max_length):
+                found.append(model(batch) if model.is_encoder else model.read(batch).float())
         except ValueError as error:  # attention that ours does not compute, or never hears of
             raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
         if not bool(torch.isfinite(found[-1]).all()):
@@ -294,6 +298,28 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
             f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
             f"rows (relative difference {difference:.1e}); set model.layout=padded"
         )
+
+
+@contextmanager
+def _short_window(hf: Any, longest: int) -> Iterator[None]:
+    """Make a sliding window shorter than a few tokens, where texts can be longer than it is.
+
+    Some backbones write their window into a mask and do not hand it to their attention, which a
+    text within the window does not show.
+    """
+    config = hf.config.get_text_config()
+    window = getattr(config, "sliding_window", None)
+    if not isinstance(window, int) or not PROBE_WINDOW < window < longest:
+        yield
+        return
+    holders = [config, *(m for m in hf.modules() if getattr(m, "sliding_window", None) == window)]
+    try:
+        for holder in holders:
+            holder.sliding_window = PROBE_WINDOW
+        yield
+    finally:
+        for holder in holders:
+            holder.sliding_window = window
 
 
 @torch.no_grad()
