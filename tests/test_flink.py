@@ -230,7 +230,7 @@ def test_a_job_that_gets_no_further_is_cancelled_with_advice(
     settings = FlinkSettings(master=fake.url, stall_minutes=0.02)
     job = _Job(FlinkRest(fake.url), name="stuck", progress=ProgressLine(0), settings=settings)
     with pytest.raises(PipelineError, match=r"no progress for 0\.02 minutes \(Assemble threads\)"):
-        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+        job.run(lambda pipeline: ended.wait(PATIENCE_S), PipelineOptions([]))
     ended.set()
     assert fake.cancelled == ["/jobs/7?mode=cancel"]
     assert "the job stuck was cancelled and continues" in capsys.readouterr().err
@@ -247,7 +247,7 @@ def interrupted(job: _Job, monkeypatch: pytest.MonkeyPatch, phase: str | None = 
     monkeypatch.setattr(job, "_look", interrupt)
     ended = threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+        job.run(lambda pipeline: ended.wait(PATIENCE_S), PipelineOptions([]))
     ended.set()
 
 
