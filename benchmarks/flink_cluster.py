@@ -33,7 +33,7 @@ from pipeline.runners.flink.rest import FlinkRest, network_bytes
 
 JOBMANAGER = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
 TASKMANAGER = "org.apache.flink.runtime.taskexecutor.TaskManagerRunner"
-START_S = 60.0
+START_S = 300.0
 
 SORT_BUFFERS = 64
 """Buffers of 32 KiB in which Flink sorts each result of a step; its default is 512."""

@@ -49,7 +49,7 @@ QUICK_JVM = (
 QUICK_SETTINGS = {"classloader.resolve-order": "parent-first"}
 """Beam as the cluster itself has it, and not loaded again by every job, which would also end and
 start all Python workers between two steps."""
-TIMEOUT_S = 420
+TIMEOUT_S = 1200
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,13 @@ def quick_cluster(folder: Path, settings: dict[str, str] | None = None) -> Itera
         yield cluster
 
 
-def run_case(case: Case, folder: Path, cluster: Cluster | None = None) -> Outcome:
-    """Run one case below ``folder``, which is emptied of it afterwards."""
+def run_case(
+    case: Case, folder: Path, cluster: Cluster | None = None, *, memory: bool = True
+) -> Outcome:
+    """Run one case below ``folder``, which is emptied of it afterwards.
+
+    ``memory``: measure it, which takes a look at all processes twice a second.
+    """
     output = folder / "dataset"  # the card's title is the folder's name
     shutil.rmtree(output, ignore_errors=True)
     began = time.monotonic()
@@ -177,7 +182,7 @@ def run_case(case: Case, folder: Path, cluster: Cluster | None = None) -> Outcom
             start_new_session=True,
         )
         outcome = Outcome()
-        watch: list[Callable[[], None]] = [_memory(outcome, os.getpid())]
+        watch: list[Callable[[], None]] = [_memory(outcome, os.getpid())] if memory else []
         if cluster is not None and case.kill_at is not None:
             watch.append(_killer(cluster, case.kill_at, outcome))
         ended = threading.Event()

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.patience import PATIENCE_S
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-PATIENCE_S = 60.0
 
 
 def find_browser() -> str | None:

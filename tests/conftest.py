@@ -5,6 +5,7 @@ import fcntl
 import gc
 import os
 import sys
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         flink = [item for item in items if item.get_closest_marker("flink")]
         items[:] = [item for item in items if item not in flink]
         config.hook.pytest_deselected(items=flink)
+    # Flink's take minutes, in which the other processes do all other tests: they come first.
+    slowest = {item.path for item in items if item.get_closest_marker("flink")}
+    items.sort(key=lambda item: item.path not in slowest)
 
 
 def imported(path: Path) -> set[str]:
@@ -87,14 +91,16 @@ def imports_of(path: Path) -> set[str]:
     return names
 
 
-# What is imported now stays to the end, and takes seconds to be looked through for garbage.
-gc.disable()
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
-    look_once()
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Import the tests without looking for garbage: what is imported stays to the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+        look_once()
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, *flags: str) -> Path:

@@ -12,6 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
@@ -23,7 +25,7 @@ FORKS.set_forkserver_preload(
         "training.run",
     ]
 )
-TIMEOUT_S = 240
+TIMEOUT_S = 2 * PATIENCE_S
 
 
 def start_python(arguments: list[str], log: Path) -> BaseProcess:

@@ -26,6 +26,7 @@ from tests.hub import (
 )
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store
+from tests.patience import PATIENCE_S
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 REPO = "acme/prefs"
@@ -235,7 +236,7 @@ def kill_before_commit(user: Publisher, folder: Path, pattern: str = COMMIT) -> 
     hold = Hold()
     user.hub.faults.add(Fault("POST", pattern, 1, hold))
     with user.start("publish", str(folder), REPO, "--version", "v1.0.0") as process:
-        assert hold.reached.wait(60), process.communicate()
+        assert hold.reached.wait(PATIENCE_S), process.communicate()
         process.kill()
         process.wait()
     hold.drop()

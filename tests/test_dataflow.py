@@ -21,6 +21,7 @@ from pipeline.curate.graph import CurateJob, build
 from pipeline.curate.recipe import make
 from pipeline.errors import UsageError
 from pipeline.runners.dataflow import check_installed, dataflow_arguments
+from tests.patience import PATIENCE_S
 from transforms.core.coders import StructCoder
 from transforms.readers.base import ForumFile
 from transforms.readers.stackexchange.archives import Site, TableFile
@@ -149,7 +150,7 @@ def test_a_dry_run_builds_the_whole_job(packaging: str, tmp_path: Path) -> None:
     output = tmp_path / "pipeline.pb"
     subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments), str(output)],
-        cwd=ROOT, check=True, timeout=120,
+        cwd=ROOT, check=True, timeout=PATIENCE_S,
     )  # fmt: skip
     from apache_beam.portability.api import beam_runner_api_pb2
 

@@ -14,6 +14,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[1]
 LOCK = "constraints.txt"
 LOWEST = "constraints-lowest.txt"
@@ -119,7 +121,7 @@ def make(*arguments: str) -> str:
     # A make around this test must not hand its own flags down.
     env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     done = subprocess.run(
-        ("make", *arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=60
+        ("make", *arguments), cwd=ROOT, env=env, capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode in (0, 1) and "***" not in done.stderr, done.stderr
     return done.stdout

@@ -34,6 +34,7 @@ from pipeline.runners.flink.rest import (
 from pipeline.runners.flink.runner import FlinkSettings, _Job
 from pipeline.runners.flink.worker import worker_environment, write_command
 from schemas.exit_codes import ExitCode
+from tests.patience import PATIENCE_S
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 VERTEX = {"name": "Assemble threads", "status": "RUNNING", "tasks": {"RUNNING": 1, "FINISHED": 1}}
@@ -229,7 +230,7 @@ def test_a_job_that_gets_no_further_is_cancelled_with_advice(
     settings = FlinkSettings(master=fake.url, stall_minutes=0.02)
     job = _Job(FlinkRest(fake.url), name="stuck", progress=ProgressLine(0), settings=settings)
     with pytest.raises(PipelineError, match=r"no progress for 0\.02 minutes \(Assemble threads\)"):
-        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+        job.run(lambda pipeline: ended.wait(PATIENCE_S), PipelineOptions([]))
     ended.set()
     assert fake.cancelled == ["/jobs/7?mode=cancel"]
     assert "the job stuck was cancelled and continues" in capsys.readouterr().err
@@ -246,7 +247,7 @@ def interrupted(job: _Job, monkeypatch: pytest.MonkeyPatch, phase: str | None = 
     monkeypatch.setattr(job, "_look", interrupt)
     ended = threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        job.run(lambda pipeline: ended.wait(30), PipelineOptions([]))
+        job.run(lambda pipeline: ended.wait(PATIENCE_S), PipelineOptions([]))
     ended.set()
 
 
@@ -257,6 +258,7 @@ def test_an_interrupted_run_waits_until_its_job_has_ended(
     settings = FlinkSettings(master=fake.url)
     job = _Job(FlinkRest(fake.url), name="mine", progress=ProgressLine(0), settings=settings)
     looks: list[int] = []
+    monkeypatch.setattr(flink, "CANCEL_S", PATIENCE_S)
     rest = FlinkRest(fake.url)
 
     def look(number: str) -> object:
@@ -403,7 +405,7 @@ def test_children_end_with_all_that_they_started(tmp_path: Path) -> None:
             time.sleep(0.05)
     inner = int(log.read_text())
     status = Path(f"/proc/{inner}/status")
-    deadline = time.monotonic() + 60  # the system takes a moment to end what was killed
+    deadline = time.monotonic() + PATIENCE_S  # the system takes a moment to end what was killed
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         while "zombie" not in status.read_text():
             assert time.monotonic() < deadline

@@ -163,18 +163,27 @@ def test_replies_are_paired_below_the_conversation(reddit: Path, tmp_path: Path)
     assert manifest_of(output)["accounting"]["posts_kept"] == 6 * 6
 
 
+MIXED = ("--input", f"stackexchange={SAMPLES}", "--reply-depth", "2")
+
+
+@pytest.fixture(scope="module")
+def mixed(reddit: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two kinds of forum in one dataset."""
+    output = tmp_path_factory.mktemp("mixed") / "mix"
+    assert curate(output, "--input", f"reddit={reddit}", *MIXED) == 0
+    assert {row["source"] for row in read(output)} == {"reddit", "stackexchange"}
+    return output
+
+
 @pytest.mark.parametrize(
     "arguments", [["--partitions", "3"], ["--partitions", "200", "--workers", "2"]]
 )
 def test_the_same_bytes_however_it_is_run(
-    reddit: Path, tmp_path: Path, arguments: list[str]
+    reddit: Path, mixed: Path, tmp_path: Path, arguments: list[str]
 ) -> None:
-    kinds = ["--input", f"reddit={reddit}", "--input", f"stackexchange={SAMPLES}"]
-    one, other = tmp_path / "one" / "mix", tmp_path / "other" / "mix"
-    for output, extra in ((one, []), (other, arguments)):
-        assert curate(output, *kinds, "--reply-depth", "2", *extra) == 0
-    assert hashes(one) == hashes(other)
-    assert {row["source"] for row in read(one)} == {"reddit", "stackexchange"}
+    output = tmp_path / "mix"
+    assert curate(output, "--input", f"reddit={reddit}", *MIXED, *arguments) == 0
+    assert hashes(output) == hashes(mixed)
 
 
 def test_the_same_pairs_however_the_dump_is_cut_and_packed(dataset: Path, tmp_path: Path) -> None:

@@ -57,6 +57,7 @@ from tests.hub.exchange import Refusal, Request
 from tests.hub.objects import Commit, Entry, object_id, tree_ids
 from tests.hub.ranges import ranged
 from tests.hub.upload_mode import GIT_ATTRIBUTES, REGULAR_LIMIT, upload_mode
+from tests.patience import PATIENCE_S
 
 # The client passes file objects to its HTTP library in a way that library is about to drop.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -888,7 +889,7 @@ def test_a_held_commit_meets_what_landed_meanwhile(client: Client) -> None:
     parent = client.head()
     with ThreadPoolExecutor(1) as pool:
         late = pool.submit(client.put, {"late.txt": b"late"}, parent_commit=parent)
-        assert hold.reached.wait(120)
+        assert hold.reached.wait(PATIENCE_S)
         client.put({"early.txt": b"early"}, parent_commit=parent)
         hold.release()
         assert status_of(late.result) == 412
@@ -973,11 +974,13 @@ def test_a_publisher_killed_before_its_commit_left_its_bytes(client: Client) -> 
         "    commit_message='killed', repo_type='dataset')\n"
     )
     with subprocess.Popen([sys.executable, "-c", code], env=client.hub.environment()) as killed:
-        assert hold.reached.wait(120)
+        assert hold.reached.wait(PATIENCE_S)
         killed.kill()
         killed.wait()
         hold.drop()
+    deadline = time.monotonic() + PATIENCE_S
     while not any(row.path.endswith("/commit/main") for row in client.hub.requests):
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     sent = client.hub.bytes_received
     assert (sent, len(client.hub.commits(REPO))) == (5000, 1)

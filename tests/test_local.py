@@ -12,11 +12,12 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.runners.local import run_local
 from tests import broken_worker
+from tests.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[1]
 
 
-def run_script(code: str, timeout: float = 90) -> subprocess.CompletedProcess:
+def run_script(code: str, timeout: float = PATIENCE_S) -> subprocess.CompletedProcess:
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=timeout
     )
@@ -43,7 +44,7 @@ def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
     assert "memory" in done.stdout, "the message says what to do"
 
 
-def wait_for(condition: Callable[[], object], what: str, seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, what
@@ -84,7 +85,7 @@ def test_workers_do_not_outlive_an_interrupted_run(tmp_path: Path) -> None:
         wait_for(lambda: any(tmp_path.iterdir()), "no worker is in its first element")
         assert str(process.pid) not in [path.name for path in tmp_path.iterdir()]
         os.killpg(process.pid, signal.SIGINT)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=PATIENCE_S)
         assert "INTERRUPTED" in output
         assert process.returncode == 130
         wait_for(lambda: is_gone(process.pid), "worker processes are still there")

@@ -6,6 +6,8 @@ import sys
 import venv
 from pathlib import Path
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).parents[1]
 LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 
@@ -13,7 +15,9 @@ LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 def run(*command: str | Path, cwd: Path) -> str:
     # With the project on the search path, pip would find it installed.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=180, env=env)
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE_S, env=env
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -31,7 +35,7 @@ def test_an_empty_environment_can_import_all_of_it(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("*.whl")
     venv.create(tmp_path / "venv", with_pip=False)
     python = tmp_path / "venv/bin/python"
-    run(*pip, "--python", python, "install", "-q", "--no-deps", wheel, cwd=tmp_path)
+    run(*pip, "--python", python, "install", "-q", "--no-compile", "--no-deps", wheel, cwd=tmp_path)
 
     # The libraries come from here, behind what was installed there; its .pth files do not count.
     libraries = [path for path in sys.path if path.endswith("site-packages")]

@@ -19,6 +19,7 @@ from tests.hub import Fault, Status, loopback_only
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store
 from tests.memory_files import MemoryFileSystem
+from tests.patience import PATIENCE_S
 from tests.publishing import (
     COMMIT,
     MANY_SCENARIOS,
@@ -135,7 +136,7 @@ def test_three_publishers_at_once(
     user.hub.create_repo(REPO)
     command = ("publish", str(folder), REPO, "--version", "v1.0.0")
     processes = [user.start(*command) for _ in range(3)]
-    output = [process.communicate(timeout=120)[0] for process in processes]
+    output = [process.communicate(timeout=PATIENCE_S)[0] for process in processes]
     assert [process.returncode for process in processes] == [0, 0, 0], output
     assert user.is_whole(folder, "v1.0.0")
     trees = {json.dumps(sorted(c.files)) for c in user.hub.commits(REPO)}

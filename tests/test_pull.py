@@ -17,6 +17,7 @@ from pipeline.hub.retries import hub_retry_policy
 from tests.hub import CorruptAnswer, CutAnswer, Delay, Fault, Hold, Status, loopback_only
 from tests.hub.exchange import Request, Response
 from tests.hub.store import Store
+from tests.patience import PATIENCE_S
 from tests.publishing import REPO, Publisher, publisher
 
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -37,7 +38,7 @@ def pull(user: Publisher, output: Path, spec: str = f"{REPO}@v1.0.0", *flags: st
     return user.run("pull", spec, str(output), *flags)
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until
@@ -143,7 +144,7 @@ def test_killed_and_run_again_fetches_the_rest(
     # The download of the fifth shard hangs.
     user.hub.faults.add(Fault("GET", SHARD, 4, hold, skip=4))
     with user.start("pull", f"{REPO}@v1.0.0", str(output)) as process:
-        assert hold.reached.wait(60)
+        assert hold.reached.wait(PATIENCE_S)
         partial = tmp_path / ".copy.partial"
         wait_until(lambda: len(list(partial.rglob("*.parquet"))) >= 4)
         assert process.poll() is None, "the others hang"

@@ -212,17 +212,18 @@ def test_training_from_the_hub_is_training_from_disk(
 ) -> None:
     put(server, folder)
     make_model(tmp_path / "model")
-    for name, place in (("hub", "acme/prefs@v1.0.0"), ("disk", str(folder))):
-        server.python(
-            f"""
-            from training.commands import main
-            code = main(["train", "--dataset", {place!r}, "--model", {str(tmp_path / "model")!r},
-                "--output", {str(tmp_path / name)!r}, "--quiet", "--set", "data.batch_pairs=32",
-                "--set", "data.max_length=128", "--set", "run.max_steps=2",
+    places = {"hub": "acme/prefs@v1.0.0", "disk": str(folder)}
+    server.python(
+        f"""
+        from training.commands import main
+        for name, place in {places!r}.items():
+            code = main(["train", "--dataset", place, "--model", {str(tmp_path / "model")!r},
+                "--output", {str(tmp_path)!r} + "/" + name, "--quiet", "--set",
+                "data.batch_pairs=32", "--set", "data.max_length=128", "--set", "run.max_steps=2",
                 "--set", "run.tensorboard=false"])
             assert code == 0
-            """
-        )
+        """
+    )
     saved = [
         next((tmp_path / name).glob("checkpoints/step-00000002/model.safetensors")).read_bytes()
         for name in ("hub", "disk")

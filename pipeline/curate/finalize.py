@@ -1,5 +1,6 @@
 """The end of a run: add up, check every shard, and write manifest, report and card beside them."""
 
+import functools
 import json
 import sys
 from collections import Counter
@@ -117,9 +118,12 @@ def write_documents(folder: Path, manifest: Manifest, stats: Counter[str], name:
 def package_versions() -> dict[str, str]:
     """Versions that go into the manifest, by package."""
     versions = {"python": f"{sys.version_info.major}.{sys.version_info.minor}"}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = "not installed"
-    return versions
+    return versions | {package: _version(package) for package in RECORDED_PACKAGES}
+
+
+@functools.cache  # it reads the package's whole description
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

@@ -11,6 +11,8 @@ from pathlib import Path
 from unittest.mock import patch
 from urllib.request import getproxies
 
+from tests.patience import PATIENCE_S
+
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1,localhost"
 
@@ -44,7 +46,7 @@ def environment(endpoint: str, token: str | None, home: Path) -> dict[str, str]:
     return kept if token is None else {**kept, "HF_TOKEN": token}
 
 
-def run_python(code: str, variables: Mapping[str, str], timeout: float = 120.0) -> str:
+def run_python(code: str, variables: Mapping[str, str], timeout: float = PATIENCE_S) -> str:
     """What a program prints that may only talk to this machine; fails as the program does."""
     program = (
         "import os, sys\n"

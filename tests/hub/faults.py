@@ -11,10 +11,11 @@ from urllib.parse import unquote
 from tests.hub.exchange import Refusal, Request, Response
 from tests.hub.repository import MAIN, Delete, Operation, Put
 from tests.hub.store import Store
+from tests.patience import PATIENCE_S
 
 Process = Callable[[Request], Response]
 # Whoever holds a request waits for the test; a test that forgot to let go must still end.
-HOLD_LIMIT_S = 60.0
+HOLD_LIMIT_S = 2 * PATIENCE_S
 
 
 class Action(Protocol):

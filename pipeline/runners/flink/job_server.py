@@ -18,7 +18,7 @@ import yaml
 
 from pipeline.errors import JobServerError, UsageError
 
-START_S = 90.0
+START_S = 300.0
 STOP_S = 5.0
 
 OPENED = (

@@ -232,6 +232,8 @@ def _beam_options(
         f"--job_endpoint={endpoint}",
         f"--job_name={job_name}",
         f"--environment_cache_millis={WORKER_CACHE_MS}",
+        # Beam would ask pip for all packages here, to log them where a container lacks some.
+        "--experiments=disable_logging_submission_environment",
     ]
     if seen.view_as(FlinkRunnerOptions).parallelism < 1:
         arguments.append(f"--parallelism={parallelism}")
