@@ -24,6 +24,11 @@ from schemas.command import ENTRY_POINTS, Command
 from schemas.exit_codes import ExitCode
 from schemas.small_files import is_utf8
 
+NOT_UTF8 = (
+    "and manifests, cards and logs are; rename the file or folder, or go into it and name it by "
+    "another path"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
@@ -31,11 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with guarded_output() as output:
         for word in given:
             if not is_utf8(word):
-                return _fail(
-                    f"the argument {word!r} is not UTF-8, and manifests, cards and logs are; rename "
-                    "the file or folder, or go into it and name it by another path",
-                    ExitCode.USAGE,
-                )
+                return _fail(f"the argument {word!r} is not UTF-8, {NOT_UTF8}", ExitCode.USAGE)
         set_up_logs(verbose="-v" in given or "--verbose" in given)
         try:
             parser = make_parser(next((word for word in given if not word.startswith("-")), ""))
