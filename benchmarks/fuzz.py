@@ -41,11 +41,12 @@ from pipeline.curate import benchmark_files, prepared, recipe, takedown
 from pipeline.dataset.checks import card_faults
 from pipeline.dataset.report_layout import decode_report
 from pipeline.dataset.run_metadata import load_run_metadata
-from pipeline.errors import UsageError
+from pipeline.errors import RecipeError, UsageError
 from schemas.audit import Rejected
 from schemas.command import ENTRY_POINTS, Command
 from schemas.exit_codes import ExitCode
 from schemas.manifest import ManifestError, decode_manifest
+from schemas.post import Post
 from schemas.small_files import SmallFileError
 from transforms.readers.base import InputProblem, ReadRules
 from transforms.readers.registry import SOURCES
@@ -136,8 +137,8 @@ def pipeline_targets(dataset: Path) -> list[Target]:
         Target("report", report, lambda path: decode_report(path.read_bytes()),
                (SmallFileError,), mutate_json),
         Target("card", card, lambda path: card_faults(path.read_bytes(), "README.md", shards), ()),
-        Target("recipe.yaml", yaml, config, (recipe.RecipeError,), mutate_bytes, "r.yaml"),
-        Target("recipe.json", manifest, config, (recipe.RecipeError,), mutate_json, "r.json"),
+        Target("recipe.yaml", yaml, config, (RecipeError,), mutate_bytes, "r.yaml"),
+        Target("recipe.json", manifest, config, (RecipeError,), mutate_json, "r.json"),
         Target("takedown", listed, takedown.read_takedown, (UsageError,)),
         Target("timings", timings, of_run, (), mutate_json, ".x.run/timings.notes"),
         Target("prepare.json", made, of_prepare, (UsageError,), mutate_json, "prepare.json"),
@@ -269,7 +270,7 @@ def _read_posts(kind: str, name: str, content: bytes, folder: Path) -> Iterator[
         for item in source.read_file(file, ReadRules(reply_depth=3)):
             if isinstance(item, Rejected):
                 yield item.id if item.record == "post" else f"({item.record})"
-            elif hasattr(item, "text"):
+            elif isinstance(item, Post):
                 yield item.id
 
 

@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -23,10 +24,12 @@ from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, deco
 from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
 from schemas.retry import RetryPolicy
 from schemas.small_files import (
+    MAX_BYTES,
     SmallFileError,
     SpecialFileError,
     fault_of,
     open_regular,
+    read_small,
     read_stream,
 )
 from training.errors import TrainingDatasetError
@@ -186,8 +189,11 @@ class PairDataset:
 
     def _read(self, name: str) -> bytes:
         try:
-            with self._open(name) as file:
-                return read_stream(file)
+            if "file" in _protocols(self._files):
+                return read_small(self._path(name))
+            # At once: a store is asked by ranges otherwise, which takes several requests.
+            content: bytes = self._files.cat_file(self._path(name), end=MAX_BYTES + 1)
+            return read_stream(BytesIO(content))
         except (SmallFileError, SpecialFileError) as error:
             raise TrainingDatasetError(f"{self.location}: {name}: {fault_of(error)}") from None
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
