@@ -29,6 +29,11 @@ NOT_UTF8 = (
     "another path"
 )
 
+NO_MEMORY = (
+    "there is not enough memory; allow more (ulimit -v, the limit of the container), or use fewer "
+    "--workers or more --partitions"
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
@@ -147,15 +152,14 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
             print_trace()
         elif hasattr(namespace, "verbose"):
             hint = "\nRun again with -v for the whole trace."
-        return _leave(_fail(f"{error}{hint}", ExitCode.FAILED))
+        said = NO_MEMORY if isinstance(error.__cause__, MemoryError) else str(error)
+        if not said.strip():  # some errors are nothing but their kind
+            said = type(error.__cause__ or error).__name__
+        return _leave(_fail(f"{said}{hint}", ExitCode.FAILED))
     except WorkerDiedError as error:
         return _leave(_fail(error, ExitCode.FAILED))
     except MemoryError:
-        return _fail(
-            "there is not enough memory; allow more (ulimit -v, the limit of the container), or "
-            "use fewer --workers or more --partitions",
-            ExitCode.FAILED,
-        )
+        return _fail(NO_MEMORY, ExitCode.FAILED)
     except KeyboardInterrupt as error:
         return _leave(_fail(str(error) or "interrupted", ExitCode.INTERRUPTED))
 
