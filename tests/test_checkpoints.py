@@ -410,3 +410,12 @@ def test_rewards_that_are_no_numbers_end_a_run_at_its_ends_and_when_none_is_left
     for rewards, whole in (([1.0, nan], True), ([nan, nan], False), ([float("inf")], True)):
         with pytest.raises(DivergedError, match=r"after step 7 the rewards of [12] of [12] valid"):
             check_rewards(scored(rewards), "after step 7", whole=whole)
+
+
+def test_rewards_are_looked_at_before_the_first_and_after_the_last_step(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr("training.train.check_rewards", lambda _, when, **__: looked.append(when))
+    assert resume(run) == 0
+    assert looked == ["before step 4", "after step 4"]

@@ -134,7 +134,7 @@ def test_scores_are_those_of_transformers(run: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.mkdir()
     for file in path.iterdir():
-        if file.name != "reward_template.json":
+        if file.name not in ("reward_template.json", "checksums.json"):
             (other / file.name).write_bytes(file.read_bytes())
     theirs = open_scorer(find_model(str(other)), device=CPU, max_length=128)
     assert "chat template" in theirs.reads
@@ -152,7 +152,7 @@ def test_a_conversation_reaches_a_chat_template_as_turns(run: Path, tmp_path: Pa
     other = tmp_path / "other"
     other.mkdir()
     for file in (run / "run" / "model").iterdir():
-        if file.name not in ("reward_template.json", "chat_template.jinja"):
+        if file.name not in ("reward_template.json", "chat_template.jinja", "checksums.json"):
             (other / file.name).write_bytes(file.read_bytes())
     (other / "chat_template.jinja").write_text(
         "{%- for m in messages -%}{%- if m.role == 'system' -%}{{ raise_exception('no') }}"
@@ -363,6 +363,7 @@ def test_a_changed_template_is_another_model(run: Path, tmp_path: Path) -> None:
     copy.mkdir()
     for file in (run / "run" / "model").iterdir():
         (copy / file.name).write_bytes(file.read_bytes())
+    (copy / "checksums.json").unlink()  # it is changed on purpose
     first = open_scorer(find_model(str(copy)), device=CPU).fingerprint
     config = json.loads((copy / "tokenizer_config.json").read_text())
     (copy / "tokenizer_config.json").write_text(json.dumps({**config, "chat_template": "{{ 1 }}"}))
