@@ -30,7 +30,7 @@ RUNNERS: Final = {"local": "local", "flink": "flink", "dataflow": "dataflow"}
 OURS: Final = (
     *("config", "input", "output", "runner", "resume", "overwrite", "quiet", "verbose"),
     *("publish", "version", "private", "endpoint", "allow_shrink", "dry_run"),
-    *("recipe_only", "no_report"),
+    *("recipe_only", "no_report", "allow_unmatched"),
 )
 """Options of ``forumprefs curate`` that only the DAG sets."""
 OF_RUNNERS: Final = (

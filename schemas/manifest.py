@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -78,6 +78,10 @@ class StageCount(msgspec.Struct, frozen=True, kw_only=True):
     left: Annotated[int, _count("posts that continue; after 'pair': posts in at least one pair")]
     duplicates: Annotated[int, _count("posts removed as duplicates")] = 0
     rejected: Annotated[dict[str, Count], doc("posts removed, by Reason")] = {}
+
+
+POSTS_REPAIRED: Final = "Posts.repaired"
+"""Among the other records: posts whose characters were not all as XML wants them."""
 
 
 class Accounting(msgspec.Struct, frozen=True, kw_only=True):

@@ -62,14 +62,14 @@ def test_facts_are_merged_and_filled_in() -> None:
         PostMetadata(id=f"{SITE}:2", up_days=(9, 4), accepted_day=7),
         PostMetadata(id=f"{SITE}:2", down_days=(5,), author="Ada"),
         PostMetadata(id=f"{SITE}:1", closed_as=ClosedAs.OFF_TOPIC),
-        PostMetadata(id=f"{SITE}:3", flags=2, author="not used", closed_as=ClosedAs.SPAM),
+        PostMetadata(id=f"{SITE}:3", flags=2, author="renamed", closed_as=ClosedAs.SPAM),
     ]
     threads, _ = outcomes(posts, metadata)
     first, second = threads[f"{SITE}:1"].responses
     assert threads[f"{SITE}:1"].prompt.closed_as is ClosedAs.OFF_TOPIC
     assert (first.up_days, first.down_days, first.accepted_day) == ((4, 9), (5,), 7)
     assert (first.accepted, first.author) == (True, "Ada")
-    assert (second.accepted, second.author, second.flags) == (False, "author 3", 2)
+    assert (second.accepted, second.author, second.flags) == (False, "renamed", 2)
     assert second.closed_as is None, "a closing counts only for posts that are closed now"
 
 

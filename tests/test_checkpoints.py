@@ -254,7 +254,8 @@ def test_a_damaged_run_json_is_told(
 ) -> None:
     (run / "run.json").write_text(content)
     assert resume(run) == 2
-    assert f"{run / 'run.json'} is damaged" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert f"{run / 'run.json'}: " in told and "put it back from a copy" in told
 
 
 def test_what_another_process_writes_is_left_alone(

@@ -266,7 +266,10 @@ def test_pipes_and_devices_among_archives_and_tables(tmp_path: Path) -> None:
     (tmp_path / "b.example.com.zip").symlink_to("/dev/zero")
     sites, problems = find_sites([str(tmp_path)], tmp_path / "work")
     assert sites == []
-    assert ["not a regular file" in problem.message for problem in problems] == [True, True]
+    assert ["is not a file that can be read" in problem.message for problem in problems] == [
+        True,
+        True,
+    ]
 
 
 def test_a_token_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:

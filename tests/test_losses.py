@@ -1,3 +1,4 @@
+import copy
 import math
 from collections.abc import Callable
 
@@ -75,7 +76,7 @@ LOSSES = every_loss()
 
 @pytest.mark.parametrize(("name", "loss"), LOSSES, ids=[name for name, _ in LOSSES])
 def test_gradients_agree_with_finite_differences(name: str, loss: Objective) -> None:
-    loss = loss.double().eval()
+    loss = copy.deepcopy(loss).double().eval()
     generator = torch.Generator().manual_seed(5)
     chosen, rejected = (
         torch.randn(2, 6, dtype=torch.float64, generator=generator).mul(3).requires_grad_()
@@ -108,7 +109,7 @@ def test_gradients_agree_with_finite_differences(name: str, loss: Objective) -> 
 def test_extreme_rewards_give_finite_losses_and_gradients(
     name: str, loss: Objective, dtype: torch.dtype
 ) -> None:
-    loss = loss.float().train()
+    loss = copy.deepcopy(loss).float().train()
     chosen = torch.tensor([1e4, -1e4, 0.0, 120.0, -120.0], dtype=dtype, requires_grad=True)
     rejected = torch.tensor([0.0, 0.0, 0.0, 0.0, 0.0], dtype=dtype, requires_grad=True)
     known = labels(5)

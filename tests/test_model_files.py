@@ -114,12 +114,12 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "config cut off": (lambda f: cut(f, "config.json", 90), "config.json is damaged"),
     "config empty": (lambda f: cut(f, "config.json", 0), "config.json is damaged"),
-    "config a list": (lambda f: (f / "config.json").write_text("[1]"), "not a JSON object"),
+    "config a list": (lambda f: (f / "config.json").write_text("[1]"), "config.json is damaged"),
     "config deep": (
         lambda f: (f / "config.json").write_text('{"a":' + "[" * 200_000),
         "config.json is damaged",
     ),
-    "config a pipe": (lambda f: pipe(f, "config.json"), "config.json is not a file"),
+    "config a pipe": (lambda f: pipe(f, "config.json"), "config.json cannot be read: is a pipe"),
     "config not utf-8": (
         lambda f: (f / "config.json").write_bytes(b'{"a": "\xff"}'),
         "config.json is damaged",

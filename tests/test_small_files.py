@@ -338,7 +338,6 @@ EXCEPTIONS = {
     # Rows of forums have readers of their own, which account for each row and have limits.
     "transforms/readers/formats/json_faults.py": "rows, of a depth that it has looked at",
     "transforms/readers/formats/recompress.py": "rows, which `prepare` copies",
-    "transforms/readers/formats/tables.py": "rows, of a depth that was looked at",
     # What the same run has written this instant, in a folder of its own.
     "pipeline/console/progress.py": "counters of this run's workers",
     "pipeline/curate/finalize.py": "the result and the sample of this run",
@@ -354,11 +353,7 @@ EXCEPTIONS = {
     "training/model/reward_model.py": "config.json, written this instant",
     "training/scaling/grid.py": "the log of a run that it has started",
     # Read in whole by DatasetFolder.read_bytes, which has the limits.
-    "pipeline/commands/publish.py": "the folder's own reader",
     "pipeline/dataset/folder.py": "the folder's own reader",
-    "pipeline/hub/release_notes.py": "the folder's own reader",
-    "pipeline/hub/repo_state.py": "the folder's own reader",
-    "pipeline/hub/upload.py": "the folder's own reader",
     "dags/pretrain_on_new_version.py": "a variable of Airflow, no file",
     "dags/operators.py": "what our own command has printed",
 }

@@ -243,7 +243,7 @@ def test_columns_that_name_nothing_and_lists_that_are_no_text(tmp_path: Path) ->
             listed(path, content)
     with pytest.raises(UsageError, match="missing"):
         read_takedown(tmp_path / "missing")
-    with pytest.raises(UsageError, match="is not a file"):
+    with pytest.raises(UsageError, match="is a folder"):
         read_takedown(tmp_path)
     assert not listed(path, "# nobody has asked yet\n").entries
 

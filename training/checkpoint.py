@@ -5,7 +5,6 @@
 ``checksums.json``, by which a flipped bit is noticed.
 """
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -192,11 +191,9 @@ def _damage_of_layout(checkpoint: Path) -> str | None:
             return f"{name} is missing or not a file"
     for name in tables:
         try:
-            json.loads((checkpoint / name).read_bytes())
-        except OSError as error:
-            return f"{name} cannot be read: {error.strerror}"
-        except (ValueError, RecursionError):
-            return f"{name} is not JSON"
+            decode_json(read_small(checkpoint / name), max_values=None)
+        except (OSError, SmallFileError) as error:
+            return f"{name} cannot be read: {fault_of(error)}"
     for name in tensors:
         try:
             with safe_open(checkpoint / name, framework="pt"):

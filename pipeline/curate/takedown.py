@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.errors import UsageError
-from schemas.small_files import SmallFileError, fault_of, read_small
+from schemas.small_files import SmallFileError, decode_text, fault_of, read_small
 from transforms.threads.links import (
     INVISIBLE,
     UnclearLinkError,
@@ -177,9 +177,11 @@ def _decoded(content: bytes, path: Path) -> str:
     # Signs that nobody sees come along when text is copied.
     marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
     try:
-        text = content.decode("utf-16" if content.startswith(marks) else "utf-8-sig")
+        text = content.decode("utf-16") if content.startswith(marks) else decode_text(content)
+    except SmallFileError as error:
+        raise UsageError(f"--takedown {path}: {error}") from None
     except UnicodeDecodeError:
-        text = "\0"
+        raise UsageError(f"--takedown {path}: is damaged UTF-16; save it as UTF-8") from None
     if "\0" in text:
         raise UsageError(f"--takedown {path}: is not text in UTF-8; save it as UTF-8")
     return INVISIBLE.sub("", text)

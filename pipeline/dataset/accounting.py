@@ -4,12 +4,10 @@ from collections import Counter, defaultdict
 
 from pipeline.errors import AccountingError
 from schemas.audit import Reason, Stage
-from schemas.manifest import Accounting, StageCount
+from schemas.manifest import POSTS_REPAIRED, Accounting, StageCount
 from transforms.writers.counts import RunResult
 
 POSTS_READ = ("read", "Posts.rows")
-POSTS_REPAIRED = "Posts.repaired"
-
 
 OTHER_TABLES = {
     "Votes": ("up", "down", "accepted", "flags", "other"),

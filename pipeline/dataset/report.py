@@ -7,9 +7,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.console.text import printable
-from pipeline.dataset.accounting import POSTS_REPAIRED
 from schemas.audit import Reason
-from schemas.manifest import Manifest
+from schemas.manifest import POSTS_REPAIRED, Manifest
 from transforms.writers.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
 
 REPORT_VERSION = "1.1.0"

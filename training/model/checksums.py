@@ -9,6 +9,7 @@ import msgspec
 
 from schemas.checksums import sha256_of
 from schemas.fields import doc
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.durable_files import sync, write_file
 
 CHECKSUMS_NAME = "checksums.json"
@@ -55,10 +56,9 @@ def find_damage(folder: Path) -> str | None:
     if not path.exists():
         return None
     try:
-        content = path.read_bytes() if path.is_file() else b""  # a pipe would be waited for
-        found = msgspec.json.decode(content, type=FolderChecksums)
-    except (OSError, msgspec.DecodeError, RecursionError):
-        return f"{CHECKSUMS_NAME} cannot be read"
+        found = decode_json(read_small(path), FolderChecksums)
+    except (OSError, SmallFileError) as error:
+        return f"{CHECKSUMS_NAME} cannot be read: {fault_of(error)}"
     if found.version != CHECKSUMS_VERSION:
         return f"{CHECKSUMS_NAME} has version {found.version}, this release reads 1"
     if not found.files:

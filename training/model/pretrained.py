@@ -136,8 +136,8 @@ def read_classifier(
 
 
 def read_tokenizer_of(name: str) -> Any:
-    """The tokenizer of a model by its folder or name on the Hub, without code of its own."""
-    return read_tokenizer(locate_model(ModelSource.of(name)))
+    """A tokenizer, or that of a model, by its folder or name on the Hub; no code of its own runs."""
+    return read_tokenizer(locate_model(ModelSource.of(name), tokenizer_only=True))
 
 
 def is_of_head(name: str) -> bool:

@@ -5,13 +5,13 @@ which runs what it likes when it is read. Both are refused here unless the user 
 so is, in one sentence each, what cannot become a reward model.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.errors import ConfigError
 from training.model.checksums import CHECKSUMS_NAME, find_damage
 
@@ -19,8 +19,6 @@ CONFIG_NAME = "config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 WEIGHTS_NAME = "model.safetensors"
 PICKLE_NAME = "pytorch_model.bin"
-MAX_JSON_BYTES = 64 << 20
-"""A config.json has kilobytes; an index of a thousand shards has a few megabytes."""
 
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "*.spm")
 """Files of which a tokenizer needs one."""
@@ -87,24 +85,27 @@ class LocatedModel:
         return bool(self.config.get("auto_map") or self.tokenizer_config.get("auto_map"))
 
 
-def locate_model(source: ModelSource, *, verify: bool = True) -> LocatedModel:
+def locate_model(
+    source: ModelSource, *, verify: bool = True, tokenizer_only: bool = False
+) -> LocatedModel:
     """Find a model and look at its small files; its weights stay on the Hub.
 
     Args:
         source: what the user named.
         verify: compare a folder of ours with its checksums; False where that was just done.
+        tokenizer_only: take a folder that holds no more than a tokenizer, too.
 
     Raises ConfigError, which names the folder, the fault and the way out.
     """
     path = Path(source.name)
     if path.is_dir():
-        return _look_at(source, path, None, verify=verify)
+        return _look_at(source, path, None, verify=verify, tokenizer_only=tokenizer_only)
     if path.exists() or path.is_symlink():
         raise source.error("is not a folder; name the folder in which config.json lies")
     if not _HUB_NAME.fullmatch(source.name):
         raise source.error("no such folder")
     folder = _fetch(source, _SMALL_FILES, source.revision)
-    return _look_at(source, folder, folder.name, verify=verify)
+    return _look_at(source, folder, folder.name, verify=verify, tokenizer_only=tokenizer_only)
 
 
 def _fetch(source: ModelSource, patterns: tuple[str, ...], revision: str | None) -> Path:
@@ -141,7 +142,7 @@ def _fetch(source: ModelSource, patterns: tuple[str, ...], revision: str | None)
 
 
 def _look_at(
-    source: ModelSource, folder: Path, commit: str | None, *, verify: bool
+    source: ModelSource, folder: Path, commit: str | None, *, verify: bool, tokenizer_only: bool
 ) -> LocatedModel:
     if verify and commit is None and (fault := find_damage(folder)):
         raise source.error(
@@ -153,7 +154,8 @@ def _look_at(
             "is a LoRA adapter; merge it into its base model first (merge_and_unload of peft, then "
             "save_pretrained) and name that folder"
         )
-    config = _config(source, folder)
+    has_config = (folder / CONFIG_NAME).exists()
+    config = {} if tokenizer_only and not has_config else _config(source, folder)
     tokenizer_config = {}
     if (folder / TOKENIZER_CONFIG_NAME).exists():
         tokenizer_config = read_object(source, folder / TOKENIZER_CONFIG_NAME)
@@ -181,20 +183,13 @@ def _config(source: ModelSource, folder: Path) -> dict[str, Any]:
 def read_object(source: ModelSource, path: Path) -> dict[str, Any]:
     """Read a JSON object of a model; raises ConfigError."""
     try:
-        if not path.is_file():
-            raise source.error(f"{path.name} is not a file")
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise source.error(f"{path.name} is larger than {MAX_JSON_BYTES >> 20} MiB")
-        found = json.loads(path.read_bytes())
+        return decode_json(read_small(path), dict[str, Any], max_values=None)
     except OSError as error:
-        raise source.error(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError):
+        raise source.error(f"{path.name} cannot be read: {fault_of(error)}") from None
+    except SmallFileError as error:
         raise source.error(
-            f"{path.name} is damaged: it is not JSON; copy or fetch the model again"
+            f"{path.name} is damaged: {error}; copy or fetch the model again"
         ) from None
-    if not isinstance(found, dict):
-        raise source.error(f"{path.name} is not a JSON object; copy or fetch the model again")
-    return found
 
 
 def _refuse_code(located: LocatedModel) -> None:

@@ -5,6 +5,7 @@ they say goes nowhere: a value that one of them refuses is looked at again here,
 file gives the same rejects whatever is installed.
 """
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -251,6 +252,11 @@ def load_untyped(data: bytes) -> Any:
     )
 
 
+@functools.cache  # as dear as reading some hundred rows
+def _type_info(wanted: Any) -> msgspec.inspect.Type:
+    return msgspec.inspect.type_info(wanted)
+
+
 def explain(data: bytes, wanted: Any) -> JsonProblem:
     """Say why ``data`` is not a JSON value of the type ``wanted``, which a decoder refused.
 
@@ -264,7 +270,7 @@ def explain(data: bytes, wanted: Any) -> JsonProblem:
     value = json.loads(
         data.removeprefix(_BOM), parse_int=_integer, parse_float=_float, parse_constant=_constant
     )
-    found = _first_mismatch(value, msgspec.inspect.type_info(wanted))
+    found = _first_mismatch(value, _type_info(wanted))
     if found is None:  # a name that is there twice, the first time with another type
         return JsonProblem(Fault.TYPE, Reason.BAD_VALUE, "a value has a type that it may not have")
     return found
