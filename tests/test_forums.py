@@ -204,7 +204,7 @@ def test_every_kind_of_trouble_is_counted_and_none_ends_the_run(tmp_path: Path) 
     hostile = [
         b'{"id": "x1", "link_id": "t3_s0", "parent_id": "t3_s0", "body": "half',
         b'{"id": "x2", "body": "\xff\xfe", "link_id": "t3_s0", "parent_id": "t3_s0"}',
-        b"[]",
+        b"[17]",
         b"\x00\x01\x02",
     ]
     null = comment("s0nn", "t3_s0", None, "a score that is null")

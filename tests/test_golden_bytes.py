@@ -26,26 +26,24 @@ from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 ROWS = {
-    "data/train-00000-of-00001.parquet": "7cebb21793b135a0",
-    "data/validation-00000-of-00001.parquet": "c79631ef5db6a9b7",
-    "rejected/rejected-00000-of-00001.parquet": "3077e12c3a7a8f20",
+    "data/train-00000-of-00001.parquet": "2419b0a73e3530b1",
+    "rejected/rejected-00000-of-00001.parquet": "748662c23a935c03",
 }
 SAMPLE_ROWS = {
     "data/test-00000-of-00001.parquet": "9d6b5debe3addc14",
     "data/train-00000-of-00001.parquet": "624a6d9c293f6020",
     "data/validation-00000-of-00001.parquet": "aeccc952895000ca",
     "duplicates/duplicates-00000-of-00001.parquet": "2351659340b72c32",
-    "rejected/rejected-00000-of-00001.parquet": "e0d74baa0efe528f",
+    "rejected/rejected-00000-of-00001.parquet": "734ab56338b4bfc7",
 }
 """Of the shipped samples, in which duplicates are found and splits made."""
 BYTES = {
-    "data/train-00000-of-00001.parquet": "fb39f9925dd582aa",
-    "data/validation-00000-of-00001.parquet": "475ffeef8294f225",
-    "rejected/rejected-00000-of-00001.parquet": "c0f778ced99bc424",
+    "data/train-00000-of-00001.parquet": "50a20b73780c4fd5",
+    "rejected/rejected-00000-of-00001.parquet": "9d90648490e98ad6",
 }
 """Of files; `BYTES_BY` wrote them, and writes its version into each."""
 BYTES_BY = "25.0.1"
-NOTES = "b7e08cbeb876550c"
+NOTES = "8a111dca02519670"
 
 COMPRESSED = {
     "gz": "ABzY8000000t2<q(F(#K6vpxUJ;m_43pG~I3-lP`^gz<kI38m)_U@@sL>FT>^UmJ~hyTQ!Wv7-sIoq{taQ>>^"
@@ -439,6 +437,6 @@ def test_a_dataset_of_other_versions_is_not_the_same(
     assert "not installed" not in recorded.values()
     assert curate(dataset.parent, "--resume") == ExitCode.FINISHED
     newer = {"fasttext-predict": "99.0"}
-    monkeypatch.setattr(finalize, "version", lambda name: newer.get(name) or version(name))
+    monkeypatch.setattr(finalize, "_version", lambda name: newer.get(name) or version(name))
     assert curate(dataset.parent, "--resume") == ExitCode.USAGE
     assert "version of a package" in capsys.readouterr().err

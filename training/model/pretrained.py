@@ -136,7 +136,7 @@ def read_classifier(
 
 
 def read_tokenizer_of(name: str) -> Any:
-    """A tokenizer, or that of a model, by its folder or name on the Hub; no code of its own runs."""
+    """The tokenizer of a folder or of a name on the Hub; no code of its own runs."""
     return read_tokenizer(locate_model(ModelSource.of(name), tokenizer_only=True))
 
 
