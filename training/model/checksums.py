@@ -8,8 +8,9 @@ from typing import Annotated
 import msgspec
 
 from schemas.checksums import sha256_of
+from schemas.disk import sync
 from schemas.fields import doc
-from training.durable_files import sync, write_file
+from training.durable_files import write_file
 
 CHECKSUMS_NAME = "checksums.json"
 CHECKSUMS_VERSION = 1
