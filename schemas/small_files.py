@@ -124,7 +124,9 @@ def open_rows(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file, decompressed where its name ends in ``.gz``; raises OSError."""
     file = open_regular(path)
     if os.fspath(path).endswith(".gz"):
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
+        unzipped = gzip.GzipFile(fileobj=file)
+        unzipped.myfileobj = cast(io.FileIO, file)  # so that closing one closes both
+        return cast(BinaryIO, unzipped)
     return file
 
 

@@ -1,5 +1,7 @@
 """Damaged, half-written and foreign checkpoints, and runs that diverge or learn nothing."""
 
+import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -7,6 +9,7 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training import durable_files
+from training import run as training_run
 from training.checkpoint import (
     checkpoints,
     find_checkpoint_damage,
@@ -309,6 +313,43 @@ def test_all_is_on_the_disk_before_a_name_counts(
     durable_files.write_file(tmp_path / "run.json", b"{}")
     assert renamed[-1] == ("run.json", [".run.json.partial"])
     assert synced == [".run.json.partial", tmp_path.name]
+
+
+@pytest.mark.parametrize(
+    ("number", "stops"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.ENOSPC, True)]
+)
+def test_a_filesystem_that_cannot_sync_is_no_full_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, stops: bool
+) -> None:
+    def fail(_: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError) if stops else contextlib.nullcontext():
+        durable_files.write_file(tmp_path / "run.json", b"{}")
+    assert (tmp_path / "run.json").exists() is not stops
+
+
+def test_a_run_that_is_cut_off_while_it_is_overwritten_stays_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.json", "run.json", "summary.json", "z.json"):
+        (tmp_path / name).write_text("{}")
+    gone: list[str] = []
+    unlink = Path.unlink
+
+    def note(path: Path, missing_ok: bool = False) -> None:
+        gone.append(path.name)
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", note)
+    monkeypatch.setattr(training_run, "_description", lambda *_: {})
+    options: Any = SimpleNamespace(output=tmp_path, on_existing="overwrite")
+    loaded: Any = None
+    lock = RunLock()
+    training_run._begin(options, loaded, lock)
+    lock.release()
+    assert gone[-1] == "run.json" and len(gone) == 4
 
 
 def test_damage_stops_evaluation_and_fine_tuning_before_they_begin(

@@ -695,6 +695,14 @@ def test_no_html_breaks_the_cleaning(parts: list[str]) -> None:
     html_to_markdown(clean_cooked("".join(parts), HOST))
 
 
+def test_quotes_without_a_link_take_linear_time() -> None:
+    """Each that looks for the link of a topic in all that is in it would take hours."""
+    quotes = '<aside class="quote" data-topic="1">' * 50_000
+    assert clean_cooked(f"{quotes}x", "q.example").endswith("x")
+    closed = quotes + "x" + "</aside>" * 50_000
+    assert clean_cooked(closed, "q.example").count("<aside") == 50_000
+
+
 def test_text_without_ornaments_stays_as_it_is() -> None:
     html = (
         '<p>One <em>two</em> <a href="https://example.com/">three</a></p>\n<ul>\n<li>x</li>\n</ul>'

@@ -151,6 +151,24 @@ def test_a_file_that_comes_during_the_run_is_named(
     assert f"{path}: came during the run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("start", [".", "bench", ".hidden"])
+def test_a_file_that_comes_is_named_wherever_the_inputs_are(
+    folder: Path, start: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = folder / (".hidden/in" if start == ".hidden" else "in")
+    (folder / ".hidden").mkdir()
+    (folder / "in").replace(inputs)
+    monkeypatch.chdir(folder / start)
+
+    def come(*_: object) -> None:
+        (inputs / "ours/b.jsonl").write_text(THREADS)
+
+    monkeypatch.setattr(run, "make_shards", come)
+    given = ("--input", f"threads={os.path.relpath(inputs / 'ours')}")
+    assert main(["curate", "--quiet", "--output", str(folder / "out"), *given]) == ExitCode.FAILED
+    assert "b.jsonl: came during the run" in capsys.readouterr().err
+
+
 def test_what_is_only_touched_moved_or_copied_over_is_fine(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

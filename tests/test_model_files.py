@@ -569,3 +569,10 @@ def test_a_revision_of_the_hub_is_pinned_and_its_commit_told(hub: Path, tmp_path
     with pytest.raises(ConfigError, match="--trust-remote-code"):
         load("org/name@v1")
     assert not (tmp_path / "ran").exists()
+
+
+def test_a_setting_that_is_null_is_none(causal: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(causal, tmp_path / "model"))
+    (folder / "checksums.json").unlink(missing_ok=True)
+    change(folder, transformers_weights=None)
+    assert load(folder).head_is_new

@@ -385,3 +385,13 @@ def test_small_files_are_read_by_their_reader_alone() -> None:
                 seen[path.relative_to(ROOT).as_posix()] = calls
     assert {name: calls for name, calls in seen.items() if name not in EXCEPTIONS} == {}
     assert EXCEPTIONS.keys() - seen.keys() <= {"schemas/small_files.py"}, "exceptions for nothing"
+
+
+def test_a_compressed_file_is_closed_whole(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl.gz"
+    path.write_bytes(gzip.compress(b"1\n"))
+    with open_rows(path) as opened:
+        assert isinstance(opened, gzip.GzipFile)
+        inner = opened.fileobj
+        assert list(read_json_lines(opened)) == [(1, 1)]
+    assert inner.closed

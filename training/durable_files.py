@@ -3,18 +3,10 @@
 A rename reaches the disk before the bytes it makes count may do so; hence each is synced first.
 """
 
-import os
 import shutil
 from pathlib import Path
 
-
-def sync(path: Path) -> None:
-    """Have a file's bytes, or a folder's entries, reach the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+from schemas.disk import sync
 
 
 def sync_tree(folder: Path) -> None:

@@ -302,7 +302,8 @@ def _begin(options: TrainOptions, loaded: LoadedModel, lock: RunLock) -> None:
     if options.on_existing == "refuse" and (output / RUN_NAME).exists():
         raise ConfigError(f"{output}: another run began in it just now")
     if options.on_existing == "overwrite":
-        for path in output.iterdir():
+        # run.json last: a folder without it is no run, which --overwrite would leave alone.
+        for path in sorted(output.iterdir(), key=lambda path: path.name == RUN_NAME):
             if path.name == LOCK_NAME:
                 continue
             if path.is_dir() and not path.is_symlink():

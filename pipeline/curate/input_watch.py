@@ -1,7 +1,7 @@
 """Whether what a run reads stayed what it was: the manifest names its fingerprints."""
 
 import importlib.util
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pipeline.curate.benchmark_files import find_benchmark_files
@@ -51,7 +51,7 @@ def list_inputs(recipe: Recipe) -> set[str]:
 
 
 def check_unchanged(
-    recipe: Recipe, listed: Iterable[str], fingerprints: Mapping[str, Fingerprint]
+    recipe: Recipe, listed: Collection[str], fingerprints: Mapping[str, Fingerprint]
 ) -> None:
     """Raise InputChangedError naming the files that changed since the fingerprints were taken.
 
@@ -69,11 +69,12 @@ def check_unchanged(
         new = list_inputs(recipe) - set(listed) - fingerprints.keys()
     except UsageError:  # a folder is gone, and so are its files, which are named already
         new = set()
+    # Other hidden folders are those of runs, which may write beside what they read.
+    known = {"..", *(part for path in listed for part in Path(path).parent.parts)}
     changes += [
         f"{path}: came during the run, and was not read"
         for path in sorted(new)
-        # Hidden folders are those of runs, which may write beside what they read.
-        if not any(part.startswith(".") for part in Path(path).parent.parts)
+        if not any(part.startswith(".") for part in {*Path(path).parent.parts} - known)
     ]
     if changes:
         left = len(changes) - SHOWN_CHANGES

@@ -6,7 +6,6 @@ output removes.
 """
 
 import contextlib
-import errno
 import fcntl
 import hashlib
 import os
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from pipeline.errors import BusyError
+from schemas.disk import sync
 
 _TIME = re.compile("[0-9a-f]{16}")
 
@@ -109,20 +109,8 @@ def sync_folder(folder: Path) -> None:
     """
     for path, _, names in os.walk(folder, topdown=False):
         for name in names:
-            _sync(Path(path, name))
-        _sync(Path(path))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some filesystems cannot do it for folders or at all; what is full or broken says so.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EROFS):
-            raise
-    finally:
-        os.close(descriptor)
+            sync(Path(path, name))
+        sync(Path(path))
 
 
 def replace_folder(staging: Path, output: Path) -> None:
@@ -141,7 +129,7 @@ def replace_folder(staging: Path, output: Path) -> None:
         if old.exists():
             old.rename(output)
         raise
-    _sync(output.parent)
+    sync(output.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -8,9 +8,10 @@ from typing import Annotated
 import msgspec
 
 from schemas.checksums import sha256_of
+from schemas.disk import sync
 from schemas.fields import doc
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
-from training.durable_files import sync, write_file
+from training.durable_files import write_file
 
 CHECKSUMS_NAME = "checksums.json"
 CHECKSUMS_VERSION = 1

@@ -264,7 +264,7 @@ def fetch_weights(located: LocatedModel) -> None:
     if located.commit is not None:
         patterns = ("model*.safetensors", *(["pytorch_model*.bin"] if source.allow_pickle else []))
         _fetch(source, patterns, located.commit)
-    named = located.config.get("transformers_weights", WEIGHTS_NAME)
+    named = located.config.get("transformers_weights") or WEIGHTS_NAME
     single = folder / named
     index = single if named.endswith(".json") else folder / f"{WEIGHTS_NAME}.index.json"
     if single != index and single.exists():

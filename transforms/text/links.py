@@ -10,7 +10,7 @@ _TARGET_OR_CODE = re.compile(
     # code blocks and spans, which stay as they are
     r"(?P<code>^[ \t>]*+(?P<fence>```++|~~~++)[^\n]*+\n(?s:.*?)(?:^[ \t>]*+(?P=fence)|\Z)"
     r"|^(?: {4}|\t)[^\n]*$"
-    r"|(?<!`)(?P<ticks>`++)[^\n]*?(?<!`)(?P=ticks)(?!`))"
+    r"|(?<!`)(?P<ticks>`++)(?:[^`\n]++|(?!(?P=ticks)(?!`))`++)*+(?P=ticks)(?!`))"
     # the target of a link or image, and of a reference
     r"|(?P<before>\]\(<?|^ {0,3}\[[^\[\]\n]+\]:[ \t]*<?)"
     r"(?P<target>(?:/|\.\.?/|\?|www\.)[^\s<>()]*)",

@@ -5,6 +5,7 @@ caption with their size, polls a count of voters. None of it was written by the 
 """
 
 import html as html_entities
+from collections.abc import Collection
 from typing import Final
 
 from transforms.text.html_tokens import attributes, split_tags, tag_name
@@ -86,7 +87,7 @@ class _Cleaner:
         if name == "aside" and "quote" in classes:
             # A quote names who is quoted; the preview of a topic here looks the same, and links it.
             if "data-topic" in values and not values.get("data-username"):
-                target = self._first_link(at, end, before="blockquote")
+                target = self._first_link(at, end, before=("blockquote", "aside"))
                 if target:
                     return f"<p>{self._bare_link(target)}</p>", end
             return f"<{tag}>", self._end_of_title(at)
@@ -130,11 +131,12 @@ class _Cleaner:
         target = values.get("data-onebox-src") or values.get("src") or self._first_link(at, end)
         return f"<p>{self._bare_link(target)}</p>" if target else ""
 
-    def _first_link(self, at: int, end: int, before: str = "") -> str:
-        """Target of the first link in an element, in front of a tag of the name ``before``."""
-        for inner in self._pieces[at + 2 : end : 2]:
+    def _first_link(self, at: int, end: int, before: Collection[str] = ()) -> str:
+        """Target of the first link in an element, in front of any tag whose name is ``before``."""
+        for place in range(at + 2, end, 2):
+            inner = self._pieces[place]
             name = tag_name(inner)
-            if name == before:
+            if name in before:
                 break
             if name == "a" and (target := attributes(inner).get("href", "")):
                 return target

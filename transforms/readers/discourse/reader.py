@@ -107,7 +107,7 @@ def _topic(value: msgspec.Raw) -> Topic:
         answer = _answer_decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         answer = Answer()
-    if answer.post_stream is None:
+    if bytes(answer.post_stream) == b"null":
         if answer.latest_posts is not None:
             return Topic(post_stream=Stream(posts=answer.latest_posts))
         if answer.post_number is not None and answer.topic_id is not None:
