@@ -352,6 +352,32 @@ def test_a_run_that_is_cut_off_while_it_is_overwritten_stays_a_run(
     assert gone[-1] == "run.json" and len(gone) == 4
 
 
+def test_a_model_folder_that_was_being_replaced_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tmp_path / "model"
+    for left in (model, durable_files.partial_of(model)):
+        left.mkdir()
+    rmtree = shutil.rmtree
+
+    def killed(path: Path, ignore_errors: bool = False) -> None:
+        if not Path(path).exists():
+            return rmtree(path, ignore_errors=ignore_errors)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shutil, "rmtree", killed)
+        durable_files.publish_folder(durable_files.partial_of(model), model)
+    assert len(list(tmp_path.iterdir())) == 2
+    options: Any = SimpleNamespace(output=tmp_path, on_existing="resume")
+    loaded: Any = None
+    monkeypatch.setattr(training_run, "_description", lambda *_: {})
+    lock = RunLock()
+    training_run._begin(options, loaded, lock)
+    lock.release()
+    assert {path.name for path in tmp_path.iterdir()} == {"model", ".lock", "run.json"}
+
+
 def test_damage_stops_evaluation_and_fine_tuning_before_they_begin(
     folder: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -230,6 +230,15 @@ def test_a_tar_archive_inside_says_so(tmp_path: Path, suffix: str) -> None:
     assert detail == "it is a tar archive; unpack it"
 
 
+def test_a_text_about_tar_is_no_tar_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b'{"body": "' + b"x" * 247 + b'ustar is how it begins"}\n')
+    assert read(path) == (path.read_bytes(), None)
+    with tarfile.open(path, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo("RC_2019-01.json"))
+    assert "tar archive" in str(read(path)[1])
+
+
 def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:
     skip = b"\x5a\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"
     path = tmp_path / "RC"

@@ -21,6 +21,17 @@ def partial_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
+def _before(path: Path) -> Path:
+    """Where a folder goes when another takes its name."""
+    return path.with_name(f".{path.name}.before.partial")
+
+
+def remove_partial_of(path: Path) -> None:
+    """Remove what a killed process has left of a folder that it was writing or replacing."""
+    for left in (partial_of(path), _before(path)):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def write_file(path: Path, content: bytes) -> None:
     """Write a file, which appears under its name when it is whole."""
     partial = partial_of(path)
@@ -33,7 +44,7 @@ def write_file(path: Path, content: bytes) -> None:
 def publish_folder(partial: Path, target: Path) -> None:
     """Give a finished folder its name, in place of what had it."""
     sync_tree(partial)
-    before = target.with_name(f".{target.name}.before.partial")
+    before = _before(target)
     shutil.rmtree(before, ignore_errors=True)
     if target.exists():
         target.replace(before)  # removing it takes long, a rename does not

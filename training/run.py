@@ -27,7 +27,7 @@ from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.distributed import DistributedContext
-from training.durable_files import partial_of, publish_folder, write_file
+from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
 from training.errors import ConfigError, DivergedError, TrainingDatasetError
 from training.losses.objective import Objective, make_objective
 from training.losses.registry import loss_named
@@ -312,7 +312,7 @@ def _begin(options: TrainOptions, loaded: LoadedModel, lock: RunLock) -> None:
                 path.unlink(missing_ok=True)
     if lock.is_held:
         remove_partial(output / CHECKPOINTS_NAME)
-        shutil.rmtree(partial_of(output / MODEL_NAME), ignore_errors=True)
+        remove_partial_of(output / MODEL_NAME)
     _write_json(output / RUN_NAME, _description(options, loaded))
 
 

@@ -2,7 +2,6 @@
 
 import codecs
 import csv
-import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -90,9 +89,6 @@ class TakedownList:
 
     path: str = ""
     entries: tuple[TakedownEntry, ...] = ()
-    bytes: int = 0
-    sha256: str = ""
-    """Of the bytes that the entries were read from."""
 
     @cached_property
     def index(self) -> TakedownIndex:
@@ -126,8 +122,7 @@ def read_takedown(path: Path) -> TakedownList:
         more = [f"and {len(faults) - SHOWN_FAULTS:,} more"] if len(faults) > SHOWN_FAULTS else []
         lines = [f"--takedown {path}:", *faults[:SHOWN_FAULTS], *more]
         raise UsageError("\n  ".join([*lines, FORMS]))
-    digest = hashlib.sha256(content).hexdigest()
-    return TakedownList(str(path), tuple(entries), len(content), digest)
+    return TakedownList(str(path), tuple(entries))
 
 
 def parse_entry(entry: str) -> set[str]:

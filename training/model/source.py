@@ -79,11 +79,6 @@ class LocatedModel:
     """``config.json`` as it is written."""
     tokenizer_config: Mapping[str, Any]
 
-    @property
-    def names_code(self) -> bool:
-        """Whether its files name Python classes of their own."""
-        return bool(self.config.get("auto_map") or self.tokenizer_config.get("auto_map"))
-
 
 def locate_model(
     source: ModelSource, *, verify: bool = True, tokenizer_only: bool = False

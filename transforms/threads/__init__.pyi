@@ -6,7 +6,6 @@ from .assemble import complete_post as complete_post
 from .assemble import latest_copy as latest_copy
 from .links import UnclearLinkError as UnclearLinkError
 from .links import hint_for as hint_for
-from .links import link_key as link_key
 from .links import names_of_link as names_of_link
 from .links import normal_host as normal_host
 from .links import normal_name as normal_name

@@ -72,12 +72,6 @@ def normal_host(host: str) -> str:
     return f"{old_meta[1]}.meta.stackexchange.com" if old_meta else name
 
 
-def link_key(link: str) -> str | None:
-    """Return a link without what does not matter: scheme, www, case; None: not a link."""
-    address = _parse(link)
-    return None if address is None else _key(address, address.query, address.anchor)
-
-
 def names_of_link(link: str) -> set[str]:
     """Return the ids, names and links by which a post or an account that is linked may be known.
 

@@ -93,7 +93,7 @@ _COMPRESSIONS = (
 )
 COMPRESSED_SUFFIXES = tuple(compression.suffix for compression in _COMPRESSIONS)
 
-_TAR = b"ustar"
+_TAR = (b"ustar\0", b"ustar  \0")
 _TAR_AT = 257
 
 _NOT_READ = (
@@ -168,7 +168,7 @@ class CompressedFile:
 
 def _refuse_tar(content: bytes) -> None:
     """Raise BrokenFile for a tar archive, whose first bytes are a file's name."""
-    if content[_TAR_AT : _TAR_AT + len(_TAR)] == _TAR:
+    if content.startswith(_TAR, _TAR_AT):
         raise BrokenFile(Reason.UNREADABLE_FILE, "it is a tar archive; unpack it")
 
 
