@@ -449,6 +449,7 @@ def test_a_run_that_learns_nothing_fails(
     error = capsys.readouterr().err
     assert "nothing was learned: none of 2 steps" in error
     assert told in error
+    assert "optim.lr" not in error  # no rate of learning helps here
     assert not (output / "model").exists()
     assert not (output / "summary.json").exists()
 

@@ -646,6 +646,24 @@ def test_no_pair_is_an_exit_code_of_its_own(tmp_path: Path, capsys) -> None:
     assert manifest_of(tmp_path / "out")["accounting"]["posts_kept"] == 0
 
 
+def test_inputs_without_posts_have_no_rejected_table_to_point_to(tmp_path: Path, capsys) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    flags = ["--input", f"threads={tmp_path / 'empty.jsonl'}"]
+    assert curate(tmp_path / "out", *flags, inputs=()) == ExitCode.NO_PAIRS
+    assert "hold no posts" in capsys.readouterr().err
+    assert not (tmp_path / "out/rejected").exists()
+
+
+def test_a_table_that_is_not_used_is_named_with_its_site(tmp_path: Path, capsys) -> None:
+    for site in SITES:
+        shutil.copytree(SAMPLES / site, tmp_path / site)
+    users = tmp_path / SITES[1] / "Users.xml"
+    users.write_bytes(users.read_text(encoding="utf-8-sig").encode("utf-16"))
+    assert curate(tmp_path / "out", inputs=(tmp_path / SITES[0], tmp_path / SITES[1])) == 0
+    (said,) = [line for line in capsys.readouterr().err.splitlines() if "UTF-16" in line]
+    assert SITES[1] in said and SITES[0] not in said
+
+
 def test_many_small_shards(dataset: Path, tmp_path: Path) -> None:
     assert curate(tmp_path / "out", "--shard-bytes", "50000") == 0
     train = sorted((tmp_path / "out/data").glob("train-*"))

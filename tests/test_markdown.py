@@ -218,6 +218,26 @@ GOLDEN = {
         "- a\n\n  - b\n\n- c",
     ),
     "text after a nested list": ("<ul><li>a<ul><li>b</li></ul>c</li></ul>", "- a\n  - b\n\n  c"),
+    "list right in a list": (
+        "<ul><li>a</li><ul>\n<li>b</li></ul>\n<ol><li>c</li></ol><li>d</li></ul><p>e</p>",
+        "- a\n  - b\n  1. c\n- d\n\ne",
+    ),
+    "lists right in lists": (
+        '<ol start="9"><li>a</li><li>b</li><ol><li>c</li><ul><li>d</li></ul></ol><li>e</li></ol>',
+        "9. a\n10. b\n    1. c\n       - d\n11. e",
+    ),
+    "list right in a list with code": (
+        "<blockquote><ol><li>a</li><ul><li>b<pre>x\ny</pre></li></ul></ol></blockquote>",
+        "> 1. a\n>    - b\n>\n>      ```\n>      x\n>      y\n>      ```",
+    ),
+    "list right in a list without items": (
+        "<ul><ul><li>a</li></ul><li></li><ul><li>b</li></ul></ul>",
+        "- a\n\n- b",
+    ),
+    "list after a paragraph right in a list": (
+        "<ol><li>a</li><p>b</p><ul><li>c</li></ul></ol>",
+        "1. a\n\nb\n\n- c",
+    ),
     "list start": ('<ol start="9"><li>a</li><li>b<br>c</li></ol>', "9. a\n10. b\n    c"),
     "list starts that Markdown has not": (
         '<ol start="-1"><li>a</ol><ol start="1234567890"><li>b</ol><ol start=""><li>c</ol>',
@@ -359,6 +379,7 @@ N = 100_000
 HOSTILE = {
     "quotes": ("<blockquote>" * N + "x", "> " * (MAX_INDENT // 2) + "x"),
     "lists": ("<ul><li>" * N + "x", "- " * (MAX_INDENT // 2) + "x"),
+    "lists right in lists": ("<ul><li>x</li>" * N, None),
     "marks": ("<b><i>" * N + "x", "***x***"),
     "marks that do not work": ("x<b>(x)</b>x<i>y</i>" * (N // 5), "x(x)x*y*" * (N // 5)),
     "marks in marks that do not work": ("x<b>(<i>" * 1000 + ")</i>)</b>x" * 1000, None),

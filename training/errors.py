@@ -20,6 +20,10 @@ class DivergedError(Exception):
     """The last step that was taken: the weights before it were still good."""
 
 
+class NothingLearnedError(DivergedError):
+    """A run that ended with the weights it began with; the message says what to change."""
+
+
 class SuiteError(Exception):
     """A benchmark file that cannot be read; the message names file, row, and what was expected."""
 

@@ -20,7 +20,7 @@ import torch
 from schemas.exit_codes import ExitCode
 from training.data.loader import RankBatch
 from training.distributed import start_distributed, stop_distributed
-from training.errors import DivergedError
+from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.run import TrainingRun, TrainOptions, finalize, save, set_up
@@ -39,8 +39,8 @@ def train(options: TrainOptions) -> int:
     """Train to the end, to ``run.max_steps``, or until a signal; return the exit code.
 
     FINISHED, or INTERRUPTED after SIGINT. Raises ConfigError, TemplateError or
-    TrainingDatasetError for what the user can mend and DivergedError when training blows up or
-    nothing was learned.
+    TrainingDatasetError for what the user can mend, DivergedError when training blows up, and
+    NothingLearnedError.
     """
     context = start_distributed(options.device)
     lock = RunLock()
@@ -134,18 +134,33 @@ def check_rewards(report: ValidationReport | None, when: str, *, whole: bool = T
 
 
 def check_learned(run: TrainingRun) -> None:
-    """Raise DivergedError for a run that ends with the weights it began with."""
+    """Raise NothingLearnedError for a run that ends with the weights it began with."""
     if run.totals.updates:
         return
-    told = {
-        "skipped, as their gradients were no finite numbers or spikes": run.guard.skipped,
-        "pairs below data.min_confidence": run.totals.counts["below_min_confidence"],
-        "pairs the same when cut to data.max_length": run.totals.counts["identical_when_cut"],
-    }
-    why = ", ".join(f"{count:,} {what}" for what, count in told.items() if count)
-    raise DivergedError(
-        f"nothing was learned: none of {run.step:,} steps changed a weight "
-        f"({why or 'every gradient was zero'}), so no model is written"
+    counts = run.totals.counts
+    told = (
+        (
+            run.guard.skipped,
+            "steps skipped: gradients no finite numbers, or spikes",
+            "smaller optim.lr",
+        ),
+        (
+            counts["below_min_confidence"],
+            "pairs below data.min_confidence",
+            "lower data.min_confidence",
+        ),
+        (
+            counts["identical_when_cut"],
+            "pairs the same when cut to data.max_length",
+            "larger data.max_length",
+        ),
+    )
+    found = [(f"{count:,} {what}", change) for count, what, change in told if count]
+    why = ", ".join(what for what, _ in found) or "every gradient was zero"
+    change = " and a ".join(change for _, change in found) or "model that is not spoiled"
+    raise NothingLearnedError(
+        f"nothing was learned: none of {run.step:,} steps changed a weight ({why}), so no model is "
+        f"written; start again with a {change}"
     )
 
 

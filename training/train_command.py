@@ -10,7 +10,13 @@ import msgspec
 from schemas.exit_codes import ExitCode
 from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
 from training.config import load_config, options
-from training.errors import ConfigError, DivergedError, TemplateError, TrainingDatasetError
+from training.errors import (
+    ConfigError,
+    DivergedError,
+    NothingLearnedError,
+    TemplateError,
+    TrainingDatasetError,
+)
 from training.model_options import add_source_arguments
 from training.run_folder import CHECKPOINTS_NAME, RUN_NAME
 
@@ -145,6 +151,9 @@ def run(namespace: argparse.Namespace) -> int:
         )
     except (ConfigError, TrainingDatasetError, TemplateError) as error:
         return _refuse(error)
+    except NothingLearnedError as error:
+        print(f"forumprefs train: {error}", file=sys.stderr)
+        return ExitCode.FAILED
     except DivergedError as error:
         good = last_good(output / CHECKPOINTS_NAME, error.suspect_step)
         way_on = (

@@ -69,9 +69,13 @@ def run(arguments: argparse.Namespace) -> int:
             print_error(f"interrupted; {options.output} is finished, its report is not")
             return ExitCode.INTERRUPTED
     if not sum(manifest.accounting.pairs.values()):
-        print_error(
-            f"no pairs were produced; {Path(options.output) / 'rejected'} says why for each post"
+        rejected = Path(options.output) / "rejected"
+        why = (
+            f"{rejected} says why for each post"
+            if rejected.is_dir()
+            else "the inputs hold no posts"
         )
+        print_error(f"no pairs were produced; {why}")
         return ExitCode.NO_PAIRS
     if options.publish is not None:
         _publish(options)

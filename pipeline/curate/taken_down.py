@@ -40,7 +40,8 @@ class FoundEntry:
     def __str__(self) -> str:
         said = f"{self.posts:,} posts" if self.posts != 1 else "1 post"
         if self.others:
-            said += f", and {self.others:,} of their threads that cannot stand without them"
+            gone = "it" if self.posts == 1 else "them"
+            said += f", and {self.others:,} more of the same threads that were left without {gone}"
         if self.unread:
             said += (
                 f"{', and' if self.posts else ':'} {self.unread:,} that could not be read anyway"

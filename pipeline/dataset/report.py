@@ -151,7 +151,8 @@ def dataset_warnings(manifest: Manifest) -> list[str]:
     # Files that were excluded from the start are named below; these failed when they were read.
     broken -= sum(not item.used for item in manifest.inputs)
     if broken > 0:
-        lines.append(f"{broken:,} input files cannot be used; the rejected table names them")
+        files, them = ("file", "it") if broken == 1 else ("files", "them")
+        lines.append(f"{broken:,} input {files} cannot be used; the rejected table names {them}")
     lines += decontamination(manifest)
     for item in manifest.inputs:
         if item.note:

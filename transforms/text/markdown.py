@@ -103,6 +103,8 @@ class _Writer:
         self.containers: list[_Container] = []
         self.open: dict[str, int] = {}
         self.counters: list[int | None] = []
+        # For each open list, how far its last closed item was indented, and len(`out`) after it.
+        self.last_items: list[tuple[int, int]] = []
         # Code languages declared by comments, for the next block and for all.
         self.language = ""
         self.default_language = ""
@@ -217,6 +219,9 @@ class _Writer:
             self.open[container.kind] -= 1
             if container.kind == "list":
                 self.counters.pop()
+                self.last_items.pop()
+            elif container.kind == "item" and self.last_items and self.first is None:
+                self.last_items[-1] = (len(self.prefix) - len(container.prefix), len(self.out))
             self.prefix = container.prefix
             if self.first is not None:  # nothing was written in it
                 self.first = container.first
@@ -237,6 +242,8 @@ class _Writer:
 
     def start_list(self, name: str, tag: str) -> None:
         self.flush()
+        if self.containers and self.containers[-1].kind == "list":
+            self.reopen_item()
         if not (self.containers and self.containers[-1].kind == "item"):
             self.gap = 2
         number = None
@@ -246,6 +253,15 @@ class _Writer:
             number = int(start) if start.isascii() and start.isdigit() and len(start) < 9 else 1
         self.push("list", "", "")
         self.counters.append(number)
+        self.last_items.append((0, 0))
+
+    def reopen_item(self) -> None:
+        """Go back into the item just closed: a list right in a list is shown as part of that."""
+        width, written = self.last_items[-1]
+        if width and written == len(self.out):
+            self.push("item", "", "")
+            self.prefix += " " * width
+            self.gap = 1
 
     def end_list(self, name: str, tag: str) -> None:
         self.flush()

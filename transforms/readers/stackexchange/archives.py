@@ -175,7 +175,7 @@ def _open_site(
                     tables[table] = file
                     inputs[given] = None
                 else:
-                    message = f"{table}.xml cannot be used: {problem}"
+                    message = f"{table}.xml of {name} cannot be used: {problem}"
                     found_problems.append(InputProblem(given.path, message))
         except UnpackError as error:
             found_problems.append(InputProblem(source.path, str(error)))
