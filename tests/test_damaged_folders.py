@@ -96,6 +96,17 @@ def test_values_that_no_shard_of_ours_has(
     assert what in error
 
 
+def test_a_shard_that_says_of_no_column_that_it_is_full(sample: Path, folder: Path) -> None:
+    path = first_shard(folder)
+    table = pq.read_table(path)
+    pq.write_table(table.cast(pa.schema([f.with_nullable(True) for f in table.schema])), path)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["shards"][0]["sha256"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert cli.main(["diff", str(sample), str(folder), "--exit-code"]) == 1
+    assert cli.main(["diff", str(folder), str(sample), "--exit-code"]) == 1
+
+
 def test_an_audit_table_with_other_values(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     replace_column(first_shard(folder, "rejected"), "stage", of(pa.string(), "a:b"))
     code, error = said(capsys, "report", str(folder))
