@@ -58,6 +58,8 @@ def of(kind: pa.DataType, value: Any) -> Callable[[pa.Table], pa.Array]:
         ("thread_id", of(pa.string(), None), "thread_id lacks a value"),
         ("confidence", of(pa.string(), "x"), "confidence is of type string, not double"),
         ("split", of(pa.string(), "dev"), "split holds 'dev'"),
+        ("confidence", of(pa.float64(), float("nan")), "confidence holds what is no finite number"),
+        ("margin", of(pa.float64(), float("inf")), "margin holds what is no finite number"),
         (
             "chosen_created_at",
             of(pa.timestamp("ms", tz="UTC"), 2**62),
@@ -288,3 +290,41 @@ def test_a_token_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert token not in str(raised.value)
     monkeypatch.setenv("HF_TOKEN", "hf_abc\n")
     check_token()
+
+
+@pytest.mark.parametrize("command", ["report", "inspect"])
+def test_a_shard_is_not_blamed_for_want_of_memory(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    def full(*_: object) -> None:
+        raise pa.ArrowMemoryError("no room")
+
+    monkeypatch.setattr("pipeline.dataset.folder.row_fault", full)
+    monkeypatch.setattr("pipeline.commands.inspect.value_fault", full)
+    code, error = said(capsys, command, str(folder))
+    assert (code, "memory" in error, ".parquet" in error) == (1, True, False)
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+@pytest.mark.parametrize("name", ["manifest.json", "report.json", "shard"])
+def test_links_that_lead_back_to_themselves(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    path = first_shard(folder) if name == "shard" else folder / name
+    path.unlink()
+    path.symlink_to(path.name)
+    code, error = said(capsys, command, str(folder))
+    assert (code, path.name in error) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_file_in_the_place_of_the_shards(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    shutil.rmtree(folder / "data")
+    (folder / "data").write_text("x")
+    code, error = said(capsys, command, str(folder))
+    assert (code, "is missing" in error) == (2, True)
