@@ -51,8 +51,15 @@ class LineError(SmallFileError):
         self.why = why
 
 
+_NEVER_OPENS: Final = {
+    errno.ELOOP: "is a link that leads back to itself",
+    errno.ENAMETOOLONG: "has a name that is too long for the file system",
+}
+"""What is wrong with a path where trying again changes nothing."""
+
+
 class SpecialFileError(OSError):
-    """A path that is no regular file: a pipe, a device, a socket, a folder."""
+    """A path that is no regular file: a pipe, a device, a socket, a folder, a link to itself."""
 
     def __str__(self) -> str:
         return f"{self.filename}: {self.strerror}"
@@ -72,7 +79,11 @@ def open_regular(path: str | os.PathLike[str], *, pipes: bool = False) -> Binary
     if "\0" in os.fspath(path):
         raise _special(path, "no name of a file holds a zero character")
     # O_NONBLOCK: opening a pipe without a writer would wait for one.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        why = _NEVER_OPENS.get(error.errno or 0)
+        raise (_special(path, why) if why else error) from None
     try:
         mode = os.fstat(descriptor).st_mode
         if not stat.S_ISREG(mode) and not (pipes and stat.S_ISFIFO(mode)):

@@ -58,6 +58,8 @@ def of(kind: pa.DataType, value: Any) -> Callable[[pa.Table], pa.Array]:
         ("thread_id", of(pa.string(), None), "thread_id lacks a value"),
         ("confidence", of(pa.string(), "x"), "confidence is of type string, not double"),
         ("split", of(pa.string(), "dev"), "split holds 'dev'"),
+        ("confidence", of(pa.float64(), float("nan")), "confidence holds what is no finite number"),
+        ("margin", of(pa.float64(), float("inf")), "margin holds what is no finite number"),
         (
             "chosen_created_at",
             of(pa.timestamp("ms", tz="UTC"), 2**62),
@@ -94,6 +96,17 @@ def test_values_that_no_shard_of_ours_has(
     assert code == 2
     assert f"data/{shard.name}: " in error
     assert what in error
+
+
+def test_a_shard_that_says_of_no_column_that_it_is_full(sample: Path, folder: Path) -> None:
+    path = first_shard(folder)
+    table = pq.read_table(path)
+    pq.write_table(table.cast(pa.schema([f.with_nullable(True) for f in table.schema])), path)
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["shards"][0]["sha256"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert cli.main(["diff", str(sample), str(folder), "--exit-code"]) == 1
+    assert cli.main(["diff", str(folder), str(sample), "--exit-code"]) == 1
 
 
 def test_an_audit_table_with_other_values(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,3 +293,41 @@ def test_a_token_that_cannot_be_sent(monkeypatch: pytest.MonkeyPatch) -> None:
         assert token not in str(raised.value)
     monkeypatch.setenv("HF_TOKEN", "hf_abc\n")
     check_token()
+
+
+@pytest.mark.parametrize("command", ["report", "inspect"])
+def test_a_shard_is_not_blamed_for_want_of_memory(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+) -> None:
+    def full(*_: object) -> None:
+        raise pa.ArrowMemoryError("no room")
+
+    monkeypatch.setattr("pipeline.dataset.folder.row_fault", full)
+    monkeypatch.setattr("pipeline.commands.inspect.value_fault", full)
+    code, error = said(capsys, command, str(folder))
+    assert (code, "memory" in error, ".parquet" in error) == (1, True, False)
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+@pytest.mark.parametrize("name", ["manifest.json", "report.json", "shard"])
+def test_links_that_lead_back_to_themselves(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str, name: str
+) -> None:
+    path = first_shard(folder) if name == "shard" else folder / name
+    path.unlink()
+    path.symlink_to(path.name)
+    code, error = said(capsys, command, str(folder))
+    assert (code, path.name in error) == (2, True)
+
+
+@pytest.mark.parametrize("command", ["verify", "report"])
+def test_a_file_in_the_place_of_the_shards(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    shutil.rmtree(folder / "data")
+    (folder / "data").write_text("x")
+    code, error = said(capsys, command, str(folder))
+    assert (code, "is missing" in error) == (2, True)

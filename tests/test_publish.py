@@ -281,6 +281,18 @@ def test_a_damaged_folder_is_not_sent(
     assert {row.method for row in user.hub.requests} <= {"GET"}
 
 
+def test_figures_that_do_not_add_up_are_not_published(
+    user: Publisher, sample: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = copied(sample, tmp_path / "x")
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    manifest["accounting"]["pairs"]["train"] += 1
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert user.publish(folder) == 2
+    assert "the accounting says" in capsys.readouterr().err
+    assert {row.method for row in user.hub.requests} <= {"GET"}
+
+
 @dataclass(frozen=True)
 class Meanwhile:
     """Something happens to the folder while a request is on its way."""

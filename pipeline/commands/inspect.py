@@ -151,6 +151,8 @@ def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[s
                 if fault := value_fault(name, batch, PAIR_SCHEMA):
                     raise DatasetError(str(folder), [fault], REMEDY)
                 yield from batch.to_pylist()
+        except pa.ArrowMemoryError:  # of which the file may be innocent
+            raise
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(
                 str(folder), [f"{name}: cannot be read: {fault_of(error)}"], REMEDY

@@ -7,8 +7,9 @@ from typing import Any
 
 from pipeline.console import TransferProgress, print_text, readable_size
 from pipeline.dataset.card import is_generated
-from pipeline.dataset.folder import CARD_NAME, DatasetFolder, verify_folder
-from pipeline.errors import RefusedError, UsageError
+from pipeline.dataset.checks import figure_faults
+from pipeline.dataset.folder import CARD_NAME, REMEDY, DatasetFolder, verify_folder
+from pipeline.errors import DatasetError, RefusedError, UsageError
 from pipeline.hub.client import connect, need_token, quiet_client
 from pipeline.hub.names import need_endpoint, need_repo, need_version
 from pipeline.hub.permissions import check_target
@@ -155,6 +156,8 @@ def publish_folder(
             target = PublishTarget(request.repo, request.version, endpoint, request.private)
             check_target(target, make_repo=False, say=progress.say)
         verify_folder(request.folder, quiet=quiet)
+        if faults := figure_faults(request.folder.manifest):  # which the card would tell
+            raise DatasetError(request.folder.location, faults, REMEDY)
         notes = ReleaseNotes(
             api,
             request.folder,

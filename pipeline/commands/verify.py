@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pipeline.console import print_text
+from pipeline.dataset.checks import figure_faults
 from pipeline.dataset.folder import DatasetFolder, verify_folder
 from pipeline.dataset.leaks import find_leaks
 from pipeline.errors import RefusedError, UsageError
@@ -122,13 +123,8 @@ def faults_of_figures(manifest: Manifest, limits: Limits) -> Iterator[str]:
     """Say what is wrong with the manifest's figures."""
     accounting = manifest.accounting
     read = accounting.posts_read
-    left = accounting.posts_kept + accounting.duplicates + accounting.rejected
-    if read != left:
-        yield f"the accounting does not add up: {read:,} posts read, {left:,} accounted for"
+    yield from figure_faults(manifest)
     pairs = sum(accounting.pairs.values())
-    rows = sum(shard.rows for shard in manifest.shards if shard.table == "data")
-    if rows != pairs:
-        yield f"the shards hold {rows:,} pairs, and the accounting says {pairs:,}"
     damaged = sum(
         amount
         for key, amount in accounting.other_records.items()

@@ -99,6 +99,8 @@ def texts_of(path: Path) -> Iterator[str]:
                 yield decode_text(read_stream(file, MAX_BYTES))
     except (OSError, SmallFileError) as error:
         raise UsageError(f"--decontaminate {path}: {fault_of(error)}") from None
+    except pa.ArrowMemoryError:  # of which the file may be innocent
+        raise
     # What Arrow raises for values that Python has not, such as dates after the year 9999.
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise UsageError(f"--decontaminate {path}: {error}") from None

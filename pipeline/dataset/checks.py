@@ -28,6 +28,23 @@ _FIRST_MS, _LAST_MS = -62_135_596_800_000, 253_402_300_799_999
 """The years 1 to 9999, which Python's dates have."""
 
 
+def figure_faults(manifest: Manifest) -> list[str]:
+    """Say which figures of a manifest do not add up."""
+    accounting = manifest.accounting
+    faults = []
+    left = accounting.posts_kept + accounting.duplicates + accounting.rejected
+    if accounting.posts_read != left:
+        faults.append(
+            f"the accounting does not add up: {accounting.posts_read:,} posts read, {left:,} "
+            "accounted for"
+        )
+    pairs = sum(accounting.pairs.values())
+    rows = sum(shard.rows for shard in manifest.shards if shard.table == "data")
+    if rows != pairs:
+        faults.append(f"the shards hold {rows:,} pairs, and the accounting says {pairs:,}")
+    return faults
+
+
 def table_faults(shard: Shard, parquet: pq.ParquetFile, manifest: Manifest) -> list[str]:
     """Compare a shard's footer with what its rows and columns should be."""
     faults = []
@@ -82,7 +99,7 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
     """Say which value of a batch of a file is none that columns of ours have; None: none is.
 
     What Parquet takes and rows cannot hold: nulls where our column has none, bytes that are not
-    UTF-8, dates that no calendar has. Raises ArrowInvalid for a batch that is broken in itself.
+    UTF-8, dates that no calendar has, numbers without end. Raises ArrowInvalid for a batch that is broken in itself.
     """
     batch.validate(full=True)
     for column_name, column in zip(batch.schema.names, batch.columns, strict=True):
@@ -96,6 +113,8 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
             times = pc.min_max(column.cast(pa.int64())).as_py()
             if times["min"] < _FIRST_MS or times["max"] > _LAST_MS:
                 return f"{what} holds a date outside of the calendar"
+        if pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False:
+            return f"{what} holds what is no finite number"
         is_known = _VOCABULARY.get(column_name)
         if is_known is not None:
             strays = [word for word in pc.unique(column).to_pylist() if not is_known(word)]

@@ -77,7 +77,10 @@ class Folder:
         """
         path = self.path_of(name)
         if self.is_local:
-            return open_regular(path)
+            try:
+                return open_regular(path)
+            except NotADirectoryError:  # a file has taken the place of a folder
+                raise FileNotFoundError(path) from None
         from apache_beam.io.filesystem import CompressionTypes
         from apache_beam.io.filesystems import FileSystems
 
@@ -114,6 +117,9 @@ class Folder:
                     sink.write(chunk)
         except FileNotFoundError:
             raise DatasetError(self.location, [f"{shard.path}: is missing"], REMEDY) from None
+        except SpecialFileError as error:
+            fault = f"{shard.path}: {fault_of(error)}"
+            raise DatasetError(self.location, [fault], REMEDY) from None
         if fault := digest_fault(shard, digest.hexdigest()):
             raise DatasetError(self.location, [fault], REMEDY)
 
@@ -212,6 +218,8 @@ class DatasetFolder(Folder):
         try:
             batch = next(batches, None)
             fault = None if batch is None else row_fault(shard, batch)
+        except pa.ArrowMemoryError:  # of which the shard may be innocent
+            raise
         except (pa.ArrowException, OSError) as error:
             raise self._error(f"{shard.path}: cannot be read: {error}") from None
         if fault is not None:
@@ -261,6 +269,8 @@ class DatasetFolder(Folder):
         with file:
             try:
                 parquet = pq.ParquetFile(file)
+            except pa.ArrowMemoryError:
+                raise
             except (pa.ArrowException, OSError) as error:
                 raise self._error(
                     f"{shard.path}: is not a complete Parquet file: {error}"
@@ -309,6 +319,8 @@ class DatasetFolder(Folder):
                 file.seek(0)
                 parquet = pq.ParquetFile(file)
                 return table_faults(shard, parquet, self.manifest)
+        except pa.ArrowMemoryError:
+            raise
         except (pa.ArrowException, OSError) as error:
             return [f"{shard.path}: cannot be read: {error}"]
 

@@ -34,7 +34,7 @@ def matching_threads(
         # The last thread of a stream may continue in rows that are not read yet.
         border = min(_END if stream.is_at_end else stream.last - 1 for stream in streams)
         parts = [[stream.take(border) for stream in side] for side in sides]
-        left, right = (pa.concat_tables(tables) for tables in parts)
+        left, right = (pa.concat_tables(tables, promote_options="default") for tables in parts)
         if left.num_rows or right.num_rows:
             yield left, right
         for stream in streams:
@@ -71,7 +71,10 @@ class _Rows:
             raise DatasetError(
                 self._name, ["its rows are not in the order that forumprefs writes them in"]
             )
-        self._table = pa.concat_tables([self._table, pa.Table.from_batches([batch])])
+        # Shards may say differently whether a column can lack a value.
+        self._table = pa.concat_tables(
+            [self._table, pa.Table.from_batches([batch])], promote_options="default"
+        )
         self._places = np.concatenate([self._places, places])
         if len(places):
             self.last = int(places[-1])

@@ -212,6 +212,8 @@ class PairDataset:
         try:
             with self._open(shard.path) as file:
                 footer = pq.ParquetFile(file).metadata
+        except pa.ArrowMemoryError:  # of which the shard may be innocent
+            raise
         except (OSError, pa.ArrowException) as error:  # a cut off footer is either
             if self._is_of_network(error):
                 raise
@@ -259,6 +261,8 @@ class PairDataset:
         )
         try:
             return policy.call(read)
+        except pa.ArrowMemoryError:
+            raise
         except pa.ArrowException as error:
             raise TrainingDatasetError(f"{self.location}: {shard.path}: {error}") from None
         except OSError as error:

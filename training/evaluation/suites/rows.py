@@ -150,6 +150,8 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise SuiteError(f"{path}: row {error.line}: {error.why}") from None
     except (OSError, SmallFileError) as error:
         raise SuiteError(f"{path}: {fault_of(error)}") from None
+    except pa.ArrowMemoryError:  # of which the file may be innocent
+        raise
     # What Arrow raises for values that Python has not, such as dates after the year 9999.
     except (ValueError, OverflowError, pa.ArrowException) as error:
         raise SuiteError(f"{path}: {error}") from None
