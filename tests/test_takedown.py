@@ -307,6 +307,9 @@ def test_entries_that_find_nothing_end_the_run_unless_it_may_go_on() -> None:
     assert [(item.posts, item.others, item.unread) for item in found] == [
         *((4, 2, 0), (0, 0, 0), (0, 0, 1))
     ]
+    assert str(found[0]).endswith(
+        "4 posts, and 2 more of the same threads that were left without them"
+    )
     with pytest.raises(RefusedError, match=r"line 2: a\.b:2") as raised:
         refuse_unmatched("list.txt", found, allow=False)
     assert "a.b:1" not in str(raised.value) and "--allow-unmatched" in str(raised.value)
