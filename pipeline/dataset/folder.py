@@ -118,8 +118,8 @@ class Folder:
         except FileNotFoundError:
             raise DatasetError(self.location, [f"{shard.path}: is missing"], REMEDY) from None
         except SpecialFileError as error:
-            fault = f"{shard.path}: {fault_of(error)}"
-            raise DatasetError(self.location, [fault], REMEDY) from None
+            special = f"{shard.path}: {fault_of(error)}"
+            raise DatasetError(self.location, [special], REMEDY) from None
         if fault := digest_fault(shard, digest.hexdigest()):
             raise DatasetError(self.location, [fault], REMEDY)
 
