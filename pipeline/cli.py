@@ -29,6 +29,8 @@ NOT_UTF8 = (
     "another path"
 )
 
+_NO_ROOM_TO_LOAD = "failed to map segment"
+"""What glibc's loader says of a library for which there is no address space."""
 NO_MEMORY = (
     "there is not enough memory; allow more (ulimit -v, the limit of the container), or use fewer "
     "--workers or more --partitions"
@@ -159,6 +161,10 @@ def run(command: Command, namespace: argparse.Namespace) -> int:
     except WorkerDiedError as error:
         return _leave(_fail(error, ExitCode.FAILED))
     except MemoryError:
+        return _fail(NO_MEMORY, ExitCode.FAILED)
+    except ImportError as error:
+        if _NO_ROOM_TO_LOAD not in str(error):
+            raise
         return _fail(NO_MEMORY, ExitCode.FAILED)
     except KeyboardInterrupt as error:
         return _leave(_fail(str(error) or "interrupted", ExitCode.INTERRUPTED))

@@ -190,11 +190,19 @@ def test_the_streams_are_put_back() -> None:
     assert (sys.stdout, sys.stderr) == before
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), ImportError("x.so: failed to map segment from shared object")],
+    ids=["for data", "for a library"],
+)
 def test_too_little_memory_is_said_in_a_sentence(
-    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    dataset: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
 ) -> None:
     def exhausted(_: object) -> None:
-        raise MemoryError
+        raise error
 
     monkeypatch.setattr(verify, "find_leaks", exhausted)
     assert main(["verify", str(dataset)]) == 1

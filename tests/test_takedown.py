@@ -316,6 +316,8 @@ def test_entries_that_find_nothing_end_the_run_unless_it_may_go_on() -> None:
     warning = refuse_unmatched("list.txt", found, allow=True)
     assert warning is not None and "line 2: a.b:2" in warning
     assert refuse_unmatched("list.txt", found[:1], allow=False) is None
+    assert refuse_unmatched("", [], allow=False) is None
+    assert "list.txt: has no entry" in str(refuse_unmatched("list.txt", [], allow=False))
     short = TakedownEntry(7, "https://d.example/p/990", frozenset({"//d.example/p/990"}))
     with pytest.raises(RefusedError, match="open it and give the address"):
         refuse_unmatched("x", found_entries(TakedownList("x", (short,)), []), allow=False)

@@ -64,8 +64,13 @@ def found_entries(takedown: TakedownList, counts: Iterable[RecordCount]) -> list
 
 
 def refuse_unmatched(path: str, found: Sequence[FoundEntry], *, allow: bool) -> str | None:
-    """Raise RefusedError where entries found nothing; with ``allow`` return a warning instead."""
+    """Raise RefusedError where entries found nothing; with ``allow`` return a warning instead.
+
+    Also returns one for a list without an entry, which may have been made by a step that failed.
+    """
     unmatched = [item for item in found if not item.is_matched]
+    if path and not found:
+        return f"--takedown {path}: has no entry, so nothing is taken out"
     if not unmatched:
         return None
     entries = "1 entry names" if len(unmatched) == 1 else f"{len(unmatched):,} entries name"

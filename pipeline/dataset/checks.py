@@ -99,8 +99,8 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
     """Say which value of a batch of a file is none that columns of ours have; None: none is.
 
     What Parquet takes and rows cannot hold: nulls where our column has none, bytes that are not
-    UTF-8, dates that no calendar has, numbers without end. Raises ArrowInvalid for
-    a batch that is broken in itself.
+    UTF-8, dates that no calendar has, NaN. Raises ArrowInvalid for a batch that is broken in
+    itself.
     """
     batch.validate(full=True)
     for column_name, column in zip(batch.schema.names, batch.columns, strict=True):

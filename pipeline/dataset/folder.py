@@ -118,8 +118,8 @@ class Folder:
         except FileNotFoundError:
             raise DatasetError(self.location, [f"{shard.path}: is missing"], REMEDY) from None
         except SpecialFileError as error:
-            fault = f"{shard.path}: {fault_of(error)}"
-            raise DatasetError(self.location, [fault], REMEDY) from None
+            special = f"{shard.path}: {fault_of(error)}"
+            raise DatasetError(self.location, [special], REMEDY) from None
         if fault := digest_fault(shard, digest.hexdigest()):
             raise DatasetError(self.location, [fault], REMEDY)
 
@@ -221,7 +221,8 @@ class DatasetFolder(Folder):
         except pa.ArrowMemoryError:  # of which the shard may be innocent
             raise
         except (pa.ArrowException, OSError) as error:
-            raise self._error(f"{shard.path}: cannot be read: {error}") from None
+            said = " ".join(str(error).split())
+            raise self._error(f"{shard.path}: cannot be read: {said}") from None
         if fault is not None:
             raise self._error(fault)
         return batch
@@ -322,7 +323,7 @@ class DatasetFolder(Folder):
         except pa.ArrowMemoryError:
             raise
         except (pa.ArrowException, OSError) as error:
-            return [f"{shard.path}: cannot be read: {error}"]
+            return [f"{shard.path}: cannot be read: {' '.join(str(error).split())}"]
 
     def _report_faults(self) -> list[str]:
         try:
