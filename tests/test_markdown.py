@@ -351,6 +351,14 @@ def test_links_in_markdown_are_absolute_outside_code() -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["- x\n    - [a]({}y)", "1. x\n\t2) [a]({}y)", "[a]( {}y)", "> [a][1]\n>\n> [1]: {}y"]
+)
+def test_links_in_lists_and_quotes_in_markdown_are_absolute(text: str) -> None:
+    made = absolute_links(text.format("/"), "https://x.y/z")
+    assert made == text.format("https://x.y/")
+
+
+@pytest.mark.parametrize(
     ("markup", "text"), [("html", '<a href="/x">a</a>'), ("markdown", "[a](/x)")]
 )
 def test_links_of_a_post_are_relative_to_its_address(markup: str, text: str) -> None:
