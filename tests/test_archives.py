@@ -168,6 +168,11 @@ def test_the_same_table_twice_is_not_read(tmp_path: Path, work: Path) -> None:
         ("a.example.com.zip", b"PK\x03\x04 no", "the directory at its end is not there; download"),
         ("a.example.com.zip", b"PK\x07\x08PK\x03\x04", "one part of an archive in volumes; join"),
         ("a.example.com.7z", b"\r\n<!DOCTYPE html><html>", "it is a web page"),
+        (
+            "a.example.com.7z",
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            "git lfs pull",
+        ),
         ("a.example.com.zip", b"<HTML><head>", "it is a web page"),
         ("a.example.com.zip", b"<?xml version='1.0'?><posts>", "it is XML and not packed; name it"),
         (

@@ -87,6 +87,14 @@ GOLDEN = {
         "<p>日本<strong>語</strong>です<strong>「語」</strong>です、<b>「語」</b>。x<i>y</i>z</p>",
         "日本**語**です「語」です、**「語」**。x*y*z",
     ),
+    "emphasis beside a backslash, a tilde or two other ends": (
+        r"<p>\<b>a</b> <b>C:\</b> <b>C:\\</b> ~<s>b</s> <b>c<i>d</i></b><i>e</i></p>",
+        r"\a C:\ **C:\\** ~b **c*d***e",
+    ),
+    "link whose text ends in a backslash": (
+        r'<p><a href="https://x.y/z">C:\Users\</a></p>',
+        r"[C:\Users\\](https://x.y/z)",
+    ),
     "emphasis around code and links": (
         '<p>a<b><code>b</code></b>c <b><code>b</code></b> <i><a href="/d">d</a></i>e</p>',
         "a`b`c **`b`** [d](/d)e",
@@ -360,6 +368,14 @@ def test_links_in_markdown_are_absolute_outside_code() -> None:
         "[t]: https://q.example/u 'v'\n[w](https://q.example/x)"
     )
     assert absolute_links(text, "") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["- x\n    - [a]({}y)", "1. x\n\t2) [a]({}y)", "[a]( {}y)", "> [a][1]\n>\n> [1]: {}y"]
+)
+def test_links_in_lists_and_quotes_in_markdown_are_absolute(text: str) -> None:
+    made = absolute_links(text.format("/"), "https://x.y/z")
+    assert made == text.format("https://x.y/")
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,11 @@ def test_the_licence_of_the_user_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [1_500_000_000, 1_500_000_000.0, "1500000000", "1500000000.0", 1_500_000_000.25]
+    "value",
+    [
+        *(1_500_000_000, 1_500_000_000.0, "1500000000", "1500000000.0", 1_500_000_000.25),
+        *("2017-07-14T02:40:00Z", "2017-07-14 04:40:00+02:00", "1500000000000"),
+    ],
 )
 def test_times_of_any_type(post: Any, value: object) -> None:
     found = post(comment_of(2016) | {"created_utc": value, "edited": value, "retrieved_on": value})

@@ -89,9 +89,19 @@ def _useless(pieces: Sequence[str]) -> Iterator[Delimiter]:
         before = pieces[at - 1][-1] if at else "\n"
         after = pieces[end][0] if end < len(pieces) else "\n"
         opens, closes = _stands_before(after, before), _stands_before(before, after)
+        escaped = before == "\\" and _ends_in_escape(pieces[at - 1])
+        continued = before == "~" == piece[0]  # three or more open a code block
+        crowded = (
+            end - at > 2
+        )  # readers differ on which of three ends or more that meet belong together
         for found in pieces[at:end]:
             assert isinstance(found, Delimiter)
-            if not (opens if found.number > 0 else closes):
+            if (
+                escaped
+                or continued
+                or (crowded and found.number > 0 > piece.number)
+                or not (opens if found.number > 0 else closes)
+            ):
                 yield found
             elif found.number > 0:
                 paragraphs[found.number] = paragraph
@@ -99,6 +109,10 @@ def _useless(pieces: Sequence[str]) -> Iterator[Delimiter]:
                 yield found
         ends_line = False
         at = end
+
+
+def _ends_in_escape(text: str) -> bool:
+    return (len(text) - len(text.rstrip("\\"))) % 2 == 1
 
 
 def _stands_before(inside: str, outside: str) -> bool:

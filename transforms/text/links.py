@@ -7,12 +7,12 @@ from urllib.parse import urljoin
 _SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:")
 _HOST_ALONE: Final = "www."
 _TARGET_OR_CODE = re.compile(
-    # code blocks and spans, which stay as they are
+    # code blocks and spans, which stay as they are; an indented item of a list is no code
     r"(?P<code>^[ \t>]*+(?P<fence>```++|~~~++)[^\n]*+\n(?s:.*?)(?:^[ \t>]*+(?P=fence)|\Z)"
-    r"|^(?: {4}|\t)[^\n]*$"
+    r"|^(?: {4}|\t)(?![ \t]*+(?:[-*+]|\d{1,9}[.)])[ \t])[^\n]*$"
     r"|(?<!`)(?P<ticks>`++)(?:[^`\n]++|(?!(?P=ticks)(?!`))`++)*+(?P=ticks)(?!`))"
     # the target of a link or image, and of a reference
-    r"|(?P<before>\]\(<?|^ {0,3}\[[^\[\]\n]+\]:[ \t]*<?)"
+    r"|(?P<before>\]\([ \t]*+<?|^(?: {0,3}>)*+ {0,3}\[[^\[\]\n]+\]:[ \t]*<?)"
     r"(?P<target>(?:/|\.\.?/|\?|www\.)[^\s<>()]*)",
     re.MULTILINE,
 )

@@ -417,6 +417,7 @@ class _Writer:
                 buffer[start:] = ["<" + target + ">"]
                 return kind
             closing = "](" + _destination(target) + ")"
+            self.keep_from_escape()
             if any(map(str.strip, buffer[inside:])):
                 self.keep_from_image(start)
         head, tail = (buffer[inside], buffer[-1]) if inside < len(buffer) else ("", "")
@@ -433,6 +434,12 @@ class _Writer:
             before -= 1
         if before >= 0 and self.buffer[before].endswith("!"):
             self.buffer[before] = self.buffer[before][:-1] + "\\!"
+
+    def keep_from_escape(self) -> None:
+        """Double a backslash right before the end of a link, with which it would be no link."""
+        last = self.buffer[-1]
+        if type(last) is str and (len(last) - len(last.rstrip("\\"))) % 2:
+            self.buffer[-1] = last + "\\"
 
     def trim_mark(self, start: int, closing: str) -> None:
         """Close a mark whose white space at the edges goes outside: "** a **" is not emphasis."""

@@ -14,7 +14,7 @@ import msgspec
 from schemas.audit import Reason
 from schemas.post import RemovedAs
 from transforms.readers.formats.numbers import number, whole
-from transforms.readers.formats.times import count_ms
+from transforms.readers.formats.times import count_ms, time_ms
 
 HOST = "reddit.com"
 SITE_URL = "https://www.reddit.com"
@@ -159,10 +159,12 @@ def unescape(text: str) -> str:
 
 
 def to_ms(seconds: Number) -> int | None:
-    """Milliseconds of seconds since 1970 in any type; None if that is not a time before 2200."""
+    """Milliseconds of a time in any form that tools write; None if it is none before 2200."""
     if type(seconds) is int and 0 < seconds < _MAX_SECONDS:
         return seconds * 1000
     try:
+        if isinstance(seconds, str) and not seconds.replace(".", "", 1).isdigit():
+            return time_ms(seconds)
         return count_ms(number(seconds)) if seconds else None
     except ValueError:
         return None

@@ -196,6 +196,8 @@ def _what_else(head: bytes) -> str:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
         return f"it is a web page, such as a server's error message, and no archive; {_AGAIN}"
+    if text.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS to the archive; fetch that with `git lfs pull`"
     if text.startswith(b"<"):
         return "it is XML and not packed; name it Posts.xml in a folder named by the site's host"
     if not head.strip(b"\0"):
