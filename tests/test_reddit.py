@@ -731,6 +731,13 @@ def test_a_crosspost_has_the_text_of_its_original(post: Any) -> None:
     assert post(submission_of(2018) | original() | {"selftext": "My own."}).text.endswith("My own.")
 
 
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_crosspost_is_as_safe_as_its_original(post: Any, marked: bool) -> None:
+    found = post(submission_of(2018) | original(selftext="Why?", over_18=marked))
+    assert found.nsfw is marked
+    assert post(submission_of(2018) | original(selftext="Why?", over_18="no")).nsfw is False
+
+
 @pytest.mark.parametrize(
     "fields",
     [

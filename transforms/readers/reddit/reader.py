@@ -28,6 +28,7 @@ from transforms.readers.reddit.rows import (
     crossposted_text,
     edited_at_of,
     is_bot,
+    is_nsfw,
     parent_of,
     record_id,
     removal_of,
@@ -260,7 +261,7 @@ def _with_rare_fields(post: Post, record: Record, removed_as: RemovedAs | None) 
         fields["by_bot"] = True
     if record.stickied:
         fields["pinned"] = True
-    if record.over_18:
+    if is_nsfw(record):
         fields["nsfw"] = True
     if removed_as is not None:
         fields["removed_as"] = removed_as

@@ -341,6 +341,7 @@ class _Original(msgspec.Struct, gc=False):
     """What is used of the submission that a crosspost repeats."""
 
     is_self: Any = None
+    over_18: Any = None
     removed_by_category: Any = None
     selftext: Any = None
 
@@ -350,17 +351,26 @@ _ORIGINALS: Final = msgspec.json.Decoder(list[_Original])
 
 def crossposted_text(record: Record) -> str:
     """Text of the submission that a crosspost repeats, as given; '' if there is none to use."""
-    if record.crosspost_parent_list is ABSENT:
-        return ""
-    try:
-        originals = _ORIGINALS.decode(record.crosspost_parent_list)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    original = originals[0] if originals else _Original()
+    original = _original(record)
     text = original.selftext
     if not isinstance(text, str) or original.removed_by_category is not None:
         return ""
     return "" if sentinel_of(text) is not None else text
+
+
+def is_nsfw(record: Record) -> bool:
+    """Whether a submission is marked as not safe for work, or repeats one that is."""
+    return bool(record.over_18) or _original(record).over_18 is True
+
+
+def _original(record: Record) -> _Original:
+    if record.crosspost_parent_list is ABSENT:
+        return _Original()
+    try:
+        originals = _ORIGINALS.decode(record.crosspost_parent_list)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return _Original()
+    return originals[0] if originals else _Original()
 
 
 def url_of(permalink: str | None) -> str | None:
