@@ -115,6 +115,13 @@ def test_an_audit_table_with_other_values(folder: Path, capsys: pytest.CaptureFi
     assert (code, "its column stage holds 'a:b'" in error) == (2, True)
 
 
+def test_a_damaged_manifest_is_not_the_way_out_of_itself(folder: Path) -> None:
+    (folder / "manifest.json").write_text("{")
+    with pytest.raises(DatasetError, match="put a whole copy of it back") as raised:
+        DatasetFolder(folder)
+    assert "--config manifest.json" not in str(raised.value)
+
+
 def test_every_row_can_be_asked_for(folder: Path) -> None:
     DatasetFolder(folder).check_rows()
     replace_column(first_shard(folder, "duplicates"), "kept_id", of(pa.string(), None))

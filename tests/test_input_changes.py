@@ -203,6 +203,6 @@ def test_files_that_stayed_are_not_read_again(
 def test_the_model_is_watched_too(folder: Path) -> None:
     from pipeline.curate.recipe import make
 
-    found = input_watch.small_files(make({"input": ["threads=x"]}))
+    found = input_watch.fingerprints_beside_inputs(make({"input": ["threads=x"]}))
     assert [Path(path).suffix for path in found] == [".ftz"]
-    assert not input_watch.small_files(make({"language_model": "langdetect"}))
+    assert not input_watch.fingerprints_beside_inputs(make({"language_model": "langdetect"}))

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.curate.takedown import TakedownEntry, TakedownList, parse_entry, read_takedown
-from pipeline.curate.taken_down import found_entries, refuse_unmatched
+from pipeline.curate.takedown_summary import found_entries, refuse_unmatched
 from pipeline.errors import RefusedError, UsageError
 from schemas.audit import Reason, Rejected, Stage
 from schemas.counts import RecordCount

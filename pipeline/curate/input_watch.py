@@ -14,7 +14,7 @@ from transforms.readers.registry import SOURCES
 SHOWN_CHANGES = 10
 
 
-def small_files(recipe: Recipe) -> dict[str, Fingerprint]:
+def fingerprints_beside_inputs(recipe: Recipe) -> dict[str, Fingerprint]:
     """Fingerprints of what is read beside the inputs, to be taken before it is read.
 
     These are the takedown list, the benchmarks and fastText's model.

@@ -126,8 +126,8 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     min_language_probability: Annotated[
         float,
         doc(
-            "a post whose language is less probable takes its thread's, if that can be; no "
-            "prompt is dropped for it (docs/design.md)",
+            "a post whose language is less probable takes its thread's, if that can be "
+            "(docs/design.md says when)",
             ge=0,
             le=1,
         ),

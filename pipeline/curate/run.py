@@ -14,12 +14,12 @@ from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.checks import check_inputs, check_languages, check_output, is_same
 from pipeline.curate.finalize import finalize_dataset, take_result, take_sample
 from pipeline.curate.graph import CurateJob, build
-from pipeline.curate.input_watch import check_unchanged, list_inputs, small_files
+from pipeline.curate.input_watch import check_unchanged, fingerprints_beside_inputs, list_inputs
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
 from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
 from pipeline.curate.takedown import TakedownList, read_takedown
-from pipeline.curate.taken_down import (
+from pipeline.curate.takedown_summary import (
     FoundEntry,
     found_entries,
     refuse_unmatched,
@@ -74,7 +74,9 @@ def curate(options: CurateOptions) -> Manifest:
                 return DatasetFolder(output).manifest
             make_shards(run, inputs, staging, work, watch)
             with watch.step("compare the inputs"):
-                check_unchanged(options.recipe, listed, {**inputs.fingerprints, **run.small_files})
+                check_unchanged(
+                    options.recipe, listed, {**inputs.fingerprints, **run.beside_inputs}
+                )
         sample = take_sample(staging)
         result = take_result(staging)
         found = found_entries(run.takedown, result.counts)
@@ -101,7 +103,7 @@ class CurateRun:
     publish: PublishTarget | None
     takedown: TakedownList
     benchmarks: Benchmarks | None
-    small_files: Mapping[str, Fingerprint]
+    beside_inputs: Mapping[str, Fingerprint]
     """What these were read from, as it was before."""
 
 
@@ -114,13 +116,13 @@ def prepare_run(options: CurateOptions) -> CurateRun:
     publish = options.publish
     if publish is not None:
         publish = check_target(publish, make_repo=not options.is_local, say=_say)
-    prints = small_files(recipe)
+    prints = fingerprints_beside_inputs(recipe)
     return CurateRun(
         options=options,
         publish=publish,
         takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else TakedownList(),
         benchmarks=read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe)),
-        small_files=prints,
+        beside_inputs=prints,
     )
 
 

@@ -46,6 +46,11 @@ REMEDY = (
     f"make the folder again (forumprefs curate --config {MANIFEST_NAME} --output …), or fetch it "
     "again from where it came"
 )
+MANIFEST_REMEDY = (
+    "put a whole copy of it back, make the folder again from your recipe or inputs, or fetch it "
+    "again from where it came"
+)
+"""Where the manifest itself is damaged, from which no recipe can be read."""
 
 
 class Folder:
@@ -139,7 +144,7 @@ class DatasetFolder(Folder):
         try:
             self.manifest = decode_manifest(self.manifest_bytes)
         except ManifestError as error:
-            remedy = "" if isinstance(error, NewerManifestError) else REMEDY
+            remedy = "" if isinstance(error, NewerManifestError) else MANIFEST_REMEDY
             raise DatasetError(self.location, error.problems, remedy) from None
 
     def __repr__(self) -> str:
