@@ -395,6 +395,16 @@ def test_another_kind_of_table_is_named(tmp_path: Path, name: str) -> None:
     assert reject.detail.startswith("it is an Arrow or Feather file, which is not read")
 
 
+@pytest.mark.parametrize("name", ["pairs.csv", "pairs.TSV", "pairs.csv.gz"])
+def test_delimited_text_is_told_once(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"prompt,chosen,rejected\n" + b"a,b,c\n" * 9)
+    [reject] = read_table(ForumFile(kind="pairs", site="", path=str(path), size=99))
+    assert isinstance(reject, Rejected)
+    assert (reject.reason, reject.record) == (Reason.UNREADABLE_FILE, "file")
+    assert reject.detail.startswith("it is CSV, which is not read")
+
+
 # Damage
 
 

@@ -33,6 +33,10 @@ _OTHER_TABLES: Final = {
     b"\xd0\xcf\x11\xe0": "an Excel file",
 }
 """By the first four bytes, which no JSON has."""
+_DELIMITED: Final = tuple(
+    form + end for form in (".csv", ".tsv") for end in ("", *COMPRESSED_SUFFIXES)
+)
+"""Their types are guesses, and texts of several lines are quoted in many ways."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _SPACE: Final = b" \t\r\n"
@@ -53,13 +57,14 @@ def read_table(
     """
     with open_input(file.path) as stream:
         magic = stream.read(len(PARQUET_MAGIC))
-    other = _OTHER_TABLES.get(magic)
+    name = file.name.lower()
+    other = "CSV" if name.endswith(_DELIMITED) else _OTHER_TABLES.get(magic)
     if magic == PARQUET_MAGIC:
         yield from read_parquet(file, wanted)
     elif other is not None:
         detail = f"it is {other}, which is not read: write it as Parquet or JSON Lines"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
-    elif file.name.lower().endswith(".parquet"):
+    elif name.endswith(".parquet"):
         detail = "it is not Parquet: it does not begin with PAR1"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
     elif is_document(_head(file)):
