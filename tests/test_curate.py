@@ -377,7 +377,7 @@ def test_a_takedown_is_summed_up_by_entry(
     }
     assert (line, posts, unread, entry) == ("2", "1", "0", prompt["prompt_url"])
     assert int(others) >= len(kept)
-    assert f"{posts} post, and {others} of their threads" in said
+    assert f"{posts} post, and {others} more of the same threads" in said
     for path in output.rglob("*.json"):
         assert prompt["prompt_url"] not in path.read_text()
 

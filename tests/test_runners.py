@@ -93,7 +93,9 @@ def test_the_same_bytes_on_a_cluster_that_loses_a_taskmanager(
         if state.name == "FINISHED":
             break
         time.sleep(0.2)
-    assert (state.name, state.restarts) == ("FINISHED", 1)
+    assert state.name == "FINISHED"
+    # When each state was entered, 0 for never; Flink's count of restarts lags by some seconds.
+    assert cluster.rest.get(f"/jobs/{job}")["timestamps"]["RESTARTING"]
     assert cluster.rest.slots()[0] == 2, "the new TaskManager is still there"
 
 
