@@ -1,6 +1,7 @@
 """Pipelines that end badly, in an importable module because workers must import them."""
 
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -13,6 +14,11 @@ def die(element: int) -> int:
     return element
 
 
+def be_killed(element: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return element
+
+
 def fail(element: int) -> int:
     raise ValueError(f"cannot take {element}")
 
@@ -22,6 +28,20 @@ def sleep(element: int) -> int:
     (Path(os.environ["SLEEPING"]) / str(os.getpid())).touch()
     time.sleep(600)
     return element
+
+
+class NeverEnds(beam.DoFn):
+    """Its worker does its work, but does not end by itself."""
+
+    def process(self, element: int):
+        yield element
+
+    def teardown(self) -> None:
+        time.sleep(600)
+
+
+def build_never_ends(pipeline: beam.Pipeline) -> None:
+    _ = pipeline | beam.Create(range(20)) | beam.Reshuffle() | beam.ParDo(NeverEnds())
 
 
 def build(function):

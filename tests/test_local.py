@@ -3,8 +3,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from pipeline.errors import PipelineError
 from pipeline.runners.local import run_local
 from tests import broken_worker
-from tests.patience import PATIENCE_S
+from tests.patience import PATIENCE_S, wait_for
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,7 +30,8 @@ def test_an_error_in_a_step_is_raised_with_its_cause() -> None:
 def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
     done = run_script(
         "import os\n"
-        "from pipeline.runners.local import run_local, WorkerDiedError\n"
+        "from pipeline.errors import WorkerDiedError\n"
+        "from pipeline.runners.local import run_local\n"
         "from tests import broken_worker as b\n"
         "try:\n"
         "    run_local(b.build(b.die), workers=2)\n"
@@ -42,13 +41,6 @@ def test_a_dead_worker_fails_the_run_instead_of_hanging_it() -> None:
     )
     assert "DIED a worker process died" in done.stdout
     assert "memory" in done.stdout, "the message says what to do"
-
-
-def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.05)
 
 
 def is_gone(group: int) -> bool:

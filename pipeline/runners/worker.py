@@ -1,7 +1,4 @@
-"""Worker processes: how one is started, and the entry point of a local one.
-
-It is Beam's worker with this project's memory settings.
-"""
+"""Beam's worker with this project's memory settings, and the command that starts one elsewhere."""
 
 import gc
 import os
@@ -10,8 +7,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-
-WORKER_MODULE = "pipeline.runners.worker"
 
 GC_THRESHOLD = (100_000, 20, 100)
 """Allocations before a collection, by generation.
@@ -60,7 +55,3 @@ def run_worker() -> None:
 
     gc.freeze()
     sdk_worker_main.main([])
-
-
-if __name__ == "__main__":
-    run_worker()
