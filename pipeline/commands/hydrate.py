@@ -46,6 +46,7 @@ from transforms.hydrate.fill_texts import (
     save_filled,
 )
 from transforms.hydrate.ids_shards import IdsShard, needed_posts
+from transforms.readers.base import Unpacking
 from transforms.writers.counts import RunResult
 from transforms.writers.parquet import ShardReport
 from transforms.writers.stats import duplicate_stats
@@ -266,7 +267,8 @@ def _find_inputs(recipe: Recipe, work: Path, options: HydrateOptions) -> Inputs:
     if not options.quiet:
         print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
     try:
-        inputs = find_inputs(recipe, work)
+        say = None if options.quiet else functools.partial(print, file=sys.stderr, flush=True)
+        inputs = find_inputs(recipe, work, Unpacking(options.workers, say))
     except UsageError as error:
         if options.input:
             raise

@@ -14,7 +14,7 @@ from schemas.audit import Rejected, Stage
 from schemas.checksums import Fingerprint, sha256_of
 from schemas.manifest import InputFile
 from schemas.small_files import open_regular
-from transforms.readers.base import InputProblem
+from transforms.readers.base import InputProblem, Unpacking
 from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.registry import SOURCES
 from transforms.readers.source import SourceInput
@@ -59,8 +59,10 @@ class Inputs:
             raise NothingToReadError("\n  ".join(("no input can be used:", *unused)))
 
 
-def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
+def find_inputs(recipe: Recipe, work_dir: Path, unpacking: Unpacking | None = None) -> Inputs:
     """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
+
+    ``unpacking`` says how; None: one after another, without a word.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest is read.
@@ -71,7 +73,7 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
     problems: list[InputProblem] = []
     prints: dict[str, Fingerprint] = {}
     for kind, specs in sorted(named_inputs(recipe).items()):
-        found = SOURCES[kind].find(specs, rules, work_dir)
+        found = SOURCES[kind].find(specs, rules, work_dir, unpacking)
         if found.inputs:
             to_read[kind] = found.inputs
         files += found.files

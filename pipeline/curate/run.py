@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +41,7 @@ from pipeline.runners.dispatch import check_runner, run_on
 from schemas.checksums import Fingerprint, sha256_of_file
 from schemas.manifest import MANIFEST_NAME, Manifest
 from transforms.filters.decontaminate import Benchmarks, save
+from transforms.readers.base import Unpacking
 
 PARTITION_BYTES = 16 * 1024 * 1024
 """Input bytes per partition: what one unit of joined work holds in memory, uncompressed."""
@@ -145,9 +147,17 @@ def read_inputs(options: CurateOptions, work: Path, watch: Stopwatch) -> Inputs:
     if not options.quiet:
         _say("unpacking and fingerprinting the inputs")
     with watch.step("unpack and fingerprint"):
-        inputs = find_inputs(options.recipe, work)
+        inputs = find_inputs(options.recipe, work, unpacking(options.workers, quiet=options.quiet))
     check_inputs(inputs, options)
     return inputs
+
+
+def unpacking(workers: int | None, *, quiet: bool) -> Unpacking:
+    """How archives are unpacked, which is done here, wherever the workers are.
+
+    ``workers``: None for as many as there are processors.
+    """
+    return Unpacking(workers or os.cpu_count() or 1, None if quiet else _say)
 
 
 def make_shards(

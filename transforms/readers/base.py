@@ -93,6 +93,16 @@ class ReadRules:
         return self.licenses.get(file.site) or self.licenses.get(file.kind) or UNKNOWN_LICENSE
 
 
+@dataclass(frozen=True)
+class Unpacking:
+    """How archives are unpacked; changes no output byte."""
+
+    threads: int = 1
+    """Processors that may be busy with it."""
+    say: Callable[[str], None] | None = None
+    """Is told, every few seconds, how far it is; from any thread."""
+
+
 class InputProblem(NamedTuple):
     """Something wrong with an input, and what to do about it."""
 

@@ -18,6 +18,7 @@ from transforms.readers.base import (
     InputProblem,
     Reader,
     ReadRules,
+    Unpacking,
 )
 from transforms.readers.formats.filesystem import is_remote
 
@@ -88,10 +89,17 @@ class Source(ABC, Generic[InputT]):
     """Whether rows name their sites, as ``owner/name``, so that these are known only after."""
 
     @abstractmethod
-    def find(self, specs: Sequence[str], rules: ReadRules, work_dir: Path) -> FoundInputs[InputT]:
+    def find(
+        self,
+        specs: Sequence[str],
+        rules: ReadRules,
+        work_dir: Path,
+        unpacking: Unpacking | None = None,
+    ) -> FoundInputs[InputT]:
         """Find and fingerprint what ``specs`` (paths, globs, remote patterns) name.
 
-        What must be unpacked goes below ``work_dir``. What cannot be read becomes a problem.
+        What must be unpacked goes below ``work_dir``; ``unpacking`` says how. What cannot be read
+        becomes a problem.
         """
 
     def list_paths(self, specs: Sequence[str]) -> set[str]:
@@ -151,7 +159,11 @@ class FileSource(Source[ForumFile]):
         return find_forum_files(self, specs, problems)
 
     def find(
-        self, specs: Sequence[str], rules: ReadRules, work_dir: Path
+        self,
+        specs: Sequence[str],
+        rules: ReadRules,
+        work_dir: Path,
+        unpacking: Unpacking | None = None,
     ) -> FoundInputs[ForumFile]:
         problems: list[InputProblem] = []
         from schemas.checksums import fingerprint

@@ -9,6 +9,7 @@ searched for such folders and archives, one level deep.
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -16,7 +17,7 @@ from typing import NamedTuple, Self
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.checksums import Fingerprint, fingerprint
-from transforms.readers.base import InputProblem
+from transforms.readers.base import InputProblem, Unpacking
 from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
 from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
 from transforms.readers.stackexchange.unpack import (
@@ -28,6 +29,7 @@ from transforms.readers.stackexchange.unpack import (
     table_of,
     unpack_tables,
 )
+from transforms.readers.stackexchange.unpack_pool import UnpackPool
 from transforms.readers.stackexchange.xml_rows import check_table
 
 __all__ = [
@@ -103,31 +105,69 @@ def is_meta(site: str) -> bool:
     return "meta" in site.split(".")
 
 
+_OpenTables = dict[str, tuple[TableFile, GivenFile]]
+"""Each table's XML file and the file it was given as."""
+
+
 def find_sites(
-    specs: Sequence[str], work_dir: Path, limits: UnpackLimits | None = None
+    specs: Sequence[str],
+    work_dir: Path,
+    limits: UnpackLimits | None = None,
+    unpacking: Unpacking | None = None,
 ) -> tuple[list[Site], list[InputProblem]]:
     """Return the sites that ``specs`` (paths, globs, remote folders) name, ordered by name.
 
-    Archives are unpacked below ``work_dir``, which the workers must be able to read. Whatever
-    cannot be read becomes an InputProblem, and the rest continues. A site that is given twice is
-    not read at all: its votes would count twice, and which of the two is meant is unknown.
-    Raises WorkFolderError when ``work_dir`` cannot take the tables: no input is at fault.
+    Archives are unpacked below ``work_dir``, which the workers must be able to read, at the same
+    time where ``unpacking`` says so; the result does not depend on it. Whatever cannot be read
+    becomes an InputProblem, and the rest continues. A site that is given twice is not read at all:
+    its votes would count twice, and which of the two is meant is unknown. Raises WorkFolderError
+    when ``work_dir`` cannot take the tables: no input is at fault.
     """
     problems: list[InputProblem] = []
     by_site: dict[str, list[SiteInput]] = defaultdict(list)
     for source in find_sources(specs, problems):
         by_site[source.site].append(source)
-    sites = []
     for name, sources in sorted(by_site.items()):
         if repeated := _repeated(sources):
             names = ", ".join(_short_name(source.path) for source in repeated)
             message = f"{name} is given {len(repeated)} times: {names}; leave one"
             problems.append(InputProblem(repeated[0].path, message))
-            continue
-        site = _open_site(name, sources, work_dir / name, limits or UnpackLimits(), problems)
-        if site is not None:
-            sites.append(site)
+            del by_site[name]
+    unpacking = unpacking or Unpacking()
+    with UnpackPool(unpacking.threads, unpacking.say) as pool:
+        opening = _start_opening(by_site, work_dir, limits or UnpackLimits(), pool)
+        found = (
+            _open_site(name, sources, opening, problems)
+            for name, sources in sorted(by_site.items())
+        )
+        sites = [site for site in found if site is not None]
     return sites, problems
+
+
+def _start_opening(
+    by_site: Mapping[str, Sequence[SiteInput]],
+    work_dir: Path,
+    limits: UnpackLimits,
+    pool: UnpackPool,
+) -> dict[SiteInput, Future[_OpenTables]]:
+    """Open all sources, the largest first: it would keep the others waiting at the end."""
+    sizes = {source: _archive_size(source) for sources in by_site.values() for source in sources}
+    for source, size in sizes.items():
+        if size:
+            pool.expect(Path(source.path), size)
+    return {
+        source: pool.archives.submit(_open_source, source, work_dir / source.site, limits, pool)
+        for source in sorted(sizes, key=lambda source: (-sizes[source], source.path))
+    }
+
+
+def _archive_size(source: SiteInput) -> int:
+    """Bytes of an archive; 0 for what is none, or cannot be read, which is told when it is."""
+    path = Path(source.path)
+    try:
+        return 0 if is_remote(source.path) or path.is_dir() else path.stat().st_size
+    except OSError:
+        return 0
 
 
 def list_paths(specs: Sequence[str]) -> set[str]:
@@ -159,8 +199,7 @@ def _repeated(sources: Sequence[SiteInput]) -> Sequence[SiteInput]:
 def _open_site(
     name: str,
     sources: Sequence[SiteInput],
-    folder: Path,
-    limits: UnpackLimits,
+    opening: Mapping[SiteInput, Future[_OpenTables]],
     problems: list[InputProblem],
 ) -> Site | None:
     """Return the site with every table that can be read, or None without Posts."""
@@ -169,7 +208,7 @@ def _open_site(
     found_problems: list[InputProblem] = []
     for source in sources:
         try:
-            for table, (file, given) in _open_source(source, folder, limits).items():
+            for table, (file, given) in opening[source].result().items():
                 problem = _check_file(file.path, table)
                 if problem is None:
                     tables[table] = file
@@ -205,19 +244,17 @@ def _why_unreadable(error: OSError | ValueError) -> str:
 
 
 def _open_source(
-    source: SiteInput, folder: Path, limits: UnpackLimits
-) -> dict[str, tuple[TableFile, GivenFile]]:
-    """Return each table's XML file and the file it was given as.
-
-    Raises UnpackError, OSError or ValueError.
-    """
+    source: SiteInput, folder: Path, limits: UnpackLimits, pool: UnpackPool
+) -> _OpenTables:
+    """Return the tables of one folder or archive. Raises UnpackError, OSError or ValueError."""
+    pool.check()
     if is_remote(source.path):
         return _open_remote(source.path)
     path = Path(source.path)
     if path.is_dir():
         return _open_folder(path, _wanted(source))
     given = _fingerprint(path)
-    unpacked = unpack_tables(path, folder, _wanted(source), limits)
+    unpacked = unpack_tables(path, folder, _wanted(source), limits, pool)
     if not unpacked:
         raise UnpackError(f"it holds no {_wanted(source)[0]}.xml; give the archive of a site")
     return {
@@ -229,7 +266,7 @@ def _wanted(source: SiteInput) -> tuple[str, ...]:
     return TABLES if source.table is None else (source.table,)
 
 
-def _open_folder(folder: Path, tables: Collection[str]) -> dict[str, tuple[TableFile, GivenFile]]:
+def _open_folder(folder: Path, tables: Collection[str]) -> _OpenTables:
     entries = {
         entry.name: entry
         for entry in folder.iterdir()
@@ -242,7 +279,7 @@ def _open_folder(folder: Path, tables: Collection[str]) -> dict[str, tuple[Table
     return found
 
 
-def _open_remote(folder: str) -> dict[str, tuple[TableFile, GivenFile]]:
+def _open_remote(folder: str) -> _OpenTables:
     entries = {FileSystems.split(item[0])[1]: item for item in list_remote(f"{folder}/*.xml")}
     found = {}
     for table, name in _choose_names(entries).items():

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from schemas.manifest import InputFile
-from transforms.readers.base import ReadRules
+from transforms.readers.base import ReadRules, Unpacking
 from transforms.readers.source import FoundInputs, Source
 
 if TYPE_CHECKING:  # Beam takes a second to load
@@ -22,11 +22,17 @@ META_NOTE: Final = "a meta site, where votes mean agreement; --include-meta read
 class StackExchangeSource(Source["Site"]):
     """Dumps of Stack Exchange; every row states the licence of its text."""
 
-    def find(self, specs: Sequence[str], rules: ReadRules, work_dir: Path) -> FoundInputs["Site"]:
+    def find(
+        self,
+        specs: Sequence[str],
+        rules: ReadRules,
+        work_dir: Path,
+        unpacking: Unpacking | None = None,
+    ) -> FoundInputs["Site"]:
         """Find the sites, unpack their archives below ``work_dir`` and fingerprint them."""
         from transforms.readers.stackexchange.archives import find_sites, is_meta  # loads Beam
 
-        sites, problems = find_sites(specs, work_dir)
+        sites, problems = find_sites(specs, work_dir, unpacking=unpacking)
         notes = {
             site.name: META_NOTE for site in sites if is_meta(site.name) and not rules.include_meta
         }

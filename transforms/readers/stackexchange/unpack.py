@@ -2,14 +2,13 @@
 
 import errno
 import logging
-import shutil
 import stat
 import zipfile
 from collections.abc import Collection, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import py7zr
 from py7zr.io import Py7zIO, WriterFactory
@@ -24,6 +23,14 @@ from transforms.readers.stackexchange.archive_kinds import (
     check_zip_member,
     not_read,
 )
+from transforms.readers.stackexchange.bzip2_blocks import NotIndependentError
+from transforms.readers.stackexchange.unpack_blocks import (
+    StreamPart,
+    bzip2_streams,
+    unpack_blocks,
+)
+from transforms.readers.stackexchange.unpack_job import TableWriter, UnpackJob
+from transforms.readers.stackexchange.unpack_pool import UnpackPool, WorkFolderError
 
 __all__ = ["TABLES", "UnpackError", "UnpackLimits", "WorkFolderError", "printable"]
 __all__ += ["table_of", "unpack_tables"]
@@ -46,10 +53,6 @@ class UnpackLimits:
     """Unpacked over packed. Real archives have 5 to 30, a bomb has 1,000 and more."""
 
 
-class WorkFolderError(OSError):
-    """This machine cannot unpack the tables, for lack of room, say: no fault of the archive."""
-
-
 class _Member(NamedTuple):
     name: str
     size: int
@@ -68,46 +71,41 @@ def unpack_tables(
     folder: Path,
     tables: Collection[str] = TABLES,
     limits: UnpackLimits | None = None,
+    pool: UnpackPool | None = None,
 ) -> dict[str, Path]:
     """Write the ``tables`` that ``archive`` holds as ``folder/<table>.xml``; return their paths.
 
     Nothing else is written, and the names inside the archive are only compared, never used
     as paths. Sizes are checked against ``limits`` and the free disk before, and while writing.
+    ``pool`` is what archives share that are unpacked at the same time; it stays open.
     Raises UnpackError when the archive cannot be used, and WorkFolderError when ``folder`` cannot
     or when the memory does not suffice; then no file is left behind.
     """
-    limits = limits or UnpackLimits()
-    with _writing(archive, folder):
+    if pool is None:
+        with UnpackPool() as alone:
+            return unpack_tables(archive, folder, tables, limits, alone)
+    job = UnpackJob(archive, folder, pool)
+    with job.writing():
         folder.mkdir(parents=True, exist_ok=True)
-    written: dict[str, Path] = {}
+    pool.begin(archive)
     try:
         unpack = _unpack_zip if archive_kind(archive) == "zip" else _unpack_7z
-        unpack(archive, folder, tables, limits, written)
+        unpack(job, tables, limits or UnpackLimits())
     except BaseException as error:
-        for path in written.values():
+        for path in job.written.values():
             with suppress(OSError):  # the first error counts
                 path.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, WorkFolderError):
             raise UnpackError(f"it cannot be read: {cause_of(error)}") from error
         raise
-    return written
+    finally:
+        pool.end(archive)
+    return job.written
 
 
 def printable(text: str) -> str:
     """Escape control characters, which could steer the terminal that shows a message."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
-
-
-@contextmanager
-def _writing(archive: Path, folder: Path) -> Iterator[None]:
-    """Turn an OSError while files are written into WorkFolderError."""
-    try:
-        yield
-    except OSError as error:
-        raise WorkFolderError(
-            f"{archive} cannot be unpacked to {folder}: {cause_of(error)}; make room there, "
-            "check its permissions or choose another work folder"
-        ) from error
 
 
 @contextmanager
@@ -131,57 +129,72 @@ def _reading(archive: Path) -> Iterator[None]:
         raise UnpackError(DAMAGED) from error
 
 
-def _unpack_7z(
-    archive: Path,
-    folder: Path,
-    tables: Collection[str],
-    limits: UnpackLimits,
-    written: dict[str, Path],
-) -> None:
+def _unpack_7z(job: UnpackJob, tables: Collection[str], limits: UnpackLimits) -> None:
     # An open file instead of a path keeps py7zr from one thread per block of the archive.
-    with archive.open("rb") as stream:
-        with _reading(archive):
+    with job.open_archive() as stream:
+        with _reading(job.archive):
             opened = py7zr.SevenZipFile(stream)
             infos = opened.list()
         wanted = _choose(
             [_Member(info.filename, info.uncompressed) for info in infos if info.is_file], tables
         )
-        _check_sizes(archive, folder, sum(info.uncompressed for info in infos), wanted, limits)
-        writers = _TableWriters(archive, wanted, folder, limits, written)
+        _check_sizes(job, sum(info.uncompressed for info in infos), wanted, limits)
+        with _reading(job.archive):
+            done = _unpack_bzip2(job, opened, stream, wanted, limits)
+        targets = [member.name for table, member in wanted.items() if table not in done]
+        writers = _TableWriters(job, wanted, limits)
         try:
-            if wanted:
-                with _reading(archive):
-                    targets = [member.name for member in wanted.values()]
+            if targets:
+                with _reading(job.archive):
                     opened.extract(targets=targets, factory=writers)
         finally:
             writers.close()
-    missing = sorted(set(wanted) - set(written))
+    missing = sorted(set(wanted) - set(job.written))
     if missing:
         raise UnpackError(f"{', '.join(missing)} in it cannot be unpacked: {DAMAGED}")
 
 
-def _unpack_zip(
-    archive: Path,
-    folder: Path,
-    tables: Collection[str],
+def _unpack_bzip2(
+    job: UnpackJob,
+    opened: py7zr.SevenZipFile,
+    stream: BinaryIO,
+    wanted: dict[str, _Member],
     limits: UnpackLimits,
-    written: dict[str, Path],
-) -> None:
-    with _reading(archive):
-        opened = zipfile.ZipFile(archive)
-    with opened:
+) -> set[str]:
+    """Write the tables that are packed by bzip2, by blocks; return which these are.
+
+    What cannot be read in this way is left to py7zr, which says what is wrong with it.
+    """
+    tables = {member.name: table for table, member in wanted.items()}
+    done: set[str] = set()
+    for packed in bzip2_streams(opened, stream):
+        members = [member for member in packed.members if member.name in tables]
+        with ExitStack() as files, suppress(NotIndependentError):
+            parts = []
+            for member in members:
+                file = files.enter_context(closing(job.open_table(tables[member.name], None)))
+                parts.append(StreamPart(member.start, member.end, member.crc32, file.write_at))
+            if parts:
+                unpack_blocks(packed, parts, job.pool, _Guard(job.archive, limits).count)
+            done |= {tables[member.name] for member in members}
+    return done
+
+
+def _unpack_zip(job: UnpackJob, tables: Collection[str], limits: UnpackLimits) -> None:
+    with job.open_archive() as stream:
+        with _reading(job.archive):
+            opened = zipfile.ZipFile(stream)
         infos = opened.infolist()
         files = [info for info in infos if not _is_folder(info) and not _is_link(info)]
         wanted = _choose([_Member(info.filename, info.file_size) for info in files], tables)
-        _check_sizes(archive, folder, sum(info.file_size for info in infos), wanted, limits)
-        guard = _Guard(archive, limits)
+        _check_sizes(job, sum(info.file_size for info in infos), wanted, limits)
+        guard = _Guard(job.archive, limits)
         for table, member in wanted.items():
             check_zip_member(opened.getinfo(member.name))
-            written[table] = folder / f"{table}.xml"
             with (
-                _reading(archive),
+                _reading(job.archive),
                 opened.open(member.name) as source,
-                closing(_TableWriter(archive, written[table], guard)) as target,
+                closing(job.open_table(table, guard.count)) as target,
             ):
                 while data := source.read(COPY_BYTES):
                     target.write(data)
@@ -228,23 +241,19 @@ def _refuse_nested(members: Collection[_Member]) -> None:
 
 
 def _check_sizes(
-    archive: Path,
-    folder: Path,
-    total: int,
-    wanted: dict[str, _Member],
-    limits: UnpackLimits,
+    job: UnpackJob, total: int, wanted: dict[str, _Member], limits: UnpackLimits
 ) -> None:
     """Compare what the archive's header says with the limits and the free disk."""
-    _check_limits(archive, total, limits)
+    _check_limits(job.archive, total, limits)
     needed = sum(member.size for member in wanted.values())
-    with _writing(archive, folder):
-        free = shutil.disk_usage(folder).free
-    if needed > free:
+    with job.writing():
+        free = job.pool.claim(job.archive, job.folder, needed)
+    if free is not None:
         raise WorkFolderError(
-            f"{archive} needs {_gb(needed)} unpacked and {folder} has {_gb(free)} free; make "
-            "room or choose another work folder"
+            f"{job.archive} needs {_gb(needed)} unpacked and {job.folder} has {_gb(free)} free; "
+            "make room or choose another work folder"
         )
-    _log.info("unpacking %s: %s to %s", archive, _gb(needed), folder)
+    _log.info("unpacking %s: %s to %s", job.archive, _gb(needed), job.folder)
 
 
 def _check_limits(archive: Path, total: int, limits: UnpackLimits) -> None:
@@ -282,25 +291,14 @@ class _Guard:
 class _TableWriters(WriterFactory):
     """Give py7zr a file of our naming for each table it unpacks."""
 
-    def __init__(
-        self,
-        archive: Path,
-        wanted: dict[str, _Member],
-        folder: Path,
-        limits: UnpackLimits,
-        written: dict[str, Path],
-    ) -> None:
-        self._archive = archive
+    def __init__(self, job: UnpackJob, wanted: dict[str, _Member], limits: UnpackLimits) -> None:
+        self._job = job
         self._tables = {_base_name(member.name): table for table, member in wanted.items()}
-        self._folder = folder
-        self._guard = _Guard(archive, limits)
-        self._written = written
-        self._open: list[_TableWriter] = []
+        self._guard = _Guard(job.archive, limits)
+        self._open: list[TableWriter] = []
 
     def create(self, filename: str) -> Py7zIO:
-        table = self._tables[_base_name(filename)]
-        self._written[table] = self._folder / f"{table}.xml"
-        writer = _TableWriter(self._archive, self._written[table], self._guard)
+        writer = self._job.open_table(self._tables[_base_name(filename)], self._guard.count)
         self._open.append(writer)
         return writer
 
@@ -312,39 +310,3 @@ class _TableWriters(WriterFactory):
 
 def _base_name(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).name.lower()
-
-
-class _TableWriter(Py7zIO):
-    def __init__(self, archive: Path, path: Path, guard: _Guard) -> None:
-        self._archive = archive
-        self._folder = path.parent
-        with self._writing():
-            self._stream: IO[bytes] = path.open("wb")
-        self._guard = guard
-        self._size = 0
-
-    def write(self, data: bytes | bytearray) -> int:
-        self._guard.count(len(data))
-        self._size += len(data)
-        with self._writing():
-            return self._stream.write(data)
-
-    def read(self, size: int | None = None) -> bytes:
-        return b""
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return 0
-
-    def flush(self) -> None:
-        with self._writing():
-            self._stream.flush()
-
-    def size(self) -> int:
-        return self._size
-
-    def close(self) -> None:
-        with self._writing():
-            self._stream.close()
-
-    def _writing(self) -> AbstractContextManager[None]:
-        return _writing(self._archive, self._folder)
