@@ -79,6 +79,12 @@ def test_prose_is_words_with_single_spaces(markdown: str) -> None:
     assert prose(words) == words
 
 
+@given(st.one_of(st.text(st.characters(max_codepoint=255)), st.text("a'_. =9É\xa0\x85ß\n")))
+def test_letters_of_another_script_change_nothing_in_the_other_words(markdown: str) -> None:
+    """Text within Latin-1 is read by a table, all other by patterns."""
+    assert prose(f"я {markdown}") == f"я {prose(markdown)}".rstrip()
+
+
 @pytest.mark.parametrize(
     "piece", ["`a ``", "![", "](", "\\[", "$a ", "$$a", "<a", "~~~\n", "```\n"]
 )
