@@ -29,6 +29,7 @@ from .minhash import shingle_hashes as shingle_hashes
 from .minhash import signatures as signatures
 from .minhash import word_hashes as word_hashes
 from .overlaps import FindOverlaps as FindOverlaps
+from .overlaps import SharedSamples as SharedSamples
 from .overlaps import overlapping as overlapping
 from .overlaps import same_words as same_words
 from .overlaps import sample_rows as sample_rows
