@@ -16,6 +16,7 @@ from .find_duplicates import hashed_bucket_rows as hashed_bucket_rows
 from .find_duplicates import post_node as post_node
 from .find_duplicates import post_text as post_text
 from .find_duplicates import route_to_threads as route_to_threads
+from .find_duplicates import text_for_words as text_for_words
 from .hash_texts import HashedTexts as HashedTexts
 from .hash_texts import HashTexts as HashTexts
 from .minhash import MIN_RECALL as MIN_RECALL
