@@ -8,7 +8,9 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.make import response
 from transforms.dedup import minhash
+from transforms.dedup.find_duplicates import post_text, text_for_words
 from transforms.dedup.minhash import (
     MinHashRules,
     band_keys,
@@ -16,6 +18,7 @@ from transforms.dedup.minhash import (
     normalise,
     shingle_hashes,
     signatures,
+    word_hashes,
 )
 
 RULES = MinHashRules(shingle_words=3, min_words=4)
@@ -67,6 +70,25 @@ def test_batching_changes_no_shingle(batch, characters):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(minhash, "BATCH_CHARACTERS", characters)
         assert [hashes.tolist() for hashes in shingle_hashes(batch, RULES)] == expected
+
+
+@given(st.text(st.characters(max_codepoint=127)))
+def test_ascii_is_hashed_as_any_text_is(text):
+    values, is_start = minhash._ascii_values(text)
+    expected, expected_start = minhash._values(text)
+    assert values.tolist() == expected.tolist()
+    assert is_start.tolist() == expected_start.tolist()
+
+
+@given(st.lists(st.text(st.sampled_from("ab1 \n\t\x0b\x1c\x1f\x00-_e\u0301é\xa0\u2028ﬁ"))))
+def test_words_need_no_normalised_text_where_it_is_ascii(texts):
+    posts = [response(number, text=text) for number, text in enumerate(texts, 2)]
+    hashes = word_hashes([text_for_words(post) for post in posts], RULES)
+    expected = [word_hashes([post_text(post)], RULES)[0] for post in posts]
+    assert [(one.sequence, one.words) for one in hashes] == [
+        (one.sequence, one.words) for one in expected
+    ]
+    assert [one.shingles.tolist() for one in hashes] == [one.shingles.tolist() for one in expected]
 
 
 def test_shingles_are_sorted_distinct_32_bit():

@@ -1,7 +1,9 @@
 """Threads that share text are found, whatever else differs, and boilerplate chains nothing."""
 
 import dataclasses
+import itertools
 import random
+from collections import Counter
 
 import apache_beam as beam
 import numpy as np
@@ -15,7 +17,13 @@ from transforms.core.blocks import ThreadBlock, pack, thread_partition
 from transforms.dedup.components import contract, unpack_rows
 from transforms.dedup.hash_texts import HashTexts
 from transforms.dedup.minhash import MinHashRules, shingle_hashes, word_hashes
-from transforms.dedup.overlaps import MAX_THREADS, FindOverlaps, sample_rows, shared_samples
+from transforms.dedup.overlaps import (
+    MAX_THREADS,
+    FindOverlaps,
+    overlapping,
+    sample_rows,
+    shared_samples,
+)
 
 FEW_WORDS = MinHashRules(min_words=8)
 
@@ -195,10 +203,62 @@ def test_pairs_grow_with_the_rows_and_not_with_their_square() -> None:
     ]
     hashes = word_hashes([post.text for post in posts], FEW_WORDS)
     rows = sample_rows(posts, hashes)
-    assert 0 < len(shared_samples(rows)) <= len(rows) * (MAX_THREADS - 1) / 2
+    assert 0 < len(shared_samples(rows).left) <= len(rows) * (MAX_THREADS - 1) / 2
     hot = posts + [response(10**7 + 1, 10**7, text=text) for text in texts]
     hot_rows = sample_rows(hot, word_hashes([post.text for post in hot], FEW_WORDS))
-    assert len(shared_samples(hot_rows)) == 0
+    assert len(shared_samples(hot_rows).left) == 0
+
+
+TEXT_BITS = 31
+
+
+def test_pairs_are_all_that_share_a_shingle_of_few_threads() -> None:
+    rng = random.Random(12)
+    rows = [
+        (shingle << TEXT_BITS | rng.randrange(1000), rng.randrange(2 * MAX_THREADS))
+        for shingle in (min(rng.randrange(40), rng.randrange(40)) for _ in range(1500))
+    ]
+    smallest: dict[int, dict[int, int]] = {}
+    for row, owner in rows:
+        of_shingle = smallest.setdefault(row >> TEXT_BITS, {})
+        text = row & (1 << TEXT_BITS) - 1
+        of_shingle[owner] = min(text, of_shingle.get(owner, text))
+    expected = Counter(
+        (left, left_owner, right, right_owner)
+        for of_shingle in smallest.values()
+        if len(of_shingle) <= MAX_THREADS
+        for (left_owner, left), (right_owner, right) in itertools.combinations(
+            sorted(of_shingle.items()), 2
+        )
+    )
+    assert len({len(of_shingle) <= MAX_THREADS for of_shingle in smallest.values()}) == 2
+    shared = shared_samples(np.array(rows, np.int64))
+    found = shared.rows(np.arange(len(shared.left))).tolist()
+    assert Counter(map(tuple, found)) == expected
+    assert len(shared_samples(np.empty((0, 2), np.int64)).left) == 0
+
+
+def test_pairs_overlap_as_often_as_they_share_a_shingle() -> None:
+    """What is dropped early shares too little, in whatever company it is."""
+    rng = random.Random(13)
+    # Texts of 20 shingles, all sampled (size code 20), and of 64 << 2, one in four sampled.
+    short, long = 20 << 22, (4 << 5 | 16) << 22
+    rows = []
+    for number in range(600):
+        left, right = (rng.choice((short, long)) | rng.randrange(1 << 20) for _ in "lr")
+        times = rng.choice((1, 2, 7, 8, 9, 25, 26, 27))
+        rows += [(left, 2 * number, right, 2 * number + 1)] * times
+    rng.shuffle(rows)
+    expected = set()
+    for (left, left_owner, right, right_owner), times in Counter(rows).items():
+        both_short = left >> 22 == right >> 22 == 20
+        estimate = times if both_short else 4 * times
+        size = 256 if left >> 22 == right >> 22 == 4 << 5 | 16 else 20
+        if (both_short or times >= 2) and estimate >= 0.4 * size and estimate >= 8:
+            expected.add((left_owner, right_owner))
+    assert 0 < len(expected) < 600
+    found = overlapping(np.array(rows, np.int64))
+    assert sorted(map(tuple, found.tolist())) == sorted(expected)
 
 
 @pytest.mark.parametrize(("partitions", "block"), [(1, 200), (64, 3)])

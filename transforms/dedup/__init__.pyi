@@ -16,6 +16,7 @@ from .find_duplicates import hashed_bucket_rows as hashed_bucket_rows
 from .find_duplicates import post_node as post_node
 from .find_duplicates import post_text as post_text
 from .find_duplicates import route_to_threads as route_to_threads
+from .find_duplicates import text_for_words as text_for_words
 from .hash_texts import HashedTexts as HashedTexts
 from .hash_texts import HashTexts as HashTexts
 from .minhash import MIN_RECALL as MIN_RECALL
@@ -29,6 +30,7 @@ from .minhash import shingle_hashes as shingle_hashes
 from .minhash import signatures as signatures
 from .minhash import word_hashes as word_hashes
 from .overlaps import FindOverlaps as FindOverlaps
+from .overlaps import SharedSamples as SharedSamples
 from .overlaps import overlapping as overlapping
 from .overlaps import same_words as same_words
 from .overlaps import sample_rows as sample_rows

@@ -64,7 +64,21 @@ class AnswersAndRemovals(NamedTuple):
 
 def post_text(post: Post) -> str:
     """Return the normalised text in which a post is compared with others of its kind."""
-    return normalise(prompt_text(post) if post.is_prompt else post.text)
+    return normalise(_own_text(post))
+
+
+def text_for_words(post: Post) -> str:
+    """Return a text of the same words as :func:`post_text`, which is made faster.
+
+    How much white space parts two words makes no difference to them, and normalising changes
+    nothing else of ASCII.
+    """
+    text = _own_text(post)
+    return text if text.isascii() else normalise(text)
+
+
+def _own_text(post: Post) -> str:
+    return prompt_text(post) if post.is_prompt else post.text
 
 
 def post_node(post: Post) -> int:
@@ -78,7 +92,8 @@ def post_node(post: Post) -> int:
 
 def bucket_rows(posts: Sequence[Post], rules: MinHashRules) -> Int64Array:
     """Return (bucket key, node) rows: one a band, or one in all for a text without shingles."""
-    return hashed_bucket_rows(posts, word_hashes([post_text(post) for post in posts], rules), rules)
+    hashes = word_hashes([text_for_words(post) for post in posts], rules)
+    return hashed_bucket_rows(posts, hashes, rules)
 
 
 def hashed_bucket_rows(

@@ -17,7 +17,7 @@ from transforms.dedup.components import (
     partitions_of,
     route_rows,
 )
-from transforms.dedup.find_duplicates import hashed_bucket_rows, post_text
+from transforms.dedup.find_duplicates import hashed_bucket_rows, text_for_words
 from transforms.dedup.minhash import MinHashRules, word_hashes
 from transforms.dedup.overlaps import SHINGLES, same_words, sample_rows
 from transforms.dedup.sequels import sequel_rows
@@ -63,7 +63,7 @@ class _HashTexts(beam.DoFn):
         threads = unpack(element[1])
         posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
         count(HashTexts, "in-posts", len(posts))
-        hashes = word_hashes([post_text(post) for post in posts], SHINGLES)
+        hashes = word_hashes([text_for_words(post) for post in posts], SHINGLES)
         if self._rules is not None:
             yield from pack_rows(hashed_bucket_rows(posts, hashes, self._rules))
         prompts = np.concatenate([same_words(posts, hashes), sequel_rows(posts)])

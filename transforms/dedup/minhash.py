@@ -29,6 +29,7 @@ from schemas.words import (
 UInt32Array = npt.NDArray[np.uint32]
 UInt64Array = npt.NDArray[np.uint64]
 Int64Array = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 BATCH_CHARACTERS: Final = 1 << 17
 """Texts are tokenised about this many characters at a time: 60 bytes of memory for each."""
@@ -91,16 +92,19 @@ def normalise(text: str) -> str:
 
 
 def shingle_hashes(texts: Sequence[str], rules: MinHashRules) -> list[UInt32Array]:
-    """Return the sorted distinct shingle hashes of each text, expected in normalised form.
+    """Return the sorted distinct shingle hashes of each text, in normalised form or ASCII.
 
     Empty for a text with fewer than ``rules.min_words`` tokens, and for every text when
     near-duplicates are not wanted.
     """
     if not rules.near:
         return [np.empty(0, np.uint32) for _ in texts]
-    return [
-        hashes for batch in _batches(texts) for hashes in _shingles(*_token_hashes(batch), rules)
-    ]
+    found = [np.empty(0, np.uint32)] * len(texts)
+    for places, batch in _batches(texts):
+        hashes = _shingles(*_token_hashes(batch), rules)
+        for place, one in zip(places, hashes, strict=True):
+            found[place] = one
+    return found
 
 
 class WordHashes(NamedTuple):
@@ -115,13 +119,14 @@ class WordHashes(NamedTuple):
 
 def word_hashes(texts: Sequence[str], rules: MinHashRules) -> list[WordHashes]:
     """Return the shingles of each text, whatever ``rules.near``, and a hash of all its words."""
-    found: list[WordHashes] = []
-    for batch in _batches(texts):
+    found: dict[int, WordHashes] = {}
+    for places, batch in _batches(texts):
         tokens, bounds = _token_hashes(batch)
         sequences = _positive(_sequence_hashes(tokens, bounds)).tolist()
         counts = np.diff(bounds).tolist()
-        found += map(WordHashes, _shingles(tokens, bounds, rules), sequences, counts)
-    return found
+        hashes = map(WordHashes, _shingles(tokens, bounds, rules), sequences, counts)
+        found.update(zip(places, hashes, strict=True))
+    return [found[place] for place in range(len(texts))]
 
 
 def _sequence_hashes(tokens: UInt64Array, bounds: Int64Array) -> UInt64Array:
@@ -131,17 +136,22 @@ def _sequence_hashes(tokens: UInt64Array, bounds: Int64Array) -> UInt64Array:
     return _mix64((sums[bounds[1:]] - sums[bounds[:-1]]) * inverse[bounds[:-1]])
 
 
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    batch: list[str] = []
-    characters = 0
-    for text in texts:
-        if batch and characters + len(text) > BATCH_CHARACTERS:
-            yield batch
-            batch, characters = [], 0
-        batch.append(comparable(text))
-        characters += len(batch[-1])
-    if batch:
-        yield batch
+def _batches(texts: Sequence[str]) -> Iterator[tuple[list[int], list[str]]]:
+    """Yield places in ``texts`` and these texts without case; ASCII is not mixed with others."""
+    compared = [comparable(text) for text in texts]
+    for ascii_only in (True, False):
+        places: list[int] = []
+        characters = 0
+        for place, text in enumerate(compared):
+            if text.isascii() is not ascii_only:
+                continue
+            if places and characters + len(text) > BATCH_CHARACTERS:
+                yield places, [compared[place] for place in places]
+                places, characters = [], 0
+            places.append(place)
+            characters += len(text)
+        if places:
+            yield places, [compared[place] for place in places]
 
 
 def _shingles(tokens: UInt64Array, bounds: Int64Array, rules: MinHashRules) -> list[UInt32Array]:
@@ -170,8 +180,25 @@ def _shingles(tokens: UInt64Array, bounds: Int64Array, rules: MinHashRules) -> l
 
 def _token_hashes(texts: list[str]) -> tuple[UInt64Array, Int64Array]:
     """Return the hashes of all tokens and the bounds [n + 1] of each text's tokens in them."""
-    joined = "\n".join(texts).encode("utf-32-le", "surrogatepass")
-    codes = np.frombuffer(joined, np.dtype("<u4"))
+    joined = "\n".join(texts)
+    values, is_start = _ascii_values(joined) if joined.isascii() else _values(joined)
+    starts = np.flatnonzero(is_start)
+    text_ends = np.cumsum([len(text) + 1 for text in texts])
+    bounds = np.append(0, np.searchsorted(starts, text_ends))
+    if not len(starts):
+        return np.empty(0, np.uint64), bounds
+
+    # The polynomial hash of a token, sum of value * m**place modulo 2**64, is read off one running
+    # sum over the batch: places count from the start of the batch, and dividing by m**start moves
+    # them back. Separators add 0, so a sum may run up to the next token.
+    terms = values * _powers(_MULTIPLIER, len(values))
+    sums: UInt64Array = np.add.reduceat(terms, starts)
+    return _mix64(sums * _powers(_INVERSE, len(values))[starts]), bounds
+
+
+def _values(text: str) -> tuple[UInt64Array, BoolArray]:
+    """Return of each character its code + 1, 0 if it parts words, and whether it starts a token."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.dtype("<u4"))
     kinds = _kinds_by_code()[np.minimum(codes, HAN_PLANES[1] + 1)]
     is_mark = kinds == MARK
     if is_mark.any():  # each is of the kind of the character that it belongs to
@@ -181,18 +208,24 @@ def _token_hashes(texts: list[str]) -> tuple[UInt64Array, Int64Array]:
     in_word = kinds == LETTER
     is_start = (kinds != PARTING) & ~is_mark
     is_start[1:] &= ~(in_word[1:] & in_word[:-1])
-    starts = np.flatnonzero(is_start)
-    text_ends = np.cumsum([len(text) + 1 for text in texts])
-    bounds = np.append(0, np.searchsorted(starts, text_ends))
-    if not len(starts):
-        return np.empty(0, np.uint64), bounds
+    return np.where(kinds == PARTING, 0, codes + np.uint64(1)), is_start
 
-    # The polynomial hash of a token, sum of (character + 1) * m**place modulo 2**64, is read off
-    # one running sum over the batch: places count from the start of the batch, and dividing by
-    # m**start moves them back. Separators add 0, so a sum may run up to the next token.
-    terms = np.where(kinds == PARTING, 0, codes + np.uint64(1)) * _powers(_MULTIPLIER, len(codes))
-    sums: UInt64Array = np.add.reduceat(terms, starts)
-    return _mix64(sums * _powers(_INVERSE, len(codes))[starts]), bounds
+
+def _ascii_values(text: str) -> tuple[npt.NDArray[np.uint8], BoolArray]:
+    """Return :func:`_values` of ASCII text, a byte each: all that part no words are in words."""
+    values = np.frombuffer(text.encode("ascii").translate(_ascii_table()), np.uint8)
+    in_word = values != 0
+    is_start = in_word.copy()
+    is_start[1:] &= ~in_word[:-1]
+    return values, is_start
+
+
+@functools.cache
+def _ascii_table() -> bytes:
+    kinds = character_kinds()[:128]
+    assert set(kinds) == {PARTING, LETTER}
+    table = bytes(code + 1 if kind == LETTER else 0 for code, kind in enumerate(kinds))
+    return table.ljust(256, b"\0")
 
 
 @functools.cache
@@ -206,7 +239,20 @@ def _kinds_by_code() -> npt.NDArray[np.uint8]:
 
 
 def _powers(base: int, count: int) -> UInt64Array:
-    """base**1 … base**count modulo 2**64."""
+    """base**1 … base**count modulo 2**64, not to be written to."""
+    powers = _first_powers(base)
+    return powers[:count] if count <= len(powers) else _all_powers(base, count)
+
+
+@functools.cache
+def _first_powers(base: int) -> UInt64Array:
+    """As many as the texts of a batch need, unless one alone is longer."""
+    powers = _all_powers(base, BATCH_CHARACTERS + (1 << 12))
+    powers.flags.writeable = False
+    return powers
+
+
+def _all_powers(base: int, count: int) -> UInt64Array:
     return np.cumprod(np.full(count, base, np.uint64), dtype=np.uint64)
 
 

@@ -72,15 +72,13 @@ def reference_parts(
             yield partition, JoinBlock(REFERENCES, pack_columns(columns))
 
 
-def event_parts(
-    rows: Sequence[tuple[int, int, int]], partitions: int
-) -> Iterator[tuple[int, JoinBlock]]:
-    """Yield (join partition, part) of events (global post id, EventKind, ms since epoch).
+def event_parts(events: Columns, partitions: int) -> Iterator[tuple[int, JoinBlock]]:
+    """Yield (join partition, part) of events [3, n]: global post id, EventKind, ms since epoch.
 
     Kind and time share a column, so that its order is by kind and then by time.
     """
-    if rows:
-        keys, kinds, times = _to_columns(rows)
+    if events.size:
+        keys, kinds, times = events
         columns = np.stack((keys, (kinds << _TIME_BITS) | times))
         for partition, some in _split(columns, partitions):
             yield partition, JoinBlock(EVENTS, pack_columns(some))

@@ -151,12 +151,12 @@ class _ReadTables(beam.DoFn):
 
 def _read(path: str, piece: TableRange, collector: Collector) -> Iterator[tuple[str, Any]]:
     """Feed the rows of one range to its collector. Raises OSError."""
-    for batch in _read_range(path, piece, collector.containing):
+    for batch in _read_range(path, piece, collector):
         count(ReadStackExchange, "in-bytes", batch.size)
         yield from collector.take(batch)
 
 
-def _read_range(path: str, piece: TableRange, containing: bytes) -> Iterator[RowBatch]:
+def _read_range(path: str, piece: TableRange, collector: Collector) -> Iterator[RowBatch]:
     try:
         with open_input(path) as stream:
             # Checked before the run too, but the file may have changed since.
@@ -164,7 +164,13 @@ def _read_range(path: str, piece: TableRange, containing: bytes) -> Iterator[Row
             problem = check_table(stream, piece.table.lower(), rows_required=required)
             if problem is not None:
                 raise OSError(problem)
-            yield from read_rows(stream, piece.start, piece.end, containing=containing)
+            yield from read_rows(
+                stream,
+                piece.start,
+                piece.end,
+                containing=collector.containing,
+                pattern=collector.pattern,
+            )
     except OSError as error:
         cause = error.strerror or error
         place = f"{path}, bytes {piece.start} to {piece.end}"

@@ -4,10 +4,14 @@ A collector yields (output, value): 'posts' (thread partition, PostBlock), 'by_p
 'by_user' (join partition, JoinBlock), 'links' (bytes), 'rejected' (Rejected).
 """
 
+import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from schemas.audit import Reason, Rejected, Stage
 from schemas.ids import hash63
@@ -20,6 +24,7 @@ from transforms.readers.stackexchange.join_blocks import (
     reference_parts,
 )
 from transforms.readers.stackexchange.rows import (
+    PLAIN_VOTE,
     Event,
     EventKind,
     RowError,
@@ -30,6 +35,7 @@ from transforms.readers.stackexchange.rows import (
     parse_user,
     parse_vote,
     place,
+    plain_votes,
 )
 from transforms.readers.stackexchange.xml_rows import RowBatch
 
@@ -40,6 +46,7 @@ _POST_BYTES = 400
 """About what a post takes in a block beside its text."""
 
 _NO_EVENT = 0
+_NO_EVENT_ROW = Event(0, _NO_EVENT, 0)
 _EVENT_NAMES = {
     _NO_EVENT: "other",
     EventKind.UPVOTE: "up",
@@ -76,6 +83,8 @@ class Collector:
     record: ClassVar[str]
     containing: ClassVar[bytes] = b""
     """Rows without these bytes are not parsed."""
+    pattern: ClassVar[re.Pattern[bytes] | None] = None
+    """Rows that match are taken from its groups, where all of a chunk do (:func:`read_rows`)."""
 
     def take(self, batch: RowBatch) -> Outputs:
         """Yield what one batch completes."""
@@ -167,32 +176,48 @@ class PostCollector(Collector):
 class EventCollector(Collector):
     """Base of the tables that hold dated events on posts."""
 
-    _events: list[tuple[int, int, int]] = field(default_factory=list)
+    _events: list[npt.NDArray[np.int64]] = field(default_factory=list)
+    """(global post id, EventKind, ms since epoch) [3, n] of each batch."""
+    _event_rows: int = 0
 
     def _take_rows(self, batch: RowBatch) -> Outputs:
-        kinds: Counter[int] = Counter()
-        site = self.context.index
+        events: list[Event] = []
         for event, reject in self._parsed(batch, self._parse):
             if reject is not None:
                 yield reject
-            elif event is None:
-                kinds[_NO_EVENT] += 1
             else:
-                kinds[event.kind] += 1
-                self._events.append((global_id(site, event.post_id), event.kind, event.at_ms))
-        for kind, amount in kinds.items():
-            self._count(_EVENT_NAMES.get(kind, "closings"), amount)
+                events.append(event or _NO_EVENT_ROW)
+        columns = [np.array(events, np.int64).reshape(-1, 3).T]
+        if batch.matches:
+            columns.append(self._take_matches(batch.matches))
+        self._add(np.concatenate(columns, axis=1))
         self._count("other", batch.skipped)
-        if len(self._events) >= PART_ROWS:
+        if self._event_rows >= PART_ROWS:
             yield from self.finish()
+
+    def _add(self, events: npt.NDArray[np.int64]) -> None:
+        """Count events by kind and keep them; those of no kind are only counted."""
+        for kind, amount in enumerate(np.bincount(events[1]).tolist()):
+            self._count(_EVENT_NAMES.get(kind, "closings"), amount)
+        events = events[:, events[1] != _NO_EVENT]
+        events[0] |= global_id(self.context.index, 0)
+        self._events.append(events)
+        self._event_rows += events.shape[1]
 
     def finish(self) -> Outputs:
         """Yield the events."""
-        for part in event_parts(self._events, self.context.join_partitions):
-            yield "by_post", part
+        if self._events:
+            columns = np.concatenate(self._events, axis=1)
+            for part in event_parts(columns, self.context.join_partitions):
+                yield "by_post", part
         self._events.clear()
+        self._event_rows = 0
 
     def _parse(self, row: Mapping[str, str]) -> Event | None:
+        raise NotImplementedError
+
+    def _take_matches(self, matches: Sequence[tuple[bytes, ...]]) -> npt.NDArray[np.int64]:
+        """Return (post id, EventKind or 0, ms since epoch) [3, n] of the rows that matched."""
         raise NotImplementedError
 
 
@@ -202,9 +227,14 @@ class VoteCollector(EventCollector):
 
     table = "Votes"
     record = "vote"
+    pattern = PLAIN_VOTE
 
     def _parse(self, row: Mapping[str, str]) -> Event | None:
         return parse_vote(row)
+
+    def _take_matches(self, matches: Sequence[tuple[bytes, ...]]) -> npt.NDArray[np.int64]:
+        _, posts, types, days = zip(*matches, strict=True)
+        return plain_votes(posts, types, days)
 
 
 @dataclass

@@ -49,6 +49,8 @@ class RowBatch:
     rows: list[dict[str, str]] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
     bad: list[BadRow] = field(default_factory=list)
+    matches: list[tuple[bytes, ...]] = field(default_factory=list)
+    """Groups of the rows that match the pattern asked for, not parsed."""
     skipped: int = 0
     """Rows without the bytes asked for, not parsed."""
     repaired: int = 0
@@ -59,8 +61,8 @@ class RowBatch:
 
     @property
     def seen(self) -> int:
-        """Records met: parsed, skipped or bad."""
-        return len(self.rows) + len(self.bad) + self.skipped
+        """Records met: parsed, matched, skipped or bad."""
+        return len(self.rows) + len(self.matches) + len(self.bad) + self.skipped
 
 
 def byte_ranges(size: int, range_bytes: int = RANGE_BYTES) -> list[tuple[int, int]]:
@@ -99,12 +101,16 @@ def read_rows(
     end: int,
     *,
     containing: bytes = b"",
+    pattern: re.Pattern[bytes] | None = None,
     chunk_bytes: int = CHUNK_BYTES,
     max_row_bytes: int = MAX_ROW_BYTES,
 ) -> Iterator[RowBatch]:
     """Yield the rows that start in bytes [start, end) of ``stream``, one batch per chunk.
 
-    Rows without the bytes ``containing`` are counted and not parsed. Bytes between two rows
+    Rows without the bytes ``containing`` are counted and not parsed. ``pattern`` matches rows that
+    need no parser, with the white space after them: its first group is all that it matches, the
+    others are what is wanted of the row. Where all rows of a chunk match, their groups are in
+    ``matches`` of its batch; where one does not, all are parsed. Bytes between two rows
     that are neither white space, declaration, comment nor root tag are one bad row, which belongs
     to the range of the row before them (or to the first range). No more than
     ``max_row_bytes`` and a chunk are held. Raises OSError if the file ends before ``end``.
@@ -117,11 +123,23 @@ def read_rows(
         batch = RowBatch(size=max(0, min(position + len(chunk), end) - min(position, end)))
         position += len(chunk)
         for block in segments.feed(chunk, batch.bad):
+            if pattern is not None and (matches := _match_all(block, pattern)):
+                batch.matches.extend(matches)
+                continue
             _parse(block, containing, max_row_bytes, batch)
         if batch.size or batch.seen:
             yield batch
     if position < end:
         raise OSError(f"the file ends at byte {position}, {end} expected: it became shorter")
+
+
+def _match_all(block: RowBlock, pattern: re.Pattern[bytes]) -> list[tuple[bytes, ...]] | None:
+    """Return the groups of each row, or None if there is anything but rows that match."""
+    start = block.starts[0]
+    matches = pattern.findall(block.data, start)
+    # Matches do not overlap: together they are as long as the block only if nothing is between.
+    covered = sum(len(match[0]) for match in matches) == len(block.data) - start
+    return matches if covered and len(matches) == len(block.starts) else None
 
 
 def _parse(block: RowBlock, containing: bytes, max_row_bytes: int, batch: RowBatch) -> None:
