@@ -26,6 +26,29 @@ START = "start"
 END = "end"
 """After the last stage: adding up, checks, manifest, report."""
 
+STEPS = (
+    ("Spread-ranges", "read the tables"),
+    ("Join-votes", "join votes, closings, names"),
+    ("Join-names", "join votes, closings, names"),
+    ("Assemble-threads", "threads, Markdown, filters, language, MinHash"),
+    ("Find-duplicates", "find and verify duplicates"),
+    ("Find-overlaps", "find threads that share text"),
+    ("Cluster-questions", "clusters of questions"),
+    ("Resolve-duplicates", "remove duplicates, pair"),
+    ("Write-tables", "write shards"),
+)
+"""Part of a stage's or shuffle's name, and the step that it belongs to; the first that fits."""
+
+OTHER = "the rest of the graph"
+
+
+def step_of(name: str) -> str:
+    """Name the step of a stage, by what it reads, or of a shuffle."""
+    head = name.lstrip("(").split("+")[0].replace(" ", "-")
+    if head.startswith("ref_PCollection"):  # the rows that wait for the plan of the shards
+        head = "Write-tables"
+    return next((step for part, step in STEPS if part in head), OTHER)
+
 
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Processor seconds of one stage; what its name's parts run several times is added up."""
@@ -201,13 +224,21 @@ def main() -> None:
 
 
 def time_in_process(
-    inputs: Sequence[str], output: Path, *arguments: str, units: bool = False
+    inputs: Sequence[str],
+    output: Path,
+    *arguments: str,
+    units: bool = False,
+    checkout: Path | None = None,
 ) -> JobTimes:
-    """`time_job` in a process of its own. Raises SystemExit where it fails."""
-    line = [sys.executable, "-m", "benchmarks._stages", "--output", str(output)]
+    """`time_job` in a process of its own. Raises SystemExit where it fails.
+
+    ``checkout``: another one, with an environment in its ``.venv``; None: this one.
+    """
+    python = sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
+    line = [python, "-m", "benchmarks._stages", "--output", str(output)]
     line += [part for value in inputs for part in ("--input", value)]
     line += ["--units"] * units
-    done = subprocess.run([*line, *arguments], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*line, *arguments], stdout=subprocess.PIPE, text=True, cwd=checkout)
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}: exit code {done.returncode}")
     return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=JobTimes)

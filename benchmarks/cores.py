@@ -2,12 +2,16 @@
 
     python -m benchmarks.cores --json out/cores.json
     python -m benchmarks.cores --from out/cores.json --before out/earlier.json --write docs/cores.md
+    python -m benchmarks.cores --json out/cores.json --checkout ../forumprefs-0.1 \\
+        --checkout-json out/earlier.json
 
 The first measures: generated dumps of three sizes with two and four workers, one run in one
 process, one in which every unit of work is timed, one from a 7z archive (about six minutes on two
 idle cores). Slopes are fitted to all of them (benchmarks/_core_model.py), and once without the
 largest run, which is then computed and compared with its measured critical path: the error of the
-model is printed with its table. The second only computes, and writes a page and its plot.
+model is printed with its table. The second only computes, and writes a page and its plot. The
+third measures another checkout, which has an environment of its own in .venv, in turn with this
+one.
 """
 
 import argparse
@@ -29,8 +33,7 @@ from benchmarks._core_model import (
     fit,
     one_process,
 )
-from benchmarks._stages import time_in_process
-from benchmarks.cost import step_of
+from benchmarks._stages import step_of, time_in_process
 
 CORES = (1, 2, 4, 8, 16, 32, 64, 128)
 JOBS = {"300,000 posts": 300_000, "3 M posts": 3_000_000, "stackoverflow.com": 60_000_000}
@@ -40,8 +43,10 @@ MANY_PARTITIONS = 256
 """Where 100,000 posts have 16 by themselves: tells what small blocks cost."""
 
 
-def measure(dumps: Path, work: Path, sizes: Sequence[int]) -> list[MeasuredRun]:
-    """Run all that `fit` needs; the run to be held out is the last."""
+def measure(
+    dumps: Path, work: Path, sizes: Sequence[int], checkouts: Sequence[Path | None] = (None,)
+) -> list[list[MeasuredRun]]:
+    """Run all that `fit` needs, for each of the checkouts in turn; None: this one."""
     small, middle, large = sizes
     for posts in sizes:
         generate(dumps, posts)
@@ -56,10 +61,12 @@ def measure(dumps: Path, work: Path, sizes: Sequence[int]) -> list[MeasuredRun]:
         (middle, 2, {"partitions": MANY_PARTITIONS}),
         (large, 2, {}),
     ]
-    runs = []
+    runs: list[list[MeasuredRun]] = [[] for _ in checkouts]
     for posts, workers, more in cases:
         dump = dumps / str(posts) / "generated.example.com"
-        runs.append(run(dump, packed if "archive" in more else dump, posts, workers, work, **more))
+        given = packed if "archive" in more else dump
+        for checkout, found in zip(checkouts, runs, strict=True):
+            found.append(run(dump, given, posts, workers, work, checkout=checkout, **more))
     return runs
 
 
@@ -73,6 +80,7 @@ def run(
     archive: bool = False,
     units: bool = False,
     partitions: int = 0,
+    checkout: Path | None = None,
 ) -> MeasuredRun:
     """Run the job once on ``given``, which is ``dump`` or an archive of it."""
     size = Size(
@@ -84,7 +92,13 @@ def run(
     arguments = ["--workers", str(workers)]
     if partitions:
         arguments += ["--partitions", str(partitions)]
-    job = time_in_process([f"stackexchange={given}"], work / "dataset", *arguments, units=units)
+    job = time_in_process(
+        [f"stackexchange={given.resolve()}"],
+        work / "dataset",
+        *arguments,
+        units=units,
+        checkout=checkout,
+    )
     print(f"  {size}: critical path {job.critical_s:.1f} s", file=sys.stderr, flush=True)
     return MeasuredRun(size=size, job=job, archive=archive, units=units)
 
@@ -293,6 +307,12 @@ def load(path: Path) -> list[MeasuredRun]:
     return msgspec.json.decode(path.read_bytes(), type=list[MeasuredRun])
 
 
+def save(path: Path, runs: Sequence[MeasuredRun]) -> None:
+    """Write runs for `load`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(runs) + b"\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure or load, fit, print or write."""
     parser = argparse.ArgumentParser(
@@ -309,19 +329,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="A,B,C",
         help="posts of the three dumps (default: %(default)s)",
     )
+    parser.add_argument("--checkout", type=Path, help="another one to measure in turn")
+    parser.add_argument("--checkout-json", type=Path, help="file for what is measured of it")
     parser.add_argument("--dumps", type=Path, help="where dumps are kept and looked for")
     parser.add_argument("--write", type=Path, help="page to write; its plot (SVG) goes beside it")
     given = parser.parse_args(arguments)
+    if (given.checkout is None) != (given.checkout_json is None):
+        parser.error("--checkout and --checkout-json go together")
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         if given.measured:
             runs = load(given.measured)
         else:
             sizes = sorted(map(int, given.sizes.split(",")))
-            runs = measure(given.dumps or work, work, sizes)
+            checkouts = [None] + ([given.checkout] if given.checkout else [])
+            runs, *others = measure(given.dumps or work, work, sizes, checkouts)
+            for other in others:
+                save(given.checkout_json, other)
     if given.json:
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_bytes(msgspec.json.encode(runs) + b"\n")
+        save(given.json, runs)
     before = load(given.before) if given.before else None
     if given.write is None:
         print(page(runs, before, ""))

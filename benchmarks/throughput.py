@@ -2,6 +2,7 @@
 
     python -m benchmarks.throughput --posts 100000 --rounds 3
     python -m benchmarks.throughput --posts 100000 --modes beam1,beam2,flink2
+    python -m benchmarks.throughput --posts 100000 --before ../forumprefs-0.1
 
 Generates a dump, then runs the modes in turn, each in a process of its own, round after round:
 
@@ -17,6 +18,9 @@ memory, the sum of the resident sets of the process tree (Linux). For `beamN` th
 path: the sum over the stages of what the busiest worker used, and all that the parent used
 (benchmarks/_stages.py), which is what the job takes when each process has a core of its own.
 Ratios are of medians. `--json` keeps everything, with each stage of each run.
+
+`--before DIR` runs each mode also in another checkout with an environment of its own in DIR/.venv,
+in turn with this one, so that both meet the same minutes.
 
 `--ceiling` also runs two copies of the bare loop at once: what two workers could gain at most on
 this machine, whose cores may share caches or be two threads of one.
@@ -38,8 +42,7 @@ from pathlib import Path
 import msgspec
 
 from benchmarks._processes import watched
-from benchmarks._stages import END, START, JobTimes, StageTimes, time_job
-from benchmarks.cost import step_of
+from benchmarks._stages import END, START, JobTimes, StageTimes, step_of, time_job
 
 MODE = re.compile(r"(loop|loop_gc|(beam|flink)[1-9]\d*)")
 
@@ -69,10 +72,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.job is None else self.job.critical_s
 
 
-def measure(command: Sequence[str]) -> Run:
-    """Run a command that prints a number of pairs, or JSON of JobTimes, on its last line."""
+BEFORE = "before:"
+"""Stands before a mode that is run in another checkout."""
+
+
+def measure(command: Sequence[str], folder: Path | None = None) -> Run:
+    """Run a command that prints a number of pairs, or JSON of JobTimes, on its last line.
+
+    ``folder``: where it is run; None: here.
+    """
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
     assert process.stdout is not None
     with watched(process.pid) as watch:
         printed = process.stdout.read()
@@ -130,6 +140,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dump", type=Path, help="a folder to use instead of a generated one")
     parser.add_argument("--modes", default="loop,loop_gc,beam1,beam2", help="A,B,…")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout, with .venv")
     parser.add_argument("--json", type=Path, help="file for all that was measured")
     parser.add_argument("--ceiling", action="store_true", help="also measure the machine")
     parser.add_argument("--run", help=argparse.SUPPRESS)
@@ -142,8 +153,8 @@ def main() -> None:
     if wrong := [mode for mode in modes if not MODE.fullmatch(mode)]:
         parser.error(f"--modes {wrong[0]}: it is one of loop, loop_gc, beamN, flinkN")
     with tempfile.TemporaryDirectory() as temporary:
-        dump = arguments.dump or generate(Path(temporary), arguments.posts)
-        runs = take_turns(dump, Path(temporary), modes, arguments.rounds)
+        dump = (arguments.dump or generate(Path(temporary), arguments.posts)).resolve()
+        runs = take_turns(dump, Path(temporary), modes, arguments.rounds, arguments.before)
         posts = count_posts(dump)
         if arguments.json:
             arguments.json.parent.mkdir(parents=True, exist_ok=True)
@@ -169,22 +180,39 @@ def count_posts(dump: Path) -> int:
 
 
 def take_turns(
-    dump: Path, temporary: Path, modes: Sequence[str], rounds: int
+    dump: Path,
+    temporary: Path,
+    modes: Sequence[str],
+    rounds: int,
+    before: Path | None = None,
 ) -> dict[str, list[Run]]:
-    """Run every mode once a round, so that a busy minute of the machine meets all of them."""
+    """Run every mode once a round, so that a busy minute of the machine meets all of them.
+
+    ``before``: another checkout, whose runs are under the same names after `BEFORE`.
+    """
     runs: dict[str, list[Run]] = defaultdict(list)
     for _ in range(rounds):
         for mode in modes:
-            output = temporary / mode
-            output.mkdir(exist_ok=True)
-            command = [sys.executable, "-m", "benchmarks.throughput", "--run", mode]
-            run = measure([*command, "--dump", str(dump), "--output", str(output)])
-            runs[mode].append(run)
-            print(f"  {mode}: {run.cpu_s:.1f} CPU s, {run.wall_s:.1f} s", file=sys.stderr)
+            for prefix, checkout in (("", None), (BEFORE, before)):
+                if prefix and checkout is None:
+                    continue
+                output = temporary / (prefix.strip(":") + mode)
+                output.mkdir(exist_ok=True)
+                command = [interpreter(checkout), "-m", "benchmarks.throughput", "--run", mode]
+                command += ["--dump", str(dump), "--output", str(output)]
+                run = measure(command, checkout)
+                runs[prefix + mode].append(run)
+                say = f"  {prefix}{mode}: {run.cpu_s:.1f} CPU s, {run.wall_s:.1f} s"
+                print(say, file=sys.stderr, flush=True)
     found = {run.pairs for several in runs.values() for run in several}
     if len(found) != 1:
         raise SystemExit(f"the number of pairs differs: {sorted(found)}")
     return runs
+
+
+def interpreter(checkout: Path | None) -> str:
+    """Python of another checkout, or this one."""
+    return sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
 
 
 def ceiling(dump: Path, temporary: Path) -> float:
@@ -231,7 +259,7 @@ def report(runs: Mapping[str, Sequence[Run]], posts: int) -> None:
         each = ", ".join(f"{one.name} {one.cpu_s:.1f}" for one in several[-1].processes[:12])
         print(f"- {mode}: {each}")
     for mode, several in runs.items():
-        if mode.startswith("beam") and mode != "beam1":
+        if several[-1].job is not None and not mode.endswith("beam1"):
             print(f"\nSteps of {mode}, CPU seconds, medians:\n")
             print("| step | parent | busiest worker | all workers |\n|---|---:|---:|---:|")
             for row in by_step([run.job for run in several if run.job is not None]):
@@ -246,7 +274,14 @@ def ratios(runs: Mapping[str, Sequence[Run]]) -> list[str]:
             ratio = median(runs[loop], cpu) / median(runs["beam1"], cpu)
             lines.append(f"Work per CPU second, Beam in one process / {name}: {ratio:.2f}")
     for mode, several in runs.items():
-        if mode == "beam1" or "beam1" not in runs or mode.startswith("loop"):
+        if BEFORE + mode in runs:
+            earlier = runs[BEFORE + mode]
+            ratio = median(earlier, cpu) / median(several, cpu)
+            lines.append(f"CPU, {mode}, before / now: {ratio:.2f}")
+            if several[0].job is not None:
+                ratio = median(earlier, critical) / median(several, critical)
+                lines.append(f"Critical path, {mode}, before / now: {ratio:.2f}")
+        if "beam1" not in runs or not re.fullmatch(r"(beam|flink)\d+", mode) or mode == "beam1":
             continue
         ratio = median(several, cpu) / median(runs["beam1"], cpu)
         lines.append(f"CPU, {mode} / beam1: {ratio:.2f}")
