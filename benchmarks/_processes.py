@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 INTERVAL_S = 0.05
+LOOKS_FOR_PSS = 20
 _TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -57,6 +58,19 @@ def _resident(pid: int) -> int:
         return 0
 
 
+def tree_pss(pid: int) -> int:
+    """Bytes of a process and its descendants, with what several of them share counted once."""
+    return sum(_proportional(one) for one in descendants(pid))
+
+
+def _proportional(pid: int) -> int:
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:  # it has ended meanwhile
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+
+
 def tree_use(pid: int) -> dict[Process, Use]:
     """What a process and each of its descendants have used so far."""
     found = {}
@@ -79,6 +93,9 @@ class Watch:
 
     bytes: int = 0
     """The largest memory: resident sets of the whole tree, so shared pages count several times."""
+    pss_bytes: int = 0
+    """The largest memory with shared pages counted once, as forked processes want it; looked at
+    once a second, because Linux has to walk through all pages for it."""
     uses: dict[Process, Use] = field(default_factory=dict)
     """What each process had used when it was last seen."""
 
@@ -87,9 +104,15 @@ class Watch:
         """Processor time of all processes together."""
         return sum(use.cpu_s for use in self.uses.values())
 
+    looks: int = 0
+
     def look(self, pid: int) -> None:
+        """Note what the tree of a process holds and has used."""
         self.bytes = max(self.bytes, tree_rss(pid))
         self.uses |= tree_use(pid)
+        if self.looks % LOOKS_FOR_PSS == 0:
+            self.pss_bytes = max(self.pss_bytes, tree_pss(pid))
+        self.looks += 1
 
 
 @contextmanager

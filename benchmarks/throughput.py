@@ -14,10 +14,11 @@ Generates a dump, then runs the modes in turn, each in a process of its own, rou
 
 All must find the same number of pairs. What is quoted is processor time, user and system, of all
 processes together, because wall clock says little on a shared machine; also wall clock, and peak
-memory, the sum of the resident sets of the process tree (Linux). For `beamN` there is the critical
-path: the sum over the stages of what the busiest worker used, and all that the parent used
-(benchmarks/_stages.py), which is what the job takes when each process has a core of its own.
-Ratios are of medians. `--json` keeps everything, with each stage of each run.
+memory of the process tree with shared pages counted once (Linux's PSS, looked at once a second).
+For `beamN` there is the critical path: the sum over the stages of what the busiest worker used,
+and all that the parent used (benchmarks/_stages.py), which is what the job takes when each process
+has a core of its own. Ratios are of medians. `--json` keeps everything, with each stage of each
+run.
 
 `--before DIR` runs each mode also in another checkout with an environment of its own in DIR/.venv,
 in turn with this one, so that both meet the same minutes.
@@ -62,6 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cpu_s: float
     """User and system, of all processes."""
     peak_bytes: int
+    """Of all processes, shared pages counted once."""
     processes: tuple[ProcessTimes, ...]
     """As they were last seen, largest first; those of less than 0.1 s are left out."""
     job: JobTimes | None = None
@@ -98,7 +100,7 @@ def measure(command: Sequence[str], folder: Path | None = None) -> Run:
         wall_s=round(time.perf_counter() - began, 2),
         # The first misses children that nobody waited for, the second what came after a last look.
         cpu_s=round(max(usage.ru_utime + usage.ru_stime, watch.cpu_s), 2),
-        peak_bytes=watch.bytes,
+        peak_bytes=watch.pss_bytes,
         processes=tuple(
             ProcessTimes(name=use.name, cpu_s=round(use.cpu_s, 2))
             for use in uses
