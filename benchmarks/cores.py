@@ -161,8 +161,8 @@ def speed_up(model: Model, posts: int, workers: int, *, archive: bool = False) -
 def table(model: Model, posts: int) -> list[str]:
     """Minutes and speed-up of one job, by cores."""
     lines = [
-        "| cores | start | unpacking | parent | workers | from 7z | speed-up "
-        "| from XML | speed-up |",
+        "| cores | start | unpacking 7z | parent | workers | all, from 7z | speed-up "
+        "| all, from XML | speed-up |",
         "|" + "---:|" * 9,
     ]
     for cores in CORES:
@@ -244,8 +244,9 @@ def page(runs: Sequence[MeasuredRun], before: Sequence[MeasuredRun] | None, plot
         *slopes(model),
         "",
         f"Check: fitted without the run of {check.size.posts:,} posts with {check.size.workers} "
-        f"workers, the model gives {check.computed_s:.0f} s for it; its measured critical path "
-        f"is {check.measured_s:.0f} s ({check.error:+.0%}).",
+        "workers, the model",
+        f"gives {check.computed_s:.0f} s for it; its measured critical path is "
+        f"{check.measured_s:.0f} s ({check.error:+.0%}).",
         "",
     ]
     if plot:

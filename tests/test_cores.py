@@ -1,5 +1,6 @@
 """What the computed times of many cores rest on: who used how much, and how units are given out."""
 
+import argparse
 import os
 import time
 from pathlib import Path
@@ -22,7 +23,8 @@ from benchmarks._core_model import (
 )
 from benchmarks._processes import Process, Use, tree_use
 from benchmarks._stages import END, START, JobTimes, StageTimes, time_in_process
-from benchmarks.cores import CORES, hold_out, speed_up, table
+from benchmarks.cores import CORES, JOBS, hold_out, main, save, speed_up, table
+from benchmarks.cost import one_machine
 from pipeline.runners.disk_shuffle import StageReport
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -208,3 +210,24 @@ def test_the_table_has_a_row_for_each_number_of_cores() -> None:
     rows = table(TRUE, 1_000_000)
     assert [int(row.split("|")[1]) for row in rows[2:]] == list(CORES)
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_page_and_plot_are_written_from_saved_runs(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    save(tmp_path / "runs.json", RUNS)
+    given = ["--from", str(tmp_path / "runs.json"), "--before", str(tmp_path / "runs.json")]
+    plots = []
+    for _ in range(2):
+        main([*given, "--write", str(tmp_path / "cores.md")])
+        plots.append((tmp_path / "cores.svg").read_bytes())
+    assert plots[0] == plots[1]
+    page = (tmp_path / "cores.md").read_text(encoding="utf-8")
+    assert "![speed-up by cores](cores.svg)" in page
+    assert page.count("\nBefore:\n") == len(JOBS)
+
+
+def test_costs_have_a_row_for_one_machine() -> None:
+    options = argparse.Namespace(one_machine_cores=64, vm_core_hour=0.05)
+    text = "\n".join(one_machine(fit(RUNS), options))
+    assert "64 cores, stackoverflow.com (an estimate)" in text
+    assert "| 1 core, one process | 7z |" in text
