@@ -9,6 +9,8 @@
 # make dags   run the Airflow DAGs on the sample, in an environment of their own
 # make runners  the sample on every runner that is here, compared byte by byte
 # make test-dataflow  the job for Dataflow built offline, with Google's packages apart
+# make bench-nightly  a fixed generated dump against the counts, bytes and throughput that are pinned;
+#             for a schedule: exit code 0 or 1 (docs/design.md). NIGHTLY_ARGS=--update pins anew
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
 # make bench-peers the pipeline against other tools, which get one, too; BENCH_ARGS='--posts 5000'
 
@@ -22,7 +24,7 @@ LOWEST := constraints-lowest.txt
 
 RUNNERS_ARGS ?=
 
-.PHONY: demo demo-train dags runners test-dataflow bench-trl bench-peers test test-lowest \
+.PHONY: demo demo-train dags runners test-dataflow bench-nightly bench-trl bench-peers test test-lowest \
 	test-latest lock check format clean
 
 demo: $(VENV)/core.stamp
@@ -72,6 +74,9 @@ bench-peers: $(VENV)/test.stamp .venv-ours/ours.stamp .venv-peers/peers.stamp
 # them their lines say so.
 runners: $(VENV)/core.stamp
 	$(BIN)/python -m benchmarks.runners $(RUNNERS_ARGS)
+
+bench-nightly: $(VENV)/core.stamp
+	$(BIN)/python -m benchmarks.nightly $(NIGHTLY_ARGS)
 
 test-dataflow: .venv-gcp/gcp.stamp
 	.venv-gcp/bin/python -m pytest --noconftest tests/test_dataflow.py

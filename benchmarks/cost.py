@@ -1,10 +1,12 @@
 """docs/cost.md: what a run costs, from the measurements of benchmarks/memory.py.
 
     python -m benchmarks.memory --posts 1000000 --output out/memory.json
-    python -m benchmarks.cost out/memory.json --write docs/cost.md
+    python -m benchmarks.cores --json out/cores.json
+    python -m benchmarks.cost out/memory.json --cores-runs out/cores.json --write docs/cost.md
 
 Measured: processor seconds and shuffled bytes by step. All else is arithmetic on them and on
-assumptions, every one of which is an option.
+assumptions, every one of which is an option. The time on one machine with many cores comes from
+the model of benchmarks/cores.py.
 """
 
 import argparse
@@ -13,19 +15,9 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-STEPS = (
-    ("Spread-ranges", "read the tables"),
-    ("Join-votes", "join votes, closings, names"),
-    ("Join-names", "join votes, closings, names"),
-    ("Assemble-threads", "threads, Markdown, filters, language, MinHash"),
-    ("Find-duplicates", "find and verify duplicates"),
-    ("Cluster-questions", "clusters of questions"),
-    ("Resolve-duplicates", "remove duplicates, pair"),
-    ("Write-tables", "write shards"),
-)
-"""Part of a stage's or shuffle's name, and the step that it belongs to; the first that fits."""
-
-OTHER = "the rest of the graph"
+from benchmarks._core_model import Model, estimate, fit, one_process
+from benchmarks._stages import OTHER, STEPS, step_of
+from benchmarks.cores import JOBS, load, size_of
 
 
 def main() -> None:
@@ -34,6 +26,10 @@ def main() -> None:
         description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("measurements", type=Path, help="JSON of benchmarks.memory")
+    parser.add_argument(
+        "--cores-runs", type=Path, help="JSON of benchmarks.cores; without it, no section on them"
+    )
+    parser.add_argument("--one-machine-cores", type=int, default=64)
     parser.add_argument("--write", type=Path, help="page to write; without it, it is printed")
     parser.add_argument("--overhead", type=float, default=2.0, help="cluster / local CPU")
     parser.add_argument("--cores", type=int, default=64, help="workers' cores in all")
@@ -57,14 +53,6 @@ def main() -> None:
         arguments.write.write_text(page, encoding="utf-8")
     else:
         print(page)
-
-
-def step_of(name: str) -> str:
-    """Name the step of a stage, by what it reads, or of a shuffle."""
-    head = name.lstrip("(").split("+")[0].replace(" ", "-")
-    if head.startswith("ref_PCollection"):  # the rows that wait for the plan of the shards
-        head = "Write-tables"
-    return next((step for part, step in STEPS if part in head), OTHER)
 
 
 def by_step(run: dict[str, Any]) -> tuple[dict[str, float], dict[str, float]]:
@@ -162,7 +150,57 @@ def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Names
         "one worker joins the components (see [design](design.md)).",
         "",
     ]
+    if a.cores_runs:
+        lines += one_machine(fit(load(a.cores_runs)), a)
     return "\n".join(lines)
+
+
+def one_machine(model: Model, a: argparse.Namespace) -> list[str]:
+    """What stackoverflow.com takes on one machine with many cores."""
+    name, cores = "stackoverflow.com", a.one_machine_cores
+    posts = JOBS[name]
+    size = size_of(model, posts, cores)
+    lines = [
+        f"## {cores} cores, {name} (an estimate)",
+        "",
+        f"Nothing of it was run. Slopes from two cores ([cores](cores.md)), for {posts / 1e6:,.0f} "
+        f"M posts like the generated",
+        f"ones, {size.bytes / 1e9:,.0f} GB of XML; each process has a core of its own, and disks "
+        "keep up.",
+        "",
+        "| machine | input | unpacking, min | parent, min | workers, min | in all, h | core hours "
+        "| $ |",
+        "|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for archive, kind in ((True, "7z"), (False, "XML, unpacked")):
+        found = estimate(model, size, archive=archive)
+        workers = (found.start_s + sum(found.stages_s.values())) / 60
+        for machine, count, hours, parts in (
+            (
+                f"{cores} cores",
+                cores,
+                found.total_s / 3600,
+                (found.unpack_s / 60, found.parent_s / 60, workers),
+            ),
+            ("1 core, one process", 1, one_process(model, posts, archive=archive) / 3600, None),
+        ):
+            cells = [f"{part:,.0f}" for part in parts] if parts else ["", "", ""]
+            price = hours * count * a.vm_core_hour
+            lines.append(
+                f"| {machine} | {kind} | {' | '.join(cells)} | {hours:,.1f} "
+                f"| {hours * count:,.0f} | {price:,.1f} |"
+            )
+    work = sum(stage.per_post_s for stage in model.stages) * 1e6
+    lines += [
+        "",
+        f"The slopes: workers {work:.0f} µs a post, the parent "
+        f"{model.parent_per_post_s * 1e6:.1f} µs a post, one process",
+        f"{model.one_process_per_post_s * 1e6:.0f} µs a post; unpacking, for a GB of XML, "
+        f"{model.unpack_parent_per_gb_s:.0f} s of the parent and "
+        f"{model.unpack_workers_per_gb_s:.0f} s of the workers.",
+        "",
+    ]
+    return lines
 
 
 if __name__ == "__main__":

@@ -1,12 +1,27 @@
-"""Posts per second of the whole job, against a bare loop over the same functions.
+"""Processor time of the whole job, against a bare loop over the same functions.
 
-    python -m benchmarks.throughput --posts 200000 --rounds 3
+    python -m benchmarks.throughput --posts 100000 --rounds 3
+    python -m benchmarks.throughput --posts 100000 --modes beam1,beam2,flink2
+    python -m benchmarks.throughput --posts 100000 --before ../forumprefs-0.1
 
-Generates a dump, then runs, in turn and each in a process of its own: a plain Python loop over
-the project's functions that keeps everything in memory (`loop`; `loop_gc` with the garbage
-collector set as the job sets it); the Beam job in one process (`beam1`); the Beam job with two
-worker processes (`beam2`). All must find the same number of pairs. What is quoted are ratios of
-medians; peak memory is the sum over the process tree, sampled from /proc (Linux).
+Generates a dump, then runs the modes in turn, each in a process of its own, round after round:
+
+- `loop`: a plain Python loop over the project's functions that keeps everything in memory
+  (`loop_gc`: with the garbage collector set as the job sets it);
+- `beamN`: the job on the local runner, `beam1` in one process, `beam2` with two worker processes;
+- `flinkN`: the job on a Flink that is started for it, with N workers (wants Java and
+  FORUMPREFS_FLINK_JAR, as docs/runners.md says).
+
+All must find the same number of pairs. What is quoted is processor time, user and system, of all
+processes together, because wall clock says little on a shared machine; also wall clock, and peak
+memory of the process tree with shared pages counted once (Linux's PSS, looked at once a second).
+For `beamN` there is the critical path: the sum over the stages of what the busiest worker used,
+and all that the parent used (benchmarks/_stages.py), which is what the job takes when each process
+has a core of its own. Ratios are of medians. `--json` keeps everything, with each stage of each
+run.
+
+`--before DIR` runs each mode also in another checkout with an environment of its own in DIR/.venv,
+in turn with this one, so that both meet the same minutes.
 
 `--ceiling` also runs two copies of the bare loop at once: what two workers could gain at most on
 this machine, whose cores may share caches or be two threads of one.
@@ -14,285 +29,192 @@ this machine, whose cores may share caches or be two threads of one.
 
 import argparse
 import json
+import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
-import pyarrow.parquet as pq
 
 from benchmarks._processes import watched
-from pipeline.curate import recipe as recipes
-from pipeline.runners.worker import tune_gc
-from schemas.ids import content_hash, hash63
-from schemas.metadata import PostMetadata
-from schemas.post import Post, Thread
-from transforms.dedup.find_duplicates import bucket_rows, post_node, post_text
-from transforms.dedup.minhash import shingle_hashes
-from transforms.dedup.split import split_of
-from transforms.dedup.verify import Candidate, DuplicateMatch, apply_matches, verify_group
-from transforms.filters.identifiers import load_identifier
-from transforms.filters.language import label_threads
-from transforms.filters.posts import filter_thread
-from transforms.pairing import PairedThread, pair_thread
-from transforms.pairing.pair_threads import SplitThread
-from transforms.readers.formats.filesystem import open_input
-from transforms.readers.stackexchange.rows import (
-    CLOSED_AS,
-    EventKind,
-    parse_closing,
-    parse_post,
-    parse_user,
-    parse_vote,
-)
-from transforms.readers.stackexchange.xml_rows import read_rows
-from transforms.text.convert import thread_to_markdown
-from transforms.threads.assemble import assemble_threads
-from transforms.writers.parquet import row_groups
-from transforms.writers.shards import place_of
+from benchmarks._stages import END, START, JobTimes, StageTimes, step_of, time_job
 
-BATCH = 256
+MODE = re.compile(r"(loop|loop_gc|(beam|flink)[1-9]\d*)")
 
 
-def rows_of(path: Path, containing: bytes = b"") -> Iterator[tuple[dict[str, str], int]]:
-    """All rows of a table that contain some bytes."""
-    with open_input(str(path)) as stream:
-        for batch in read_rows(stream, 0, path.stat().st_size, containing=containing):
-            yield from zip(batch.rows, batch.offsets, strict=True)
+class ProcessTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """One process of a run."""
+
+    name: str
+    cpu_s: float
 
 
-def read_metadata(folder: Path, site: str) -> dict[str, list[PostMetadata]]:
-    """Votes by post, as the pipeline's join gives them."""
-    ups, downs = defaultdict(list), defaultdict(list)
-    accepted, flags = {}, defaultdict(int)
-    for row, _ in rows_of(folder / "Votes.xml"):
-        event = parse_vote(row)
-        if event is None:
-            continue
-        day = event.at_ms // 86_400_000
-        if event.kind == EventKind.UPVOTE:
-            ups[event.post_id].append(day)
-        elif event.kind == EventKind.DOWNVOTE:
-            downs[event.post_id].append(day)
-        elif event.kind == EventKind.ACCEPTANCE:
-            accepted[event.post_id] = day
-        elif event.kind == EventKind.FLAG:
-            flags[event.post_id] += 1
-    closed = {}
-    for row, _ in rows_of(folder / "PostHistory.xml", b'PostHistoryTypeId="10"'):
-        event = parse_closing(row)
-        if event is not None:
-            closed[event.post_id] = max(
-                closed.get(event.post_id, (0, 0)), (event.at_ms, event.kind)
-            )
-    return {
-        f"{site}:{number}": [
-            PostMetadata(
-                id=f"{site}:{number}",
-                up_days=tuple(ups[number]),
-                down_days=tuple(downs[number]),
-                accepted_day=accepted.get(number),
-                flags=flags[number],
-                closed_as=CLOSED_AS[closed[number][1] - EventKind.CLOSING]
-                if number in closed
-                else None,
-            )
-        ]
-        for number in ups.keys() | downs.keys() | accepted.keys() | flags.keys() | closed.keys()
-    }
+class Run(msgspec.Struct, frozen=True, kw_only=True):
+    """One run of one mode."""
+
+    pairs: int
+    wall_s: float
+    cpu_s: float
+    """User and system, of all processes."""
+    peak_bytes: int
+    """Of all processes, shared pages counted once."""
+    processes: tuple[ProcessTimes, ...]
+    """As they were last seen, largest first; those of less than 0.1 s are left out."""
+    job: JobTimes | None = None
+    """Stages; only of the local runner."""
+
+    @property
+    def critical_s(self) -> float | None:
+        return None if self.job is None else self.job.critical_s
 
 
-def read_posts(folder: Path, site: str) -> list[Post]:
-    """Posts with their authors' names."""
-    names = dict(parse_user(row) for row, _ in rows_of(folder / "Users.xml"))
-    posts = []
-    for row, offset in rows_of(folder / "Posts.xml"):
-        post = parse_post(row, site, True, offset)
-        if isinstance(post, Post):
-            if not post.author and post.author_id:
-                name = names.get(int(row["OwnerUserId"]), "")
-                post = msgspec.structs.replace(post, author=name)
-            posts.append(post)
-    return posts
+BEFORE = "before:"
+"""Stands before a mode that is run in another checkout."""
 
 
-def find_duplicates(threads: list[Thread], rules) -> dict[str, dict[str, DuplicateMatch]]:
-    """MinHash buckets in a dict, then the project's own verification."""
-    posts = [post for thread in threads for post in (thread.prompt, *thread.responses)]
-    by_node: dict[int, list[Post]] = defaultdict(list)
-    parent: dict[int, int] = {}
+def measure(command: Sequence[str], folder: Path | None = None) -> Run:
+    """Run a command that prints a number of pairs, or JSON of JobTimes, on its last line.
 
-    def find(node: int) -> int:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    first: dict[int, int] = {}
-    for start in range(0, len(posts), BATCH):
-        batch = posts[start : start + BATCH]
-        for post in batch:
-            by_node[post_node(post)].append(post)
-        for key, node in bucket_rows(batch, rules).tolist():
-            other = first.setdefault(key, node)
-            if other != node:
-                a, b = find(other), find(node)
-                parent[max(a, b)] = min(a, b)
-    groups: dict[int, list[Post]] = defaultdict(list)
-    for node in list(parent):
-        groups[find(node)] += by_node[node]
-    removed: dict[str, dict[str, DuplicateMatch]] = defaultdict(dict)
-    for prompts in (True, False):
-        for root, members in groups.items():
-            chosen = [post for post in members if post.is_prompt is prompts]
-            if len(chosen) < 2:
-                continue
-            texts = [post_text(post) for post in chosen]
-            candidates = [
-                Candidate(
-                    root=root,
-                    id=post.id,
-                    thread_id=post.thread_id,
-                    is_prompt=prompts,
-                    score=post.score,
-                    accepted=post.accepted,
-                    created_at=post.created_at,
-                    content=content_hash(text),
-                    shingles=shingles.astype("<u4").tobytes(),
-                    prompt_removed=post.thread_id in removed.get(post.thread_id, {}),
-                )
-                for post, text, shingles in zip(
-                    chosen, texts, shingle_hashes(texts, rules), strict=True
-                )
-            ]
-            for match in verify_group(candidates, rules.threshold):
-                removed[match.removed_thread_id][match.removed_id] = match
-    return removed
-
-
-def bare_loop(folder: Path, output: Path) -> int:
-    """The whole job without Beam; returns the number of pairs."""
-    site, recipe = folder.name, recipes.Recipe()
-    filters, languages = recipes.filter_rules(recipe), recipes.language_rules(recipe)
-    rules, identifier = recipes.pairing_rules(recipe), load_identifier("fasttext")
-    threads = []
-    for outcome in assemble_threads(read_posts(folder, site), read_metadata(folder, site)):
-        if outcome.thread is not None:
-            filtered = filter_thread(thread_to_markdown(outcome.thread), filters).thread
-            if filtered is not None:
-                threads.append(filtered)
-    labelled = [
-        outcome.thread
-        for start in range(0, len(threads), BATCH)
-        for outcome in label_threads(threads[start : start + BATCH], identifier, languages)
-        if outcome.thread is not None
-    ]
-    removed = find_duplicates(labelled, recipes.minhash_rules(recipe))
-    shares = recipes.split_shares(recipe)
-    by_split: dict[str, list[PairedThread]] = defaultdict(list)
-    for thread in labelled:
-        survivor = thread
-        if thread.id in removed:
-            survivor, _, _ = apply_matches(thread, removed[thread.id])
-        if survivor is not None:
-            split = split_of(hash63(thread.id), shares, recipe.seed)
-            paired, _ = pair_thread(SplitThread(thread=survivor, split=split), rules)
-            if paired is not None:
-                by_split[split].append(paired)
-    pairs = 0
-    for split, rows in by_split.items():
-        rows.sort(key=lambda row: (hash63(place_of(row)), place_of(row)))
-        writer = None
-        for table in row_groups(f"data/{split}", rows):
-            writer = writer or pq.ParquetWriter(
-                output / f"{split}.parquet",
-                table.schema,
-                compression="zstd",
-                compression_level=3,
-                use_content_defined_chunking=True,
-                write_page_index=True,
-            )
-            writer.write_table(table)
-            pairs += table.num_rows
-        if writer is not None:
-            writer.close()
-    return pairs
-
-
-def measure(command: list[str]) -> dict[str, float]:
-    """Run a command; wall seconds, peak memory of its tree, and the pairs it reports."""
+    ``folder``: where it is run; None: here.
+    """
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    with watched(process.pid) as peak:
-        output, _ = process.communicate()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    assert process.stdout is not None
+    with watched(process.pid) as watch:
+        printed = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}")
-    return {
-        "seconds": time.perf_counter() - began,
-        "peak": peak.bytes,
-        "pairs": int(output.strip().splitlines()[-1]),
-    }
+    last = printed.strip().splitlines()[-1]
+    job = msgspec.json.decode(last, type=JobTimes) if last.startswith("{") else None
+    uses = sorted(watch.uses.values(), key=lambda use: -use.cpu_s)
+    return Run(
+        pairs=int(last) if job is None else job.pairs,
+        wall_s=round(time.perf_counter() - began, 2),
+        # The first misses children that nobody waited for, the second what came after a last look.
+        cpu_s=round(max(usage.ru_utime + usage.ru_stime, watch.cpu_s), 2),
+        peak_bytes=watch.pss_bytes,
+        processes=tuple(
+            ProcessTimes(name=use.name, cpu_s=round(use.cpu_s, 2))
+            for use in uses
+            if use.cpu_s >= 0.1
+        ),
+        job=job,
+    )
 
 
-def beam_job(folder: Path, output: Path, workers: int) -> int:
-    """The Beam job through its command line; returns the number of pairs."""
-    from pipeline.cli import main
+def run_mode(mode: str, dump: Path, output: Path) -> str:
+    """Be a measured process; returns the line for `measure`."""
+    if mode.startswith("loop"):
+        from benchmarks._bare_loop import bare_loop
+        from pipeline.runners.worker import tune_gc
 
-    arguments = ["curate", "--input", f"stackexchange={folder}", "--output", str(output)]
-    code = main([*arguments, "--quiet", "--overwrite", "--workers", str(workers)])
-    if code:
+        if mode == "loop_gc":
+            tune_gc()
+        return str(bare_loop(dump, output))
+    dataset, workers = output / "dataset", re.sub(r"\D", "", mode)
+    inputs = [f"stackexchange={dump}"]
+    if mode.startswith("beam"):
+        times = time_job(inputs, dataset, "--workers", workers)
+        return msgspec.json.encode(times).decode()
+    from pipeline.cli import main as curate
+
+    line = ["curate", "--input", *inputs, "--output", str(dataset), "--quiet", "--overwrite"]
+    if code := curate([*line, "--runner", "flink", "--workers", workers]):
         raise SystemExit(code)
-    manifest = json.loads((output / "manifest.json").read_text())
-    return sum(manifest["accounting"]["pairs"].values())
+    manifest = json.loads((dataset / "manifest.json").read_text(encoding="utf-8"))
+    return str(sum(manifest["accounting"]["pairs"].values()))
 
 
 def main() -> None:
     """Measure, or be one of the measured processes."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--posts", type=int, default=200_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--dump", type=Path, help="a folder to use instead of a generated one")
-    parser.add_argument("--modes", default="loop,loop_gc,beam1,beam2")
+    parser.add_argument("--modes", default="loop,loop_gc,beam1,beam2", help="A,B,…")
+    parser.add_argument("--before", type=Path, metavar="DIR", help="another checkout, with .venv")
+    parser.add_argument("--json", type=Path, help="file for all that was measured")
     parser.add_argument("--ceiling", action="store_true", help="also measure the machine")
-    parser.add_argument(
-        "--run", choices=("loop", "loop_gc", "beam1", "beam2"), help=argparse.SUPPRESS
-    )
+    parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--output", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.run == "loop_gc":
-        tune_gc()
-    if arguments.run in ("loop", "loop_gc"):
-        print(bare_loop(arguments.dump, arguments.output))
-        return
     if arguments.run:
-        workers = int(arguments.run[-1])
-        print(beam_job(arguments.dump, arguments.output / "dataset", workers))
+        print(run_mode(arguments.run, arguments.dump, arguments.output))
         return
+    modes = arguments.modes.split(",")
+    if wrong := [mode for mode in modes if not MODE.fullmatch(mode)]:
+        parser.error(f"--modes {wrong[0]}: it is one of loop, loop_gc, beamN, flinkN")
     with tempfile.TemporaryDirectory() as temporary:
-        dump = arguments.dump
-        if dump is None:
-            command = ["benchmarks.generate_dump", "--posts", str(arguments.posts), "--seed", "1"]
-            subprocess.run([sys.executable, "-m", *command, "--output", temporary], check=True)
-            dump = Path(temporary) / "generated.example.com"
-        with (dump / "Posts.xml").open("rb") as file:
-            posts = sum(line.count(b"<row ") for line in file)
-        results: dict[str, list[dict[str, float]]] = defaultdict(list)
-        for _ in range(arguments.rounds):
-            for mode in arguments.modes.split(","):
-                output = Path(temporary) / mode
-                output.mkdir(exist_ok=True)
-                command = [sys.executable, "-m", "benchmarks.throughput", "--run", mode]
-                command += ["--dump", str(dump), "--output", str(output)]
-                results[mode].append(measure(command))
-                print(f"  {mode}: {results[mode][-1]}", file=sys.stderr)
+        dump = (arguments.dump or generate(Path(temporary), arguments.posts)).resolve()
+        runs = take_turns(dump, Path(temporary), modes, arguments.rounds, arguments.before)
+        posts = count_posts(dump)
+        if arguments.json:
+            arguments.json.parent.mkdir(parents=True, exist_ok=True)
+            kept = {"posts": posts, "runs": runs}
+            arguments.json.write_bytes(msgspec.json.format(msgspec.json.encode(kept)) + b"\n")
+        report(runs, posts)
         if arguments.ceiling:
             print(f"Two bare loops at once / one: {ceiling(dump, Path(temporary)):.2f}")
-    report(results, posts)
+
+
+def generate(folder: Path, posts: int, seed: int = 1) -> Path:
+    """Write a dump below ``folder`` and return its site's folder."""
+    command = [sys.executable, "-m", "benchmarks.generate_dump", "--posts", str(posts)]
+    command += ["--seed", str(seed), "--output", str(folder)]
+    subprocess.run(command, check=True, stdout=sys.stderr)
+    return folder / "generated.example.com"
+
+
+def count_posts(dump: Path) -> int:
+    """Posts of a dump's Posts.xml."""
+    with (dump / "Posts.xml").open("rb") as file:
+        return sum(line.count(b"<row ") for line in file)
+
+
+def take_turns(
+    dump: Path,
+    temporary: Path,
+    modes: Sequence[str],
+    rounds: int,
+    before: Path | None = None,
+) -> dict[str, list[Run]]:
+    """Run every mode once a round, so that a busy minute of the machine meets all of them.
+
+    ``before``: another checkout, whose runs are under the same names after `BEFORE`.
+    """
+    runs: dict[str, list[Run]] = defaultdict(list)
+    for _ in range(rounds):
+        for mode in modes:
+            for prefix, checkout in (("", None), (BEFORE, before)):
+                if prefix and checkout is None:
+                    continue
+                output = temporary / (prefix.strip(":") + mode)
+                output.mkdir(exist_ok=True)
+                command = [interpreter(checkout), "-m", "benchmarks.throughput", "--run", mode]
+                command += ["--dump", str(dump), "--output", str(output)]
+                run = measure(command, checkout)
+                runs[prefix + mode].append(run)
+                say = f"  {prefix}{mode}: {run.cpu_s:.1f} CPU s, {run.wall_s:.1f} s"
+                print(say, file=sys.stderr, flush=True)
+    found = {run.pairs for several in runs.values() for run in several}
+    if len(found) != 1:
+        raise SystemExit(f"the number of pairs differs: {sorted(found)}")
+    return runs
+
+
+def interpreter(checkout: Path | None) -> str:
+    """Python of another checkout, or this one."""
+    return sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
 
 
 def ceiling(dump: Path, temporary: Path) -> float:
@@ -314,29 +236,111 @@ def ceiling(dump: Path, temporary: Path) -> float:
     return 2 * seconds(1) / seconds(2)
 
 
-def report(results: dict[str, list[dict[str, float]]], posts: int) -> None:
-    """Print the table and the ratios."""
-    medians = {
-        mode: statistics.median(run["seconds"] for run in runs) for mode, runs in results.items()
-    }
-    print(f"\n{posts:,} posts\n")
-    print("| | seconds (min, median, max) | posts/s | peak MB | B/post | pairs |")
-    print("|---|---|---:|---:|---:|---:|")
-    for mode, runs in results.items():
-        seconds = [run["seconds"] for run in runs]
-        peak = max(run["peak"] for run in runs)
+def report(runs: Mapping[str, Sequence[Run]], posts: int) -> None:
+    """Print the tables and the ratios."""
+    print(f"\n{posts:,} posts; seconds are min, median, max\n")
+    print(
+        "| | CPU seconds | posts per CPU second | critical path, s | wall clock, s | peak MB "
+        "| B/post | pairs |"
+    )
+    print("|---|---|---:|---|---|---:|---:|---:|")
+    for mode, several in runs.items():
+        peak = max(run.peak_bytes for run in several)
+        critical = [run.critical_s for run in several if run.critical_s is not None]
         print(
-            f"| {mode} | {min(seconds):.1f}, {medians[mode]:.1f}, {max(seconds):.1f} "
-            f"| {posts / medians[mode]:,.0f} | {peak / 1e6:,.0f} | {peak / posts:,.0f} "
-            f"| {int(runs[0]['pairs']):,} |"
+            f"| {mode} | {spread([run.cpu_s for run in several])} "
+            f"| {posts / median(several, cpu):,.0f} | {spread(critical)} "
+            f"| {spread([run.wall_s for run in several])} "
+            f"| {peak / 1e6:,.0f} | {peak / posts:,.0f} | {several[0].pairs:,} |"
         )
+    print()
+    for line in ratios(runs):
+        print(line)
+    print("\nCPU seconds of each process, in the last round:\n")
+    for mode, several in runs.items():
+        each = ", ".join(f"{one.name} {one.cpu_s:.1f}" for one in several[-1].processes[:12])
+        print(f"- {mode}: {each}")
+    for mode, several in runs.items():
+        if several[-1].job is not None and not mode.endswith("beam1"):
+            print(f"\nSteps of {mode}, CPU seconds, medians:\n")
+            print("| step | parent | busiest worker | all workers |\n|---|---:|---:|---:|")
+            for row in by_step([run.job for run in several if run.job is not None]):
+                print(row)
+
+
+def ratios(runs: Mapping[str, Sequence[Run]]) -> list[str]:
+    """Lines that compare the modes."""
+    lines = []
     for loop, name in (("loop", "bare loop"), ("loop_gc", "bare loop with our collector setting")):
-        if {loop, "beam1"} <= medians.keys():
-            print(f"\nBeam in one process / {name}: {medians[loop] / medians['beam1']:.2f}")
-    if {"beam1", "beam2"} <= medians.keys():
-        print(f"Two workers / one process: {medians['beam1'] / medians['beam2']:.2f}")
-    found = {int(run["pairs"]) for runs in results.values() for run in runs}
-    assert len(found) == 1, f"the number of pairs differs: {sorted(found)}"
+        if {loop, "beam1"} <= runs.keys():
+            ratio = median(runs[loop], cpu) / median(runs["beam1"], cpu)
+            lines.append(f"Work per CPU second, Beam in one process / {name}: {ratio:.2f}")
+    for mode, several in runs.items():
+        if BEFORE + mode in runs:
+            earlier = runs[BEFORE + mode]
+            ratio = median(earlier, cpu) / median(several, cpu)
+            lines.append(f"CPU, {mode}, before / now: {ratio:.2f}")
+            if several[0].job is not None:
+                ratio = median(earlier, critical) / median(several, critical)
+                lines.append(f"Critical path, {mode}, before / now: {ratio:.2f}")
+        if "beam1" not in runs or not re.fullmatch(r"(beam|flink)\d+", mode) or mode == "beam1":
+            continue
+        ratio = median(several, cpu) / median(runs["beam1"], cpu)
+        lines.append(f"CPU, {mode} / beam1: {ratio:.2f}")
+        if mode.startswith("beam"):
+            ratio = median(runs["beam1"], critical) / median(several, critical)
+            lines.append(f"Critical path, beam1 / {mode}: {ratio:.2f}")
+    return lines
+
+
+def by_step(jobs: Sequence[JobTimes]) -> list[str]:
+    """Rows of the parent's and the workers' time for each step of the job."""
+    rows: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for job in jobs:
+        steps: dict[str, list[StageTimes]] = defaultdict(list)
+        for stage in job.stages:
+            own = stage.name in (START, END)
+            steps[stage.name if own else step_of(stage.name)].append(stage)
+        steps["**all**"] = list(job.stages)
+        for step, stages in steps.items():
+            rows[step].append(
+                {
+                    "parent": sum(stage.parent_s for stage in stages),
+                    "busiest": sum(max(stage.workers_s, default=0.0) for stage in stages),
+                    "all": sum(sum(stage.workers_s) for stage in stages),
+                }
+            )
+    return [
+        f"| {step} | "
+        + " | ".join(
+            f"{statistics.median(one[column] for one in found):.1f}"
+            for column in ("parent", "busiest", "all")
+        )
+        + " |"
+        for step, found in rows.items()
+    ]
+
+
+def cpu(run: Run) -> float:
+    """Processor seconds of a run."""
+    return run.cpu_s
+
+
+def critical(run: Run) -> float:
+    """Critical path of a run on the local runner."""
+    return run.critical_s or 0.0
+
+
+def median(runs: Sequence[Run], figure: Callable[[Run], float]) -> float:
+    """Median of a figure over the rounds."""
+    return statistics.median(map(figure, runs))
+
+
+def spread(figures: Sequence[float]) -> str:
+    """Smallest, median and largest."""
+    if not figures:
+        return ""
+    return f"{min(figures):.1f}, {statistics.median(figures):.1f}, {max(figures):.1f}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,233 @@
+"""What the computed times of many cores rest on: who used how much, and how units are given out."""
+
+import argparse
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import _stages
+from benchmarks._core_model import (
+    MeasuredRun,
+    Model,
+    Size,
+    StageModel,
+    estimate,
+    fit,
+    makespan,
+    one_process,
+    stage_seconds,
+    units_of,
+)
+from benchmarks._processes import Process, Use, tree_use
+from benchmarks._stages import END, START, JobTimes, StageTimes, time_in_process
+from benchmarks.cores import CORES, JOBS, hold_out, main, save, speed_up, table
+from benchmarks.cost import one_machine
+from pipeline.runners.disk_shuffle import StageReport
+
+SAMPLES = Path(__file__).parents[1] / "samples"
+
+
+def test_a_process_has_used_what_it_says_itself() -> None:
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    (used,) = (use for process, use in tree_use(os.getpid()).items() if process.pid == os.getpid())
+    assert used.parent == os.getppid()
+    assert used.cpu_s == pytest.approx(time.process_time(), abs=0.1)
+
+
+def test_the_critical_path_is_the_busiest_worker_and_the_parent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker is a leaf of the tree; what starts them, and waits, is serial as the parent is."""
+    me, server, one, two = Process(os.getpid(), 1), *(Process(-n, 1) for n in (1, 2, 3))
+    looks = iter(
+        [
+            {server: 1.0, one: 2.0, two: 2.5},
+            {server: 1.5, one: 6.0, two: 3.5},
+            {server: 1.5, one: 6.0, two: 5.5},
+            {server: 1.5},
+        ]
+    )
+    clock = iter([10.0, 11.0, 11.5, 12.0])
+
+    def look(pid: int) -> dict[Process, Use]:
+        found = {me: Use(99.0, "python", 0), server: Use(0.0, "python", me.pid)}
+        for process, cpu_s in next(looks).items():
+            found[process] = Use(cpu_s, "python", me.pid if process == server else server.pid)
+        return found
+
+    monkeypatch.setattr(_stages, "tree_use", look)
+    monkeypatch.setattr(_stages.time, "process_time", lambda: next(clock))
+    recorder = _stages._Recorder()
+    for name in ("impulse", "read", "read"):
+        recorder(StageReport(name, bundles=2, written={"x": 5}))
+    start, read, end = recorder.end(pairs=7).stages
+    assert (start.name, start.parent_s, start.workers_s) == (START, 11.0, (2.5, 2.0))
+    # The stage ran twice: 4 and 1 s, then 0 and 2 s.
+    assert (read.parent_s, read.workers_s) == (2.0, (4.0, 3.0))
+    assert (read.bundles, read.written_bytes) == (4, 10)
+    assert (end.name, end.critical_s) == (END, 0.5)
+
+
+def test_a_run_with_workers_is_told_by_stage_and_process(tmp_path: Path) -> None:
+    inputs = [f"stackexchange={SAMPLES / 'tinycode.example.com'}"]
+    times = time_in_process(inputs, tmp_path / "out", "--workers", "2")
+    assert times.pairs > 0
+    assert [times.stages[0].name, times.stages[-1].name] == [START, END]
+    (reading,) = (stage for stage in times.stages if "Spread ranges" in stage.name)
+    assert len(reading.workers_s) == 2
+    assert 0 < times.parent_s < times.critical_s
+
+
+@pytest.mark.parametrize(
+    ("units", "workers", "seconds"),
+    [([4.0], 8, 4.0), ([1.0] * 40, 32, 2.0), ([1.0] * 64, 32, 2.0), ([1.0] * 1024, 64, 16.0)],
+    ids=["one unit", "a few too many", "even", "several a bundle"],
+)
+def test_units_are_not_divided(units: list[float], workers: int, seconds: float) -> None:
+    assert makespan(np.array(units), workers) == pytest.approx(seconds)
+
+
+def stage(kind: str, shares: tuple[float, ...], full_s: float = 0.0) -> StageModel:
+    return StageModel(
+        name=kind,
+        per_post_s=1e-3,
+        per_worker_s=0.5,
+        per_block_s=0.0,
+        kind=kind,
+        shares=shares,
+        full_s=full_s,
+    )
+
+
+SIZE = Size(posts=1_000_000, bytes=2_000_000_000, workers=100)
+
+
+def test_kinds_of_units() -> None:
+    single = stage_seconds(stage("single", (1.0,)), SIZE)
+    fine = stage_seconds(stage("fine", (0.5, 0.5)), SIZE)
+    assert (single, fine) == (pytest.approx(1000.5), pytest.approx(10.5))
+    partitions = units_of(stage("partitions", (0.6, 0.4)), 1000.0, SIZE)
+    assert len(partitions) == SIZE.thread_partitions == 120
+    assert partitions.sum() == pytest.approx(1000)
+    # The larger grows until it is full; so does the other, which stays a part of its own.
+    shards = units_of(stage("shards", (0.9, 0.1), full_s=300.0), 1000.0, SIZE)
+    assert sorted(shards.tolist()) == pytest.approx([100, 300, 300, 300])
+
+
+TRUE = Model(
+    stages=(
+        stage("partitions", (1 / 16,) * 16),
+        stage("single", (1.0,)),
+    ),
+    parent_s=2.0,
+    parent_per_post_s=5e-5,
+    parent_per_worker_s=0.2,
+    parent_per_block_s=0.0,
+    start_worker_s=1.5,
+    one_process_s=3.0,
+    one_process_per_post_s=1e-3,
+    unpack_parent_per_gb_s=60.0,
+    unpack_workers_per_gb_s=0.0,
+    bytes_per_post=2000.0,
+)
+
+
+def made(posts: int, workers: int, *, archive: bool = False, units: bool = False) -> MeasuredRun:
+    """A run that takes what the slopes of TRUE say, with all partitions equal."""
+    size = Size(posts=posts, bytes=posts * 2000, workers=workers)
+    parent_s = 2.0 + 5e-5 * posts + 0.2 * workers + (60 * size.bytes / 1e9 if archive else 0)
+    if workers == 1:
+        parent_s = 3.0
+    stages = [StageTimes(name=START, parent_s=parent_s, workers_s=(1.5,) * workers)]
+    for model in TRUE.stages:
+        work = 1e-3 * posts
+        shared = (work / workers + 0.5,) * workers
+        if model.kind == "single":
+            shared = (work + 0.5 * workers,)
+        alone = work / 2 if workers == 1 else 0.0
+        stages.append(
+            StageTimes(
+                name="read" if model.kind == "single" else "((by key/Read)+(more))",
+                parent_s=alone,
+                workers_s=() if workers == 1 else shared,
+                units_s=model.shares if units else (),
+            )
+        )
+    stages.append(StageTimes(name=END, parent_s=0.0))
+    if workers == 1:
+        stages[0] = StageTimes(name=START, parent_s=3.0)
+    return MeasuredRun(
+        size=size, job=JobTimes(pairs=1, stages=tuple(stages)), archive=archive, units=units
+    )
+
+
+RUNS = [
+    *(made(30_000, 2), made(30_000, 2, archive=True)),
+    *(made(100_000, 1), made(100_000, 1, units=True)),
+    *(made(100_000, 2), made(100_000, 4), made(300_000, 2)),
+]
+
+
+def test_slopes_are_found_again() -> None:
+    model = fit(RUNS)
+    assert [one.kind for one in model.stages] == ["partitions", "single"]
+    for found in model.stages:
+        assert found.per_post_s == pytest.approx(1e-3, rel=0.02)
+    assert model.parent_per_post_s == pytest.approx(5e-5, rel=0.05)
+    assert model.parent_per_worker_s == pytest.approx(0.2, rel=0.1)
+    assert model.start_worker_s == pytest.approx(1.5)
+    assert model.one_process_per_post_s == pytest.approx(1e-3)
+    assert model.unpack_parent_per_gb_s == pytest.approx(60)
+    assert model.unpack_workers_per_gb_s == 0
+
+
+def test_the_largest_run_is_computed_from_the_others() -> None:
+    check = hold_out(RUNS)
+    assert check.size.posts == 300_000
+    assert abs(check.error) < 0.05
+
+
+def test_what_no_number_of_cores_shortens_stays() -> None:
+    """Parent, single unit and unpacking: 5 and 100 s and 12 s of 100,000 posts."""
+    size = Size(posts=100_000, bytes=200_000_000, workers=1000)
+    found = estimate(TRUE, size, archive=True)
+    assert found.unpack_s == pytest.approx(12)
+    assert found.parent_s == pytest.approx(5 + 200)
+    assert found.stages_s["single"] == pytest.approx(100.5)
+    assert found.total_s - found.start_s - found.unpack_s == pytest.approx(
+        found.parent_s + sum(found.stages_s.values())
+    )
+    assert one_process(TRUE, 100_000, archive=True) == pytest.approx(115)
+    assert speed_up(TRUE, 100_000, 8) < 1.5
+
+
+def test_the_table_has_a_row_for_each_number_of_cores() -> None:
+    rows = table(TRUE, 1_000_000)
+    assert [int(row.split("|")[1]) for row in rows[2:]] == list(CORES)
+    assert len({row.count("|") for row in rows}) == 1
+
+
+def test_page_and_plot_are_written_from_saved_runs(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    save(tmp_path / "runs.json", RUNS)
+    given = ["--from", str(tmp_path / "runs.json"), "--before", str(tmp_path / "runs.json")]
+    plots = []
+    for _ in range(2):
+        main([*given, "--write", str(tmp_path / "cores.md")])
+        plots.append((tmp_path / "cores.svg").read_bytes())
+    assert plots[0] == plots[1]
+    page = (tmp_path / "cores.md").read_text(encoding="utf-8")
+    assert "![speed-up by cores](cores.svg)" in page
+    assert page.count("\nBefore:\n") == len(JOBS)
+
+
+def test_costs_have_a_row_for_one_machine() -> None:
+    options = argparse.Namespace(one_machine_cores=64, vm_core_hour=0.05)
+    text = "\n".join(one_machine(fit(RUNS), options))
+    assert "64 cores, stackoverflow.com (an estimate)" in text
+    assert "| 1 core, one process | 7z |" in text
