@@ -297,6 +297,7 @@ def _run(
         takedown={},
         folder=str(staging),
         partitions=1,
+        workers=options.workers,
     )
     fill = FillTexts(shards, str(staging), conversational=recipes.is_conversational(recipe))
 

@@ -45,6 +45,8 @@ class CurateJob:
     """Which posts to leave out; what its entries find is counted."""
     folder: str
     partitions: int
+    workers: int | None = None
+    """How many there will be, as far as that is known; changes no output byte."""
     benchmarks: str | None = None
     """File of what benchmarks say (`transforms.filters.save`); threads that share text with them
     are excluded."""
@@ -154,7 +156,7 @@ def read_all(pipeline: beam.Pipeline, job: CurateJob) -> ForumRows:
     """Read every input; what comes out no longer tells which kind of forum it is from."""
     rules = recipes.read_rules(job.recipe)
     lots: list[ForumRows] = [
-        pipeline | f"Read {kind}" >> SOURCES[kind].read(inputs, rules, job.partitions)
+        pipeline | f"Read {kind}" >> SOURCES[kind].read(inputs, rules, job.partitions, job.workers)
         for kind, inputs in sorted(job.inputs.items())
     ]
     if len(lots) == 1:

@@ -196,6 +196,7 @@ def make_job(
         benchmarks=save_benchmarks(run.benchmarks, remote or str(work)),
         folder=str(staging) if remote is None else f"{remote}/dataset",
         partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
+        workers=options.workers,
         publish=None if options.is_local else run.publish,
         sample_threads=options.report and not options.recipe.ids_only and remote is None,
     )

@@ -15,5 +15,6 @@ from .read_files import ReadFiles as ReadFiles
 from .registry import SOURCES as SOURCES
 from .source import FileSource as FileSource
 from .source import FoundInputs as FoundInputs
+from .source import LineReader as LineReader
 from .source import Source as Source
 from .source import SourceInput as SourceInput

@@ -16,10 +16,16 @@ from schemas.post import Post, RemovedAs
 from transforms.readers.base import ForumFile, Item, ReadRules, SamePrompt, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_faults import UndecodableError
-from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_lines import (
+    decode_block,
+    decode_lines,
+    read_document,
+    reject_document,
+)
 from transforms.readers.formats.json_values import decode_value
+from transforms.readers.formats.line_blocks import LineBlock
 from transforms.readers.formats.values import MAX_COUNT, time_ms
-from transforms.readers.source import FileSource
+from transforms.readers.source import FileSource, LineReader
 
 _Id = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 _Score = Annotated[int, msgspec.Meta(ge=-MAX_COUNT, le=MAX_COUNT)]
@@ -133,12 +139,8 @@ def read_lemmy(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     answer or a list of answers. Cross-posts, which Lemmy finds by their equal link, yield
     `SamePrompt` and are not read as posts.
     """
-    if _LINES.search(file.name):
-        for found in decode_lines(file, _raw):
-            if isinstance(found, Rejected):
-                yield found
-            else:
-                yield from _read_answer(found[1], file, rules, found[0])
+    if has_lemmy_lines(file):
+        yield from _read_lines(decode_lines(file, _raw), file, rules)
         return
     content = read_document(file)
     if isinstance(content, Rejected):
@@ -156,6 +158,26 @@ def read_lemmy(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
         return
     for answer in answers:
         yield from _read_answer(answer, file, rules, None)
+
+
+def has_lemmy_lines(file: ForumFile) -> bool:
+    """Tell whether a file has one answer or view a line, by its name."""
+    return _LINES.search(file.name) is not None
+
+
+def read_lemmy_block(file: ForumFile, block: LineBlock, rules: ReadRules) -> Iterator[Item]:
+    """Yield what :func:`read_lemmy` does of the lines that are in ``block`` of ``file``."""
+    return _read_lines(decode_block(file, block, _raw), file, rules)
+
+
+def _read_lines(
+    lines: Iterator[tuple[int, msgspec.Raw] | Rejected], file: ForumFile, rules: ReadRules
+) -> Iterator[Item]:
+    for found in lines:
+        if isinstance(found, Rejected):
+            yield found
+        else:
+            yield from _read_answer(found[1], file, rules, found[0])
 
 
 def _read_answer(
@@ -290,6 +312,7 @@ def _site(host: str, community: _Community) -> str:
 LEMMY: Final = FileSource(
     kind="lemmy",
     read_file=read_lemmy,
+    lines=LineReader(has_lemmy_lines, read_lemmy_block),
     suffixes=tuple(
         f".{name}{compression}"
         for name in ("json", "jsonl", "ndjson")

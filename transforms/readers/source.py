@@ -6,16 +6,17 @@ records are spread over several tables brings its own :class:`Source`, as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from schemas.audit import Reason
 from transforms.readers.base import (
     UNKNOWN_LICENSE,
     ForumFile,
     InputProblem,
+    Item,
     Reader,
     ReadRules,
     Unpacking,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # Beam takes a second to load
 
     from schemas.checksums import Fingerprint
     from schemas.manifest import InputFile
+    from transforms.readers.formats.line_blocks import LineBlock
     from transforms.readers.forum_rows import ForumRows
 
 
@@ -109,11 +111,12 @@ class Source(ABC, Generic[InputT]):
 
     @abstractmethod
     def read(
-        self, inputs: Sequence[InputT], rules: ReadRules, partitions: int
+        self, inputs: Sequence[InputT], rules: ReadRules, partitions: int, workers: int | None
     ) -> "beam.PTransform[beam.Pipeline, ForumRows]":
         """Return the step that reads ``inputs`` into blocks for ``partitions`` thread partitions.
 
-        Once in a pipeline, with all inputs of this kind.
+        Once in a pipeline, with all inputs of this kind. ``workers``: how many there will be, None
+        where that is not known; it says how finely the reading is spread, and changes no row.
         """
 
     @abstractmethod
@@ -131,17 +134,29 @@ class Source(ABC, Generic[InputT]):
         return set()
 
 
+class LineReader(NamedTuple):
+    """How files with one record a line are read by many workers at once."""
+
+    has_lines: "Callable[[ForumFile], bool]"
+    """Tells whether a file has one record a line. Raises OSError as a Reader does."""
+    read_block: "Callable[[ForumFile, LineBlock, ReadRules], Iterator[Item]]"
+    """Reads a block of lines of such a file. All blocks of a file give, in their order, what its
+    Reader gives of the whole file; none may know of another."""
+
+
 def _nothing_to_say(name: str) -> str | None:
     return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileSource(Source[ForumFile]):
-    """A kind of forum whose files are read one by one, each by one worker."""
+    """A kind of forum whose files are read one by one, each by one worker or in blocks of lines."""
 
     read_file: Reader
     suffixes: tuple[str, ...]
     """Ends of the names of its files, lower case; other files of a folder are left alone."""
+    lines: LineReader | None = None
+    """How large files of lines are read by many workers; None: each file by one."""
     dates_votes: bool = False
     """Whether its votes can have dates."""
     refuse: Callable[[str], str | None] = _nothing_to_say
@@ -177,11 +192,11 @@ class FileSource(Source[ForumFile]):
         return {file.path for file in self.list_files(specs, [])}
 
     def read(
-        self, inputs: Sequence[ForumFile], rules: ReadRules, partitions: int
+        self, inputs: Sequence[ForumFile], rules: ReadRules, partitions: int, workers: int | None
     ) -> "beam.PTransform[beam.Pipeline, ForumRows]":
         from transforms.readers.read_files import ReadFiles  # loads Beam
 
-        return ReadFiles(self.read_file, inputs, rules, partitions)
+        return ReadFiles(self.read_file, self.lines, inputs, rules, partitions, workers)
 
     def why_undated(self, inputs: Sequence[ForumFile]) -> str | None:
         if self.dates_votes or not inputs:

@@ -3,13 +3,20 @@
 from collections.abc import Iterator
 from typing import Final
 
-from schemas.audit import Reason
+from schemas.audit import Reason, Rejected
 from schemas.custom_thread import FREE_PREFIX
 from transforms.readers.base import ForumFile, Item, ReadRules, reject
 from transforms.readers.custom_threads.rows import KIND, BadResponse, ParsedThread, parse_thread
 from transforms.readers.formats.fields import Problem
-from transforms.readers.formats.tables import TABLE_SUFFIXES, read_table
-from transforms.readers.source import FileSource
+from transforms.readers.formats.line_blocks import LineBlock
+from transforms.readers.formats.parquet_rows import Row
+from transforms.readers.formats.tables import (
+    TABLE_SUFFIXES,
+    is_table_of_lines,
+    read_table,
+    read_table_block,
+)
+from transforms.readers.source import FileSource, LineReader
 
 DETAIL_CHARS: Final = 500
 
@@ -21,17 +28,30 @@ def read_custom_threads(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     used is one by itself, and the rest of its thread is used. Replies below ``rules.reply_depth``
     are ``too_deep``. Raises OSError when the disk or the network fails.
     """
-    for item in read_table(file, is_read):
-        if isinstance(item, tuple):
-            number, row = item
-            yield from _items(file, number, parse_thread(row), rules)
-        else:
-            yield item
+    return _threads(file, read_table(file, is_read), rules)
+
+
+def read_custom_threads_block(
+    file: ForumFile, block: LineBlock, rules: ReadRules
+) -> Iterator[Item]:
+    """Yield what :func:`read_custom_threads` does of the lines in ``block`` of ``file``."""
+    return _threads(file, read_table_block(file, block), rules)
 
 
 def is_read(column: str) -> bool:
     """Tell whether a column may be a field of the schema: the user's own are left unread."""
     return not column.startswith(FREE_PREFIX)
+
+
+def _threads(
+    file: ForumFile, rows: Iterator[tuple[int, Row] | Rejected], rules: ReadRules
+) -> Iterator[Item]:
+    for item in rows:
+        if isinstance(item, tuple):
+            number, row = item
+            yield from _items(file, number, parse_thread(row), rules)
+        else:
+            yield item
 
 
 def _items(file: ForumFile, number: int, thread: ParsedThread, rules: ReadRules) -> Iterator[Item]:
@@ -64,6 +84,7 @@ def _detail(problems: list[Problem]) -> str:
 THREADS = FileSource(
     kind=KIND,
     read_file=read_custom_threads,
+    lines=LineReader(is_table_of_lines, read_custom_threads_block),
     suffixes=TABLE_SUFFIXES,
     help="threads of any forum in the schema of docs/threads.md: JSON Lines or Parquet",
     publishable=True,

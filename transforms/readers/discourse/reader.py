@@ -27,16 +27,25 @@ from transforms.readers.discourse.rows import (
 )
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_faults import UndecodableError
-from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_lines import (
+    decode_block,
+    decode_lines,
+    read_document,
+    reject_document,
+)
 from transforms.readers.formats.json_values import decode_value
+from transforms.readers.formats.line_blocks import LineBlock
 from transforms.readers.formats.values import shown
-from transforms.readers.source import FileSource
+from transforms.readers.source import FileSource, LineReader
 
 _raw_decoder = msgspec.json.Decoder(msgspec.Raw)
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 _answer_decoder = msgspec.json.Decoder(Answer)
 _topic_decoder = msgspec.json.Decoder(Topic)
 _post_decoder = msgspec.json.Decoder(TopicPost)
+
+_Value = tuple[int | None, bytes] | Rejected
+"""A JSON value with its line; None: the file is one value."""
 
 
 def read_discourse(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
@@ -48,7 +57,29 @@ def read_discourse(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     Every element of ``post_stream.posts`` is one record; posts that only ``post_stream.stream``
     lists are none. A private message, a notice of the system and a whisper are rejected.
     """
-    for found in _values(file):
+    values = _lines(decode_lines(file, _raw_decoder)) if has_topic_lines(file) else _document(file)
+    return _items(file, values, rules)
+
+
+def read_discourse_block(
+    file: ForumFile, block: LineBlock, rules: ReadRules
+) -> Iterator[Post | Rejected]:
+    """Yield what :func:`read_discourse` does of the lines that are in ``block`` of ``file``."""
+    return _items(file, _lines(decode_block(file, block, _raw_decoder)), rules)
+
+
+def has_topic_lines(file: ForumFile) -> bool:
+    """Tell whether a file has one topic, list or post a line, by its name."""
+    name = file.name.lower()
+    for suffix in COMPRESSED_SUFFIXES:
+        name = name.removesuffix(suffix)
+    return not name.endswith(".json")
+
+
+def _items(
+    file: ForumFile, values: Iterator[_Value], rules: ReadRules
+) -> Iterator[Post | Rejected]:
+    for found in values:
         if isinstance(found, Rejected):
             yield found
             continue
@@ -60,21 +91,14 @@ def read_discourse(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
                 yield from _posts(file, rules, line, topic)
 
 
-def _values(file: ForumFile) -> Iterator[tuple[int | None, bytes] | Rejected]:
-    """JSON values with their line; None: the file is one value."""
-    if _is_document(file.name):
-        document = read_document(file)
-        yield document if isinstance(document, Rejected) else (None, document)
-        return
-    for found in decode_lines(file, _raw_decoder):
+def _document(file: ForumFile) -> Iterator[_Value]:
+    document = read_document(file)
+    yield document if isinstance(document, Rejected) else (None, document)
+
+
+def _lines(lines: Iterator[tuple[int, msgspec.Raw] | Rejected]) -> Iterator[_Value]:
+    for found in lines:
         yield found if isinstance(found, Rejected) else (found[0], bytes(found[1]))
-
-
-def _is_document(name: str) -> bool:
-    name = name.lower()
-    for suffix in COMPRESSED_SUFFIXES:
-        name = name.removesuffix(suffix)
-    return name.endswith(".json")
 
 
 def _topics(file: ForumFile, line: int | None, value: bytes) -> Iterator[Topic | Rejected]:
@@ -151,6 +175,7 @@ def _posts(
 DISCOURSE: Final = FileSource(
     kind=KIND,
     read_file=read_discourse,
+    lines=LineReader(has_topic_lines, read_discourse_block),
     suffixes=tuple(
         name + end for name in (".json", ".jsonl", ".ndjson") for end in ("", *COMPRESSED_SUFFIXES)
     ),

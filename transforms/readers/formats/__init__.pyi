@@ -12,11 +12,14 @@ from .json_faults import JsonProblem as JsonProblem
 from .json_faults import UndecodableError as UndecodableError
 from .json_faults import explain as explain
 from .json_faults import find_fault as find_fault
+from .json_lines import decode_block as decode_block
 from .json_lines import decode_lines as decode_lines
 from .json_lines import read_document as read_document
 from .json_lines import reject_document as reject_document
 from .json_values import breaks_off as breaks_off
 from .json_values import decode_value as decode_value
+from .line_blocks import LineBlock as LineBlock
+from .line_blocks import cut_lines as cut_lines
 from .recompress import PartsJob as PartsJob
 from .recompress import PartsResult as PartsResult
 from .recompress import PreparedPart as PreparedPart
@@ -24,4 +27,6 @@ from .recompress import make_parts as make_parts
 from .recompress import part_name as part_name
 from .recompress import split_name as split_name
 from .tables import TABLE_SUFFIXES as TABLE_SUFFIXES
+from .tables import is_table_of_lines as is_table_of_lines
 from .tables import read_table as read_table
+from .tables import read_table_block as read_table_block

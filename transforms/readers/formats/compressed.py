@@ -120,8 +120,8 @@ class CompressedFile:
 
     path: str
 
-    def chunks(self) -> Iterator[bytes]:
-        """Yield the content in pieces of about ``CHUNK_BYTES``.
+    def chunks(self, chunk_bytes: int | None = None) -> Iterator[bytes]:
+        """Yield the content in pieces of about ``chunk_bytes`` (default: ``CHUNK_BYTES``).
 
         Raises BrokenFile after all that came before the damage was yielded (or at once, if the
         content is nothing that can be read), and OSError only if the disk or network fails.
@@ -130,11 +130,12 @@ class CompressedFile:
         held = 0
         broken = None
         first = True
+        wanted = CHUNK_BYTES if chunk_bytes is None else chunk_bytes
         try:
             for part in self._parts():
                 parts.append(part)
                 held += len(part)
-                if held >= CHUNK_BYTES:
+                if held >= wanted:
                     content = b"".join(parts)
                     parts.clear()
                     held = 0

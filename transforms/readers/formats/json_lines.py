@@ -5,40 +5,43 @@ to be so, and why.
 """
 
 import io
-from collections.abc import Callable, Iterator
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from schemas.audit import Reason, Rejected
 from transforms.readers.base import ForumFile, reject
-from transforms.readers.formats.compressed import BrokenFile, CompressedFile
+from transforms.readers.formats.compressed import BrokenFile
 from transforms.readers.formats.json_faults import (
     Fault,
     JsonProblem,
     UndecodableError,
     is_too_deep,
 )
-from transforms.readers.formats.json_values import breaks_off, decode_value
+from transforms.readers.formats.json_values import decode_value
+from transforms.readers.formats.line_blocks import (
+    MAX_LINE_BYTES,
+    LineBlock,
+    LongLine,
+    end_of_lines,
+    last_line,
+    reject_broken,
+    too_large,
+    utf8_chunks,
+    whole_lines,
+)
 
 T = TypeVar("T")
 
-MAX_LINE_BYTES = 16 << 20
 MAX_DOCUMENT_BYTES = 256 << 20
 
 Identify = Callable[[bytes], str | None]
 """Says which record an undecodable line is, or None."""
 
-_END = b"\n"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-_UTF_16 = (b"\xff\xfe", b"\xfe\xff", *(b for c in b"{[" for b in (bytes((c, 0)), bytes((0, c)))))
-"""How JSON in UTF-16 begins, with a byte order mark or without."""
 _REFUSED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-
-
-class _LongLine(NamedTuple):
-    size: int
 
 
 def decode_lines(
@@ -58,37 +61,68 @@ def decode_lines(
     disk or network fails.
     """
     number = 0
-    line = b"\n"
-    decode = decoder.decode
+    last = b"\n"
+    broken = None
     try:
-        for block in _whole_lines(_utf8_chunks(file), max_line_bytes):
-            if isinstance(block, _LongLine):
+        for content in whole_lines(utf8_chunks(file), max_line_bytes):
+            if isinstance(content, LongLine):
                 number += 1
-                line = b"\n"
-                yield _too_large(file, block.size, number, max_line_bytes)
+                last = b"\n"
+                yield too_large(file, content.size, number, max_line_bytes)
                 continue
-            for line in io.BytesIO(block):
-                number += 1
-                if len(line) > max_line_bytes:
-                    yield _too_large(file, len(line), number, max_line_bytes)
-                    continue
-                if not is_too_deep(line):
-                    try:
-                        value = decode(line)
-                    except _REFUSED:
-                        pass
-                    else:
-                        yield number, value
-                        continue
-                item = _decode_with_care(file, line, number, decoder, identify)
-                if item is not None:
-                    yield item
+            last = last_line(content)
+            number = yield from _decode(file, content, number, decoder, identify, max_line_bytes)
     except BrokenFile as error:
-        yield _broken(file, error, f"after {number - (not line.endswith(_END))} lines")
-    else:
-        if not line.endswith(_END) and breaks_off(line):
-            detail = f"its last line breaks off, after {number - 1} lines"
-            yield reject(file, Reason.TRUNCATED_FILE, detail, record="file")
+        broken = error
+    end = end_of_lines(file, number, last, broken)
+    if end is not None:
+        yield end
+
+
+def decode_block(
+    file: ForumFile,
+    block: LineBlock,
+    decoder: msgspec.json.Decoder[T],
+    *,
+    identify: Identify | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[tuple[int, T] | Rejected]:
+    """Yield what :func:`decode_lines` does of the lines that are in ``block`` of ``file``.
+
+    All blocks of :func:`cut_lines` together give what the whole file does.
+    """
+    if block.rejected is not None:
+        yield block.rejected
+    yield from _decode(file, block.content(), block.lines_before, decoder, identify, max_line_bytes)
+
+
+def _decode(
+    file: ForumFile,
+    content: bytes,
+    number: int,
+    decoder: msgspec.json.Decoder[T],
+    identify: Identify | None,
+    max_line_bytes: int,
+) -> Generator[tuple[int, T] | Rejected, None, int]:
+    """Yield the values of whole lines behind line ``number``; returns the number of the last."""
+    decode = decoder.decode
+    for line in io.BytesIO(content):
+        number += 1
+        if len(line) > max_line_bytes:
+            yield too_large(file, len(line), number, max_line_bytes)
+            continue
+        if not is_too_deep(line):
+            try:
+                value = decode(line)
+            except _REFUSED:
+                pass
+            else:
+                yield number, value
+                continue
+        item = _decode_with_care(file, line, number, decoder, identify)
+        if item is not None:
+            yield item
+    return number
 
 
 def read_document(file: ForumFile, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes | Rejected:
@@ -100,68 +134,15 @@ def read_document(file: ForumFile, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes
     parts: list[bytes] = []
     size = 0
     try:
-        for chunk in _utf8_chunks(file):
+        for chunk in utf8_chunks(file):
             size += len(chunk)
             if size > max_bytes:
                 detail = f"more than {max_bytes} bytes, too much for one document"
                 return reject(file, Reason.ROW_TOO_LARGE, detail, record="file")
             parts.append(chunk)
     except BrokenFile as error:
-        return _broken(file, error, f"after {size} bytes")
+        return reject_broken(file, error, f"after {size} bytes")
     return b"".join(parts).removeprefix(_BOM)
-
-
-def _utf8_chunks(file: ForumFile) -> Iterator[bytes]:
-    """Yield the content of a file; raises BrokenFile at once when it is in another encoding."""
-    chunks = CompressedFile(file.path).chunks()
-    head = next(chunks, b"")
-    if head.startswith(_UTF_16):
-        detail = "it is UTF-16, not UTF-8: convert it (iconv -f UTF-16 -t UTF-8)"
-        raise BrokenFile(Reason.UNREADABLE_FILE, detail)
-    yield head
-    yield from chunks
-
-
-def _broken(file: ForumFile, error: BrokenFile, place: str) -> Rejected:
-    after = f", {place}" if error.reason is Reason.TRUNCATED_FILE else ""
-    return reject(file, error.reason, error.detail + after, record="file")
-
-
-def _whole_lines(chunks: Iterator[bytes], limit: int) -> Iterator[bytes | _LongLine]:
-    """Cut ``chunks`` behind their last newline; a line that outgrows ``limit`` is not kept.
-
-    Only the last block may lack its newline. Raises BrokenFile after all before the break.
-    """
-    parts: list[bytes] = []
-    size = 0
-    broken = None
-    try:
-        for chunk in chunks:
-            end = chunk.rfind(b"\n") + 1
-            if end and size > limit:
-                first = chunk.index(b"\n")
-                yield _LongLine(size + first + 1)
-                if first + 1 < end:
-                    yield chunk[first + 1 : end]
-            elif end:
-                yield b"".join((*parts, chunk[:end]))
-            if end:
-                parts.clear()
-                size = 0
-            rest = chunk[end:]
-            size += len(rest)
-            if size > limit:
-                parts.clear()
-            else:
-                parts.append(rest)
-    except BrokenFile as error:
-        broken = error
-    if size > limit:
-        yield _LongLine(size)
-    elif size:
-        yield b"".join(parts)
-    if broken is not None:
-        raise broken
 
 
 def _decode_with_care(
@@ -183,11 +164,6 @@ def _decode_with_care(
     if problem.fault is Fault.TYPE and identify is not None:
         id = identify(data)
     return reject(file, problem.reason, problem.detail, id=id, line=number)
-
-
-def _too_large(file: ForumFile, size: int, line: int, limit: int) -> Rejected:
-    detail = f"{size} bytes, {limit} allowed"
-    return reject(file, Reason.ROW_TOO_LARGE, detail, line=line)
 
 
 def reject_document(file: ForumFile, problem: JsonProblem) -> Rejected:

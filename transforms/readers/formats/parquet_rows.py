@@ -16,7 +16,7 @@ from transforms.readers.base import ForumFile, reject
 from transforms.readers.formats.arrow_values import plain_values
 from transforms.readers.formats.compressed import CompressedFile
 from transforms.readers.formats.filesystem import open_input
-from transforms.readers.formats.json_lines import MAX_LINE_BYTES
+from transforms.readers.formats.line_blocks import MAX_LINE_BYTES
 
 Row = dict[str, Any]
 """One row; Arrow timestamps and dates are Milliseconds."""

@@ -19,7 +19,7 @@ from schemas.fields import doc
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES, BrokenFile, CompressedFile
 from transforms.readers.formats.filesystem import snippet
 from transforms.readers.formats.json_faults import is_too_deep
-from transforms.readers.formats.json_lines import MAX_LINE_BYTES
+from transforms.readers.formats.line_blocks import MAX_LINE_BYTES
 
 LEVEL = 3
 """zstd's own default: levels above it save a tenth of the bytes in several times the time."""

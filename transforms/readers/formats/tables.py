@@ -10,8 +10,9 @@ from transforms.readers.base import ForumFile, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES, BrokenFile, CompressedFile
 from transforms.readers.formats.filesystem import open_input
 from transforms.readers.formats.json_faults import Fault, UndecodableError, find_fault
-from transforms.readers.formats.json_lines import MAX_LINE_BYTES, decode_lines, read_document
+from transforms.readers.formats.json_lines import decode_block, decode_lines, read_document
 from transforms.readers.formats.json_values import decode_value
+from transforms.readers.formats.line_blocks import MAX_LINE_BYTES, LineBlock
 from transforms.readers.formats.parquet_rows import PARQUET_MAGIC, Row, read_parquet
 from transforms.readers.formats.values import shown
 
@@ -55,22 +56,50 @@ def read_table(
     a file that cannot be read at all (``unreadable_file``) or not to its end
     (``truncated_file``). Raises OSError when the disk or the network fails.
     """
-    with open_input(file.path) as stream:
-        magic = stream.read(len(PARQUET_MAGIC))
-    name = file.name.lower()
-    other = "CSV" if name.endswith(_DELIMITED) else _OTHER_TABLES.get(magic)
+    magic = _magic(file)
+    other = _other_table(file, magic)
     if magic == PARQUET_MAGIC:
         yield from read_parquet(file, wanted)
     elif other is not None:
         detail = f"it is {other}, which is not read: write it as Parquet or JSON Lines"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
-    elif name.endswith(".parquet"):
+    elif _is_called_parquet(file):
         detail = "it is not Parquet: it does not begin with PAR1"
         yield reject(file, Reason.UNREADABLE_FILE, detail, record="file")
     elif is_document(_head(file)):
         yield from _read_document(file)
     else:
         yield from decode_lines(file, _ROW)
+
+
+def is_table_of_lines(file: ForumFile) -> bool:
+    """Tell whether a file has one row a line, so that :func:`read_table_block` can read it."""
+    magic = _magic(file)
+    return (
+        magic != PARQUET_MAGIC
+        and _other_table(file, magic) is None
+        and not _is_called_parquet(file)
+        and not is_document(_head(file))
+    )
+
+
+def read_table_block(file: ForumFile, block: LineBlock) -> Iterator[tuple[int, Row] | Rejected]:
+    """Yield what :func:`read_table` does of the lines that are in ``block`` of ``file``."""
+    return decode_block(file, block, _ROW)
+
+
+def _magic(file: ForumFile) -> bytes:
+    with open_input(file.path) as stream:
+        return stream.read(len(PARQUET_MAGIC))
+
+
+def _other_table(file: ForumFile, magic: bytes) -> str | None:
+    """Name the kind of table that a file is, where it is one that is not read."""
+    return "CSV" if file.name.lower().endswith(_DELIMITED) else _OTHER_TABLES.get(magic)
+
+
+def _is_called_parquet(file: ForumFile) -> bool:
+    return file.name.lower().endswith(".parquet")
 
 
 def _head(file: ForumFile) -> bytes:

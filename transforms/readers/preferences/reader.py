@@ -3,14 +3,21 @@
 import re
 from collections.abc import Iterator, Mapping
 
+from schemas.audit import Rejected
 from schemas.metadata import PostMetadata
 from transforms.readers.base import ForumFile, Item, ReadRules, ThreadMetadata, reject
+from transforms.readers.formats.line_blocks import LineBlock
 from transforms.readers.formats.parquet_rows import Row
-from transforms.readers.formats.tables import TABLE_SUFFIXES, read_table
+from transforms.readers.formats.tables import (
+    TABLE_SUFFIXES,
+    is_table_of_lines,
+    read_table,
+    read_table_block,
+)
 from transforms.readers.preferences.conversations import SetRowError
 from transforms.readers.preferences.formats import COLUMNS, read_row
 from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
-from transforms.readers.source import FileSource
+from transforms.readers.source import FileSource, LineReader
 
 _SHARD = re.compile(r"-\d+-of-\d+(?:-[0-9a-f]+)?$")
 _NOT_IN_A_NAME = re.compile(r"[^\w.-]+")
@@ -25,9 +32,20 @@ def read_preference_set(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     names of the forms in `formats`. A row that is of no form is one Rejected. Raises OSError when
     the disk or the network fails.
     """
-    origin = Origin(site_name(file), {**rules.licenses, "": rules.license_of(file)})
     wanted = COLUMNS.union(rules.columns.values())
-    for item in read_table(file, wanted.__contains__):
+    return _items(file, read_table(file, wanted.__contains__), rules)
+
+
+def read_preference_block(file: ForumFile, block: LineBlock, rules: ReadRules) -> Iterator[Item]:
+    """Yield what :func:`read_preference_set` does of the lines in ``block`` of ``file``."""
+    return _items(file, read_table_block(file, block), rules)
+
+
+def _items(
+    file: ForumFile, rows: Iterator[tuple[int, Row] | Rejected], rules: ReadRules
+) -> Iterator[Item]:
+    origin = Origin(site_name(file), {**rules.licenses, "": rules.license_of(file)})
+    for item in rows:
         if not isinstance(item, tuple):
             yield item
             continue
@@ -95,6 +113,7 @@ def _not_a_table(name: str) -> str | None:
 PAIRS = FileSource(
     kind=KIND,
     read_file=read_preference_set,
+    lines=LineReader(is_table_of_lines, read_preference_block),
     suffixes=TABLE_SUFFIXES,
     help="preference sets: chosen/rejected rows (TRL, HH-RLHF), SHP, answer lists of "
     "stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",

@@ -1,7 +1,7 @@
 """Read Reddit: dumps of Pushshift and Arctic Shift, by month or by subreddit, one JSON a line."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -12,8 +12,14 @@ from schemas.post import Post, RemovedAs
 from transforms.readers.base import UNKNOWN_LICENSE, ForumFile, Item, ReadRules, SamePrompt, reject
 from transforms.readers.formats.compressed import COMPRESSED_SUFFIXES
 from transforms.readers.formats.json_faults import Fault, UndecodableError
-from transforms.readers.formats.json_lines import decode_lines, read_document, reject_document
+from transforms.readers.formats.json_lines import (
+    decode_block,
+    decode_lines,
+    read_document,
+    reject_document,
+)
 from transforms.readers.formats.json_values import decode_value
+from transforms.readers.formats.line_blocks import LineBlock
 from transforms.readers.reddit.answers import RECORDS, is_answer, is_one_document, unfold
 from transforms.readers.reddit.rows import (
     HOST,
@@ -41,7 +47,7 @@ from transforms.readers.reddit.rows import (
     unescape,
     url_of,
 )
-from transforms.readers.source import FileSource
+from transforms.readers.source import FileSource, LineReader
 
 LICENSE = "LicenseRef-Reddit-User-Agreement"
 """Reddit's texts stand under no public licence, but under the agreement of its users."""
@@ -73,6 +79,9 @@ class _Identity(msgspec.Struct, gc=False):
 
 _IDENTITIES = msgspec.json.Decoder(_Identity)
 
+_Value = tuple[int | None, Record | list[msgspec.Raw]] | Rejected
+"""What a line or a document holds, with the line; None: the file is one document."""
+
 
 def read_reddit(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     """Yield a Post or Rejected for every line of a dump, and SamePrompt for a crosspost.
@@ -81,11 +90,25 @@ def read_reddit(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
     comments are TOO_DEEP if only responses to the prompt are wanted, which most of a dump is.
     Raises OSError only if the disk or network fails.
     """
+    return _items(file, _document(file) if is_one_document(file) else _lines(file), rules)
+
+
+def read_reddit_block(file: ForumFile, block: LineBlock, rules: ReadRules) -> Iterator[Item]:
+    """Yield what :func:`read_reddit` does of the lines that are in ``block`` of ``file``."""
+    return _items(file, decode_block(file, block, RECORDS, identify=_identify), rules)
+
+
+def has_reddit_lines(file: ForumFile) -> bool:
+    """Tell whether a file has one record or answer a line, and is not one JSON document."""
+    return not is_one_document(file)
+
+
+def _items(file: ForumFile, values: Iterator[_Value], rules: ReadRules) -> Iterator[Item]:
     license = rules.license_of(file)
     if license == UNKNOWN_LICENSE:
         license = LICENSE
     flat = rules.reply_depth == 1
-    for item in _records(file):
+    for item in _records(file, values):
         if isinstance(item, Rejected):
             yield item
             continue
@@ -105,10 +128,10 @@ def read_reddit(file: ForumFile, rules: ReadRules) -> Iterator[Item]:
             yield SamePrompt(post.id, f"{HOST}:{other}")
 
 
-def _records(file: ForumFile) -> Iterator[tuple[int | None, Record] | Rejected]:
+def _records(
+    file: ForumFile, values: Iterator[_Value]
+) -> Iterator[tuple[int | None, Record] | Rejected]:
     """Records with their line, those in answers of an API one by one; None: in one document."""
-    values: Iterable[tuple[int | None, Record | list[msgspec.Raw]] | Rejected]
-    values = _document(file) if is_one_document(file) else _lines(file)
     for item in values:
         if isinstance(item, Rejected):
             yield item
@@ -124,13 +147,11 @@ def _records(file: ForumFile) -> Iterator[tuple[int | None, Record] | Rejected]:
                 yield reject(file, found.reason, found.detail, line=line)
 
 
-def _lines(file: ForumFile) -> Iterator[tuple[int, Record | list[msgspec.Raw]] | Rejected]:
+def _lines(file: ForumFile) -> Iterator[_Value]:
     return decode_lines(file, RECORDS, identify=_identify)
 
 
-def _document(
-    file: ForumFile,
-) -> Iterator[tuple[int | None, Record | list[msgspec.Raw]] | Rejected]:
+def _document(file: ForumFile) -> Iterator[_Value]:
     content = read_document(file)
     if isinstance(content, Rejected):
         yield content
@@ -287,6 +308,7 @@ def unusable_month(name: str) -> str | None:
 REDDIT = FileSource(
     kind="reddit",
     read_file=read_reddit,
+    lines=LineReader(has_reddit_lines, read_reddit_block),
     suffixes=(*COMPRESSED_SUFFIXES, ".ndjson", ".jsonl", ".json"),
     help=(
         "dump of Pushshift or Arctic Shift, by month (RC_2015-01.zst, RS_2015-01.zst) or by "

@@ -64,7 +64,7 @@ class StackExchangeSource(Source["Site"]):
         return list_paths(specs)
 
     def read(
-        self, inputs: Sequence["Site"], rules: ReadRules, partitions: int
+        self, inputs: Sequence["Site"], rules: ReadRules, partitions: int, workers: int | None
     ) -> "beam.PTransform[beam.Pipeline, ForumRows]":
         from transforms.readers.stackexchange.reader import ReadStackExchange  # loads Beam
 
