@@ -21,6 +21,7 @@ from apache_beam.transforms.environments import SubprocessSDKEnvironment
 from pipeline.console.progress import ProgressLine
 from pipeline.errors import PipelineError, WorkerDiedError
 from pipeline.runners.beam_options import BeamOptions
+from pipeline.runners.blob_files import blob_folder
 from pipeline.runners.disk_shuffle import DiskShuffleRunner
 from pipeline.runners.watched import run_watched
 from pipeline.runners.worker import WORKER_MODULE, tune_gc, worker_command
@@ -52,7 +53,10 @@ def run_local(
     Raises PipelineError with the pipeline's own error as cause, or WorkerDiedError. After either,
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
     """
-    with tempfile.TemporaryDirectory(prefix="forumprefs-workers-") as folder:
+    with (
+        blob_folder(shuffle_folder),
+        tempfile.TemporaryDirectory(prefix="forumprefs-workers-") as folder,
+    ):
         log = None if verbose else Path(folder) / "workers.log"
         arguments = [*beam_arguments]
         environment = None

@@ -12,6 +12,7 @@ from schemas.audit import Rejected, Stage
 from schemas.counts import RecordCount
 from schemas.ids import hash63
 from schemas.post import Post
+from transforms.core.blobs import Blob
 from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
@@ -56,7 +57,7 @@ class ReadFiles(beam.PTransform):
 @beam.typehints.with_output_types(
     tuple[int, PostBlock],
     metadata=tuple[int, MetadataBlock],
-    links=bytes,
+    links=Blob,
     rejected=Rejected,
     counts=RecordCount,
 )
