@@ -13,6 +13,7 @@ import tracemalloc
 
 import numpy as np
 
+from transforms.core import Blob
 from transforms.dedup.components import (
     PENDING_ROWS,
     Forest,
@@ -60,7 +61,7 @@ def main() -> None:
     for start in range(0, len(rows), PENDING_ROWS):
         star.start_bundle()
         batch = rows[start : start + PENDING_ROWS]
-        for output in list(star.process(batch.tobytes())) + list(star.finish_bundle()):
+        for output in list(star.process(Blob(batch.tobytes()))) + list(star.finish_bundle()):
             value = getattr(output, "value", output)
             value = getattr(value, "value", value)
             if isinstance(value, tuple):

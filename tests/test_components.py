@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from schemas.ids import MASK_63
 from tests.beam_run import output_of
+from transforms.core.blobs import Blob
 from transforms.core.blocks import partition_of
 from transforms.dedup import components
 from transforms.dedup.components import (
@@ -153,7 +154,7 @@ def random_buckets(seed):
 
 
 def run_transform(transform, chunks):
-    outputs = output_of(transform, (chunks, bytes))
+    outputs = output_of(transform, (chunks, Blob))
     assert all(len(chunk) <= 1 << 20 for chunk in outputs)
     found = [tuple(row) for chunk in outputs for row in unpack_rows(chunk).tolist()]
     assert len(found) == len(set(found))
@@ -168,7 +169,7 @@ def test_bucket_components_equal_the_reference(monkeypatch, partitions, step, pe
     rows = random_buckets(seed=1)
     order = np.random.default_rng(step).permutation(len(rows))
     shuffled = rows_of(rows)[order]
-    chunks = [shuffled[start : start + step].tobytes() for start in range(0, len(rows), step)]
+    chunks = [Blob(shuffled[start : start + step].tobytes()) for start in range(0, len(rows), step)]
     found = run_transform(BucketComponents(partitions), chunks)
     assert found == reference(bucket_edges(rows))
     assert len(set(found.values())) == 6
@@ -178,12 +179,14 @@ def test_bucket_components_equal_the_reference(monkeypatch, partitions, step, pe
 def test_connected_components_of_single_edges(monkeypatch, pending):
     monkeypatch.setattr(components, "PENDING_ROWS", pending)
     edges = [(9, 7), (7, 12), (3, 4), (5, 5), (12, 9), (MASK_63, 4)]
-    found = run_transform(ConnectedComponents(), [rows_of([edge]).tobytes() for edge in edges])
+    found = run_transform(
+        ConnectedComponents(), [Blob(rows_of([edge]).tobytes()) for edge in edges]
+    )
     assert found == {7: 7, 9: 7, 12: 7, 3: 3, 4: 3, MASK_63: 3}
 
 
 def test_no_rows_no_components():
-    assert run_transform(BucketComponents(4), [b""]) == {}
+    assert run_transform(BucketComponents(4), [Blob(b"")]) == {}
     assert Forest().components().shape == (0, 2)
 
 
@@ -191,7 +194,7 @@ def test_a_hot_bucket_leaves_a_batch_as_one_row():
     rows = np.stack([np.full(10_000, 77), np.arange(10_000)], axis=1)
     worker = components.StarBuckets(partitions=64)
     worker.start_bundle()
-    assert list(worker.process(rows.tobytes())) == []
+    assert list(worker.process(Blob(rows.tobytes()))) == []
     outputs = [
         value.value if hasattr(value, "value") else value for value in worker.finish_bundle()
     ]
@@ -204,11 +207,11 @@ def test_a_full_buffer_is_sent_once(monkeypatch):
     rows = np.stack([np.arange(12), np.arange(100, 112)], axis=1)
     worker = components.StarBuckets(partitions=1)
     worker.start_bundle()
-    ((_, chunk),) = worker.process(rows.tobytes())
+    ((_, chunk),) = worker.process(Blob(rows.tobytes()))
     assert unpack_rows(chunk).tolist() == rows.tolist()
     assert list(worker.finish_bundle()) == []
 
     contractor = components.ContractEdges()
     contractor.start_bundle()
-    assert len(list(contractor.process(rows.tobytes()))) == 1
+    assert len(list(contractor.process(Blob(rows.tobytes())))) == 1
     assert list(contractor.finish_bundle()) == []

@@ -11,13 +11,14 @@ import pytest
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
 from tests.test_write import PAIRED, paired, shard_of
+from transforms.core import Blob
 from transforms.writers.shards import pack_rows
 from transforms.writers.sort_rows import sorted_rows
 
 TRAIN = [item for item in PAIRED if item.split == "train"]
 
 
-def blobs_of(rows: list, rows_of_blob: int, seed: int) -> list[bytes]:
+def blobs_of(rows: list, rows_of_blob: int, seed: int) -> list[Blob]:
     mixed = random.Random(seed).sample(rows, len(rows))
     return [pack_rows(mixed[i : i + rows_of_blob]) for i in range(0, len(mixed), rows_of_blob)]
 
@@ -66,7 +67,7 @@ def test_a_shard_of_many_runs_has_the_same_bytes_and_figures(
 
 
 def test_memory_does_not_grow_with_the_shard() -> None:
-    def blobs(number: int) -> Iterator[bytes]:
+    def blobs(number: int) -> Iterator[Blob]:
         one = paired(1)
         for first in range(0, number, 20):
             prompts = [

@@ -9,6 +9,7 @@ from schemas.audit import DuplicateRule
 from schemas.ids import MASK_63, hash63
 from schemas.pair import SPLITS
 from tests.beam_run import output_of
+from transforms.core.blobs import Blob
 from transforms.core.blocks import partition_of
 from transforms.dedup.components import unpack_rows
 from transforms.dedup.split import DEFAULT_SHARES, QuestionClusters, split_of
@@ -69,12 +70,12 @@ def match(removed, kept, is_prompt=True):
 
 def links(*pairs):
     hashes = [[hash63(left), hash63(right)] for left, right in pairs]
-    return np.array(hashes, np.int64).reshape(-1, 2).tobytes()
+    return Blob(np.array(hashes, np.int64).reshape(-1, 2).tobytes())
 
 
 def roots_of(matches, chunks, partitions=8, overlaps=()):
     roots = {}
-    inputs = ((matches, DuplicateMatch), (chunks, bytes), (overlaps, bytes))
+    inputs = ((matches, DuplicateMatch), (chunks, Blob), (overlaps, Blob))
     for partition, chunk in output_of(QuestionClusters(partitions), *inputs):
         for node, root in unpack_rows(chunk).tolist():
             assert partition == partition_of(node, partitions)

@@ -449,7 +449,7 @@ def test_a_whole_site(tmp_path: Path) -> None:
             PostMetadata(id=f"{SITE}:30", up_days=(days[23],), accepted_day=days[24], flags=1),
         ),
     ]
-    pairs = [pair for blob in outputs["links"] for pair in struct.iter_unpack("<qq", blob)]
+    pairs = [pair for blob in outputs["links"] for pair in struct.iter_unpack("<qq", blob.load())]
     assert pairs == [(hash63(f"{SITE}:20"), hash63(f"{SITE}:10"))]
     assert Counter((item.record, item.reason) for item in outputs["rejected"]) == {
         ("post", Reason.NOT_A_QUESTION_OR_ANSWER): 1,
@@ -492,7 +492,7 @@ def test_ranges_and_partitions_change_nothing_but_places(tmp_path: Path) -> None
         outputs = read(sites, partitions, range_bytes=range_bytes, join_partitions=joins)
         for name in ("posts", "metadata"):
             outputs[name] = [found for _, found in keyed_rows(outputs[name])]
-        links = b"".join(outputs["links"])
+        links = b"".join(blob.load() for blob in outputs["links"])
         results.append(
             {
                 "posts": outputs["posts"],

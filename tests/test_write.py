@@ -18,6 +18,7 @@ from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
 from tests.make import response, thread
+from transforms.core import Blob
 from transforms.pairing import PairedThread, pair_thread, preset, prompt_messages
 from transforms.pairing.pair_threads import SplitThread
 from transforms.writers.parquet import WriteTables, write_shard
@@ -50,7 +51,7 @@ def paired(number: int, split: str = "train", answers: int = 3, replies: int = 0
 
 
 def shard_of(
-    folder: Path, rows: list[PairedThread], blobs: list[bytes] | None = None, **options: Any
+    folder: Path, rows: list[PairedThread], blobs: list[Blob] | None = None, **options: Any
 ):
     key = ShardKey("data/train", 0, 1)
     blobs = blobs or [make_block("data/train", rows).blob]

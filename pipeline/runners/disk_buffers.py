@@ -7,7 +7,7 @@ import errno
 import os
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -15,6 +15,9 @@ from apache_beam.coders.coder_impl import create_InputStream, create_OutputStrea
 from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer, ListBuffer
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
+
+from pipeline.runners.blob_files import BlobFiles, Held
+from transforms.core.blobs import no_space
 
 PIECE_BYTES: Final = 16 << 20
 """Input of one bundle. A key's values are never divided, so a piece may be larger."""
@@ -32,8 +35,10 @@ _ONLY_PANE = GlobalWindows.windowed_value(
 class Store:
     """An unnamed file that values are added to and read back from, by place."""
 
-    def __init__(self, folder: str | None) -> None:
+    def __init__(self, folder: str | None, held: Held) -> None:
         self._folder = folder
+        self.held = held
+        """The blobs that the values refer to: in files that live as long as this one."""
         # Closed, and its bytes freed, when the buffer that owns it is gone.
         self._file = tempfile.TemporaryFile(prefix=".shuffle-", dir=folder, buffering=1 << 20)  # noqa: SIM115
         self.size = 0
@@ -63,11 +68,7 @@ class Store:
         return value
 
     def _explained(self, error: OSError) -> OSError:
-        folder = self._folder or tempfile.gettempdir()
-        if error.errno == errno.ENOSPC:
-            advice = f"no space left for shuffled data in {folder}; name another --work-dir"
-            return OSError(error.errno, advice)
-        return error
+        return no_space(error, self._folder or tempfile.gettempdir())
 
 
 @dataclass
@@ -100,9 +101,12 @@ class GroupsOnDisk:
 
     cleared = False
 
-    def __init__(self, like: GroupingBuffer, folder: str | None) -> None:
+    def __init__(
+        self, like: GroupingBuffer, folder: str | None, hold: Callable[[], Held] | None = None
+    ) -> None:
         self._like = like
         self._folder = folder
+        self._hold = hold or BlobFiles().held
         self._pairs = like._pre_grouped_coder.get_impl()
         self._keys = like._pre_grouped_coder.key_coder().get_impl()
         self._values = like._pre_grouped_coder.value_coder().get_impl()
@@ -113,8 +117,9 @@ class GroupsOnDisk:
     def append(self, elements: bytes) -> None:
         """Take encoded (key, value) elements."""
         if self._own is None:
-            self._own = _Part(Store(self._folder))
+            self._own = _Part(Store(self._folder, self._hold()))
             self._parts.append(self._own)
+        self._own.store.held.add(elements)
         store, places = self._own.store, self._own.places
         stream = create_InputStream(elements)
         while stream.size() > 0:
@@ -133,7 +138,7 @@ class GroupsOnDisk:
 
     def copy(self) -> "GroupsOnDisk":
         """Return a buffer with the same groups; either may be extended."""
-        new = GroupsOnDisk(self._like, self._folder)
+        new = GroupsOnDisk(self._like, self._folder, self._hold)
         new._parts = list(self._parts)
         self._own = None
         return new
@@ -142,6 +147,9 @@ class GroupsOnDisk:
         """Yield encoded groups in pieces of about ``piece_bytes``, read as they are asked for."""
         keys = dict.fromkeys(key for part in self._parts for key in part.places)
         maximum = -(-len(keys) // (workers * PIECES_PER_WORKER)) if workers > 1 else len(keys)
+        blobs = sum(part.store.held.size for part in self._parts)
+        if blobs:  # a reference is small, what it stands for is not
+            maximum = min(maximum, max(1, len(keys) * piece_bytes // blobs))
         out, held = create_OutputStream(), 0
         for key in keys:
             group = (self._keys.decode(key), _Group(self._values, self._places_of(key)))
@@ -173,9 +181,12 @@ class ListOnDisk:
 
     cleared = False
 
-    def __init__(self, coder: Any, folder: str | None) -> None:
+    def __init__(
+        self, coder: Any, folder: str | None, hold: Callable[[], Held] | None = None
+    ) -> None:
         self._coder = coder
         self._folder = folder
+        self._hold = hold or BlobFiles().held
         self._chunks: list[tuple[Store, int, int]] = []
         self._store: Store | None = None
 
@@ -184,7 +195,8 @@ class ListOnDisk:
         if not elements:
             return
         if self._store is None:
-            self._store = Store(self._folder)
+            self._store = Store(self._folder, self._hold())
+        self._store.held.add(elements)
         self._chunks.append((self._store, self._store.add(elements), len(elements)))
 
     def extend(self, other: Any) -> None:
@@ -197,7 +209,7 @@ class ListOnDisk:
 
     def copy(self) -> "ListOnDisk":
         """Return a buffer with the same elements; either may be extended."""
-        new = ListOnDisk(self._coder, self._folder)
+        new = ListOnDisk(self._coder, self._folder, self._hold)
         new._chunks = list(self._chunks)
         return new
 
@@ -207,7 +219,9 @@ class ListOnDisk:
             small = ListBuffer(self._coder)
             for chunk in self:
                 small.append(chunk)
-            yield from (part for part in small.partition(workers) if any(part))
+            blobs = sum(store.held.size for store in {store for store, _, _ in self._chunks})
+            parts = max(workers, -(-blobs // piece_bytes))
+            yield from (part for part in small.partition(parts) if any(part))
             return
         piece, held = [], 0
         for chunk in self:

@@ -10,6 +10,7 @@ by ours. These are internals of Beam 2.77, which setup.py pins; tests/test_disk_
 when another version keeps its data elsewhere.
 """
 
+import functools
 import queue
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ from apache_beam.runners.portability.fn_api_runner.translations import split_buf
 from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 from apache_beam.utils import thread_pool_executor
 
+from pipeline.runners.blob_files import BlobFiles
 from pipeline.runners.disk_buffers import PIECE_BYTES, PIECES_PER_WORKER, GroupsOnDisk, ListOnDisk
 
 
@@ -56,32 +58,46 @@ class DiskShuffleRunner(FnApiRunner):
         self._folder = folder
         self._piece_bytes = piece_bytes
         self._report = report
+        self._blobs = BlobFiles()
 
     def _get_bundle_manager(self, bundle_context_manager: Any) -> BundleManager:
         stage = bundle_context_manager
+        context = stage.execution_context
+        # What is read on the side goes from its buffer into a memory of Beam's.
+        sides = context.side_input_descriptors_by_stage.get(stage.stage.name, {}).values()
+        on_the_side = {buffer_id for buffer_id, _ in sides}
         if stage.stage.is_stateful() or stage.stage_timer_outputs:
+            self._blobs.stop_sweeping()  # state and timers may refer to any
             manager: BundleManager = super()._get_bundle_manager(stage)
             return manager
-        buffers = stage.execution_context.pcoll_buffers
+        buffers = context.pcoll_buffers
         for transform, buffer_id in stage.stage_data_outputs.items():
             buffer = stage.get_buffer(buffer_id, transform)
+            hold = functools.partial(self._blobs.held, lasting=buffer_id in on_the_side)
             # Windows other than the global one need Beam's own grouping.
             if type(buffer) is GroupingBuffer and buffer._windowing.is_default():
-                buffers[buffer_id] = GroupsOnDisk(buffer, self._folder)
+                buffers[buffer_id] = GroupsOnDisk(buffer, self._folder, hold)
             elif type(buffer) is ListBuffer:
-                buffers[buffer_id] = ListOnDisk(buffer._coder_impl, self._folder)
-        return _PieceByPiece(stage, self._piece_bytes, self._report)
+                buffers[buffer_id] = ListOnDisk(buffer._coder_impl, self._folder, hold)
+            elif isinstance(buffer, GroupingBuffer):
+                self._blobs.watch(buffer)
+        return _PieceByPiece(stage, self._piece_bytes, self._blobs, self._report)
 
 
 class _PieceByPiece(BundleManager):
     """Runs a stage as several bundles, each on the next worker that is free."""
 
     def __init__(
-        self, stage: Any, piece_bytes: int, report: Callable[[StageReport], None] | None
+        self,
+        stage: Any,
+        piece_bytes: int,
+        blobs: BlobFiles,
+        report: Callable[[StageReport], None] | None,
     ) -> None:
         super().__init__(stage, cache_token_generator=FnApiRunner.get_cache_token_generator(False))
         self._stage = stage
         self._piece_bytes = piece_bytes
+        self._blobs = blobs
         self._report = report
 
     def process_bundle(
@@ -94,6 +110,7 @@ class _PieceByPiece(BundleManager):
     ) -> Any:
         report = StageReport(self._stage.stage.name)
         began, began_cpu = time.perf_counter(), time.process_time()
+        self._blobs.sweep()
         handlers = self._stage.worker_handlers
         free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for handler in handlers:
@@ -113,6 +130,8 @@ class _PieceByPiece(BundleManager):
                 free.put(handler)
 
         results = _merged(_map(run, self._pieces(inputs, len(handlers)), len(handlers)), report)
+        for root in results.process_bundle.residual_roots:
+            self._blobs.keep_all(root.application.element)
         if self._report is not None:
             report.seconds = time.perf_counter() - began
             report.cpu_seconds = time.process_time() - began_cpu

@@ -17,6 +17,7 @@ import apache_beam as beam
 from pipeline.console.progress import ProgressLine
 from pipeline.errors import PipelineError
 from pipeline.runners.beam_options import BeamOptions
+from pipeline.runners.blob_files import blob_folder
 from pipeline.runners.disk_shuffle import DiskShuffleRunner
 from pipeline.runners.watched import run_watched
 from pipeline.runners.worker import tune_gc
@@ -44,6 +45,7 @@ def run_local(
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(blob_folder(shuffle_folder))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="forumprefs-workers-"))
         arguments = [*beam_arguments]
         processes = None

@@ -1,3 +1,7 @@
+from .blobs import SHUFFLE_DIR_VARIABLE as SHUFFLE_DIR_VARIABLE
+from .blobs import Blob as Blob
+from .blobs import BlobPlace as BlobPlace
+from .blobs import places_in as places_in
 from .blocks import BLOCK_BYTES as BLOCK_BYTES
 from .blocks import HASH_BITS as HASH_BITS
 from .blocks import Block as Block

@@ -16,6 +16,7 @@ from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.metadata import PostMetadata
 from schemas.post import Post, Thread
+from transforms.core.blobs import Blob
 from transforms.core.coders import register
 
 BLOCK_BYTES = 512 * 1024
@@ -33,7 +34,7 @@ class Block(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """`rows` MessagePack values, concatenated and compressed."""
 
     rows: Annotated[int, doc("number of rows")]
-    blob: Annotated[bytes, doc("zstd frame of a MessagePack array of rows")]
+    blob: Annotated[Blob, doc("zstd frame of a MessagePack array of rows")]
 
 
 class PostBlock(Block, frozen=True, array_like=True, gc=False):
@@ -71,7 +72,7 @@ B = TypeVar("B", bound=Block)
 
 def pack(block: type[B], rows: Sequence[msgspec.Struct]) -> B:
     """Compress rows into one block; equal rows in equal order give equal bytes."""
-    packed = block(len(rows), compress(_encoder.encode(rows)))
+    packed = block(len(rows), Blob(compress(_encoder.encode(rows))))
     _last_packed.block, _last_packed.rows = packed, rows
     return packed
 
@@ -80,7 +81,7 @@ def unpack(block: Block) -> list[Any]:
     """Return the rows of a block, typed by the block's class."""
     if block is _last_packed.block:
         return list(_last_packed.rows)
-    rows: list[Any] = _decoders[type(block)].decode(decompress(block.blob))
+    rows: list[Any] = _decoders[type(block)].decode(decompress(block.blob.load()))
     return rows
 
 

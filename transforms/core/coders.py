@@ -6,14 +6,19 @@ import apache_beam as beam
 import msgspec
 from apache_beam.coders import registry
 
+from transforms.core.blobs import Blob, decode_blob, encode_blob
+
 
 class StructCoder(beam.coders.Coder):
-    """Encode one msgspec.Struct type; deterministic, so it also works for keys."""
+    """Encode one msgspec.Struct type, or Blob.
 
-    def __init__(self, row: type[msgspec.Struct]) -> None:
+    It is deterministic, so it also works for keys; a key must not have a blob.
+    """
+
+    def __init__(self, row: type[Any]) -> None:
         self.row = row
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(row)
+        self._encoder = msgspec.msgpack.Encoder(enc_hook=encode_blob)
+        self._decoder = decoder_of(row)
 
     def encode(self, value: Any) -> bytes:
         return self._encoder.encode(value)
@@ -21,10 +26,24 @@ class StructCoder(beam.coders.Coder):
     def decode(self, encoded: bytes) -> Any:
         return self._decoder.decode(encoded)
 
+    def estimate_size(self, value: Any) -> int:
+        """Return the encoded size in bytes, that of a blob's bytes included, and write no blob.
+
+        Beam asks it of a sample of all elements, also of those that are never encoded.
+        """
+        blobs: list[int] = []
+
+        def weigh(blob: Blob) -> bytes:
+            blobs.append(len(blob))
+            return b""
+
+        size = len(msgspec.msgpack.Encoder(enc_hook=weigh).encode(value))
+        return size + sum(blobs)
+
     def is_deterministic(self) -> bool:
         return True
 
-    def to_type_hint(self) -> type[msgspec.Struct]:
+    def to_type_hint(self) -> type[Any]:
         return self.row
 
     @classmethod
@@ -38,11 +57,19 @@ class StructCoder(beam.coders.Coder):
     def __hash__(self) -> int:
         return hash((type(self).__name__, self.row.__qualname__))
 
-    def __reduce__(self) -> tuple[type, tuple[type[msgspec.Struct]]]:
+    def __reduce__(self) -> tuple[type, tuple[type[Any]]]:
         return type(self), (self.row,)
 
 
-def register(*rows: type[msgspec.Struct]) -> None:
+def decoder_of(row: type[Any]) -> msgspec.msgpack.Decoder[Any]:
+    """Return the decoder of a type of shuffled elements or of their parts."""
+    return msgspec.msgpack.Decoder(row, dec_hook=decode_blob)
+
+
+def register(*rows: type[Any]) -> None:
     """Make Beam use :class:`StructCoder` wherever one of ``rows`` is the element type."""
     for row in rows:
         registry.register_coder(row, StructCoder)
+
+
+register(Blob)

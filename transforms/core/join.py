@@ -14,14 +14,15 @@ import apache_beam as beam
 import msgspec
 
 from schemas.fields import doc
-from transforms.core.coders import register
+from transforms.core.blobs import encode_blob
+from transforms.core.coders import decoder_of, register
 
 
 class Tagged(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A value of one of the joined collections, on its way through the shuffle."""
 
     side: Annotated[int, doc("which collection, in the order of the fields of the group")]
-    value: Annotated[bytes, doc("MessagePack")]
+    value: Annotated[msgspec.Raw, doc("MessagePack, not encoded once more")]
 
 
 register(Tagged)
@@ -32,11 +33,12 @@ class JoinByKey(beam.PTransform):
     """Collections of (int key, value) → (key, group): all values that have the same key.
 
     ``group`` is a NamedTuple class with a field for each collection, in the order in which they are
-    given, annotated ``list[type of the values]``; a value is a msgspec.Struct, bytes or a str::
+    given, annotated ``list[type of the values]``; a value is a msgspec.Struct, a Blob, bytes or a
+    str::
 
         class PostsAndLinks(NamedTuple):
             posts: list[PostBlock]
-            links: list[bytes]
+            links: list[Blob]
 
         (posts, links) | JoinByKey(PostsAndLinks)  # (key, PostsAndLinks(posts=[…], links=[…]))
 
@@ -62,12 +64,12 @@ class JoinByKey(beam.PTransform):
         )
 
 
-_encode = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder(enc_hook=encode_blob).encode
 
 
 def _tag(item: tuple[int, Any], side: int) -> tuple[int, Tagged]:
     key, value = item
-    return key, Tagged(side, _encode(value))
+    return key, Tagged(side, msgspec.Raw(_encode(value)))
 
 
 class _Separate(beam.DoFn):
@@ -77,7 +79,7 @@ class _Separate(beam.DoFn):
     def setup(self) -> None:
         hints = typing.get_type_hints(self._group)
         types = [get_args(hints[name])[0] for name in self._group._fields]
-        self._decoders = [msgspec.msgpack.Decoder(kind) for kind in types]
+        self._decoders = [decoder_of(kind) for kind in types]
 
     def process(self, element: tuple[int, Iterable[Tagged]]) -> Iterator[tuple[int, Any]]:
         key, values = element

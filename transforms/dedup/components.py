@@ -1,6 +1,6 @@
 """Connected components of large graphs: packed rows, local stars, one streaming union-find.
 
-Nodes and bucket keys are 63-bit hashes. Rows of two of them travel as bytes (little-endian
+Nodes and bucket keys are 63-bit hashes. Rows of two of them travel as blobs (little-endian
 int64, row after row) in chunks of at most 1 MB, because a runner's cost is per element. The
 root of a component is its smallest node, so results depend neither on the order nor on the
 batching of the input.
@@ -17,7 +17,7 @@ from apache_beam.transforms.window import GlobalWindows
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from transforms.core import HASH_BITS, count
+from transforms.core import HASH_BITS, Blob, count
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -30,15 +30,15 @@ PENDING_ROWS: Final = 1 << 18
 _ROW: Final = np.dtype("<i8")
 
 
-def pack_rows(rows: Int64Array) -> Iterator[bytes]:
+def pack_rows(rows: Int64Array) -> Iterator[Blob]:
     """Yield rows [n, 2] as chunks of at most 1 MB."""
     for start in range(0, len(rows), CHUNK_ROWS):
-        yield rows[start : start + CHUNK_ROWS].astype(_ROW).tobytes()
+        yield Blob(rows[start : start + CHUNK_ROWS].astype(_ROW).tobytes())
 
 
-def unpack_rows(chunk: bytes) -> Int64Array:
+def unpack_rows(chunk: Blob) -> Int64Array:
     """Return the rows [n, 2] of a chunk."""
-    return np.frombuffer(chunk, _ROW).astype(np.int64, copy=False).reshape(-1, 2)
+    return np.frombuffer(chunk.load(), _ROW).astype(np.int64, copy=False).reshape(-1, 2)
 
 
 def no_rows() -> Int64Array:
@@ -52,7 +52,7 @@ def partitions_of(positions: Int64Array, partitions: int) -> Int64Array:
     return np.searchsorted(np.array(starts, np.int64), positions, side="right").astype(np.int64)
 
 
-def route_rows(rows: Int64Array, targets: Int64Array) -> Iterator[tuple[int, bytes]]:
+def route_rows(rows: Int64Array, targets: Int64Array) -> Iterator[tuple[int, Blob]]:
     """Yield the rows as packed (target, chunk) elements, one for each target that has rows."""
     if not len(rows):
         return
@@ -153,7 +153,7 @@ class ContractEdges(beam.DoFn):
         self._forest = Forest()
         self._rows = 0
 
-    def process(self, element: bytes) -> Iterable[bytes]:
+    def process(self, element: Blob) -> Iterable[Blob]:
         edges = unpack_rows(element)
         count(type(self), "in-edges", len(edges))
         self._forest.add(edges)
@@ -165,7 +165,7 @@ class ContractEdges(beam.DoFn):
         for chunk in self._flush():
             yield GlobalWindows.windowed_value_at_end_of_window(chunk)
 
-    def _flush(self) -> Iterator[bytes]:
+    def _flush(self) -> Iterator[Blob]:
         rows = self._forest.stars()
         self.start_bundle()
         count(type(self), "out-edges", len(rows))
@@ -175,7 +175,7 @@ class ContractEdges(beam.DoFn):
 class JoinComponents(beam.DoFn):
     """(key, packed edges) -> packed (node, root) of the whole graph."""
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[bytes]:
+    def process(self, element: tuple[int, Iterable[Blob]]) -> Iterable[Blob]:
         forest = Forest()
         for chunk in element[1]:
             forest.add(unpack_rows(chunk))
@@ -192,7 +192,7 @@ class ConnectedComponents(beam.PTransform):
     million edges between 5 million nodes.
     """
 
-    def expand(self, edges: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
+    def expand(self, edges: beam.PCollection[Blob]) -> beam.PCollection[Blob]:
         return (
             edges
             | "Contract edges" >> beam.ParDo(ContractEdges())
@@ -216,7 +216,7 @@ class StarBuckets(beam.DoFn):
         self._chunks: list[Int64Array] = []
         self._rows = 0
 
-    def process(self, element: bytes) -> Iterable[Any]:
+    def process(self, element: Blob) -> Iterable[Any]:
         rows = unpack_rows(element)
         count(type(self), "in-rows", len(rows))
         self._chunks.append(rows)
@@ -245,7 +245,7 @@ class StarBuckets(beam.DoFn):
 class JoinBuckets(beam.DoFn):
     """(shard, packed (key, id) rows) -> packed edges that join the ids of equal keys."""
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[bytes]:
+    def process(self, element: tuple[int, Iterable[Blob]]) -> Iterable[Blob]:
         forest = Forest()
         pending = [no_rows()]
         rows, limit = 0, PENDING_ROWS
@@ -279,9 +279,9 @@ class BucketComponents(beam.PTransform):
 
     partitions: int
 
-    def expand(self, rows: beam.PCollection[bytes]) -> beam.PCollection[bytes]:
+    def expand(self, rows: beam.PCollection[Blob]) -> beam.PCollection[Blob]:
         star_buckets = beam.ParDo(StarBuckets(self.partitions)).with_output_types(
-            tuple[int, bytes], edges=bytes
+            tuple[int, Blob], edges=Blob
         )
         starred = rows | "Star buckets" >> star_buckets.with_outputs("edges", main="rows")
         joined = (
@@ -293,5 +293,5 @@ class BucketComponents(beam.PTransform):
         return edges | "Find components" >> ConnectedComponents()
 
 
-def _key_alike(chunk: bytes) -> tuple[int, bytes]:
+def _key_alike(chunk: Blob) -> tuple[int, Blob]:
     return 0, chunk

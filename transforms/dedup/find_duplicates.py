@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from schemas.ids import content_hash, hash63
 from schemas.post import Post, Thread, prompt_text
-from transforms.core import JoinByKey, ThreadBlock, count, thread_partition, unpack
+from transforms.core import Blob, JoinByKey, ThreadBlock, count, thread_partition, unpack
 from transforms.dedup.components import (
     BucketComponents,
     no_rows,
@@ -50,7 +50,7 @@ class ThreadsAndRoots(NamedTuple):
     """Threads of a partition, and the groups of their posts."""
 
     threads: list[ThreadBlock]
-    roots: list[bytes]
+    roots: list[Blob]
     """Packed (node, root) rows."""
 
 
@@ -116,7 +116,7 @@ def hashed_bucket_rows(
     return np.stack([keys, owners], axis=1)
 
 
-def route_to_threads(rows: Int64Array, partitions: int) -> Iterator[tuple[int, bytes]]:
+def route_to_threads(rows: Int64Array, partitions: int) -> Iterator[tuple[int, Blob]]:
     """Yield (node, root) rows packed for the partition of each node's thread.
 
     A node has the upper bits of its thread's hash only. Where a partition begins among the
@@ -161,7 +161,7 @@ class RouteRoots(beam.DoFn):
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
 
-    def process(self, element: bytes) -> Iterable[tuple[int, bytes]]:
+    def process(self, element: Blob) -> Iterable[tuple[int, Blob]]:
         return route_to_threads(unpack_rows(element), self._partitions)
 
 
@@ -234,7 +234,7 @@ class FindDuplicates(beam.PTransform):
     partitions: int
 
     def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, ThreadBlock]], beam.PCollection[bytes]]
+        self, inputs: tuple[beam.PCollection[tuple[int, ThreadBlock]], beam.PCollection[Blob]]
     ) -> beam.PCollection[DuplicateMatch]:
         threads, buckets = inputs
         roots = (

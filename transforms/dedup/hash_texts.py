@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from apache_beam.transforms.window import GlobalWindows
 
-from transforms.core import ThreadBlock, count, unpack
+from transforms.core import Blob, ThreadBlock, count, unpack
 from transforms.dedup.components import (
     PENDING_ROWS,
     no_rows,
@@ -26,11 +26,11 @@ from transforms.dedup.sequels import sequel_rows
 class HashedTexts(NamedTuple):
     """Collections of packed rows; what is in a row, its function says."""
 
-    buckets: beam.PCollection[bytes]
+    buckets: beam.PCollection[Blob]
     """:func:`transforms.dedup.bucket_rows`."""
-    samples: beam.PCollection[tuple[int, bytes]]
+    samples: beam.PCollection[tuple[int, Blob]]
     """:func:`transforms.dedup.sample_rows`, by shard of the shingle."""
-    prompts: beam.PCollection[bytes]
+    prompts: beam.PCollection[Blob]
     """:func:`transforms.dedup.same_words` and :func:`transforms.dedup.sequel_rows`."""
 
 
@@ -44,7 +44,7 @@ class HashTexts(beam.PTransform):
 
     def expand(self, threads: beam.PCollection[tuple[int, ThreadBlock]]) -> HashedTexts:
         hash_texts = beam.ParDo(_HashTexts(self.rules, self.partitions)).with_output_types(
-            bytes, samples=tuple[int, bytes], prompts=bytes
+            Blob, samples=tuple[int, Blob], prompts=Blob
         )
         hashed = threads | "Hash" >> hash_texts.with_outputs("samples", "prompts", main="buckets")
         return HashedTexts(hashed.buckets, hashed.samples, hashed.prompts)
@@ -80,7 +80,7 @@ class _HashTexts(beam.DoFn):
         for shard in self._flush():
             yield beam.pvalue.TaggedOutput("samples", at_end(shard))
 
-    def _flush(self) -> Iterator[tuple[int, bytes]]:
+    def _flush(self) -> Iterator[tuple[int, Blob]]:
         # Together, for a chunk to every shard from every block of threads would be tiny.
         rows = np.concatenate([no_rows(), *self._samples])
         self.start_bundle()

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from schemas.ids import hash63
 from schemas.post import Post
-from transforms.core import HASH_BITS, count
+from transforms.core import HASH_BITS, Blob, count
 from transforms.dedup.components import (
     CHUNK_ROWS,
     BucketComponents,
@@ -224,7 +224,7 @@ class PairSamples(beam.DoFn):
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[tuple[int, bytes]]:
+    def process(self, element: tuple[int, Iterable[Blob]]) -> Iterable[tuple[int, Blob]]:
         shared = shared_samples(np.concatenate([no_rows(), *map(unpack_rows, element[1])]))
         count(type(self), "out-pairs", len(shared.left))
         threads = np.ascontiguousarray(shared.texts[:, 1])
@@ -245,7 +245,7 @@ class PairSamples(beam.DoFn):
 class JoinOverlaps(beam.DoFn):
     """(shard, packed pairs) -> packed (thread, thread) rows of texts that overlap."""
 
-    def process(self, element: tuple[int, Iterable[bytes]]) -> Iterable[bytes]:
+    def process(self, element: tuple[int, Iterable[Blob]]) -> Iterable[Blob]:
         rows = np.concatenate([no_rows(), *map(unpack_rows, element[1])])
         edges = overlapping(rows.reshape(-1, 4))
         count(type(self), "out-overlaps", len(edges))
@@ -263,8 +263,8 @@ class FindOverlaps(beam.PTransform):
     partitions: int
 
     def expand(
-        self, inputs: tuple[beam.PCollection[tuple[int, bytes]], beam.PCollection[bytes]]
-    ) -> beam.PCollection[bytes]:
+        self, inputs: tuple[beam.PCollection[tuple[int, Blob]], beam.PCollection[Blob]]
+    ) -> beam.PCollection[Blob]:
         samples, prompts = inputs
         overlaps = (
             samples

@@ -12,6 +12,7 @@ from schemas.audit import Duplicate, Rejected, Stage
 from schemas.ids import hash63
 from schemas.post import Thread
 from transforms.core import (
+    Blob,
     JoinByKey,
     StepResult,
     ThreadBlock,
@@ -33,7 +34,7 @@ class ThreadsAndFindings(NamedTuple):
     threads: list[ThreadBlock]
     matches: list[DuplicateMatch]
     """About posts of these threads."""
-    clusters: list[bytes]
+    clusters: list[Blob]
     """Packed (thread hash, root of its question cluster) rows."""
 
 
@@ -54,7 +55,7 @@ class ResolveDuplicates(beam.PTransform):
         inputs: tuple[
             beam.PCollection[tuple[int, ThreadBlock]],
             beam.PCollection[DuplicateMatch],
-            beam.PCollection[tuple[int, bytes]],
+            beam.PCollection[tuple[int, Blob]],
         ],
     ) -> StepResult:
         show_progress(ResolveDuplicates, "out-threads", "threads without duplicates", Stage.DEDUP)
@@ -107,6 +108,6 @@ class _Resolve(beam.DoFn):
         count(ResolveDuplicates, "out-threads", kept)
 
 
-def _read_clusters(rows: bytes) -> Iterable[tuple[int, int]]:
-    threads, roots = np.frombuffer(rows, np.int64).reshape(-1, 2).T.tolist()
+def _read_clusters(rows: Blob) -> Iterable[tuple[int, int]]:
+    threads, roots = np.frombuffer(rows.load(), np.int64).reshape(-1, 2).T.tolist()
     return zip(threads, roots, strict=True)

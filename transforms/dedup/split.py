@@ -14,7 +14,7 @@ from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
 from schemas.post import Thread
-from transforms.core import HASH_BITS, count, register
+from transforms.core import HASH_BITS, Blob, count, register
 from transforms.dedup.components import (
     ConnectedComponents,
     pack_rows,
@@ -62,7 +62,7 @@ class RouteClusters(beam.DoFn):
     def __init__(self, partitions: int) -> None:
         self._partitions = partitions
 
-    def process(self, element: bytes) -> Iterable[tuple[int, bytes]]:
+    def process(self, element: Blob) -> Iterable[tuple[int, Blob]]:
         rows = unpack_rows(element)
         count(type(self), "out-threads", len(rows))
         yield from route_rows(rows, partitions_of(rows[:, 0], self._partitions))
@@ -84,9 +84,9 @@ class QuestionClusters(beam.PTransform):
     def expand(
         self,
         inputs: tuple[
-            beam.PCollection[DuplicateMatch], beam.PCollection[bytes], beam.PCollection[bytes]
+            beam.PCollection[DuplicateMatch], beam.PCollection[Blob], beam.PCollection[Blob]
         ],
-    ) -> beam.PCollection[tuple[int, bytes]]:
+    ) -> beam.PCollection[tuple[int, Blob]]:
         matches, links, overlaps = inputs
         found = matches | "Take prompt pairs" >> beam.FlatMap(prompt_pair)
         return (
@@ -97,7 +97,7 @@ class QuestionClusters(beam.PTransform):
         )
 
 
-def prompt_pair(match: DuplicateMatch) -> Iterator[bytes]:
+def prompt_pair(match: DuplicateMatch) -> Iterator[Blob]:
     """Yield the packed pair of thread hashes that a match on two prompts links."""
     if match.is_prompt:
         ends = [hash63(match.removed_thread_id), hash63(match.kept_thread_id)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from schemas.audit import Rejected
 from schemas.counts import RecordCount
+from transforms.core.blobs import Blob
 from transforms.core.blocks import MetadataBlock, PostBlock
 
 
@@ -18,7 +19,7 @@ class ForumRows(NamedTuple):
     """By thread partition."""
     metadata: beam.PCollection[tuple[int, MetadataBlock]]
     """By thread partition."""
-    links: beam.PCollection[bytes]
+    links: beam.PCollection[Blob]
     """Threads that ask the same, as their forum says: int64[n, 2], hash63 of (duplicate, original),
     little-endian."""
     rejected: beam.PCollection[Rejected]
@@ -31,9 +32,9 @@ LINKS_PER_CHUNK = 1 << 16
 """1 MB."""
 
 
-def pack_links(links: Sequence[tuple[int, int]]) -> Iterator[bytes]:
+def pack_links(links: Sequence[tuple[int, int]]) -> Iterator[Blob]:
     """Yield pairs of hashed thread ids (`schemas.ids.hash63`) as :attr:`ForumRows.links` holds
     them.
     """
     for start in range(0, len(links), LINKS_PER_CHUNK):
-        yield np.array(links[start : start + LINKS_PER_CHUNK], dtype="<i8").tobytes()
+        yield Blob(np.array(links[start : start + LINKS_PER_CHUNK], dtype="<i8").tobytes())

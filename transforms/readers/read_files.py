@@ -17,6 +17,7 @@ from schemas.counts import RecordCount
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.post import Post
+from transforms.core.blobs import Blob
 from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock, thread_partition
 from transforms.core.coders import register
 from transforms.core.counters import count
@@ -107,7 +108,7 @@ class _Cut(beam.DoFn):
 @beam.typehints.with_output_types(
     tuple[int, PostBlock],
     metadata=tuple[int, MetadataBlock],
-    links=bytes,
+    links=Blob,
     rejected=Rejected,
     counts=RecordCount,
 )

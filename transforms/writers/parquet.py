@@ -25,7 +25,7 @@ from schemas.checksums import sha256_of_file
 from schemas.fields import doc
 from schemas.manifest import Shard
 from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
-from transforms.core import count, register, show_progress, thread_chars
+from transforms.core import Blob, count, register, show_progress, thread_chars
 from transforms.pairing import PairedThread, pair_rows
 from transforms.writers.shards import (
     DEFAULT_SHARD_BYTES,
@@ -105,7 +105,7 @@ def without_texts(table: pa.Table) -> pa.Table:
 def write_shard(
     folder: str,
     key: ShardKey,
-    blobs: Iterable[bytes],
+    blobs: Iterable[Blob],
     *,
     ids_only: bool = False,
     conversational: bool = False,
@@ -235,7 +235,7 @@ class WriteTables(beam.PTransform):
             blocks
             | "Route blocks"
             >> beam.FlatMap(route_block, plan=beam.pvalue.AsSingleton(plan)).with_output_types(
-                tuple[ShardKey, bytes]
+                tuple[ShardKey, Blob]
             )
             | "Group by shard" >> beam.GroupByKey()
             | "Write shards" >> beam.ParDo(write).with_output_types(ShardReport)
@@ -276,7 +276,7 @@ class _WriteShard(beam.DoFn):
         self._ids_only = ids_only
         self._conversational = conversational
 
-    def process(self, element: tuple[ShardKey, Iterable[bytes]]) -> Iterator[ShardReport]:
+    def process(self, element: tuple[ShardKey, Iterable[Blob]]) -> Iterator[ShardReport]:
         key, blobs = element
         report = write_shard(
             self._folder,

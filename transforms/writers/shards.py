@@ -17,7 +17,7 @@ from schemas.audit import Duplicate, Rejected
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.pair import SPLITS
-from transforms.core import HASH_BITS, compress, decompress, register
+from transforms.core import HASH_BITS, Blob, compress, decompress, register
 from transforms.pairing import PairedThread
 
 DEFAULT_SHARD_BYTES = 512 * 1024 * 1024
@@ -40,7 +40,7 @@ class SinkBlock(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
     low: Annotated[int, doc("smallest bucket of a row")]
     high: Annotated[int, doc("largest bucket of a row")]
     sizes: Annotated[tuple[tuple[int, int], ...], doc("(bucket, bytes its rows will take)")]
-    blob: Annotated[bytes, doc("zstd frame of a MessagePack array of rows")]
+    blob: Annotated[Blob, doc("zstd frame of a MessagePack array of rows")]
 
 
 class ShardKey(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -64,14 +64,14 @@ _row_types: dict[str, type[msgspec.Struct]] = {
 _decoders = {table: msgspec.msgpack.Decoder(list[row]) for table, row in _row_types.items()}  # type: ignore[valid-type]
 
 
-def pack_rows(rows: list[Any]) -> bytes:
+def pack_rows(rows: list[Any]) -> Blob:
     """Compress rows of one table."""
-    return compress(encode(rows))
+    return Blob(compress(encode(rows)))
 
 
-def unpack_rows(table: str, blob: bytes) -> tuple[list[Any], int]:
+def unpack_rows(table: str, blob: Blob) -> tuple[list[Any], int]:
     """Return the rows of a packed blob and their size as MessagePack, in bytes."""
-    packed = decompress(blob)
+    packed = decompress(blob.load())
     return _decoders[table].decode(packed), len(packed)
 
 
@@ -145,8 +145,8 @@ def plan_shards(sizes: Mapping[int, int], target_bytes: int) -> tuple[int, ...]:
 
 def route_block(
     block: SinkBlock, plan: Mapping[str, tuple[int, ...]]
-) -> Iterator[tuple[ShardKey, bytes]]:
-    """Send a block to its shard, unpacking it only when a shard border cuts through it."""
+) -> Iterator[tuple[ShardKey, Blob]]:
+    """Send a block to its shard, reading it only when a shard border cuts through it."""
     starts = plan[block.table]
     first = bisect.bisect_right(starts, block.low) - 1
     if first == bisect.bisect_right(starts, block.high) - 1:

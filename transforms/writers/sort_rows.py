@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, Any, Final
 
 from schemas.ids import hash63
+from transforms.core import Blob
 from transforms.pairing import PairedThread
 from transforms.writers.shards import encode, pack_rows, place_of, unpack_rows
 
@@ -23,7 +24,7 @@ PART_BYTES: Final = 256 << 10
 
 def sorted_rows(
     table: str,
-    blobs: Iterable[bytes],
+    blobs: Iterable[Blob],
     folder: str | None = None,
     *,
     run_bytes: int = RUN_BYTES,
@@ -65,7 +66,7 @@ def _spill(file: IO[bytes], rows: list[Any], rows_of_part: int) -> list[tuple[in
     """Add rows to the file as packed parts; returns where they are: (start, size)."""
     places = []
     for first in range(0, len(rows), rows_of_part):
-        blob = pack_rows(rows[first : first + rows_of_part])
+        blob = pack_rows(rows[first : first + rows_of_part]).load()
         places.append((file.tell(), len(blob)))
         file.write(blob)
     return places
@@ -73,5 +74,5 @@ def _spill(file: IO[bytes], rows: list[Any], rows_of_part: int) -> list[tuple[in
 
 def _read(file: IO[bytes], table: str, places: list[tuple[int, int]]) -> Iterator[Any]:
     for start, size in places:
-        rows, _ = unpack_rows(table, os.pread(file.fileno(), size, start))
+        rows, _ = unpack_rows(table, Blob(os.pread(file.fileno(), size, start)))
         yield from rows

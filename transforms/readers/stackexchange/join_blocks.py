@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.fields import doc
+from transforms.core.blobs import Blob
 from transforms.core.blocks import compress, decompress
 from transforms.core.coders import register
 
@@ -34,8 +35,8 @@ class JoinBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Some rows of one side of a join; all of one join partition."""
 
     side: Annotated[int, doc("REFERENCES, EVENTS or NAMES")]
-    columns: Annotated[bytes, doc("packed int64 columns, the first is the join key")]
-    names: Annotated[bytes, doc("zstd frame of a MessagePack array of strings")] = b""
+    columns: Annotated[Blob, doc("packed int64 columns, the first is the join key")]
+    names: Annotated[Blob, doc("zstd frame of a MessagePack array of strings")] = Blob(b"")
 
 
 register(JoinBlock)
@@ -91,23 +92,24 @@ def name_parts(rows: Sequence[tuple[int, str]], partitions: int) -> Iterator[tup
         columns = np.stack((keys, np.arange(len(rows), dtype=np.int64)))
         for partition, some in _split(columns, partitions):
             names = msgspec.msgpack.encode([rows[index][1] for index in some[1].tolist()])
-            yield partition, JoinBlock(NAMES, pack_columns(some[:1]), compress(names))
+            yield partition, JoinBlock(NAMES, pack_columns(some[:1]), Blob(compress(names)))
 
 
 def unpack_names(part: JoinBlock) -> Iterator[tuple[int, str]]:
     """Yield (global user id, display name) of a part."""
     keys = unpack_columns(part.columns, 1)[0].tolist()
-    return zip(keys, _names_decoder.decode(decompress(part.names)), strict=True)
+    return zip(keys, _names_decoder.decode(decompress(part.names.load())), strict=True)
 
 
-def pack_columns(columns: Columns) -> bytes:
+def pack_columns(columns: Columns) -> Blob:
     """Compress int64[k, n]; bytes of equal significance lie together, which compresses ids."""
-    return compress(np.ascontiguousarray(columns).view(np.uint8).reshape(-1, 8).T.tobytes())
+    planes = np.ascontiguousarray(columns).view(np.uint8).reshape(-1, 8).T
+    return Blob(compress(planes.tobytes()))
 
 
-def unpack_columns(blob: bytes, k: int) -> Columns:
+def unpack_columns(blob: Blob, k: int) -> Columns:
     """Undo :func:`pack_columns` for ``k`` columns."""
-    planes = np.frombuffer(decompress(blob), dtype=np.uint8).reshape(8, -1)
+    planes = np.frombuffer(decompress(blob.load()), dtype=np.uint8).reshape(8, -1)
     columns: Columns = np.ascontiguousarray(planes.T).view(np.int64).reshape(k, -1)
     return columns
 

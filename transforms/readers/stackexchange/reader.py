@@ -11,6 +11,7 @@ import msgspec
 from schemas.audit import Rejected, Stage
 from schemas.counts import RecordCount
 from schemas.fields import doc
+from transforms.core.blobs import Blob
 from transforms.core.blocks import BlockBuffer, MetadataBlock, PostBlock
 from transforms.core.coders import register
 from transforms.core.counters import count
@@ -112,7 +113,7 @@ def count_join_partitions(sites: Sequence[Site]) -> int:
     tuple[int, PostBlock],
     by_post=tuple[int, JoinBlock],
     by_user=tuple[int, JoinBlock],
-    links=bytes,
+    links=Blob,
     rejected=Rejected,
     counts=RecordCount,
 )

@@ -1,7 +1,7 @@
 """What each StackExchange table contributes: a collector per table that is fed batches of rows.
 
 A collector yields (output, value): 'posts' (thread partition, PostBlock), 'by_post' and
-'by_user' (join partition, JoinBlock), 'links' (bytes), 'rejected' (Rejected).
+'by_user' (join partition, JoinBlock), 'links' (Blob), 'rejected' (Rejected).
 """
 
 import re

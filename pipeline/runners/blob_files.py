@@ -1,0 +1,116 @@
+"""How long the files of shuffled blobs live (transforms/core/blobs.py), as the launcher sees it.
+
+Workers write the files, and the launcher sees every element that refers to them pass by. A buffer
+of elements holds a handle of each file that it finds a reference to. Between two stages, when no
+worker is at work, the files that no buffer holds are deleted: what they held has been used. Like a
+conservative garbage collector this may find more than there is, which only delays a file's end.
+"""
+
+import contextlib
+import os
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transforms.core.blobs import SHUFFLE_DIR_VARIABLE, SUFFIX, places_in
+
+
+@contextlib.contextmanager
+def blob_folder(shuffle_folder: Path | None) -> Iterator[None]:
+    """Have this process, and workers that are started meanwhile, shuffle large blobs in files.
+
+    They are in a folder of their own in ``shuffle_folder`` (None: the system's folder for temporary
+    files), which goes at the end. One pipeline at a time can have one.
+    """
+    with tempfile.TemporaryDirectory(
+        prefix=".blobs-",
+        dir=shuffle_folder,
+        ignore_cleanup_errors=True,  # after Ctrl-C workers may still be writing
+    ) as folder:
+        os.environ[SHUFFLE_DIR_VARIABLE] = folder
+        try:
+            yield
+        finally:
+            os.environ.pop(SHUFFLE_DIR_VARIABLE, None)
+
+
+class Handle:
+    """Keeps a file while somebody holds it."""
+
+    __slots__ = ("__weakref__", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Held:
+    """What one buffer's elements refer to."""
+
+    def __init__(self, files: "BlobFiles", *, lasting: bool) -> None:
+        self._files = files
+        self._lasting = lasting
+        self._handles: dict[str, Handle] = {}
+        self.size = 0
+        """Bytes of the blobs that are referred to."""
+
+    def add(self, elements: bytes) -> None:
+        """Hold the files that encoded elements refer to."""
+        for place in places_in(elements):
+            self.size += place.size
+            if place.file not in self._handles:
+                self._handles[place.file] = self._files.handle(place.file)
+                if self._lasting:
+                    self._files.keep(self._handles[place.file])
+
+
+class BlobFiles:
+    """The files of a run, in the folder that :func:`blob_folder` has made; else there are none."""
+
+    def __init__(self) -> None:
+        self._folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
+        self._handles: weakref.WeakValueDictionary[str, Handle] = weakref.WeakValueDictionary()
+        self._kept: set[Handle] = set()
+        self._sweeps = True
+
+    def held(self, *, lasting: bool = False) -> Held:
+        """Return what a new buffer holds; ``lasting``: until the run ends."""
+        return Held(self, lasting=lasting)
+
+    def handle(self, name: str) -> Handle:
+        """Return the one handle of a file."""
+        found = self._handles.get(name)
+        if found is None:
+            found = self._handles[name] = Handle(name)
+        return found
+
+    def keep(self, handle: Handle) -> None:
+        """Hold a file until the run ends."""
+        self._kept.add(handle)
+
+    def keep_all(self, elements: bytes) -> None:
+        """Hold what elements refer to until the run ends: they go where we do not see them."""
+        self.held(lasting=True).add(elements)
+
+    def watch(self, buffer: Any) -> None:
+        """Hold until the run ends what a buffer of Beam's own is given from now on."""
+        append = buffer.append
+
+        def append_and_keep(elements: bytes) -> None:
+            self.keep_all(elements)
+            append(elements)
+
+        buffer.append = append_and_keep
+
+    def sweep(self) -> None:
+        """Delete the files that nobody holds; only while no worker is at work."""
+        if self._folder is None or not self._sweeps:
+            return
+        for path in Path(self._folder).glob(f"*{SUFFIX}"):
+            if path.name not in self._handles:
+                path.unlink(missing_ok=True)
+
+    def stop_sweeping(self) -> None:
+        """Keep all that is there until the run ends."""
+        self._sweeps = False

@@ -1,0 +1,74 @@
+"""A small job whose elements are blobs, importable by worker processes."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import apache_beam as beam
+
+from transforms.core import Blob
+from transforms.core.blobs import SHUFFLE_DIR_VARIABLE
+
+BLOBS = 40
+SIZE = 10_000
+KEYS = 8
+
+
+def build(output: Path, *, aside: bool = False, again: bool = False):
+    """Blobs → groups, three times → a Flatten that only passes on → groups → what came, in ``output``.
+
+    ``aside``: also read blobs on the side, in the last step. ``again``: also send them through a
+    Reshuffle, whose buffers are Beam's own.
+    """
+
+    def add(pipeline: beam.Pipeline) -> None:
+        made = pipeline | "Numbers" >> beam.Create(range(BLOBS)) | "Make" >> beam.FlatMap(make)
+        first = made
+        for turn in range(3):  # what a turn reads is used up
+            grouped = first | f"Group {turn}" >> beam.GroupByKey()
+            first = grouped | f"Reverse {turn}" >> beam.FlatMap(reverse)
+        if again:
+            first = first | "Again" >> beam.Reshuffle()
+        alike = (first, made) | "Both" >> beam.Flatten() | "Alike" >> beam.Map(key_alike)
+        grouped = alike | "Together" >> beam.GroupByKey()
+        if aside:
+            some = made | "Take some" >> beam.FlatMap(take_some)
+            named = {"some": beam.pvalue.AsList(some)}
+        else:
+            named = {}
+        _ = grouped | "Save" >> beam.FlatMap(save, path=str(output), **named)
+
+    return add
+
+
+def make(number: int) -> Iterator[tuple[int, Blob]]:
+    yield number % KEYS, Blob(number.to_bytes(2, "little") * (SIZE // 2))
+
+
+def reverse(element: tuple[int, Iterable[Blob]]) -> Iterator[tuple[int, Blob]]:
+    for blob in element[1]:
+        yield element[0], Blob(blob.load()[::-1])
+
+
+def key_alike(element: tuple[int, Blob]) -> tuple[int, Blob]:
+    return 0, element[1]
+
+
+def take_some(element: tuple[int, Blob]) -> Iterator[Blob]:
+    if element[0] == 0:
+        yield element[1]
+
+
+def save(
+    element: tuple[int, Iterable[Blob]], path: str = "", some: list[Blob] | None = None
+) -> Iterator[None]:
+    folder = Path(os.environ[SHUFFLE_DIR_VARIABLE])
+    found: dict[str, Any] = {
+        "blobs": sorted(blob.load()[:2].hex() for blob in element[1]),
+        "aside": sorted(blob.load()[:2].hex() for blob in some or []),
+        "on_disk": sum(file.stat().st_size for file in folder.iterdir()),
+    }
+    Path(path).write_text(json.dumps(found))
+    yield from ()

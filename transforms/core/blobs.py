@@ -1,0 +1,252 @@
+"""Blobs: the bytes of a block, which go through a shuffle of the local runner by reference.
+
+Beam's local runner sends every shuffled byte through its parent process, and through it once more
+wherever a step only passes elements on. In a run on one machine all processes see the same disk.
+So what is large is written once, by the worker that made it, and what goes through the runner is
+where it is: a file, an offset and a size. A step that only passes a block on never reads it.
+
+Other runners know no such folder: there the bytes are in the element, as ever.
+"""
+
+import errno
+import itertools
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, NamedTuple
+
+import msgspec
+
+SHUFFLE_DIR_VARIABLE: Final = "FORUMPREFS_SHUFFLE_DIR"
+"""Environment variable that names the folder for shuffled blobs; not set: there is none."""
+
+INLINE_BYTES: Final = 4096
+"""Blobs of up to this size stay in the element: a file would cost as much."""
+
+SUFFIX: Final = ".blobs"
+
+_EXTENSION: Final = 1
+"""Type of MessagePack extension that a reference is."""
+
+_MAGIC: Final = b"\xc1fp-blob\xc1\xff"
+"""Begins a reference. 0xc1 begins nothing in MessagePack and no character in UTF-8."""
+
+_PLACE: Final = Struct("<IIQQ")
+
+_REFERENCE: Final = re.compile(re.escape(_MAGIC) + rb"(?=(.{%d}))" % _PLACE.size, re.DOTALL)
+"""Looks ahead, so that a chance find of the magic hides no reference behind it."""
+
+
+class BlobPlace(NamedTuple):
+    """Where a shuffled blob is."""
+
+    process: int
+    """Id of the process that wrote the file."""
+    serial: int
+    """Number of the file among those of the process."""
+    offset: int
+    """In bytes."""
+    size: int
+    """In bytes."""
+
+    @property
+    def file(self) -> str:
+        """Name of the file in the shuffle folder."""
+        return f"{self.process}-{self.serial}{SUFFIX}"
+
+
+class Blob:
+    """Bytes that are here, or in a file of the shuffle. Blobs of equal bytes are equal."""
+
+    __slots__ = ("_data", "_place")
+
+    def __init__(self, data: bytes) -> None:
+        self._data: bytes | None = data
+        self._place: BlobPlace | None = None
+
+    @classmethod
+    def at(cls, place: BlobPlace) -> "Blob":
+        """Return the blob that was written at a place."""
+        blob = cls.__new__(cls)
+        blob._data, blob._place = None, place
+        return blob
+
+    def load(self) -> bytes:
+        """Return the bytes; raises OSError where their file is gone or too short."""
+        if self._data is not None:
+            return self._data
+        assert self._place is not None
+        return _read(self._place)
+
+    def __len__(self) -> int:
+        if self._data is not None:
+            return len(self._data)
+        assert self._place is not None
+        return self._place.size
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Blob) and (other is self or other.load() == self.load())
+
+    def __hash__(self) -> int:
+        return hash(self.load())
+
+    def __repr__(self) -> str:
+        return f"Blob({len(self)} bytes{'' if self._place is None else f' at {self._place}'})"
+
+    def __reduce__(self) -> tuple[type["Blob"], tuple[bytes]]:
+        """Pickle the bytes: nobody would know that a pickle needs a file."""
+        return Blob, (self.load(),)
+
+
+def encode_blob(blob: Any) -> Any:
+    """Return what stands for a blob in MessagePack: its bytes, or where it is written.
+
+    An ``enc_hook`` of msgspec. The blob remembers its place: it is written once, however many
+    consumers it has. Raises OSError where there is no space.
+    """
+    if not isinstance(blob, Blob):
+        raise NotImplementedError(f"{type(blob).__name__} is no type of a shuffled element")
+    data = blob._data
+    if data is not None:
+        folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
+        if not folder or len(data) <= INLINE_BYTES:
+            return data
+        # A step of an earlier stage may have written it, too, into a file that is gone.
+        if not _files.hold(folder, blob._place):
+            blob._place = _files.write(folder, data)
+    assert blob._place is not None
+    return msgspec.msgpack.Ext(_EXTENSION, _MAGIC + _PLACE.pack(*blob._place))
+
+
+def decode_blob(kind: type, value: Any) -> Blob:
+    """Undo :func:`encode_blob`; a ``dec_hook`` of msgspec."""
+    if kind is not Blob:
+        raise NotImplementedError(f"{kind.__name__} is no type of a shuffled element")
+    if isinstance(value, bytes):
+        return Blob(value)
+    start = len(_MAGIC)
+    if not isinstance(value, msgspec.msgpack.Ext) or value.code != _EXTENSION:
+        raise ValueError("expected the bytes of a blob or where they are")
+    return Blob.at(BlobPlace(*_PLACE.unpack(bytes(value.data)[start:])))
+
+
+def places_in(elements: bytes) -> Iterator[BlobPlace]:
+    """Yield the places of all blobs that encoded elements refer to.
+
+    It finds every one, wherever it is in them; bytes that only look like one are found, too.
+    """
+    if _MAGIC in elements:
+        for found in _REFERENCE.finditer(elements):
+            yield BlobPlace(*_PLACE.unpack(found[1]))
+
+
+def no_space(error: OSError, folder: str) -> OSError:
+    """Return the error to raise for one that writing shuffled data has met."""
+    if error.errno == errno.ENOSPC:
+        advice = f"no space left for shuffled data in {folder}; name another --work-dir"
+        return OSError(error.errno, advice)
+    return error
+
+
+_serials = itertools.count()
+
+
+class _Files(threading.local):
+    """The file that a thread writes to.
+
+    A stage of the pipeline has files of its own, which can go when what it made has been used. A
+    file is opened for each blob, which costs less than writing it: one that is kept open would
+    keep its disk when it is deleted.
+    """
+
+    def __init__(self) -> None:
+        self._folder = ""
+        self._process = -1
+        self._serial = -1
+        self._stage: object = None
+        self._size = 0
+
+    def hold(self, folder: str, place: BlobPlace | None) -> bool:
+        """Whether a place is in the file that is being written."""
+        return (
+            place is not None
+            and (folder, *place[:2]) == (self._folder, self._process, self._serial)
+            and self._stage is _stage()
+            and Path(self._path()).exists()
+        )
+
+    def write(self, folder: str, data: bytes) -> BlobPlace:
+        """Append a blob; returns where it is."""
+        try:
+            file = self._open(folder)
+            try:
+                written = 0
+                while written < len(data):
+                    written += os.pwrite(file, memoryview(data)[written:], self._size + written)
+            finally:
+                os.close(file)
+        except OSError as error:
+            raise no_space(error, str(Path(folder).parent)) from error
+        place = BlobPlace(self._process, self._serial, self._size, len(data))
+        self._size += len(data)
+        return place
+
+    def _open(self, folder: str) -> int:
+        stage = _stage()
+        if (folder, os.getpid()) == (self._folder, self._process) and stage is self._stage:
+            try:
+                return os.open(self._path(), os.O_WRONLY)
+            except FileNotFoundError:
+                pass  # what it held has been used
+        self._folder, self._process, self._stage = folder, os.getpid(), stage
+        while True:
+            self._serial, self._size = next(_serials), 0
+            try:
+                return os.open(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            except FileExistsError:
+                continue  # of a process that had the same id
+
+    def _path(self) -> str:
+        return f"{self._folder}/{BlobPlace(self._process, self._serial, 0, 0).file}"
+
+
+_files = _Files()
+
+
+def _stage() -> object:
+    """Return what stands for the stage of the pipeline that this thread works at."""
+    if "apache_beam" not in sys.modules:  # else no pipeline runs here
+        return None
+    from apache_beam.runners.worker import statesampler
+
+    return statesampler.get_current_tracker()
+
+
+def _read(place: BlobPlace) -> bytes:
+    folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
+    if not folder:
+        raise OSError(
+            errno.ENOENT,
+            f"shuffled data are in files of a run, but ${SHUFFLE_DIR_VARIABLE} is not"
+            " set in this process",
+        )
+    path = f"{folder}/{place.file}"
+    try:
+        file = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        raise OSError(errno.ENOENT, _lost("are gone"), path) from None
+    try:
+        data = os.pread(file, place.size, place.offset)
+    finally:
+        os.close(file)
+    if len(data) != place.size:
+        raise OSError(errno.EIO, _lost("were cut off"), path)
+    return data
+
+
+def _lost(how: str) -> str:
+    return f"shuffled data {how}: nobody else may write in the work folder of a run; start it again"
