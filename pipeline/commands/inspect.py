@@ -21,7 +21,8 @@ from pipeline.console import print_text, printable, takes_all_characters
 from pipeline.dataset.checks import pair_faults, value_fault
 from pipeline.dataset.folder import REMEDY
 from pipeline.errors import DatasetError, UsageError
-from schemas.pair import PAIR_SCHEMA, SPLITS
+from schemas.arrow import PAIR_SCHEMA
+from schemas.pair import SPLITS
 from schemas.small_files import fault_of, open_regular
 
 SHOWN_OF_POSTS = ("url", "author", "created_at")

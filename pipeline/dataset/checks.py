@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
+from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.small_files import SmallFileError, decode_text
 from schemas.small_yaml import decode_yaml
 

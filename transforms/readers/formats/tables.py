@@ -12,14 +12,15 @@ from transforms.readers.formats.filesystem import open_input
 from transforms.readers.formats.json_faults import Fault, UndecodableError, find_fault
 from transforms.readers.formats.json_lines import MAX_LINE_BYTES, decode_lines, read_document
 from transforms.readers.formats.json_values import decode_value
-from transforms.readers.formats.parquet_rows import PARQUET_MAGIC, Row, read_parquet
-from transforms.readers.formats.values import shown
+from transforms.readers.formats.values import Row, shown
 
 TABLE_SUFFIXES: Final = (
     *(form + end for form in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSED_SUFFIXES)),
     ".parquet",
 )
 """Ends of the names of files that :func:`read_table` reads."""
+
+PARQUET_MAGIC: Final = b"PAR1"
 
 LINES_TRIED: Final = 20
 """Of the beginning of a file, to tell what it is."""
@@ -60,6 +61,8 @@ def read_table(
     name = file.name.lower()
     other = "CSV" if name.endswith(_DELIMITED) else _OTHER_TABLES.get(magic)
     if magic == PARQUET_MAGIC:
+        from transforms.readers.formats.parquet_rows import read_parquet  # loads Arrow
+
         yield from read_parquet(file, wanted)
     elif other is not None:
         detail = f"it is {other}, which is not read: write it as Parquet or JSON Lines"

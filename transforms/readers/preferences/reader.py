@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 
 from schemas.metadata import PostMetadata
 from transforms.readers.base import ForumFile, Item, ReadRules, ThreadMetadata, reject
-from transforms.readers.formats.parquet_rows import Row
 from transforms.readers.formats.tables import TABLE_SUFFIXES, read_table
+from transforms.readers.formats.values import Row
 from transforms.readers.preferences.conversations import SetRowError
 from transforms.readers.preferences.formats import COLUMNS, read_row
 from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
