@@ -35,7 +35,9 @@ PREPARE = _command(
     "pipeline.commands.prepare",
 )
 HYDRATE = _command(
-    "hydrate", "restore the texts of a dataset of ids and labels", "pipeline.commands.hydrate"
+    "hydrate",
+    "restore the texts of a dataset of ids and labels",
+    "pipeline.commands.hydrate_command",
 )
 DIFF = _command(
     "diff",
