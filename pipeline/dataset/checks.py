@@ -14,7 +14,6 @@ from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECT
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
 from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.small_files import SmallFileError, decode_text
-from schemas.small_yaml import decode_yaml
 
 _OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
 _WORD = re.compile(r"[^:]{1,100}")
@@ -107,8 +106,9 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
         if column_name not in ours.names:
             continue
         what = f"{name}: its column {column_name}"
-        in_lists = column.flatten().null_count if pa.types.is_list(column.type) else 0
-        if in_lists or (column.null_count and not ours.field(column_name).nullable):
+        if _has_nulls_in_lists(column) or (
+            column.null_count and not ours.field(column_name).nullable
+        ):
             return f"{what} lacks a value"
         if pa.types.is_timestamp(column.type) and column.null_count < len(column):
             # Nulls become NaN, and what a double rounds lies far outside.
@@ -125,9 +125,16 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
     return None
 
 
+def _has_nulls_in_lists(column: pa.Array) -> bool:
+    # What lists out of the batch hold counts in `values`, too, but `flatten` loads all of Arrow's
+    # functions, which takes longer than `inspect` does otherwise.
+    is_list = pa.types.is_list(column.type)
+    return bool(is_list and column.values.null_count and column.flatten().null_count)
+
+
 def _has_unusual_floats(column: pa.Array) -> bool:
     """Whether there is an infinity or NaN, which nulls become, too."""
-    # Not by Arrow's functions: loading all of them takes longer than `inspect` does otherwise.
+    # numpy is loaded anyway, Arrow's functions are not.
     values = column.to_numpy(zero_copy_only=False)
     return int(np.count_nonzero(~np.isfinite(values))) > column.null_count
 
@@ -200,6 +207,8 @@ def read_front_matter(card: str) -> dict[str, Any] | None:
 
     Raises SmallFileError.
     """
+    from schemas.small_yaml import decode_yaml  # loads PyYAML, which only cards need
+
     lines = io.StringIO(card)
     if lines.readline().rstrip() != "---":
         return None
