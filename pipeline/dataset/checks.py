@@ -136,7 +136,7 @@ def _has_unusual_floats(column: pa.Array) -> bool:
     """Whether there is an infinity or NaN, which nulls become, too."""
     # numpy is loaded anyway, Arrow's functions are not.
     values = column.to_numpy(zero_copy_only=False)
-    return int(np.count_nonzero(~np.isfinite(values))) > column.null_count
+    return bool(np.count_nonzero(~np.isfinite(values)) > column.null_count)
 
 
 def pair_faults(name: str, schema: pa.Schema, needed: Sequence[str]) -> list[str]:
