@@ -22,7 +22,7 @@ from transforms.dedup.components import stars
 from transforms.dedup.find_duplicates import bucket_rows, find_candidates
 from transforms.dedup.minhash import MinHashRules
 from transforms.dedup.verify import apply_matches, verify_group
-from transforms.filters.posts import FilterRules, filter_thread
+from transforms.filters import FilterRules, filter_thread
 from transforms.pairing import PairingRules, pair_thread
 from transforms.pairing.pair_threads import SplitThread
 

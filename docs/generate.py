@@ -7,6 +7,7 @@ from docs.losses_page import losses_page
 from docs.threads_page import threads_page
 from pipeline.curate.options import GROUPS
 from pipeline.curate.recipe import Recipe
+from schemas.arrow import arrow_schema
 from schemas.audit import (
     AUDIT_SCHEMA_VERSION,
     REASON_DOCS,
@@ -15,7 +16,7 @@ from schemas.audit import (
     Rejected,
     Stage,
 )
-from schemas.fields import arrow_schema, field_docs, unwrap_optional
+from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
 from schemas.metadata import PostMetadata
 from schemas.pair import PAIR_SCHEMA_VERSION, Pair

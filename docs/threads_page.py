@@ -178,5 +178,5 @@ thread that is there twice is `repeated_id`.
 One query per row type is enough; any tool that writes nested Parquet or JSON will do.
 
 {_FROM_DATABASE}
-For Parquet, `schemas.custom_thread.CUSTOM_THREAD_SCHEMA` is the Arrow schema to write with.
+For Parquet, `schemas.arrow.CUSTOM_THREAD_SCHEMA` is the Arrow schema to write with.
 """

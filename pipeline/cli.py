@@ -20,6 +20,7 @@ from pipeline.errors import (
     UsageError,
     WorkerDiedError,
 )
+from pipeline.unused_packages import skip_packages
 from schemas.command import ENTRY_POINTS, Command
 from schemas.exit_codes import ExitCode
 from schemas.small_files import is_utf8
@@ -62,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest and not command.takes_rest:
             parser.error(f"no option {rest[0]}; see forumprefs {command.name} --help")
         namespace.rest = rest
+        if arguments is None:  # else the process may be somebody's who uses them
+            skip_packages(command.unused)
         is_result = command.prints or bool(getattr(namespace, "json", False))
         output.strict = is_result
         try:

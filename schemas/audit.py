@@ -5,7 +5,7 @@ from typing import Annotated
 
 import msgspec
 
-from schemas.fields import arrow_schema, doc
+from schemas.fields import doc
 
 AUDIT_SCHEMA_VERSION = "1.2.0"
 
@@ -168,7 +168,3 @@ class Duplicate(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=
             "linked to the kept post through other near-duplicates"
         ),
     ]
-
-
-REJECTED_SCHEMA = arrow_schema(Rejected, version=AUDIT_SCHEMA_VERSION)
-DUPLICATE_SCHEMA = arrow_schema(Duplicate, version=AUDIT_SCHEMA_VERSION)

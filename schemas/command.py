@@ -41,6 +41,9 @@ class Command:
     prints: bool = False
     """Whether it is for what it prints, so that it fails where that cannot be written."""
 
+    unused: tuple[str, ...] = ()
+    """Packages that its libraries would load where they are installed, and that it never uses."""
+
     def load(self) -> CommandModule:
         """Import the module of the command."""
         return cast(CommandModule, importlib.import_module(self.module))

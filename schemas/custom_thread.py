@@ -8,9 +8,8 @@ a row.
 from typing import Annotated
 
 import msgspec
-import pyarrow as pa
 
-from schemas.fields import arrow_schema, doc, timestamp
+from schemas.fields import STRING, doc, stored_as, timestamp
 
 THREAD_FORMAT = "forumprefs.thread/1"
 """Name and version; the number grows when a row that was valid no longer is, or changes meaning."""
@@ -29,7 +28,7 @@ _TIME = "ISO 8601 (UTC unless it has an offset), or a number since 1970"
 
 
 def _key(description: str) -> msgspec.Meta:
-    return msgspec.Meta(description=description, extra={"arrow": pa.string()})
+    return stored_as(STRING, description)
 
 
 class VoteCount(msgspec.Struct, frozen=True, gc=False, kw_only=True):
@@ -110,21 +109,3 @@ class CustomThread(CustomPost, frozen=True, gc=False, kw_only=True):
     responses: Annotated[
         tuple[CustomResponse, ...], doc("responses and replies to them, in any order")
     ]
-
-
-def _nullable(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_list(kind):
-        return pa.list_(_nullable(kind.value_type))
-    if pa.types.is_struct(kind):
-        return pa.struct([_nullable_field(field) for field in kind])
-    return kind
-
-
-def _nullable_field(field: pa.Field) -> pa.Field:
-    return field.with_type(_nullable(field.type)).with_nullable(True)
-
-
-CUSTOM_THREAD_SCHEMA = pa.schema(
-    [_nullable_field(field) for field in arrow_schema(CustomThread, version="1")]
-)
-"""For writing Parquet; what is left out is null. Other Arrow types with such values do as well."""

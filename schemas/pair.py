@@ -3,9 +3,8 @@
 from typing import Annotated
 
 import msgspec
-import pyarrow as pa
 
-from schemas.fields import arrow_schema, doc, timestamp
+from schemas.fields import doc, timestamp
 from schemas.ids import hash63
 
 PAIR_SCHEMA_VERSION = "1.1.0"
@@ -107,8 +106,6 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     rejected_license: Annotated[str, doc("licence of the rejected response's text")]
 
 
-PAIR_SCHEMA = arrow_schema(Pair, version=PAIR_SCHEMA_VERSION)
-
 TEXT_COLUMNS = (
     "prompt",
     "chosen",
@@ -118,12 +115,6 @@ TEXT_COLUMNS = (
     "rejected_messages",
 )
 """What a dataset of ids and labels does not have."""
-
-PAIR_IDS_SCHEMA = pa.schema(
-    [field for field in PAIR_SCHEMA if field.name not in TEXT_COLUMNS],
-    metadata={"forumprefs.schema": f"PairIds/{PAIR_SCHEMA_VERSION}"},
-)
-"""Columns of a dataset of ids and labels: those of :data:`PAIR_SCHEMA` without the texts."""
 
 
 def text_hash(prompt: str, chosen: str, rejected: str) -> int:

@@ -10,8 +10,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.arrow import PAIR_SCHEMA
 from schemas.manifest import MANIFEST_NAME, Accounting, InputFile, Manifest, Shard
-from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, Pair, text_hash
+from schemas.pair import PAIR_SCHEMA_VERSION, Pair, text_hash
 
 WORDS = [
     "bread",

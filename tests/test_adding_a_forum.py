@@ -18,7 +18,7 @@ import pytest
 from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
 from transforms.core.coders import StructCoder
-from transforms.filters.posts import FilterRules, filter_thread
+from transforms.filters import FilterRules, filter_thread
 from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules
 from transforms.readers.registry import SOURCES

@@ -18,10 +18,9 @@ from pipeline.cli import main
 from pipeline.curate import finalize as finish
 from pipeline.curate import run
 from pipeline.dataset import atomic as output_folder
-from schemas.audit import REJECTED_SCHEMA
+from schemas.arrow import PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.exit_codes import ExitCode
 from schemas.ids import hash63
-from schemas.pair import PAIR_SCHEMA
 from transforms.dedup.split import split_of as split_of_cluster
 
 ROOT = Path(__file__).parents[1]

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.arrow import CUSTOM_THREAD_SCHEMA
 from schemas.audit import Reason, Rejected
-from schemas.custom_thread import CUSTOM_THREAD_SCHEMA
 from schemas.post import DAY_MS, Post
 from tests.examples import examples
 from transforms.pairing import decide_pairs, preset

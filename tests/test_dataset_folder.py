@@ -17,8 +17,9 @@ from pipeline.curate.options import add_recipe_arguments, add_run_arguments, par
 from pipeline.curate.run import curate
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.errors import DatasetError, UsageError
+from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.manifest import MANIFEST_VERSION
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, PAIR_SCHEMA_VERSION
+from schemas.pair import PAIR_SCHEMA_VERSION
 from tests.memory_files import MemoryFileSystem
 
 SAMPLES = Path(__file__).parents[1] / "samples"

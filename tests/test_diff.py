@@ -29,10 +29,11 @@ from pipeline.diff.compare import SCORE_COLUMNS, compare_datasets, compare_input
 from pipeline.diff.difference import DatasetDifference, SchemaChange, ValueChange, semantic_advice
 from pipeline.diff.outcomes import CONSEQUENCES, OUTCOME_DOCS, OUTCOMES
 from pipeline.errors import DatasetError, UsageError
-from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA, Reason
+from schemas.arrow import DUPLICATE_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
+from schemas.audit import Reason
 from schemas.ids import hash63
 from schemas.manifest import Accounting, InputFile, Manifest, Shard
-from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS, TEXT_COLUMNS, text_hash
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS, TEXT_COLUMNS, text_hash
 from tests.dumps import DUMPS, needs_dumps
 from transforms.writers.parquet import write_parquet
 

@@ -5,8 +5,9 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from schemas.fields import arrow_schema, doc, timestamp
-from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, Pair
+from schemas.arrow import PAIR_SCHEMA, arrow_schema
+from schemas.fields import doc, timestamp
+from schemas.pair import PAIR_SCHEMA_VERSION, Pair
 
 
 class Colour(StrEnum):

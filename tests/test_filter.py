@@ -6,7 +6,8 @@ import pytest
 from schemas.audit import Reason
 from schemas.post import ClosedAs, RemovedAs
 from tests.make import prompt, response, thread
-from transforms.filters.posts import HOUR_MS, FilterRules, filter_thread, judge_post
+from transforms.filters.post_rules import HOUR_MS, FilterRules
+from transforms.filters.posts import filter_thread, judge_post
 
 RULES = FilterRules(
     min_prompt_chars=10, max_prompt_chars=50, min_response_chars=5, max_response_chars=20

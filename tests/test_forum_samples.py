@@ -17,7 +17,7 @@ from schemas.audit import Reason, Rejected
 from schemas.post import Post, Thread
 from transforms.dedup.find_duplicates import post_text
 from transforms.dedup.minhash import MinHashRules
-from transforms.filters.posts import FilterRules, filter_thread
+from transforms.filters import FilterRules, filter_thread
 from transforms.pairing import PairingRules, decide_pairs
 from transforms.readers.base import Item, ReadRules, SamePrompt
 from transforms.readers.custom_threads.reader import THREADS

@@ -17,9 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import main
+from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.exit_codes import ExitCode
 from schemas.manifest import Shard
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
+from schemas.pair import TEXT_COLUMNS
 from schemas.post import Post, RemovedAs, Thread
 from tests.make import prompt, response
 from transforms.hydrate.fill_texts import (

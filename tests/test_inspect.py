@@ -9,7 +9,7 @@ from rich.console import Console
 
 from pipeline.cli import main
 from pipeline.commands.inspect import render_pair
-from schemas.pair import PAIR_SCHEMA
+from schemas.arrow import PAIR_SCHEMA
 from tests.make import response, thread
 from transforms.pairing import pair_rows, pair_thread, preset
 from transforms.pairing.pair_threads import SplitThread

@@ -33,8 +33,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
     "pipeline": {
         "errors": set(),
+        "unused_packages": set(),
         "console": set(),
-        "runners": {"console", "errors"},
+        "runners": {"console", "errors", "unused_packages"},
         "dataset": {"console", "errors"},
         "diff": {"dataset", "errors"},
         "hub": {"dataset", "diff", "errors"},
@@ -42,8 +43,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "curate": {"console", "dataset", "errors", "hub", "runners"},
         "commands": {
             "console", "curate", "dataset", "diff", "errors", "hub", "report_page", "runners",
+            "unused_packages",
         },
-        "cli": {"console", "errors"},
+        "cli": {"console", "errors", "unused_packages"},
     },
     "training": {
         "errors": set(),

@@ -16,7 +16,7 @@ from schemas.audit import Reason, Rejected
 from schemas.post import Post, RemovedAs, Thread
 from tests.examples import examples
 from transforms.core.coders import StructCoder
-from transforms.filters.posts import FilterRules, filter_thread
+from transforms.filters import FilterRules, filter_thread
 from transforms.pairing import decide_pairs, preset
 from transforms.readers.base import ForumFile, ReadRules, SamePrompt
 from transforms.readers.lemmy import LEMMY, read_lemmy

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.audit import Reason, Rejected
 from schemas.metadata import PostMetadata
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.post import TURN_BREAK, Post, Thread
 from tests import make
 from tests.dumps import DUMPS

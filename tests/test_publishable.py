@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.dataset.licenses import unlicensed_sources, unlicensed_texts
-from schemas.pair import PAIR_SCHEMA
+from schemas.arrow import PAIR_SCHEMA
 from schemas.post import Thread
 from tests.make import response, thread
 from transforms.pairing import PairingRules, pair_rows, pair_thread

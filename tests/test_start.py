@@ -3,6 +3,7 @@
 import argparse
 import copy
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pipeline import commands as table
 from pipeline.cli import find_commands, main, make_parser
 from pipeline.errors import UsageError
 from pipeline.runners.beam_options import BeamOptions
+from pipeline.unused_packages import UNUSED_PACKAGES
 from schemas.command import ENTRY_POINTS, Command
 
 ROOT = Path(__file__).parents[1]
@@ -24,7 +26,7 @@ COMMANDS = sorted(getattr(table, name).name for name in table.__all__)
 RUN = """
 import contextlib, io, json, sys
 from pipeline.cli import main
-heavy = {"apache_beam", "datasketch", "torch"}
+heavy = set(json.loads(sys.argv[2]))
 for arguments in json.loads(sys.argv[1]):
     before = heavy & sys.modules.keys()
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
@@ -36,16 +38,27 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def loaded_by(*commands: list[str]) -> list[tuple[int, set[str]]]:
+HEAVY = ("apache_beam", "datasketch", "scipy", "pandas", "torch", "transformers")
+"""What takes a second or more."""
+LIBRARIES = (
+    *HEAVY, "fsspec", "grpc", "huggingface_hub", "jinja2", "markdown_it", "numpy", "pyarrow",
+    "pyarrow.compute", "rich", "scipy.integrate", "yaml",
+)  # fmt: skip
+
+
+def loaded_by(*commands: list[str], heavy: tuple[str, ...] = HEAVY) -> list[tuple[int, set[str]]]:
     """Exit codes of commands, and the heavy packages that each of them loaded.
 
     They run in a process of their own, one after another: what one has loaded stays.
     """
     done = subprocess.run(
-        [sys.executable, "-c", RUN, json.dumps(commands)], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", RUN, json.dumps(commands), json.dumps(heavy)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr
-    return [(code, set(heavy)) for code, heavy in map(json.loads, done.stdout.splitlines())]
+    return [(code, set(loaded)) for code, loaded in map(json.loads, done.stdout.splitlines())]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +92,7 @@ LIGHT = [
 def test_beam_is_loaded_only_by_what_needs_it(dataset: str) -> None:
     """Also a local dataset is read without it."""
     commands = [[word.replace("DATASET", dataset) for word in words] for words, _ in LIGHT]
-    loaded = loaded_by(*commands)
+    loaded = loaded_by(*commands, heavy=("apache_beam", "datasketch", "torch"))
     wrong = [
         (words, found)
         for words, found, (_, code) in zip(commands, loaded, LIGHT, strict=True)
@@ -88,9 +101,80 @@ def test_beam_is_loaded_only_by_what_needs_it(dataset: str) -> None:
     assert not wrong
 
 
-def test_curate_does_not_load_torch() -> None:
-    ((code, heavy),) = loaded_by(["curate", "--help"])
-    assert code == 0 and "torch" not in heavy
+LOADED_BY_HELP = {
+    "curate": set(),
+    "hydrate": set(),
+    "promote": set(),
+    "scaling": set(),
+    "train": set(),
+    "validate-threads": {"rich"},
+}
+"""Of LIBRARIES; the other commands may load what they all use, but for HEAVY."""
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["--version"], *([name, "--help"] for name in LOADED_BY_HELP)]
+)
+def test_help_waits_for_no_library(words: list[str]) -> None:
+    ((code, loaded),) = loaded_by(words, heavy=LIBRARIES)
+    assert code == (0 if words else 2)
+    assert loaded == LOADED_BY_HELP.get(words[0] if words else "", set())
+
+
+def test_help_of_no_command_waits_for_a_heavy_library() -> None:
+    names = sorted(command.name for command in find_commands(entry_points(group=ENTRY_POINTS)))
+    assert set(names) > {*COMMANDS, *LOADED_BY_HELP} - {""}
+    loaded = dict(zip(names, loaded_by(*([name, "--help"] for name in names)), strict=True))
+    assert loaded == dict.fromkeys(names, (0, set()))
+
+
+def loaded_in_own_process(command: list[str], cwd: Path) -> set[str]:
+    """Modules that a command has loaded at its end, run as a user runs it."""
+    report = "import atexit, sys; atexit.register(lambda: open('modules', 'w').write(' '.join("
+    report += "name for name, module in sys.modules.items() if module)));"
+    report += "from pipeline.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", report, *command],
+        capture_output=True, text=True, cwd=cwd, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set((cwd / "modules").read_text().split())
+
+
+def test_inspect_loads_arrow_and_no_more(dataset: str, tmp_path: Path) -> None:
+    loaded = loaded_in_own_process(["inspect", dataset, "--limit", "1"], tmp_path)
+    assert loaded & {*LIBRARIES} == {"numpy", "pyarrow", "rich", "markdown_it"}
+    loaded = loaded_in_own_process(
+        ["inspect", dataset, "--site", "sourdough.example.com"], tmp_path
+    )
+    assert "pyarrow.dataset" in loaded and "pandas" not in loaded
+
+
+def test_a_run_loads_nothing_because_it_is_installed(tmp_path: Path) -> None:
+    sample = f"stackexchange={ROOT / 'samples/sourdough.example.com'}"
+    given = ["curate", "--input", sample, "--output", str(tmp_path / "set"), "--quiet"]
+    loaded = loaded_in_own_process(given, tmp_path)
+    assert {"apache_beam", "pyarrow"} <= loaded
+    unwanted = {*UNUSED_PACKAGES, "scipy.integrate", "datasketch", "torch", "huggingface_hub"}
+    assert not loaded & unwanted
+
+
+@pytest.mark.parametrize("name", UNUSED_PACKAGES)
+def test_a_package_that_is_skipped_is_not_found(name: str) -> None:
+    skip = "from pipeline.unused_packages import skip_packages; skip_packages()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{skip}; import {name}"], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 1 and f"ModuleNotFoundError: {name}" in done.stderr
+
+
+def test_a_process_that_calls_main_keeps_its_packages() -> None:
+    code = (
+        "import sys; from pipeline.cli import main; before = list(sys.meta_path);"
+        "main(['validate-threads', '--example']); assert sys.meta_path == before"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

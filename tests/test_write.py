@@ -14,9 +14,10 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
+from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, TEXT_COLUMNS
+from schemas.pair import TEXT_COLUMNS
 from tests.make import response, thread
 from transforms.core import Blob
 from transforms.pairing import PairedThread, pair_thread, preset, prompt_messages

@@ -6,13 +6,8 @@ import signal
 import threading
 from pathlib import Path
 
-from rich.console import Console
-
 from pipeline.console import print_error, print_text, print_warning
 from pipeline.curate.options import CurateOptions, add_recipe_arguments, add_run_arguments, parse
-from pipeline.dataset.folder import REPORT_NAME, DatasetFolder
-from pipeline.dataset.report import dataset_warnings, print_funnel
-from pipeline.dataset.run_metadata import report_path
 from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
@@ -47,12 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = parse(arguments.parser, arguments, arguments.rest)
-    # Imported where they are used: `curate --help` waits for none of what a run needs.
+    # Here and below: `curate --help` waits for none of what a run needs.
     if arguments.dry_run:
         from pipeline.commands.preflight import preflight
 
         return preflight(options)
     from pipeline.curate.run import curate
+    from pipeline.dataset.report import dataset_warnings
 
     try:
         manifest = curate(options)
@@ -83,6 +79,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _show(manifest: Manifest, output: str) -> None:
+    from rich.console import Console
+
+    from pipeline.dataset.folder import REPORT_NAME
+    from pipeline.dataset.report import print_funnel
+
     try:
         report = json.loads((Path(output) / REPORT_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -94,6 +95,7 @@ def _show(manifest: Manifest, output: str) -> None:
 
 def _make_report(output: str) -> None:
     """Make the report; the dataset is finished, so a report that fails is only said."""
+    from pipeline.dataset.run_metadata import report_path
     from pipeline.report_page.command import write_report
 
     try:
@@ -110,6 +112,7 @@ def _make_report(output: str) -> None:
 
 def _publish(options: CurateOptions) -> None:
     from pipeline.commands.publish import publish_folder
+    from pipeline.dataset.folder import DatasetFolder
     from pipeline.hub.publish_request import PublishRequest
 
     target = options.publish

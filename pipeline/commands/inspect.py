@@ -1,19 +1,20 @@
 """``forumprefs inspect``: pairs side by side in the terminal."""
 
 import argparse
+import functools
 import json
+import operator
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from rich.columns import Columns
 from rich.console import Console, Group, RenderableType
-from rich.markdown import Markdown
 from rich.panel import Panel
 from rich.text import Text
 
@@ -21,7 +22,8 @@ from pipeline.console import print_text, printable, takes_all_characters
 from pipeline.dataset.checks import pair_faults, value_fault
 from pipeline.dataset.folder import REMEDY
 from pipeline.errors import DatasetError, UsageError
-from schemas.pair import PAIR_SCHEMA, SPLITS
+from schemas.arrow import PAIR_SCHEMA
+from schemas.pair import SPLITS
 from schemas.small_files import fault_of, open_regular
 
 SHOWN_OF_POSTS = ("url", "author", "created_at")
@@ -101,24 +103,29 @@ def select_pairs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if not files:
         what = f"{arguments.split} shards" if arguments.split else "data shards"
         raise UsageError(f"{arguments.dataset}: no {what} there; is it a finished dataset?")
-    conditions = [
-        pc.field(column) == value
+    return _rows(arguments.dataset, files, _condition(arguments))
+
+
+def _condition(arguments: argparse.Namespace) -> Any:
+    """The filters as an expression of Arrow; None: there are none."""
+    wanted: list[tuple[str, Callable[[Any, Any], Any], Any]] = [
+        (column, operator.eq, value)
         for column, value in (
             ("site", arguments.site),
             ("language", arguments.language),
             ("thread_id", arguments.thread),
         )
-        if value is not None
     ]
     for column in ("margin", "confidence"):
-        if (low := getattr(arguments, f"min_{column}")) is not None:
-            conditions.append(pc.field(column) >= low)
-        if (high := getattr(arguments, f"max_{column}")) is not None:
-            conditions.append(pc.field(column) <= high)
-    condition = None
-    for term in conditions:
-        condition = term if condition is None else condition & term
-    return _rows(arguments.dataset, files, condition)
+        wanted.append((column, operator.ge, getattr(arguments, f"min_{column}")))
+        wanted.append((column, operator.le, getattr(arguments, f"max_{column}")))
+    given = [term for term in wanted if term[2] is not None]
+    if not given:
+        return None
+    import pyarrow.compute as pc
+
+    terms = [compare(pc.field(column), value) for column, compare, value in given]
+    return functools.reduce(operator.and_, terms)
 
 
 def _file_fault(file: str, name: str) -> str | None:
@@ -136,18 +143,16 @@ def _file_fault(file: str, name: str) -> str | None:
 
 def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[str, Any]]:
     """Rows of the files, one after the other; raises DatasetError that names the damaged one."""
-    import pyarrow.dataset  # loads pandas where it is installed, so not for --help
-
     names = {file: Path(file).relative_to(folder).as_posix() for file in files}
     # All of them first: who looks at three pairs should hear that a file is damaged.
     if faults := [fault for file, name in names.items() if (fault := _file_fault(file, name))]:
         raise DatasetError(str(folder), faults, REMEDY)
     for file, name in names.items():
         try:
-            dataset = pyarrow.dataset.dataset([file], format="parquet")
-            if faults := pair_faults(name, dataset.schema, NEEDED):
-                raise DatasetError(str(folder), faults, REMEDY)
-            for batch in dataset.to_batches(filter=condition, batch_size=64):
+            with pq.ParquetFile(file) as parquet:
+                if faults := pair_faults(name, parquet.schema_arrow, NEEDED):
+                    raise DatasetError(str(folder), faults, REMEDY)
+            for batch in _batches(file, condition):
                 if fault := value_fault(name, batch, PAIR_SCHEMA):
                     raise DatasetError(str(folder), [fault], REMEDY)
                 yield from batch.to_pylist()
@@ -157,6 +162,17 @@ def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[s
             raise DatasetError(
                 str(folder), [f"{name}: cannot be read: {fault_of(error)}"], REMEDY
             ) from None
+
+
+def _batches(file: str, condition: Any) -> Iterator[pa.RecordBatch]:
+    if condition is None:
+        with pq.ParquetFile(file) as parquet:
+            yield from parquet.iter_batches(batch_size=64)
+        return
+    import pyarrow.dataset  # here, because without a filter there is no need to wait for it
+
+    dataset = pyarrow.dataset.dataset([file], format="parquet")
+    yield from dataset.to_batches(filter=condition, batch_size=64)
 
 
 def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> RenderableType:
@@ -208,7 +224,10 @@ def _body(row: dict[str, Any], side: str, raw: bool) -> RenderableType:
     if side not in row:
         return Text(f"by {author}, {date}; no text, see forumprefs hydrate", style="dim")
     clean = printable(row[side])
-    return Group(
-        Text(f"by {author}, {date}", style="dim"),
-        Text(clean) if raw else Markdown(clean, hyperlinks=False),
-    )
+    if raw:
+        text: RenderableType = Text(clean)
+    else:
+        from rich.markdown import Markdown  # which --raw and --json do without
+
+        text = Markdown(clean, hyperlinks=False)
+    return Group(Text(f"by {author}, {date}", style="dim"), text)

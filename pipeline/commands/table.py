@@ -1,8 +1,13 @@
 """The commands of this layer, by name and module; setup.py names each as an entry point."""
 
+from functools import partial
+
+from pipeline.unused_packages import UNUSED_PACKAGES
 from schemas.command import Command
 
-CURATE = Command(
+_command = partial(Command, unused=UNUSED_PACKAGES)
+
+CURATE = _command(
     "curate",
     "make a dataset folder from forum dumps",
     "pipeline.commands.curate",
@@ -10,44 +15,48 @@ CURATE = Command(
     "language-filtered preference pairs.",
     takes_rest=True,
 )
-INSPECT = Command("inspect", "look at pairs side by side", "pipeline.commands.inspect", prints=True)
-REPORT = Command(
+INSPECT = _command(
+    "inspect", "look at pairs side by side", "pipeline.commands.inspect", prints=True
+)
+REPORT = _command(
     "report",
     "write figures and a browser of rows as one HTML file",
     "pipeline.report_page.command",
 )
-VALIDATE_THREADS = Command(
+VALIDATE_THREADS = _command(
     "validate-threads",
     "say what is wrong in your own thread files",
     "pipeline.commands.validate",
     prints=True,
 )
-PREPARE = Command(
+PREPARE = _command(
     "prepare",
     "split large archives into parts that are read in parallel",
     "pipeline.commands.prepare",
 )
-HYDRATE = Command(
-    "hydrate", "restore the texts of a dataset of ids and labels", "pipeline.commands.hydrate"
+HYDRATE = _command(
+    "hydrate",
+    "restore the texts of a dataset of ids and labels",
+    "pipeline.commands.hydrate_command",
 )
-DIFF = Command(
+DIFF = _command(
     "diff",
     "say what is new, removed or changed between two versions of a dataset",
     "pipeline.commands.diff",
     prints=True,
 )
-VERIFY = Command(
+VERIFY = _command(
     "verify",
     "check a dataset folder: files, accounting, leaks between splits, limits",
     "pipeline.commands.verify",
     prints=True,
 )
-PUBLISH = Command(
+PUBLISH = _command(
     "publish",
     "publish a dataset folder as a version on the Hugging Face Hub",
     "pipeline.commands.publish",
 )
-PULL = Command(
+PULL = _command(
     "pull",
     "fetch a version from the Hugging Face Hub into a folder, and check it",
     "pipeline.commands.pull",

@@ -2,8 +2,8 @@
 
 The command line, ``--config`` files, the manifest and docs/recipe.md all derive from the
 fields of :class:`Recipe`, and those of filters and of votes and pairs from the tables of rules in
-`transforms.filters.posts` and `transforms.pairing.label_rules`. Options that only say how to run
-(workers, progress, output folder) are in :mod:`pipeline.curate.options`.
+`transforms.filters.post_rules` and `transforms.pairing.label_rules`. Options that only say how to
+run (workers, progress, output folder) are in :mod:`pipeline.curate.options`.
 """
 
 import dataclasses
@@ -26,15 +26,16 @@ from schemas.small_files import (
     is_utf8,
     read_small,
 )
-from schemas.small_yaml import decode_yaml
 from transforms.core import Option
-from transforms.dedup import MinHashRules, bands_for
-from transforms.filters import FILTER_RULES, FilterRules, LanguageRules
+from transforms.filters import FILTER_RULES, FilterRules
 from transforms.pairing import PAIRING_OPTIONS, PRESETS, PairingRules, preset
 from transforms.readers.base import ReadRules
 from transforms.readers.preferences.formats import COLUMNS
 from transforms.readers.registry import SOURCES
-from transforms.writers import DEFAULT_SHARD_BYTES
+
+if TYPE_CHECKING:
+    from transforms.dedup import MinHashRules
+    from transforms.filters import LanguageRules
 
 FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
 LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
@@ -163,7 +164,7 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = "90/5/5"
     seed: Annotated[int, doc("seed of the split and of the choice of pairs", ge=0)] = 0
     shard_bytes: Annotated[int, doc("target size of a shard's rows before compression", ge=1)] = (
-        DEFAULT_SHARD_BYTES
+        512 * 1024 * 1024
     )
     conversational: Annotated[
         bool | None,
@@ -180,6 +181,8 @@ def load(path: Path) -> dict[str, Any]:
 
     Raises RecipeError. A pipe will do, as in ``--config <(...)``.
     """
+    from schemas.small_yaml import decode_yaml  # loads PyYAML, so not for --help
+
     try:
         content = read_small(path, pipes=True)
         # Not YAML for a manifest: YAML 1.1 reads the JSON number 1e-06 as a string.
@@ -323,8 +326,10 @@ def _read(options: Iterable[Option], recipe: Recipe) -> dict[str, Any]:
     return values
 
 
-def language_rules(recipe: Recipe) -> LanguageRules:
+def language_rules(recipe: Recipe) -> "LanguageRules":
     """The recipe's language rules."""
+    from transforms.filters import LanguageRules  # loads Beam, so not for --help
+
     return LanguageRules(
         languages=None if "all" in recipe.languages else tuple(sorted(set(recipe.languages))),
         min_probability=recipe.min_language_probability,
@@ -332,15 +337,17 @@ def language_rules(recipe: Recipe) -> LanguageRules:
     )
 
 
-def minhash_rules(recipe: Recipe) -> MinHashRules:
+def minhash_rules(recipe: Recipe) -> "MinHashRules":
     """The recipe's deduplication rules."""
+    from transforms.dedup import MinHashRules, bands_for  # loads numpy, so not for --help
+
     bands, rows = bands_for(recipe.dedup_threshold)
     return MinHashRules(
         bands=bands, rows=rows, threshold=recipe.dedup_threshold, near=recipe.dedup == "near"
     )
 
 
-def contamination_rules(recipe: Recipe) -> MinHashRules:
+def contamination_rules(recipe: Recipe) -> "MinHashRules":
     """How threads are compared with benchmark texts: near-duplicates count, whatever ``dedup``."""
     return dataclasses.replace(minhash_rules(recipe), near=True)
 

@@ -6,15 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
+from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.small_files import SmallFileError, decode_text
-from schemas.small_yaml import decode_yaml
 
 _OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
 _WORD = re.compile(r"[^:]{1,100}")
@@ -107,21 +106,37 @@ def value_fault(name: str, batch: pa.RecordBatch, ours: pa.Schema) -> str | None
         if column_name not in ours.names:
             continue
         what = f"{name}: its column {column_name}"
-        in_lists = column.flatten().null_count if pa.types.is_list(column.type) else 0
-        if in_lists or (column.null_count and not ours.field(column_name).nullable):
+        if _has_nulls_in_lists(column) or (
+            column.null_count and not ours.field(column_name).nullable
+        ):
             return f"{what} lacks a value"
         if pa.types.is_timestamp(column.type) and column.null_count < len(column):
-            times = pc.min_max(column.cast(pa.int64())).as_py()
-            if times["min"] < _FIRST_MS or times["max"] > _LAST_MS:
+            # Nulls become NaN, and what a double rounds lies far outside.
+            times = column.view(pa.int64()).to_numpy(zero_copy_only=False)
+            if np.nanmin(times) < _FIRST_MS or np.nanmax(times) > _LAST_MS:
                 return f"{what} holds a date outside of the calendar"
-        if pa.types.is_floating(column.type) and pc.all(pc.is_finite(column)).as_py() is False:
+        if pa.types.is_floating(column.type) and _has_unusual_floats(column):
             return f"{what} holds what is no finite number"
         is_known = _VOCABULARY.get(column_name)
         if is_known is not None:
-            strays = [word for word in pc.unique(column).to_pylist() if not is_known(word)]
+            strays = [word for word in set(column.to_pylist()) if not is_known(word)]
             if strays:
                 return f"{what} holds {min(strays)!r:.40}"
     return None
+
+
+def _has_nulls_in_lists(column: pa.Array) -> bool:
+    # What lists out of the batch hold counts in `values`, too, but `flatten` loads all of Arrow's
+    # functions, which takes longer than `inspect` does otherwise.
+    is_list = pa.types.is_list(column.type)
+    return bool(is_list and column.values.null_count and column.flatten().null_count)
+
+
+def _has_unusual_floats(column: pa.Array) -> bool:
+    """Whether there is an infinity or NaN, which nulls become, too."""
+    # numpy is loaded anyway, Arrow's functions are not.
+    values = column.to_numpy(zero_copy_only=False)
+    return bool(np.count_nonzero(~np.isfinite(values)) > column.null_count)
 
 
 def pair_faults(name: str, schema: pa.Schema, needed: Sequence[str]) -> list[str]:
@@ -192,6 +207,8 @@ def read_front_matter(card: str) -> dict[str, Any] | None:
 
     Raises SmallFileError.
     """
+    from schemas.small_yaml import decode_yaml  # loads PyYAML, which only cards need
+
     lines = io.StringIO(card)
     if lines.readline().rstrip() != "---":
         return None

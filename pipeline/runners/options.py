@@ -11,8 +11,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-
 from pipeline.errors import UsageError
 from pipeline.runners.flink.settings import (
     DEFAULT_STALL_MINUTES,
@@ -173,6 +171,8 @@ def runner_options(
 
 def _check_name(runner: str) -> None:
     """Refuse a runner that neither we nor Beam know; a path of a class is taken as it is."""
+    from apache_beam.options.pipeline_options import StandardOptions  # so not for --help
+
     known = {name.lower() for name in StandardOptions.KNOWN_RUNNER_NAMES}
     if "." in runner or runner.lower() in known:
         return
@@ -189,6 +189,8 @@ def check_beam_arguments(parser: argparse.ArgumentParser, rest: Sequence[str]) -
 
     Raises UsageError for others, with the option of ``parser`` or Beam that comes closest.
     """
+    if not rest:  # then Beam need not be loaded yet, nor its hundreds of options gathered
+        return ()
     beam_parser = _beam_parser()
     with contextlib.redirect_stderr(io.StringIO()) as errors:
         try:
@@ -206,6 +208,8 @@ def check_beam_arguments(parser: argparse.ArgumentParser, rest: Sequence[str]) -
 
 
 def _beam_parser() -> argparse.ArgumentParser:
+    from apache_beam.options.pipeline_options import PipelineOptions
+
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     pending = list(PipelineOptions.__subclasses__())
     while pending:

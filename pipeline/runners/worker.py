@@ -8,6 +8,8 @@ import threading
 import time
 from pathlib import Path
 
+from pipeline.unused_packages import skip_packages
+
 GC_THRESHOLD = (100_000, 20, 100)
 """Allocations before a collection, by generation.
 
@@ -51,6 +53,7 @@ def run_worker() -> None:
     """Run Beam's worker; its arguments come in environment variables."""
     tune_gc()
     end_with_parent()
+    skip_packages()
     from apache_beam.runners.worker import sdk_worker_main
 
     gc.freeze()

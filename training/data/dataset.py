@@ -18,10 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from schemas.arrow import PAIR_SCHEMA
 from schemas.checksums import digest_fault, sha256_of
 from schemas.hub_names import UNSENDABLE, is_token, parse_hub_revision
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
-from schemas.pair import PAIR_SCHEMA, PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from schemas.retry import RetryPolicy
 from schemas.small_files import (
     MAX_BYTES,

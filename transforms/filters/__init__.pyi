@@ -15,8 +15,8 @@ from .identifiers import load_identifier as load_identifier
 from .language import LabelLanguages as LabelLanguages
 from .language import LanguageRules as LanguageRules
 from .language import label_threads as label_threads
-from .posts import FILTER_RULES as FILTER_RULES
-from .posts import FilterRules as FilterRules
+from .post_rules import FILTER_RULES as FILTER_RULES
+from .post_rules import FilterRules as FilterRules
 from .posts import FilterThreads as FilterThreads
 from .posts import filter_thread as filter_thread
 from .posts import judge_post as judge_post

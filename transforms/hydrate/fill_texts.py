@@ -16,10 +16,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.audit import REJECTED_SCHEMA, Reason, Stage
+from schemas.arrow import PAIR_SCHEMA, REJECTED_SCHEMA
+from schemas.audit import Reason, Stage
 from schemas.fields import doc
 from schemas.ids import hash63
-from schemas.pair import PAIR_SCHEMA, TEXT_COLUMNS, text_hash
+from schemas.pair import TEXT_COLUMNS, text_hash
 from schemas.post import Post, conversation_text
 from transforms.core import BlockBuffer, PostBlock, count, pack, register, show_progress, unpack
 from transforms.hydrate.ids_shards import IdsShard, NeededPosts, row_posts

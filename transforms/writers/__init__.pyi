@@ -12,7 +12,6 @@ from .parquet import to_table as to_table
 from .parquet import without_texts as without_texts
 from .parquet import write_parquet as write_parquet
 from .parquet import write_shard as write_shard
-from .shards import DEFAULT_SHARD_BYTES as DEFAULT_SHARD_BYTES
 from .shards import PlanShards as PlanShards
 from .shards import ShardKey as ShardKey
 from .shards import SinkBlock as SinkBlock

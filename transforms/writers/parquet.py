@@ -20,15 +20,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
-from schemas.audit import DUPLICATE_SCHEMA, REJECTED_SCHEMA
+from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.checksums import sha256_of_file
 from schemas.fields import doc
 from schemas.manifest import Shard
-from schemas.pair import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from transforms.core import Blob, count, register, show_progress, thread_chars
 from transforms.pairing import PairedThread, pair_rows
 from transforms.writers.shards import (
-    DEFAULT_SHARD_BYTES,
     PlanShards,
     ShardKey,
     SinkBlock,
@@ -215,7 +213,7 @@ class WriteTables(beam.PTransform):
     """
 
     folder: str
-    shard_bytes: int = DEFAULT_SHARD_BYTES
+    shard_bytes: int
     ids_only: bool = False
     conversational: bool = False
 

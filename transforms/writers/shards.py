@@ -20,9 +20,6 @@ from schemas.pair import SPLITS
 from transforms.core import HASH_BITS, Blob, compress, decompress, register
 from transforms.pairing import PairedThread
 
-DEFAULT_SHARD_BYTES = 512 * 1024 * 1024
-"""Target size of the rows of a shard, before compression."""
-
 BUCKET_BITS = 12
 """Shard borders lie on 1/4096 of the hash space: up to 4096 shards per split."""
 

@@ -5,7 +5,7 @@ single columns end the process where their parts contradict each other.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,11 +17,7 @@ from transforms.readers.formats.arrow_values import plain_values
 from transforms.readers.formats.compressed import CompressedFile
 from transforms.readers.formats.filesystem import open_input
 from transforms.readers.formats.line_blocks import MAX_LINE_BYTES
-
-Row = dict[str, Any]
-"""One row; Arrow timestamps and dates are Milliseconds."""
-
-PARQUET_MAGIC: Final = b"PAR1"
+from transforms.readers.formats.values import Row
 
 BATCH_ROWS: Final = 256
 """Rows of Parquet that are in memory as Python objects at a time."""

@@ -13,14 +13,15 @@ from transforms.readers.formats.json_faults import Fault, UndecodableError, find
 from transforms.readers.formats.json_lines import decode_block, decode_lines, read_document
 from transforms.readers.formats.json_values import decode_value
 from transforms.readers.formats.line_blocks import MAX_LINE_BYTES, LineBlock
-from transforms.readers.formats.parquet_rows import PARQUET_MAGIC, Row, read_parquet
-from transforms.readers.formats.values import shown
+from transforms.readers.formats.values import Row, shown
 
 TABLE_SUFFIXES: Final = (
     *(form + end for form in (".jsonl", ".ndjson", ".json") for end in ("", *COMPRESSED_SUFFIXES)),
     ".parquet",
 )
 """Ends of the names of files that :func:`read_table` reads."""
+
+PARQUET_MAGIC: Final = b"PAR1"
 
 LINES_TRIED: Final = 20
 """Of the beginning of a file, to tell what it is."""
@@ -59,6 +60,8 @@ def read_table(
     magic = _magic(file)
     other = _other_table(file, magic)
     if magic == PARQUET_MAGIC:
+        from transforms.readers.formats.parquet_rows import read_parquet  # loads Arrow
+
         yield from read_parquet(file, wanted)
     elif other is not None:
         detail = f"it is {other}, which is not read: write it as Parquet or JSON Lines"

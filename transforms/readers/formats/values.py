@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Final
+from typing import Any, Final
 
 from transforms.readers.formats.numbers import EXACT, LostDigitsError, integer
 from transforms.readers.formats.numbers import MAX_COUNT as MAX_COUNT
@@ -20,6 +20,9 @@ from transforms.readers.formats.numbers import number as number
 from transforms.readers.formats.numbers import whole as whole
 from transforms.readers.formats.times import Milliseconds as Milliseconds
 from transforms.readers.formats.times import time_ms as time_ms
+
+Row = dict[str, Any]
+"""One row; Arrow timestamps and dates are Milliseconds."""
 
 MAX_ID_CHARS: Final = 200
 MAX_ID_DIGITS: Final = 39

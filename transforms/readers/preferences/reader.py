@@ -7,13 +7,13 @@ from schemas.audit import Rejected
 from schemas.metadata import PostMetadata
 from transforms.readers.base import ForumFile, Item, ReadRules, ThreadMetadata, reject
 from transforms.readers.formats.line_blocks import LineBlock
-from transforms.readers.formats.parquet_rows import Row
 from transforms.readers.formats.tables import (
     TABLE_SUFFIXES,
     is_table_of_lines,
     read_table,
     read_table_block,
 )
+from transforms.readers.formats.values import Row
 from transforms.readers.preferences.conversations import SetRowError
 from transforms.readers.preferences.formats import COLUMNS, read_row
 from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
