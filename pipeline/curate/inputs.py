@@ -11,9 +11,8 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import NothingToReadError, UsageError
 from schemas.audit import Rejected, Stage
-from schemas.checksums import Fingerprint, sha256_of
+from schemas.checksums import Fingerprint, fingerprint
 from schemas.manifest import InputFile
-from schemas.small_files import open_regular
 from transforms.readers.base import InputProblem
 from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.registry import SOURCES
@@ -59,8 +58,12 @@ class Inputs:
             raise NothingToReadError("\n  ".join(("no input can be used:", *unused)))
 
 
-def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
+def find_inputs(
+    recipe: Recipe, work_dir: Path, beside: Mapping[str, Fingerprint] | None = None
+) -> Inputs:
     """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
+
+    ``beside``: of the takedown list and the benchmarks, those that are known, by path.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest is read.
@@ -78,10 +81,12 @@ def find_inputs(recipe: Recipe, work_dir: Path) -> Inputs:
         prints |= found.fingerprints
         files += [_problem_file(kind, problem) for problem in found.problems]
         problems += found.problems
+    known = beside or {}
     if recipe.takedown is not None:
-        files.append(_list_file(Path(recipe.takedown)))
+        files.append(_list_file(Path(recipe.takedown), known))
     files += [
-        _list_file(path, DECONTAMINATE) for path in find_benchmark_files(recipe.decontaminate)
+        _list_file(path, known, DECONTAMINATE)
+        for path in find_benchmark_files(recipe.decontaminate)
     ]
     return Inputs(
         to_read=to_read,
@@ -124,12 +129,10 @@ def _problem_file(kind: str, problem: InputProblem) -> InputFile:
     )
 
 
-def _list_file(path: Path, kind: str = "") -> InputFile:
+def _list_file(path: Path, known: Mapping[str, Fingerprint], kind: str = "") -> InputFile:
     """A file that says what to exclude."""
-    with open_regular(path) as file:
-        digest = sha256_of(file)
-        size = file.tell()
-    return InputFile(site="", kind=kind, name=path.name, bytes=size, sha256=digest)
+    found = known.get(str(path)) or fingerprint(path)
+    return InputFile(site="", kind=kind, name=path.name, bytes=found.size, sha256=found.sha256)
 
 
 def _order(file: InputFile) -> tuple[str, str, str, str, str]:
