@@ -6,7 +6,9 @@ Generates comments in the shape of 2019 (a seeded text, four in ten reply to the
 compresses them with zstd and reads them, in turn, with: python-zstandard's stream and a bare loop
 over its lines (`lines`); that and msgspec's parser, to dictionaries (`msgspec`), or the standard
 library's (`json`); `read_reddit` as a run does it by default, with replies to comments rejected
-(`read`); and the same with every comment made a Post (`read_all`). Quoted are MB of JSON per
+(`read`); the same with every comment made a Post (`read_all`); cutting the file into blocks of lines
+(`cut`), which is what one worker does where others parse them, and cutting and parsing (`blocks`).
+Quoted are MB of JSON per
 second of processor time, medians, and ratios of them.
 
 Then a process of its own reads a file of `--memory-mb` MB of JSON and prints its memory on the
@@ -32,7 +34,8 @@ import zstandard
 
 from schemas.audit import Rejected
 from transforms.readers.base import ForumFile, ReadRules
-from transforms.readers.reddit.reader import read_reddit
+from transforms.readers.formats.line_blocks import cut_lines
+from transforms.readers.reddit.reader import read_reddit, read_reddit_block
 
 SEED = 20190601
 ALLOWANCE_MB = 300
@@ -169,12 +172,24 @@ def read_all(path: Path) -> int:
     return sum(1 for item in items if not isinstance(item, Rejected))
 
 
+def cut(path: Path) -> int:
+    *_, last = cut_lines(input_file(path))
+    return last.lines_before + last.content().count(b"\n")
+
+
+def read_blocks(path: Path) -> int:
+    file, rules = input_file(path), ReadRules()
+    return sum(1 for block in cut_lines(file) for _ in read_reddit_block(file, block, rules))
+
+
 READERS: dict[str, Callable[[Path], int]] = {
     "lines": read_lines,
     "msgspec": read_msgspec,
     "json": read_json,
     "read": read,
     "read_all": read_all,
+    "cut": cut,
+    "blocks": read_blocks,
 }
 
 

@@ -3,7 +3,8 @@
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -11,6 +12,9 @@ from schemas.manifest import MANIFEST_NAME, Shard
 from schemas.small_files import open_regular
 
 READ_BYTES = 1 << 20
+
+HASHING_THREADS = min(8, os.cpu_count() or 1)
+"""Files that are hashed at a time: hashlib lets other threads run, and most disks give no more."""
 
 
 def sha256_of(file: BinaryIO, progress: Callable[[int], None] | None = None) -> str:
@@ -68,6 +72,22 @@ def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
         fresh = abs(time.time_ns() - max(stamp.modified_ns, stamp.changed_ns)) < FRESH_NS
         digest = sha256_of(file)
         return Fingerprint(file.tell(), digest, stamp, fresh)
+
+
+def fingerprints(paths: Iterable[str]) -> dict[str, Fingerprint]:
+    """Hash local files, several at a time; by path, in the order given.
+
+    Raises OSError for the first of them, in that order, that cannot be read.
+    """
+    paths = list(paths)
+    if min(len(paths), HASHING_THREADS) < 2:
+        return {path: fingerprint(path) for path in paths}
+    with ThreadPoolExecutor(HASHING_THREADS, "hashing") as threads:
+        try:
+            return dict(zip(paths, threads.map(fingerprint, paths), strict=True))
+        except BaseException:
+            threads.shutdown(cancel_futures=True)  # what nobody waits for any more
+            raise
 
 
 def change_since(path: str | os.PathLike[str], before: Fingerprint) -> str | None:

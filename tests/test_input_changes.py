@@ -1,16 +1,20 @@
 """An input that somebody writes during a run is noticed, and no dataset is made of it."""
 
+import hashlib
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import pytest
 
 from pipeline.cli import main
 from pipeline.curate import input_watch, run
+from pipeline.errors import UsageError
 from schemas import checksums
-from schemas.checksums import change_since, fingerprint
+from schemas.checksums import change_since, fingerprint, fingerprints
 from schemas.exit_codes import ExitCode
 from tests.publishing import SAMPLES
 
@@ -198,6 +202,49 @@ def test_files_that_stayed_are_not_read_again(
     before = fingerprint(path)
     monkeypatch.setattr(checksums, "fingerprint", None)
     assert change_since(path, before) is None
+
+
+def test_every_file_is_hashed_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: Counter[int] = Counter()  # by inode
+    plain = checksums.sha256_of
+
+    def noted(file: BinaryIO, *more: Any) -> str:
+        hashed[os.fstat(file.fileno()).st_ino] += 1
+        return plain(file, *more)
+
+    def stop(_: Path) -> None:
+        raise UsageError("far enough")
+
+    monkeypatch.setattr(checksums, "FRESH_NS", 0)
+    monkeypatch.setattr(checksums, "sha256_of", noted)
+    monkeypatch.setattr(run, "make_shards", lambda *_: None)
+    monkeypatch.setattr(run, "take_sample", stop)
+    assert curate(folder) == ExitCode.USAGE
+    inputs = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(inputs) == 8
+    times = {path.name: hashed[path.stat().st_ino] for path in inputs}
+    assert times == dict.fromkeys(times, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_files_are_hashed_at_the_same_time_and_told_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(checksums, "HASHING_THREADS", threads)
+    paths = [str(tmp_path / name) for name in "cabedf"]
+    for path in paths:
+        Path(path).write_bytes(path.encode() * 1000)
+    found = fingerprints(paths)
+    assert list(found) == paths
+    assert {path: one.sha256 for path, one in found.items()} == {
+        path: hashlib.sha256(path.encode() * 1000).hexdigest() for path in paths
+    }
+    assert fingerprints([]) == {}
+    for path in (paths[1], paths[4]):
+        Path(path).unlink()
+    with pytest.raises(FileNotFoundError) as error:
+        fingerprints(paths)
+    assert error.value.filename == paths[1]
 
 
 def test_the_model_is_watched_too(folder: Path) -> None:

@@ -50,11 +50,13 @@ examples:
   forumprefs prepare reddit=dumps/RC_2019-10.zst --output parts --workers 4
   forumprefs prepare reddit='dumps/R?_2019-*.zst' --subreddits AskMen,AskWomen --output parts
 
-One worker reads a compressed file, however large it is. This cuts files into parts, lines and
-their order unchanged, as DIR/KIND/RC_2019-10.part-00000.zst and so on, and DIR/prepare.json
-counts the lines. Then: forumprefs curate --input reddit=DIR/reddit
+One worker decompresses a file, however large it is, each time it is curated; real months need up
+to 2 GiB of memory for that. This cuts files into parts once, lines and their order unchanged, as
+DIR/KIND/RC_2019-10.part-00000.zst and so on, and DIR/prepare.json counts the lines. Then:
+forumprefs curate --input reddit=DIR/reddit
 Run it again after an interruption: files that are finished are not read again.
-It does not pay for many files or for small ones: curate reads these as they are.
+It does not pay for many files or for small ones: curate reads these as they are, and cuts a large
+one among the files into blocks that all workers parse.
 exit codes: 0 finished, 1 failed or nothing could be read, 2 usage error
 """
 

@@ -15,7 +15,7 @@ SHOWN_CHANGES = 10
 
 
 def fingerprints_beside_inputs(recipe: Recipe) -> dict[str, Fingerprint]:
-    """Fingerprints of what is read beside the inputs, to be taken before it is read.
+    """Fingerprints of what is read beside the inputs, by path, to be taken before it is read.
 
     These are the takedown list, the benchmarks and fastText's model.
     Raises UsageError for a place that holds no benchmark.

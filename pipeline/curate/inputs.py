@@ -11,9 +11,8 @@ from pipeline.curate.benchmark_files import find_benchmark_files
 from pipeline.curate.recipe import Recipe
 from pipeline.errors import NothingToReadError, UsageError
 from schemas.audit import Rejected, Stage
-from schemas.checksums import Fingerprint, sha256_of
+from schemas.checksums import Fingerprint, fingerprint
 from schemas.manifest import InputFile
-from schemas.small_files import open_regular
 from transforms.readers.base import InputProblem, Unpacking
 from transforms.readers.formats.filesystem import is_remote
 from transforms.readers.registry import SOURCES
@@ -59,10 +58,16 @@ class Inputs:
             raise NothingToReadError("\n  ".join(("no input can be used:", *unused)))
 
 
-def find_inputs(recipe: Recipe, work_dir: Path, unpacking: Unpacking | None = None) -> Inputs:
+def find_inputs(
+    recipe: Recipe,
+    work_dir: Path,
+    unpacking: Unpacking | None = None,
+    beside: Mapping[str, Fingerprint] | None = None,
+) -> Inputs:
     """Find and fingerprint the inputs of a recipe; archives are unpacked below ``work_dir``.
 
-    ``unpacking`` says how; None: one after another, without a word.
+    ``unpacking`` says how; None: one after another, without a word. ``beside``: of the takedown
+    list and the benchmarks, those fingerprints that are known, by path.
 
     Raises UsageError for an input that names nothing, which is a slip of the pen; what is there
     and cannot be read becomes a problem, and the rest is read.
@@ -80,10 +85,12 @@ def find_inputs(recipe: Recipe, work_dir: Path, unpacking: Unpacking | None = No
         prints |= found.fingerprints
         files += [_problem_file(kind, problem) for problem in found.problems]
         problems += found.problems
+    known = beside or {}
     if recipe.takedown is not None:
-        files.append(_list_file(Path(recipe.takedown)))
+        files.append(_list_file(Path(recipe.takedown), known))
     files += [
-        _list_file(path, DECONTAMINATE) for path in find_benchmark_files(recipe.decontaminate)
+        _list_file(path, known, DECONTAMINATE)
+        for path in find_benchmark_files(recipe.decontaminate)
     ]
     return Inputs(
         to_read=to_read,
@@ -126,12 +133,10 @@ def _problem_file(kind: str, problem: InputProblem) -> InputFile:
     )
 
 
-def _list_file(path: Path, kind: str = "") -> InputFile:
+def _list_file(path: Path, known: Mapping[str, Fingerprint], kind: str = "") -> InputFile:
     """A file that says what to exclude."""
-    with open_regular(path) as file:
-        digest = sha256_of(file)
-        size = file.tell()
-    return InputFile(site="", kind=kind, name=path.name, bytes=size, sha256=digest)
+    found = known.get(str(path)) or fingerprint(path)
+    return InputFile(site="", kind=kind, name=path.name, bytes=found.size, sha256=found.sha256)
 
 
 def _order(file: InputFile) -> tuple[str, str, str, str, str]:

@@ -70,7 +70,7 @@ def curate(options: CurateOptions) -> Manifest:
         watch = Stopwatch()
         with folder_of_run(output, "work", options.local_work_dir) as work:
             listed = list_inputs(options.recipe)
-            inputs = read_inputs(options, work, watch)
+            inputs = read_inputs(run, work, watch)
             if options.on_existing == "resume" and is_same(output, options, inputs):
                 _say(f"{options.output} is finished and equal: nothing to do")
                 return DatasetFolder(output).manifest
@@ -142,12 +142,14 @@ def staging_folder(output: Path, options: CurateOptions) -> Iterator[Path]:
             yield staging
 
 
-def read_inputs(options: CurateOptions, work: Path, watch: Stopwatch) -> Inputs:
+def read_inputs(run: CurateRun, work: Path, watch: Stopwatch) -> Inputs:
     """Unpack, fingerprint and check the inputs; raises UsageError for what cannot be used."""
+    options = run.options
     if not options.quiet:
         _say("unpacking and fingerprinting the inputs")
     with watch.step("unpack and fingerprint"):
-        inputs = find_inputs(options.recipe, work, unpacking(options.workers, quiet=options.quiet))
+        how = unpacking(options.workers, quiet=options.quiet)
+        inputs = find_inputs(options.recipe, work, how, run.beside_inputs)
     check_inputs(inputs, options)
     return inputs
 

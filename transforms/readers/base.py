@@ -25,7 +25,7 @@ COMPRESSION: Final = 7
 
 
 class ForumFile(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
-    """One input file of a source: the unit of reading, since compressed files cannot be split."""
+    """One input file of a source: one worker reads it, or cuts it into blocks that all parse."""
 
     kind: Annotated[str, doc("kind of forum, a key of transforms.readers.registry.SOURCES")]
     site: Annotated[str, doc("host name where the source has many hosts, else ''")]

@@ -181,10 +181,10 @@ class FileSource(Source[ForumFile]):
         unpacking: Unpacking | None = None,
     ) -> FoundInputs[ForumFile]:
         problems: list[InputProblem] = []
-        from schemas.checksums import fingerprint
+        from schemas.checksums import fingerprints
 
         files = self.list_files(specs, problems)
-        prints = {file.path: fingerprint(file.path) for file in files if not is_remote(file.path)}
+        prints = fingerprints(file.path for file in files if not is_remote(file.path))
         given = tuple(_input_file(file, prints.get(file.path)) for file in files)
         return FoundInputs(tuple(files), given, tuple(problems), prints)
 

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from apache_beam.io.filesystems import FileSystems
 
-from schemas.checksums import Fingerprint, fingerprint
+from schemas.checksums import Fingerprint, fingerprint, fingerprints
 from transforms.readers.base import InputProblem, Unpacking
 from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
 from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
@@ -253,7 +253,7 @@ def _open_source(
     path = Path(source.path)
     if path.is_dir():
         return _open_folder(path, _wanted(source))
-    given = _fingerprint(path)
+    given = _given_file(path, fingerprint(path))
     unpacked = unpack_tables(path, folder, _wanted(source), limits, pool)
     if not unpacked:
         raise UnpackError(f"it holds no {_wanted(source)[0]}.xml; give the archive of a site")
@@ -272,9 +272,11 @@ def _open_folder(folder: Path, tables: Collection[str]) -> _OpenTables:
         for entry in folder.iterdir()
         if entry.is_file() and table_of(entry.name) in tables
     }
+    paths = {table: str(entries[name]) for table, name in _choose_names(entries).items()}
+    prints = fingerprints(paths.values())
     found = {}
-    for table, name in _choose_names(entries).items():
-        given = _fingerprint(entries[name])
+    for table, path in paths.items():
+        given = _given_file(Path(path), prints[path])
         found[table] = TableFile(given.path, given.size), given
     return found
 
@@ -306,6 +308,5 @@ def _check_file(path: str, table: str) -> str | None:
         return check_table(stream, table.lower(), rows_required=table == "Posts")
 
 
-def _fingerprint(path: Path) -> GivenFile:
-    found = fingerprint(path)
+def _given_file(path: Path, found: Fingerprint) -> GivenFile:
     return GivenFile(str(path), found.size, found.sha256, found)
