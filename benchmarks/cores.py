@@ -314,6 +314,19 @@ def save(path: Path, runs: Sequence[MeasuredRun]) -> None:
     path.write_bytes(msgspec.json.encode(runs) + b"\n")
 
 
+def check_kinds(model: Model) -> None:
+    """Raise SystemExit where stages with few units were not recognised: they would scale too well.
+
+    They are found by parts of their names (benchmarks/_core_model.py).
+    """
+    missing = {"ranges", "joins", "partitions", "shards"} - {one.kind for one in model.stages}
+    if missing:
+        raise SystemExit(
+            f"no stage has units of the kind {', '.join(sorted(missing))}: the stages' names have "
+            "changed, so benchmarks/_core_model.py has to be told the new ones"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure or load, fit, print or write."""
     parser = argparse.ArgumentParser(
@@ -349,6 +362,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 save(given.checkout_json, other)
     if given.json:
         save(given.json, runs)
+    check_kinds(fit(runs))
     before = load(given.before) if given.before else None
     if given.write is None:
         print(page(runs, before, ""))
