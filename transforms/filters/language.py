@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final, Literal, NamedTuple
 
 import apache_beam as beam
@@ -20,7 +21,13 @@ from transforms.core import (
     thread_chars,
 )
 from transforms.filters.identifiers import UNDETERMINED, LanguageIdentifier, load_identifier
-from transforms.filters.prose_text import SAMPLE_CHARS, own_prose, prose_chars, sample
+from transforms.filters.prose_text import (
+    FIRST_SAMPLE_CHARS,
+    SAMPLE_CHARS,
+    has_prose,
+    own_prose,
+    sample,
+)
 
 TIMES_LIKELIER: Final = 4
 """An unsure post is in its thread's language unless its own guess is this much more probable.
@@ -95,7 +102,11 @@ def label_threads(
     `min_probability`; otherwise 'und'. It depends on the texts and their order in the thread,
     never on the languages wanted.
 
-    The identifier is called twice for all threads together; outcomes are in their order.
+    A post is identified by a sample of FIRST_SAMPLE_CHARS; where that leaves more than a third of
+    the doubt that `min_probability` admits, by one of SAMPLE_CHARS in its place.
+
+    The identifier is called at most three times for all threads together; outcomes are in their
+    order.
     """
     readings = _read_threads(threads, identifier, rules)
     languages = _thread_languages(readings, identifier, rules)
@@ -116,17 +127,38 @@ def _read_threads(
         ]
         for thread in threads
     ]
-    texts = [sample(words) for posts in proses for words in posts if prose_chars(words) >= enough]
-    guesses = iter(_identify(texts, identifier))
+    judged = [[has_prose(words, enough) for words in posts] for posts in proses]
+    texts = [
+        words
+        for posts, alone in zip(proses, judged, strict=True)
+        for words in compress(posts, alone)
+    ]
+    guesses = iter(_identify(texts, identifier, rules))
     return [
-        _Reading(
-            posts, [next(guesses) if prose_chars(words) >= enough else None for words in posts]
-        )
-        for posts in proses
+        _Reading(posts, [next(guesses) if itself else None for itself in alone])
+        for posts, alone in zip(proses, judged, strict=True)
     ]
 
 
-def _identify(texts: list[str], identifier: LanguageIdentifier) -> list[_Guess]:
+def _identify(
+    proses: Sequence[str], identifier: LanguageIdentifier, rules: LanguageRules
+) -> list[_Guess]:
+    """Guess by a short sample, and again by a longer one where that is not quite sure."""
+    guesses = _guess([sample(words, FIRST_SAMPLE_CHARS) for words in proses], identifier)
+    quite_sure = 1 - (1 - rules.min_probability) / 3
+    again = [
+        place
+        for place, (words, guess) in enumerate(zip(proses, guesses, strict=True))
+        if guess.probability < quite_sure and len(words) > FIRST_SAMPLE_CHARS
+    ]
+    if again:
+        longer = _guess([sample(proses[place]) for place in again], identifier)
+        for place, guess in zip(again, longer, strict=True):
+            guesses[place] = guess
+    return guesses
+
+
+def _guess(texts: list[str], identifier: LanguageIdentifier) -> list[_Guess]:
     found = identifier.identify(texts)
     return [_Guess(*guess, text) for guess, text in zip(found, texts, strict=True)]
 
@@ -148,7 +180,7 @@ def _thread_languages(
         else:
             languages.append(None)
             pooled.append(sample(" ".join(filter(None, reading.proses))))
-    guesses = iter(_identify(pooled, identifier))
+    guesses = iter(_guess(pooled, identifier))
     return [language or next(guesses) for language in languages]
 
 
