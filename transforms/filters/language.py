@@ -63,7 +63,7 @@ class LanguageRules:
             raise ValueError(f"min_prose_chars {self.min_prose_chars}: must be >= 0")
 
 
-class _Guess(NamedTuple):
+class Guess(NamedTuple):
     """The best language of a text, how probable it is, and the text that was identified."""
 
     language: str
@@ -78,7 +78,7 @@ class _Reading(NamedTuple):
     """
 
     proses: list[str]
-    guesses: list[_Guess | None]
+    guesses: list[Guess | None]
 
 
 def label_threads(
@@ -105,7 +105,7 @@ def label_threads(
     A post is identified by a sample of FIRST_SAMPLE_CHARS; where that leaves more than a third of
     the doubt that `min_probability` admits, by one of SAMPLE_CHARS in its place.
 
-    The identifier is called at most three times for all threads together; outcomes are in their
+    The identifier is called at most three times for all threads together. Outcomes are in their
     order.
     """
     readings = _read_threads(threads, identifier, rules)
@@ -133,17 +133,21 @@ def _read_threads(
         for posts, alone in zip(proses, judged, strict=True)
         for words in compress(posts, alone)
     ]
-    guesses = iter(_identify(texts, identifier, rules))
+    guesses = iter(guess_by_samples(texts, identifier, rules))
     return [
         _Reading(posts, [next(guesses) if itself else None for itself in alone])
         for posts, alone in zip(proses, judged, strict=True)
     ]
 
 
-def _identify(
+def guess_by_samples(
     proses: Sequence[str], identifier: LanguageIdentifier, rules: LanguageRules
-) -> list[_Guess]:
-    """Guess by a short sample, and again by a longer one where that is not quite sure."""
+) -> list[Guess]:
+    """Guess the language of each prose by a short sample, and again by a longer one if in doubt.
+
+    The doubt after FIRST_SAMPLE_CHARS may be a third of what `min_probability` admits. One guess a
+    prose, in their order; `text` is the sample that it was made by.
+    """
     guesses = _guess([sample(words, FIRST_SAMPLE_CHARS) for words in proses], identifier)
     quite_sure = 1 - (1 - rules.min_probability) / 3
     again = [
@@ -158,16 +162,16 @@ def _identify(
     return guesses
 
 
-def _guess(texts: list[str], identifier: LanguageIdentifier) -> list[_Guess]:
+def _guess(texts: list[str], identifier: LanguageIdentifier) -> list[Guess]:
     found = identifier.identify(texts)
-    return [_Guess(*guess, text) for guess, text in zip(found, texts, strict=True)]
+    return [Guess(*guess, text) for guess, text in zip(found, texts, strict=True)]
 
 
 def _thread_languages(
     readings: Sequence[_Reading], identifier: LanguageIdentifier, rules: LanguageRules
-) -> list[_Guess]:
+) -> list[Guess]:
     """Language of each thread; `text` is only set where it is a guess for all prose."""
-    languages: list[_Guess | None] = []
+    languages: list[Guess | None] = []
     pooled = []
     for reading in readings:
         chars: dict[str, int] = {}
@@ -176,7 +180,7 @@ def _thread_languages(
                 counted = min(len(words), SAMPLE_CHARS)
                 chars[guess.language] = chars.get(guess.language, 0) + counted
         if chars:
-            languages.append(_Guess(max(chars, key=chars.__getitem__), 1.0, ""))
+            languages.append(Guess(max(chars, key=chars.__getitem__), 1.0, ""))
         else:
             languages.append(None)
             pooled.append(sample(" ".join(filter(None, reading.proses))))
@@ -187,7 +191,7 @@ def _thread_languages(
 def _label(
     thread: Thread,
     reading: _Reading,
-    shared: _Guess,
+    shared: Guess,
     identifier: LanguageIdentifier,
     rules: LanguageRules,
 ) -> ThreadOutcome:
@@ -211,7 +215,7 @@ def _label(
 
 
 def _unsure(
-    guess: _Guess,
+    guess: Guess,
     common: str,
     identifier: LanguageIdentifier,
     is_prompt: bool,

@@ -137,7 +137,7 @@ def sample(words: str, chars: int = SAMPLE_CHARS) -> str:
     """Return ``words``, or three pieces of them (start, middle, end) of ``chars`` in all.
 
     Identification takes time in proportion to the text. Three pieces of 200 characters differ from
-    the whole text on 11 of 753 posts of a forum full of bilingual posts and on 6 of 60,388 posts
+    the whole text on 11 of 753 posts of a forum full of bilingual posts and on 7 of 60,388 posts
     elsewhere (``python -m benchmarks.language``); the first 600 characters alone differ on 77 of
     the bilingual ones.
     """
