@@ -21,8 +21,8 @@ from benchmarks.bilingual_forum import forum
 from schemas.audit import Reason
 from schemas.post import Post, Thread, prompt_text
 from transforms.filters.identifiers import LanguageIdentifier, load_identifier
-from transforms.filters.language import LanguageRules, label_threads
-from transforms.filters.prose_text import prose, prose_chars, sample
+from transforms.filters.language import LanguageRules, guess_by_samples, label_threads
+from transforms.filters.prose_text import FIRST_SAMPLE_CHARS, prose, prose_chars, sample
 from transforms.text.markdown import html_to_markdown
 
 THREADS_PER_CALL = 200
@@ -132,6 +132,10 @@ def report_parts(
     whole = identifier.identify(judged)
     differ = sum(_code(a, rules) != _code(b, rules) for a, b in zip(pieces, whole, strict=True))
     print(f"  labels from the sampled pieces and the whole differ: {differ} of {len(judged)}")
+    twice = guess_by_samples(judged, identifier, rules)
+    differ = sum(_code(a[:2], rules) != _code(b, rules) for a, b in zip(twice, pieces, strict=True))
+    again = sum(len(guess.text) > FIRST_SAMPLE_CHARS + 2 for guess in twice)
+    print(f"  from a short sample first and those pieces: {differ}; {again} were looked at again")
     bounds = (0, 20, rules.min_prose_chars, 100, 200, 500, 1 << 60)
     for low, high in itertools.pairwise(bounds):
         inside = [

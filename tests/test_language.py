@@ -19,7 +19,14 @@ from tests.dumps import DUMPS, needs_dumps
 from transforms.filters import identifiers
 from transforms.filters.identifiers import LanguageModelError, load_identifier
 from transforms.filters.language import TIMES_LIKELIER, LanguageRules, label_threads
-from transforms.filters.prose_text import SAMPLE_CHARS, own_prose, prose, prose_chars, sample
+from transforms.filters.prose_text import (
+    FIRST_SAMPLE_CHARS,
+    SAMPLE_CHARS,
+    own_prose,
+    prose,
+    prose_chars,
+    sample,
+)
 from transforms.text.markdown import html_to_markdown
 
 PROSE = {
@@ -247,9 +254,53 @@ def test_long_prose_is_sampled_at_its_start_middle_and_end() -> None:
     words = "a" * 1000 + "b" * 1000 + "c" * 1000
     assert sample(words) == f"{'a' * 200} {'b' * 200} {'c' * 200}"
     assert sample("x" * SAMPLE_CHARS) == "x" * SAMPLE_CHARS
-    identifier = Marker()
-    label_threads([thread(1, words, "y")], identifier, LanguageRules())
-    assert [len(text) for text in identifier.calls[0]] == [SAMPLE_CHARS + 2]
+    assert sample(words, FIRST_SAMPLE_CHARS) == f"{'a' * 67} {'b' * 67} {'c' * 67}"
+
+
+def test_long_prose_is_identified_again_only_if_a_short_sample_leaves_doubt() -> None:
+    # At least 0.88 is enough where 0.65 is asked for, and 0.983 where 0.95 is.
+    french, english = "é" * 3000, "e" * 3000
+    for least, again in ((0.65, [sample(english)]), (0.95, [sample(french), sample(english)])):
+        identifier = Marker()
+        long = thread(1, french, english, "e" * FIRST_SAMPLE_CHARS)
+        label_threads([long], identifier, LanguageRules(min_probability=least))
+        first = [sample(text, FIRST_SAMPLE_CHARS) for text in (french, english)]
+        assert identifier.calls == [[*first, "e" * FIRST_SAMPLE_CHARS], again, []]
+
+
+class Bilingual(Marker):
+    """Takes a short sample for `first`, and a longer one for French."""
+
+    def __init__(self, first: tuple[str, float]) -> None:
+        super().__init__()
+        self.first = first
+
+    def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
+        return [
+            self.first if len(text) < SAMPLE_CHARS else found
+            for text, found in zip(texts, super().identify(texts), strict=True)
+        ]
+
+
+def test_longer_sample_replaces_what_the_short_one_left_in_doubt() -> None:
+    long = thread(1, *["é" * 3000] * 3)
+    for first, language in ((("en", 0.88), "fr"), (("und", 0.0), "fr"), (("en", 0.89), "en")):
+        [outcome] = label_threads([long], Bilingual(first), LanguageRules(languages=None))
+        assert languages_of(outcome.thread) == [language] * 3
+
+
+@given(st.lists(st.sampled_from([1, 3, 60, 3000]), min_size=1, max_size=9), st.integers(1, 4))
+def test_languages_do_not_depend_on_what_is_identified_together(
+    lengths: list[int], together: int
+) -> None:
+    threads = [
+        thread(number, *["éøßö"[(number + place) % 4] * length for place in range(3)])
+        for number, length in enumerate(lengths)
+    ]
+    rules = LanguageRules(languages=None)
+    alone = [label_threads([given_thread], Marker(), rules)[0] for given_thread in threads]
+    batches = [threads[at : at + together] for at in range(0, len(threads), together)]
+    assert alone == [out for batch in batches for out in label_threads(batch, Marker(), rules)]
 
 
 UNSURE = {

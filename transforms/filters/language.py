@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, Final, Literal, NamedTuple
 
 import apache_beam as beam
@@ -20,7 +21,13 @@ from transforms.core import (
     thread_chars,
 )
 from transforms.filters.identifiers import UNDETERMINED, LanguageIdentifier, load_identifier
-from transforms.filters.prose_text import SAMPLE_CHARS, own_prose, prose_chars, sample
+from transforms.filters.prose_text import (
+    FIRST_SAMPLE_CHARS,
+    SAMPLE_CHARS,
+    has_prose,
+    own_prose,
+    sample,
+)
 
 TIMES_LIKELIER: Final = 4
 """An unsure post is in its thread's language unless its own guess is this much more probable.
@@ -56,7 +63,7 @@ class LanguageRules:
             raise ValueError(f"min_prose_chars {self.min_prose_chars}: must be >= 0")
 
 
-class _Guess(NamedTuple):
+class Guess(NamedTuple):
     """The best language of a text, how probable it is, and the text that was identified."""
 
     language: str
@@ -71,7 +78,7 @@ class _Reading(NamedTuple):
     """
 
     proses: list[str]
-    guesses: list[_Guess | None]
+    guesses: list[Guess | None]
 
 
 def label_threads(
@@ -95,7 +102,11 @@ def label_threads(
     `min_probability`; otherwise 'und'. It depends on the texts and their order in the thread,
     never on the languages wanted.
 
-    The identifier is called twice for all threads together; outcomes are in their order.
+    A post is identified by a sample of FIRST_SAMPLE_CHARS; where that leaves more than a third of
+    the doubt that `min_probability` admits, by one of SAMPLE_CHARS in its place.
+
+    The identifier is called at most three times for all threads together. Outcomes are in their
+    order.
     """
     readings = _read_threads(threads, identifier, rules)
     languages = _thread_languages(readings, identifier, rules)
@@ -116,26 +127,51 @@ def _read_threads(
         ]
         for thread in threads
     ]
-    texts = [sample(words) for posts in proses for words in posts if prose_chars(words) >= enough]
-    guesses = iter(_identify(texts, identifier))
+    judged = [[has_prose(words, enough) for words in posts] for posts in proses]
+    texts = [
+        words
+        for posts, alone in zip(proses, judged, strict=True)
+        for words in compress(posts, alone)
+    ]
+    guesses = iter(guess_by_samples(texts, identifier, rules))
     return [
-        _Reading(
-            posts, [next(guesses) if prose_chars(words) >= enough else None for words in posts]
-        )
-        for posts in proses
+        _Reading(posts, [next(guesses) if itself else None for itself in alone])
+        for posts, alone in zip(proses, judged, strict=True)
     ]
 
 
-def _identify(texts: list[str], identifier: LanguageIdentifier) -> list[_Guess]:
+def guess_by_samples(
+    proses: Sequence[str], identifier: LanguageIdentifier, rules: LanguageRules
+) -> list[Guess]:
+    """Guess the language of each prose by a short sample, and again by a longer one if in doubt.
+
+    The doubt after FIRST_SAMPLE_CHARS may be a third of what `min_probability` admits. One guess a
+    prose, in their order; `text` is the sample that it was made by.
+    """
+    guesses = _guess([sample(words, FIRST_SAMPLE_CHARS) for words in proses], identifier)
+    quite_sure = 1 - (1 - rules.min_probability) / 3
+    again = [
+        place
+        for place, (words, guess) in enumerate(zip(proses, guesses, strict=True))
+        if guess.probability < quite_sure and len(words) > FIRST_SAMPLE_CHARS
+    ]
+    if again:
+        longer = _guess([sample(proses[place]) for place in again], identifier)
+        for place, guess in zip(again, longer, strict=True):
+            guesses[place] = guess
+    return guesses
+
+
+def _guess(texts: list[str], identifier: LanguageIdentifier) -> list[Guess]:
     found = identifier.identify(texts)
-    return [_Guess(*guess, text) for guess, text in zip(found, texts, strict=True)]
+    return [Guess(*guess, text) for guess, text in zip(found, texts, strict=True)]
 
 
 def _thread_languages(
     readings: Sequence[_Reading], identifier: LanguageIdentifier, rules: LanguageRules
-) -> list[_Guess]:
+) -> list[Guess]:
     """Language of each thread; `text` is only set where it is a guess for all prose."""
-    languages: list[_Guess | None] = []
+    languages: list[Guess | None] = []
     pooled = []
     for reading in readings:
         chars: dict[str, int] = {}
@@ -144,18 +180,18 @@ def _thread_languages(
                 counted = min(len(words), SAMPLE_CHARS)
                 chars[guess.language] = chars.get(guess.language, 0) + counted
         if chars:
-            languages.append(_Guess(max(chars, key=chars.__getitem__), 1.0, ""))
+            languages.append(Guess(max(chars, key=chars.__getitem__), 1.0, ""))
         else:
             languages.append(None)
             pooled.append(sample(" ".join(filter(None, reading.proses))))
-    guesses = iter(_identify(pooled, identifier))
+    guesses = iter(_guess(pooled, identifier))
     return [language or next(guesses) for language in languages]
 
 
 def _label(
     thread: Thread,
     reading: _Reading,
-    shared: _Guess,
+    shared: Guess,
     identifier: LanguageIdentifier,
     rules: LanguageRules,
 ) -> ThreadOutcome:
@@ -179,7 +215,7 @@ def _label(
 
 
 def _unsure(
-    guess: _Guess,
+    guess: Guess,
     common: str,
     identifier: LanguageIdentifier,
     is_prompt: bool,
