@@ -271,15 +271,12 @@ def _mix32(values: UInt32Array) -> UInt32Array:
 
 @functools.cache
 def _permutations(rules: MinHashRules) -> tuple[UInt32Array, UInt32Array]:
-    """Multipliers, which are odd, and increments, each [num_perm, 1], as datasketch draws them."""
-    # Not drawn by it, because its import takes scipy.integrate along: a tenth of the processor time
-    # of a small site, in every worker. RandomState's numbers are frozen (NEP 19).
-    random = np.random.RandomState(rules.seed)
-    multipliers = random.randint(0, 1 << 31, rules.num_perm, np.uint32) * np.uint32(2) + np.uint32(
-        1
-    )
-    increments = random.randint(0, 1 << 32, rules.num_perm, np.uint32)
-    return multipliers[:, None], increments[:, None]
+    """Multipliers and increments, each [num_perm, 1], as datasketch draws them."""
+    # Here, because it imports scipy.integrate, which commands without dedup need not wait for.
+    from datasketch import MinHash
+
+    drawn = MinHash(num_perm=rules.num_perm, seed=rules.seed, scheme="affine32").permutations
+    return drawn[0][:, None], drawn[1][:, None]
 
 
 def signatures(sets: Sequence[UInt32Array], rules: MinHashRules) -> UInt32Array:

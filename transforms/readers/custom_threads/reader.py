@@ -9,13 +9,13 @@ from transforms.readers.base import ForumFile, Item, ReadRules, reject
 from transforms.readers.custom_threads.rows import KIND, BadResponse, ParsedThread, parse_thread
 from transforms.readers.formats.fields import Problem
 from transforms.readers.formats.line_blocks import LineBlock
-from transforms.readers.formats.parquet_rows import Row
 from transforms.readers.formats.tables import (
     TABLE_SUFFIXES,
     is_table_of_lines,
     read_table,
     read_table_block,
 )
+from transforms.readers.formats.values import Row
 from transforms.readers.source import FileSource, LineReader
 
 DETAIL_CHARS: Final = 500
