@@ -41,6 +41,43 @@ def build(output: Path):
     return add
 
 
+def build_flattens(output: Path):
+    """A Flatten of a Flatten, one that two steps read of which one waits for the other, a group."""
+
+    def add(pipeline: beam.Pipeline) -> None:
+        low = pipeline | "Low" >> beam.Create(range(100))
+        high = pipeline | "High" >> beam.Create(range(100, 200))
+        inner = (low, high) | "Inner" >> beam.Flatten()
+        every = (
+            inner,
+            low,
+            pipeline | "All" >> beam.Create(range(300)),
+        ) | "Outer" >> beam.Flatten()
+        count = every | "Count" >> beam.combiners.Count.Globally()
+        again = every | "Counted" >> beam.Map(only_if, count=beam.pvalue.AsSingleton(count))
+        _ = (
+            (every | "Key" >> beam.Map(keyed), again | "Key again" >> beam.Map(keyed))
+            | "Both" >> beam.Flatten()
+            | "Group" >> beam.GroupByKey()
+            | "Save" >> beam.MapTuple(save_numbers, path=str(output))
+        )
+
+    return add
+
+
+def only_if(value: int, count: int) -> int:
+    assert count == 600
+    return value
+
+
+def keyed(value: int) -> tuple[int, int]:
+    return 0, value
+
+
+def save_numbers(key: int, values: Iterable[int], path: str = "") -> None:
+    Path(path).write_text(repr(sorted(values)), encoding="utf-8")
+
+
 class Divide(beam.DoFn):
     """Number -> (its last digit, some hundred bytes), odd ones apart."""
 

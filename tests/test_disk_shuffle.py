@@ -3,12 +3,15 @@
 import functools
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import pytest
-from apache_beam.runners.portability.fn_api_runner import execution
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.api import beam_runner_api_pb2
+from apache_beam.runners.portability.fn_api_runner import execution, translations
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 
@@ -78,6 +81,49 @@ def test_nothing_large_stays_in_memory(
     assert sum(kept) < PAYLOAD / 5, "what Reshuffle moves, whose elements are small"
     assert max(waiting) == 0, "a worker's output goes to disk while it works"
     assert max(report.bundles for report in reports) >= 7, "one a key"
+
+
+def test_stages_are_made_in_phases_of_beam_and_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fails when another version of Beam has other phases than those that are copied here."""
+    calls: list[tuple[list[str], dict[str, Any]]] = []
+
+    def noted(proto: Any, *, phases: list[Any], **options: Any) -> tuple[None, list[Any]]:
+        calls.append(([phase.__name__ for phase in phases], options))
+        return None, []
+
+    monkeypatch.setattr(translations, "create_and_optimize_stages", noted)
+    runner = DiskShuffleRunner()
+    runner.create_stages(beam_runner_api_pb2.Pipeline())
+    FnApiRunner.create_stages(runner, beam_runner_api_pb2.Pipeline())
+    (phases, options), (beams, beam_options) = calls
+    ours = {"merge_flattens", "write_into_groups", "read_flattened_directly"}
+    assert ours < set(phases)
+    assert [phase for phase in phases if phase not in ours] == beams
+    assert options == beam_options
+
+
+FLATTENS = ["Inner", "Outer", "Both"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_is_flattened_is_written_once(tmp_path: Path, workers: int) -> None:
+    """Into the group that it is for, or to where every reader finds it."""
+    reports: list[StageReport] = []
+    runner = DiskShuffleRunner(str(tmp_path), report=reports.append)
+    pipeline = beam.Pipeline(
+        runner=runner, options=PipelineOptions([f"--direct_num_workers={workers}"])
+    )
+    shuffle_job.build_flattens(tmp_path / "result")(pipeline)
+    pipeline.run().wait_until_finish()
+    values = sorted([*range(100), *range(100), *range(100, 200), *range(300)] * 2)
+    assert json.loads((tmp_path / "result").read_text(encoding="utf-8")) == values
+    written: Counter[str] = Counter()
+    for report in reports:
+        written.update(report.written)
+    flattened = {name for name in written if name in map("materialize:{}".format, FLATTENS)}
+    assert flattened == {"materialize:Outer"}
+    copies = [size for name, size in written.items() if name.startswith("materialize:ref_")]
+    assert sum(copies) < 100, "of the side input only"
 
 
 def hashes_by(runner: Any, output: Path) -> dict[str, str]:

@@ -11,7 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from apache_beam.coders.coder_impl import create_InputStream, create_OutputStream
+from apache_beam.coders.coder_impl import (
+    BytesCoderImpl,
+    create_InputStream,
+    create_OutputStream,
+)
 from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer, ListBuffer
 from apache_beam.transforms.window import GlobalWindow, GlobalWindows
 from apache_beam.utils.windowed_value import PaneInfo, PaneInfoTiming
@@ -83,8 +87,10 @@ class _Part:
 class _Group:
     """The values of one key, each read when the coder of groups asks for it."""
 
-    def __init__(self, coder: Any, places: "list[tuple[Store, array[int]]]") -> None:
-        self._coder = coder
+    def __init__(
+        self, decode: Callable[[bytes], Any] | None, places: "list[tuple[Store, array[int]]]"
+    ) -> None:
+        self._decode = decode
         self._places = places
 
     def __len__(self) -> int:
@@ -93,7 +99,8 @@ class _Group:
     def __iter__(self) -> Iterator[Any]:
         for store, place in self._places:
             for start, size in zip(place[::2], place[1::2], strict=True):
-                yield self._coder.decode_nested(store.read(start, size))
+                value = store.read(start, size)
+                yield value if self._decode is None else self._decode(value)
 
 
 class GroupsOnDisk:
@@ -110,6 +117,8 @@ class GroupsOnDisk:
         self._pairs = like._pre_grouped_coder.get_impl()
         self._keys = like._pre_grouped_coder.key_coder().get_impl()
         self._values = like._pre_grouped_coder.value_coder().get_impl()
+        # To the runner most values are bytes, whose coder is the worker's affair.
+        self._bytes = isinstance(self._values, BytesCoderImpl)
         self._groups = like._post_grouped_coder.get_impl()
         self._parts: list[_Part] = []
         self._own: _Part | None = None
@@ -124,7 +133,7 @@ class GroupsOnDisk:
         stream = create_InputStream(elements)
         while stream.size() > 0:
             key, value = self._pairs.decode_from_stream(stream, True).value
-            encoded = self._values.encode_nested(value)
+            encoded = value if self._bytes else self._values.encode_nested(value)
             place = places.get(name := self._keys.encode(key))
             if place is None:
                 place = places[name] = array("q")
@@ -150,9 +159,10 @@ class GroupsOnDisk:
         blobs = sum(part.store.held.size for part in self._parts)
         if blobs:  # a reference is small, what it stands for is not
             maximum = min(maximum, max(1, len(keys) * piece_bytes // blobs))
+        decode = None if self._bytes else self._values.decode_nested
         out, held = create_OutputStream(), 0
         for key in keys:
-            group = (self._keys.decode(key), _Group(self._values, self._places_of(key)))
+            group = (self._keys.decode(key), _Group(decode, self._places_of(key)))
             self._groups.encode_to_stream(_ONLY_PANE.with_value(group), out, True)
             held += 1
             if out.size() >= piece_bytes or held >= maximum:

@@ -4,12 +4,14 @@ Beam's local runner keeps every shuffled byte in memory, and hands a stage all o
 once. Here what is shuffled goes into files without a name (pipeline/runners/disk_buffers.py), and
 a stage gets its input piece by piece, a bundle each. The graph of the pipeline is the same.
 
-Nothing of Beam is patched. One method of the runner is overridden: the one that is called before
-each stage runs, to choose who runs it. There the empty buffers of the stage's outputs are replaced
-by ours. These are internals of Beam 2.77, which setup.py pins; tests/test_disk_shuffle.py fails
-when another version keeps its data elsewhere.
+Nothing of Beam is patched. Two methods of the runner are overridden: the one that makes stages of
+a pipeline, where Flattens get no buffer of their own (flattens.py), and the one that is called
+before each stage runs, to choose who runs it. There the empty buffers of the stage's outputs are
+replaced by ours. These are internals of Beam 2.77, which setup.py pins; tests/test_disk_shuffle.py
+fails when another version keeps its data elsewhere.
 """
 
+import copy
 import functools
 import queue
 import time
@@ -19,7 +21,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from apache_beam.metrics import monitoring_infos
+from apache_beam.portability import common_urns
 from apache_beam.portability.api import beam_fn_api_pb2
+from apache_beam.runners.portability.fn_api_runner import translations
 from apache_beam.runners.portability.fn_api_runner.execution import GroupingBuffer, ListBuffer
 from apache_beam.runners.portability.fn_api_runner.fn_runner import BundleManager, FnApiRunner
 from apache_beam.runners.portability.fn_api_runner.translations import split_buffer_id
@@ -28,6 +32,7 @@ from apache_beam.utils import thread_pool_executor
 
 from pipeline.runners.blob_files import BlobFiles
 from pipeline.runners.disk_buffers import PIECE_BYTES, PIECES_PER_WORKER, GroupsOnDisk, ListOnDisk
+from pipeline.runners.flattens import merge_flattens, read_flattened_directly, write_into_groups
 
 
 @dataclass
@@ -59,6 +64,37 @@ class DiskShuffleRunner(FnApiRunner):
         self._piece_bytes = piece_bytes
         self._report = report
         self._blobs = BlobFiles()
+
+    def create_stages(self, pipeline_proto: Any) -> tuple[Any, list[Any]]:
+        # As FnApiRunner does it, with three phases of ours.
+        stages: tuple[Any, list[Any]] = translations.create_and_optimize_stages(
+            copy.deepcopy(pipeline_proto),
+            phases=[
+                translations.annotate_downstream_side_inputs,
+                translations.fix_side_input_pcoll_coders,
+                translations.pack_combiners,
+                translations.lift_combiners,
+                translations.expand_sdf,
+                translations.expand_gbk,
+                merge_flattens,
+                write_into_groups,
+                translations.sink_flattens,
+                read_flattened_directly,
+                translations.greedily_fuse,
+                translations.read_to_impulse,
+                translations.impulse_to_input,
+                translations.sort_stages,
+                translations.add_impulse_to_dangling_transforms,
+                translations.setup_timer_mapping,
+                translations.populate_data_channel_coders,
+            ],
+            known_runner_urns=frozenset(
+                [common_urns.primitives.FLATTEN.urn, common_urns.primitives.GROUP_BY_KEY.urn]
+            ),
+            use_state_iterables=self._use_state_iterables,
+            is_drain=self._is_drain,
+        )
+        return stages
 
     def _get_bundle_manager(self, bundle_context_manager: Any) -> BundleManager:
         stage = bundle_context_manager
