@@ -17,7 +17,7 @@ KEYS = 8
 
 
 def build(output: Path, *, aside: bool = False, again: bool = False):
-    """Blobs → groups, three times → a Flatten that only passes on → groups → what came, in ``output``.
+    """Blobs → groups, three times → a Flatten that only passes on → groups → what came.
 
     ``aside``: also read blobs on the side, in the last step. ``again``: also send them through a
     Reshuffle, whose buffers are Beam's own.

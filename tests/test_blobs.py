@@ -109,6 +109,17 @@ def test_another_stage_writes_to_another_file(
     assert {path.name for path in folder.iterdir()} == set(files)
 
 
+def test_kinds_of_elements_are_in_files_of_their_own(folder: Path) -> None:
+    """So what is used early does not wait for what is used late."""
+    blocks = [PostBlock(1, Blob(LARGE)), JoinBlock(1, Blob(LARGE)), PostBlock(2, Blob(LARGE))]
+    files = [
+        place.file
+        for block in blocks
+        for place in places_in(StructCoder(type(block)).encode(block))
+    ]
+    assert files[0] == files[2] != files[1]
+
+
 def test_a_file_that_was_deleted_is_not_written_to(folder: Path) -> None:
     coder = StructCoder(Blob)
     blob = Blob(LARGE)
@@ -148,7 +159,7 @@ def test_lost_data_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_full_disk_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._Files, "_path", lambda self: "/dev/full")
+    monkeypatch.setattr(module._File, "path", lambda self, folder: "/dev/full")
     monkeypatch.setattr(module.os, "O_EXCL", 0)
     monkeypatch.setattr(module.os, "pwrite", lambda file, data, offset: os.write(file, data))
     with pytest.raises(OSError, match=rf"no space left .* in {folder.parent}; .* --work-dir"):

@@ -60,7 +60,7 @@ def test_a_shard_of_many_runs_has_the_same_bytes_and_figures(
     whole, _ = shard_of(tmp_path / "one", TRAIN)
     blobs = blobs_of(TRAIN, 3, 1)
     runs, _ = shard_of(tmp_path / "runs", TRAIN, blobs=blobs, run_bytes=5_000)
-    assert runs == whole
+    assert msgspec.structs.replace(runs, stamp=whole.stamp) == whole
     assert runs.stats["threads"] == len(TRAIN)
     assert runs.stats["posts"] == sum(1 + len(row.thread.responses) for row in TRAIN)
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["data"], "nothing is left"

@@ -14,6 +14,7 @@ from apache_beam.testing.test_pipeline import TestPipeline
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.curate import finalize
 from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.audit import Duplicate, DuplicateRule, Reason, Rejected, Stage
 from schemas.ids import hash63
@@ -228,6 +229,29 @@ def test_ids_only_has_the_same_rows_in_the_same_row_groups(tmp_path: Path, monke
     for group in range(with_texts.num_row_groups):
         expected = with_texts.read_row_group(group).select(PAIR_IDS_SCHEMA.names)
         assert without.read_row_group(group).to_pylist() == expected.to_pylist()
+
+
+def test_a_shard_is_hashed_again_only_if_it_is_not_where_its_worker_left_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report, path = shard_of(tmp_path, PAIRED[:5])
+    again: list[str] = []
+    monkeypatch.setattr(
+        finalize, "shard_fault", lambda folder, shard: again.append(shard.path) or None
+    )
+    finalize.check_shards(tmp_path, [report])
+    assert again == []
+    fetched = msgspec.structs.replace(report, stamp=None)
+    finalize.check_shards(tmp_path, [fetched])
+    assert again == [report.shard.path]
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"?")
+    finalize.check_shards(tmp_path, [report])
+    assert again == [report.shard.path] * 2
+    path.unlink()
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="not those that a worker wrote"):
+        finalize.check_shards(tmp_path, [report])
 
 
 def test_ids_only_leaves_the_other_tables_and_the_borders_alone(

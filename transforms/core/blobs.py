@@ -15,6 +15,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, NamedTuple
@@ -102,11 +103,13 @@ class Blob:
         return Blob, (self.load(),)
 
 
-def encode_blob(blob: Any) -> Any:
+def encode_blob(blob: Any, kind: str = "") -> Any:
     """Return what stands for a blob in MessagePack: its bytes, or where it is written.
 
-    An ``enc_hook`` of msgspec. The blob remembers its place: it is written once, however many
-    consumers it has. Raises OSError where there is no space.
+    An ``enc_hook`` of msgspec. ``kind``: of the element that it is in; each kind has files of its
+    own, because what is used at different times must not be in one file. The blob remembers its
+    place: it is written once, however many consumers it has. Raises OSError where there is no
+    space.
     """
     if not isinstance(blob, Blob):
         raise NotImplementedError(f"{type(blob).__name__} is no type of a shuffled element")
@@ -116,8 +119,8 @@ def encode_blob(blob: Any) -> Any:
         if not folder or len(data) <= INLINE_BYTES:
             return data
         # A step of an earlier stage may have written it, too, into a file that is gone.
-        if not _files.hold(folder, blob._place):
-            blob._place = _files.write(folder, data)
+        if not _files.hold(blob._place, folder):
+            blob._place = _files.write(data, folder, kind)
     assert blob._place is not None
     return msgspec.msgpack.Ext(_EXTENSION, _MAGIC + _PLACE.pack(*blob._place))
 
@@ -155,63 +158,76 @@ def no_space(error: OSError, folder: str) -> OSError:
 _serials = itertools.count()
 
 
-class _Files(threading.local):
-    """The file that a thread writes to.
+@dataclass
+class _File:
+    """A file that is being written."""
 
-    A stage of the pipeline has files of its own, which can go when what it made has been used. A
-    file is opened for each blob, which costs less than writing it: one that is kept open would
-    keep its disk when it is deleted.
+    process: int
+    serial: int
+    size: int = 0
+
+    def path(self, folder: str) -> str:
+        return f"{folder}/{BlobPlace(self.process, self.serial, 0, 0).file}"
+
+
+class _Files(threading.local):
+    """The files that a thread writes to.
+
+    A stage of the pipeline has files of its own, one for each kind of element, which can go when
+    what they hold has been used. A file is opened for each blob, which costs less than writing it:
+    one that is kept open would keep its disk when it is deleted.
     """
 
     def __init__(self) -> None:
-        self._folder = ""
-        self._process = -1
-        self._serial = -1
+        self._owner: tuple[str, int] | None = None
         self._stage: object = None
-        self._size = 0
+        self._files: dict[str, _File] = {}
 
-    def hold(self, folder: str, place: BlobPlace | None) -> bool:
-        """Whether a place is in the file that is being written."""
+    def hold(self, place: BlobPlace | None, folder: str) -> bool:
+        """Whether a place is in a file that is being written."""
         return (
             place is not None
-            and (folder, *place[:2]) == (self._folder, self._process, self._serial)
-            and self._stage is _stage()
-            and Path(self._path()).exists()
+            and self._is_current(folder)
+            and any(place[:2] == (file.process, file.serial) for file in self._files.values())
+            and Path(folder, place.file).exists()
         )
 
-    def write(self, folder: str, data: bytes) -> BlobPlace:
-        """Append a blob; returns where it is."""
+    def write(self, data: bytes, folder: str, kind: str) -> BlobPlace:
+        """Append a blob to the file of its kind; returns where it is."""
+        if not self._is_current(folder):
+            self._owner, self._stage, self._files = (folder, os.getpid()), _stage(), {}
         try:
-            file = self._open(folder)
+            descriptor = self._open(folder, kind)
+            file = self._files[kind]
             try:
                 written = 0
                 while written < len(data):
-                    written += os.pwrite(file, memoryview(data)[written:], self._size + written)
+                    rest = memoryview(data)[written:]
+                    written += os.pwrite(descriptor, rest, file.size + written)
             finally:
-                os.close(file)
+                os.close(descriptor)
         except OSError as error:
             raise no_space(error, str(Path(folder).parent)) from error
-        place = BlobPlace(self._process, self._serial, self._size, len(data))
-        self._size += len(data)
+        place = BlobPlace(file.process, file.serial, file.size, len(data))
+        file.size += len(data)
         return place
 
-    def _open(self, folder: str) -> int:
-        stage = _stage()
-        if (folder, os.getpid()) == (self._folder, self._process) and stage is self._stage:
+    def _is_current(self, folder: str) -> bool:
+        return self._owner == (folder, os.getpid()) and self._stage is _stage()
+
+    def _open(self, folder: str, kind: str) -> int:
+        file = self._files.get(kind)
+        if file is not None:
             try:
-                return os.open(self._path(), os.O_WRONLY)
+                return os.open(file.path(folder), os.O_WRONLY)
             except FileNotFoundError:
                 pass  # what it held has been used
-        self._folder, self._process, self._stage = folder, os.getpid(), stage
         while True:
-            self._serial, self._size = next(_serials), 0
+            file = self._files[kind] = _File(os.getpid(), next(_serials))
             try:
-                return os.open(self._path(), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                return os.open(file.path(folder), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             except FileExistsError:
                 continue  # of a process that had the same id
-
-    def _path(self) -> str:
-        return f"{self._folder}/{BlobPlace(self._process, self._serial, 0, 0).file}"
 
 
 _files = _Files()

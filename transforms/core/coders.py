@@ -1,5 +1,6 @@
 """The one coder of the pipeline: msgspec structs as MessagePack."""
 
+import functools
 from typing import Any
 
 import apache_beam as beam
@@ -17,7 +18,7 @@ class StructCoder(beam.coders.Coder):
 
     def __init__(self, row: type[Any]) -> None:
         self.row = row
-        self._encoder = msgspec.msgpack.Encoder(enc_hook=encode_blob)
+        self._encoder = encoder_of(row)
         self._decoder = decoder_of(row)
 
     def encode(self, value: Any) -> bytes:
@@ -59,6 +60,12 @@ class StructCoder(beam.coders.Coder):
 
     def __reduce__(self) -> tuple[type, tuple[type[Any]]]:
         return type(self), (self.row,)
+
+
+@functools.cache
+def encoder_of(row: type[Any]) -> msgspec.msgpack.Encoder:
+    """Return the encoder of a type of shuffled elements or of their parts."""
+    return msgspec.msgpack.Encoder(enc_hook=functools.partial(encode_blob, kind=row.__name__))
 
 
 def decoder_of(row: type[Any]) -> msgspec.msgpack.Decoder[Any]:

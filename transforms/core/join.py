@@ -14,8 +14,7 @@ import apache_beam as beam
 import msgspec
 
 from schemas.fields import doc
-from transforms.core.blobs import encode_blob
-from transforms.core.coders import decoder_of, register
+from transforms.core.coders import decoder_of, encoder_of, register
 
 
 class Tagged(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -64,12 +63,9 @@ class JoinByKey(beam.PTransform):
         )
 
 
-_encode = msgspec.msgpack.Encoder(enc_hook=encode_blob).encode
-
-
 def _tag(item: tuple[int, Any], side: int) -> tuple[int, Tagged]:
     key, value = item
-    return key, Tagged(side, msgspec.Raw(_encode(value)))
+    return key, Tagged(side, msgspec.Raw(encoder_of(type(value)).encode(value)))
 
 
 class _Separate(beam.DoFn):

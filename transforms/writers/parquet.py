@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
-from schemas.checksums import sha256_of_file
+from schemas.checksums import FileStamp, sha256_of_file
 from schemas.fields import doc
 from schemas.manifest import Shard
 from transforms.core import Blob, count, register, show_progress, thread_chars
@@ -51,6 +51,9 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
 
     shard: Annotated[Shard, doc("the file")]
     stats: Annotated[dict[str, int], doc("counters that add up over shards")]
+    stamp: Annotated[
+        FileStamp | None, doc("of the file where its writer left it; null: not on this machine")
+    ] = None
 
 
 register(ShardReport)
@@ -129,7 +132,8 @@ def write_shard(
 
     schema = PAIR_IDS_SCHEMA if is_data and ids_only else _schema(key.table)
     shard = write_parquet(folder, shard_path(key), schema, tables())
-    return ShardReport(shard=shard, stats=dict(stats))
+    stamp = None if "://" in folder else FileStamp.of(Path(folder, shard.path).stat())
+    return ShardReport(shard=shard, stats=dict(stats), stamp=stamp)
 
 
 def _counted(table: str, rows: Iterable[Any], stats: Counter[str]) -> Iterator[Any]:
