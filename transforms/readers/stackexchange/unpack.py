@@ -95,7 +95,9 @@ def unpack_tables(
         for path in job.written.values():
             with suppress(OSError):  # the first error counts
                 path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, WorkFolderError):
+        if isinstance(error, WorkFolderError):
+            pool.stop(str(error))  # others would find no room, either
+        elif isinstance(error, OSError):
             raise UnpackError(f"it cannot be read: {cause_of(error)}") from error
         raise
     finally:

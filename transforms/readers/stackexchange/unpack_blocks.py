@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import py7zr
 
@@ -131,7 +131,7 @@ def unpack_blocks(
         for written in writing:
             written.result()
     finally:
-        futures: list[Future[bytes] | Future[None]] = [*decoding, *writing]
+        futures: list[Future[Any]] = [*decoding, *writing]
         # The files must not be closed under a thread that writes.
         wait([future for future in futures if not future.cancel()])
     if position < last:

@@ -42,7 +42,7 @@ class UnpackPool:
         self._say = say
         self._clock = clock
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped: str | None = None
         self._started = clock()
         self._next_report = self._started + FIRST_REPORT_SECONDS
         self._claimed: dict[Path, int] = defaultdict(int)
@@ -61,18 +61,19 @@ class UnpackPool:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            self.stop()
+            self.stop("unpacking was stopped")
         for executor in (self.archives, self.decoders):
             executor.shutdown(cancel_futures=error is not None)
 
-    def stop(self) -> None:
-        """Make all archives end at their next read or write."""
-        self._stopped = True
+    def stop(self, why: str) -> None:
+        """Make all archives end at their next read or write; the first reason counts."""
+        with self._lock:
+            self._stopped = self._stopped or why
 
     def check(self) -> None:
-        """Raise UnpackStoppedError when there is no use in going on."""
-        if self._stopped:
-            raise UnpackStoppedError("unpacking was stopped")
+        """Raise UnpackStoppedError, with the reason, when there is no use in going on."""
+        if self._stopped is not None:
+            raise UnpackStoppedError(self._stopped)
 
     def expect(self, archive: Path, size: int) -> None:
         """Say that ``archive``, of ``size`` bytes, is to be unpacked."""
