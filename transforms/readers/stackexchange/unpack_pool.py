@@ -49,7 +49,6 @@ class UnpackPool:
         self._packed: dict[Path, int] = {}
         self._read: dict[Path, int] = defaultdict(int)
         self._active: dict[Path, None] = {}
-        self._written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -114,13 +113,11 @@ class UnpackPool:
         self._report()
 
     def has_written(self, archive: Path, size: int) -> None:
-        """Count ``size`` bytes of its tables as written; may report progress."""
+        """Count ``size`` bytes of its tables as written: they are no longer only reserved."""
         self.check()
         with self._lock:
-            self._written += size
             if archive in self._claimed:
                 self._claimed[archive] = max(0, self._claimed[archive] - size)
-        self._report()
 
     def _report(self) -> None:
         if self._say is None:
@@ -139,5 +136,10 @@ class UnpackPool:
         names = [path.name for path in self._active]
         others = len(names) - 1
         what = "".join(names[:1]) + (f" and {others} more" if others > 0 else "")
-        share = f"{100 * read / packed:.0f} % of {packed / 1e9:,.3g} GB, " if packed else ""
-        return f"unpacking {what}: {share}{self._written / 1e6 / max(seconds, 1e-9):,.0f} MB/s"
+        speed = sum(self._read.values()) / max(seconds, 1e-9)
+        share = f"{100 * read / packed:.0f} % of {_size(packed)}, " if packed else ""
+        return f"unpacking {what}: {share}{_size(speed)}/s"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.3g} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"
