@@ -42,6 +42,7 @@ def text(size: int, seed: int = 0) -> bytes:
 
 
 TEXT = text(700_000)
+POSTS = text(30_000)
 
 
 def pack(data: bytes, level: int = 1) -> bytes:
@@ -202,8 +203,8 @@ def test_damage_in_a_stream_is_told_and_leaves_the_others(
     tmp_path: Path, work: Path, place: float
 ) -> None:
     bad = make_7z(tmp_path / "b.example.com.7z", ("Posts.xml", TEXT))
-    make_7z(tmp_path / "a.example.com.7z", ("Posts.xml", TEXT))
-    make_7z(tmp_path / "c.example.com.7z", ("Posts.xml", TEXT), filters=None)
+    make_7z(tmp_path / "a.example.com.7z", ("Posts.xml", POSTS))
+    make_7z(tmp_path / "c.example.com.7z", ("Posts.xml", POSTS), filters=None)
     data = bytearray(bad.read_bytes())
     data[int(len(data) * place)] ^= 0x10
     bad.write_bytes(data)
@@ -264,14 +265,17 @@ def test_a_bomb_in_bzip2_is_refused(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full is missing")
-def test_a_full_disk_ends_all(tmp_path: Path, work: Path) -> None:
-    archive = make_7z(tmp_path / "a.example.com.7z", ("Posts.xml", TEXT))
-    make_7z(tmp_path / "b.example.com.7z", ("Posts.xml", TEXT))
-    folder = work / "a.example.com"
+@pytest.mark.parametrize("site", ["a.example.com", "b.example.com"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_full_disk_ends_all(tmp_path: Path, work: Path, site: str, threads: int) -> None:
+    for name in ("a.example.com", "b.example.com"):
+        make_7z(tmp_path / f"{name}.7z", ("Posts.xml", POSTS))
+    archive = tmp_path / f"{site}.7z"
+    folder = work / site
     folder.mkdir(parents=True)
     (folder / "Posts.xml").symlink_to("/dev/full")
     with pytest.raises(WorkFolderError) as caught:
-        find_sites([str(tmp_path)], work, unpacking=Unpacking(2))
+        find_sites([str(tmp_path)], work, unpacking=Unpacking(threads))
     assert str(caught.value).startswith(
         f"{archive} cannot be unpacked to {folder}: No space left on device; "
     )
@@ -308,7 +312,7 @@ def test_what_was_stopped_reads_no_further(tmp_path: Path, work: Path) -> None:
             pool.archives.submit(unpack_late, pool)
             never = pool.archives.submit(unpack_late, pool)
             assert begun.wait(60)
-            pool.stop()
+            pool.stop("unpacking was stopped")
             stopped.set()
             never.cancel()
             raise KeyboardInterrupt

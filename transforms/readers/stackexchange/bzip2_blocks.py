@@ -11,11 +11,11 @@ start.
 """
 
 import bz2
+import sys
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 GROUP_BLOCKS: Final = 2
 """Blocks per group: enough that handing one over costs nothing, few enough to be held often."""
@@ -24,7 +24,7 @@ _BLOCK_BYTES: Final = 900_000
 MAX_GROUP_BYTES: Final = 2 * GROUP_BLOCKS * _BLOCK_BYTES
 """Of a group, unpacked. Long runs of one byte unpack to more; texts have none."""
 
-READ_BYTES: Final = 4 << 20
+READ_BYTES: Final = 1 << 20
 _MAX_PACKED_BYTES: Final = 16 << 20
 """Of a group: the worst codes there are take 2.3 MB a block."""
 
@@ -35,6 +35,12 @@ _CRC_BITS: Final = 32
 _FOOTER_BITS: Final = _MARK_BITS + _CRC_BITS
 _HEADER_BITS: Final = 32
 _LEVELS: Final = b"123456789"
+
+_PAIRS: Final = tuple(
+    int.from_bytes((_BLOCK >> (24 + shift) & 0xFFFF).to_bytes(2, "big"), sys.byteorder)
+    for shift in range(8)
+)
+"""The second and third byte of a block, by the bit it begins at in the first."""
 
 
 class NotIndependentError(Exception):
@@ -96,21 +102,16 @@ def cut_blocks(read: Callable[[int, int], bytes], size: int) -> Iterator[BlockGr
 
 def find_marks(data: bytes) -> list[int]:
     """Return the bits at which the 48 bits that begin a block are in ``data``, in order."""
-    if len(data) < 6:
-        return []
-    array = np.frombuffer(data, np.uint8)
-    pairs = array[:-1].astype(np.uint16) << 8 | array[1:]
-    # The second and third byte of eight that hold a mark, wherever it begins in the first.
-    at = np.flatnonzero(_IS_MIDDLE[pairs[1:]])
-    shifts = _SHIFT[pairs[at + 1]]
-    padded = np.concatenate([array, np.zeros(8, np.uint8)])
-    words = np.zeros(len(at), np.uint64)
-    for index in range(8):
-        words = words << np.uint64(8) | padded[at + index]
-    marks = words >> (np.uint64(16) - shifts) & np.uint64((1 << _MARK_BITS) - 1)
-    bits = 8 * at.astype(np.int64) + shifts.astype(np.int64)
-    whole = bits + _MARK_BITS <= 8 * len(data)
-    return [int(bit) for bit in bits[(marks == np.uint64(_BLOCK)) & whole]]
+    marks = []
+    for odd in (0, 1):
+        pairs = np.frombuffer(data[odd:], np.uint16, (len(data) - odd) // 2)
+        for shift, pair in enumerate(_PAIRS):
+            for at in np.flatnonzero(pairs == pair):
+                bit = 8 * (2 * int(at) + odd - 1) + shift
+                whole = 0 <= bit <= 8 * len(data) - _MARK_BITS
+                if whole and _bits(data, bit, _MARK_BITS) == _BLOCK:
+                    marks.append(bit)
+    return sorted(marks)
 
 
 def decode_blocks(group: BlockGroup) -> bytes:
@@ -170,17 +171,3 @@ def _bits(data: bytes, start: int, length: int) -> int:
     end = start + length
     value = int.from_bytes(data[start // 8 : (end + 7) // 8], "big")
     return (value >> (-end % 8)) & ((1 << length) - 1)
-
-
-def _middles() -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint64]]:
-    """For each pair of bytes, whether a mark may have it second, and at which bit it begins."""
-    is_middle = np.zeros(1 << 16, np.bool_)
-    shift_of = np.zeros(1 << 16, np.uint64)
-    for shift in range(8):
-        pair = (_BLOCK >> (24 + shift)) & 0xFFFF
-        is_middle[pair] = True
-        shift_of[pair] = shift
-    return is_middle, shift_of
-
-
-_IS_MIDDLE, _SHIFT = _middles()

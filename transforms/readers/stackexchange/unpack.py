@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import py7zr
 from py7zr.io import Py7zIO, WriterFactory
@@ -95,7 +95,9 @@ def unpack_tables(
         for path in job.written.values():
             with suppress(OSError):  # the first error counts
                 path.unlink(missing_ok=True)
-        if isinstance(error, OSError) and not isinstance(error, WorkFolderError):
+        if isinstance(error, WorkFolderError):
+            pool.stop(str(error))  # others would find no room, either
+        elif isinstance(error, OSError):
             raise UnpackError(f"it cannot be read: {cause_of(error)}") from error
         raise
     finally:
@@ -140,7 +142,7 @@ def _unpack_7z(job: UnpackJob, tables: Collection[str], limits: UnpackLimits) ->
         )
         _check_sizes(job, sum(info.uncompressed for info in infos), wanted, limits)
         with _reading(job.archive):
-            done = _unpack_bzip2(job, opened, stream, wanted, limits)
+            done = _unpack_bzip2(job, opened, wanted, limits)
         targets = [member.name for table, member in wanted.items() if table not in done]
         writers = _TableWriters(job, wanted, limits)
         try:
@@ -157,7 +159,6 @@ def _unpack_7z(job: UnpackJob, tables: Collection[str], limits: UnpackLimits) ->
 def _unpack_bzip2(
     job: UnpackJob,
     opened: py7zr.SevenZipFile,
-    stream: BinaryIO,
     wanted: dict[str, _Member],
     limits: UnpackLimits,
 ) -> set[str]:
@@ -167,15 +168,23 @@ def _unpack_bzip2(
     """
     tables = {member.name: table for table, member in wanted.items()}
     done: set[str] = set()
-    for packed in bzip2_streams(opened, stream):
+    for packed in bzip2_streams(opened):
         members = [member for member in packed.members if member.name in tables]
+        guard = _Guard(job.archive, limits)
+
+        def arrived(packed_size: int, size: int, guard: _Guard = guard) -> None:
+            guard.count(size)
+            job.pool.has_read(job.archive, packed_size)
+
         with ExitStack() as files, suppress(NotIndependentError):
             parts = []
             for member in members:
                 file = files.enter_context(closing(job.open_table(tables[member.name], None)))
                 parts.append(StreamPart(member.start, member.end, member.crc32, file.write_at))
             if parts:
-                unpack_blocks(packed, parts, job.pool, _Guard(job.archive, limits).count)
+                # Not the file that counts what is read, which is long before it is decoded.
+                archive = files.enter_context(job.archive.open("rb"))
+                unpack_blocks(packed, archive, parts, job.pool, arrived)
             done |= {tables[member.name] for member in members}
     return done
 

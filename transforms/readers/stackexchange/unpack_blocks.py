@@ -9,8 +9,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
-from dataclasses import dataclass
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import py7zr
 
@@ -35,21 +34,14 @@ class StreamMember(NamedTuple):
     """None: not known."""
 
 
-@dataclass(frozen=True)
-class PackedStream:
+class PackedStream(NamedTuple):
     """A stream in an archive."""
 
-    archive: BinaryIO
     start: int
     """Its first byte in the archive."""
     size: int
     """Packed."""
     members: tuple[StreamMember, ...]
-
-    def read(self, offset: int, length: int) -> bytes:
-        """Return bytes of the stream as it is packed; raises OSError."""
-        self.archive.seek(self.start + offset)
-        return self.archive.read(min(length, self.size - offset))
 
 
 class StreamPart(NamedTuple):
@@ -62,10 +54,10 @@ class StreamPart(NamedTuple):
     """Writes bytes at an offset in the member, from any thread."""
 
 
-def bzip2_streams(opened: py7zr.SevenZipFile, archive: BinaryIO) -> Iterator[PackedStream]:
+def bzip2_streams(opened: py7zr.SevenZipFile) -> Iterator[PackedStream]:
     """Yield each stream of an ``opened`` 7z that is packed by bzip2 alone.
 
-    ``archive`` is its file. Damaged headers raise nearly anything.
+    Damaged headers raise nearly anything.
     """
     streams = getattr(opened.header, "main_streams", None)
     if streams is None or streams.packinfo.numstreams != streams.unpackinfo.numfolders:
@@ -82,33 +74,40 @@ def bzip2_streams(opened: py7zr.SevenZipFile, archive: BinaryIO) -> Iterator[Pac
                 begin, end = end, end + file.uncompressed
                 if file.is_file:
                     members.append(StreamMember(file.filename, begin, end, file.crc32))
-        yield PackedStream(archive, start, size, tuple(members))
+        yield PackedStream(start, size, tuple(members))
 
 
 def unpack_blocks(
     stream: PackedStream,
+    archive: BinaryIO,
     parts: Sequence[StreamPart],
     pool: UnpackPool,
-    arrived: Callable[[int], None],
+    arrived: Callable[[int, int], None],
 ) -> None:
-    """Decode ``stream``, which is packed by bzip2, up to the last of ``parts``, and write these.
+    """Decode a ``stream`` that is packed by bzip2 up to the last of ``parts``, and write these.
 
-    ``arrived`` is told how many bytes came out, in order, before they are written. Raises
-    NotIndependentError where the stream has to be decoded from its start, in a way that can say
-    what is wrong with it, OSError when it cannot be read, and whatever ``arrived`` and ``write_at``
-    raise.
+    ``archive`` is the file that it is in. ``arrived`` is told how many bytes went in and came out,
+    in order, before they are written. Raises NotIndependentError where the stream has to be decoded
+    from its start, in a way that can say what is wrong with it, OSError when it cannot be read, and
+    whatever ``arrived`` and ``write_at`` raise.
     """
     window = pool.threads + 2  # enough that no thread waits; what is held is bounded
     last = max(part.end for part in parts)
     crcs = [0] * len(parts)
     position = 0
-    decoding: deque[Future[bytes]] = deque()
+    decoding: deque[tuple[int, Future[bytes]]] = deque()
     writing: deque[Future[None]] = deque()
+
+    def read(offset: int, length: int) -> bytes:
+        archive.seek(stream.start + offset)
+        return archive.read(min(length, stream.size - offset))
 
     def take() -> None:
         nonlocal position
-        data = memoryview(decoding.popleft().result())
-        arrived(len(data))
+        packed, decoded = decoding[0]
+        data = memoryview(decoded.result())
+        decoding.popleft()
+        arrived(packed, len(data))
         for index, part in enumerate(parts):
             start, end = max(part.start, position), min(part.end, position + len(data))
             if start < end:
@@ -120,8 +119,9 @@ def unpack_blocks(
             writing.popleft().result()
 
     try:
-        for group in cut_blocks(stream.read, stream.size):
-            decoding.append(pool.decoders.submit(decode_blocks, group))
+        for group in cut_blocks(read, stream.size):
+            decoded = pool.decoders.submit(decode_blocks, group)
+            decoding.append((group.bits // 8, decoded))
             if len(decoding) >= window:
                 take()
             if position >= last:
@@ -131,7 +131,7 @@ def unpack_blocks(
         for written in writing:
             written.result()
     finally:
-        futures: list[Future[bytes] | Future[None]] = [*decoding, *writing]
+        futures: list[Future[Any]] = [*(future for _, future in decoding), *writing]
         # The files must not be closed under a thread that writes.
         wait([future for future in futures if not future.cancel()])
     if position < last:

@@ -42,14 +42,13 @@ class UnpackPool:
         self._say = say
         self._clock = clock
         self._lock = threading.Lock()
-        self._stopped = False
+        self._stopped: str | None = None
         self._started = clock()
         self._next_report = self._started + FIRST_REPORT_SECONDS
         self._claimed: dict[Path, int] = defaultdict(int)
         self._packed: dict[Path, int] = {}
         self._read: dict[Path, int] = defaultdict(int)
         self._active: dict[Path, None] = {}
-        self._written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -61,18 +60,19 @@ class UnpackPool:
         trace: TracebackType | None,
     ) -> None:
         if error is not None:
-            self.stop()
+            self.stop("unpacking was stopped")
         for executor in (self.archives, self.decoders):
             executor.shutdown(cancel_futures=error is not None)
 
-    def stop(self) -> None:
-        """Make all archives end at their next read or write."""
-        self._stopped = True
+    def stop(self, why: str) -> None:
+        """Make all archives end at their next read or write; the first reason counts."""
+        with self._lock:
+            self._stopped = self._stopped or why
 
     def check(self) -> None:
-        """Raise UnpackStoppedError when there is no use in going on."""
-        if self._stopped:
-            raise UnpackStoppedError("unpacking was stopped")
+        """Raise UnpackStoppedError, with the reason, when there is no use in going on."""
+        if self._stopped is not None:
+            raise UnpackStoppedError(self._stopped)
 
     def expect(self, archive: Path, size: int) -> None:
         """Say that ``archive``, of ``size`` bytes, is to be unpacked."""
@@ -113,13 +113,11 @@ class UnpackPool:
         self._report()
 
     def has_written(self, archive: Path, size: int) -> None:
-        """Count ``size`` bytes of its tables as written; may report progress."""
+        """Count ``size`` bytes of its tables as written: they are no longer only reserved."""
         self.check()
         with self._lock:
-            self._written += size
             if archive in self._claimed:
                 self._claimed[archive] = max(0, self._claimed[archive] - size)
-        self._report()
 
     def _report(self) -> None:
         if self._say is None:
@@ -138,5 +136,10 @@ class UnpackPool:
         names = [path.name for path in self._active]
         others = len(names) - 1
         what = "".join(names[:1]) + (f" and {others} more" if others > 0 else "")
-        share = f"{100 * read / packed:.0f} % of {packed / 1e9:,.3g} GB, " if packed else ""
-        return f"unpacking {what}: {share}{self._written / 1e6 / max(seconds, 1e-9):,.0f} MB/s"
+        speed = sum(self._read.values()) / max(seconds, 1e-9)
+        share = f"{100 * read / packed:.0f} % of {_size(packed)}, " if packed else ""
+        return f"unpacking {what}: {share}{_size(speed)}/s"
+
+
+def _size(size: float) -> str:
+    return f"{size / 1e9:,.3g} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"
