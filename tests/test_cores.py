@@ -5,6 +5,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -212,9 +213,30 @@ def test_the_table_has_a_row_for_each_number_of_cores() -> None:
     assert len({row.count("|") for row in rows}) == 1
 
 
+def with_every_kind(run: MeasuredRun) -> MeasuredRun:
+    names = ("Spread ranges/Read", "Group by join partition/Read", "Group by shard/Read")
+    more = tuple(
+        StageTimes(
+            name=f"(({name})+(more))",
+            parent_s=0.0,
+            workers_s=(0.5,) * run.size.workers,
+            units_s=(0.7, 0.3) if run.units else (),
+        )
+        for name in names
+    )
+    job = msgspec.structs.replace(run.job, stages=run.job.stages + more)
+    return msgspec.structs.replace(run, job=job)
+
+
+def test_stages_that_are_not_recognised_are_said(tmp_path: Path) -> None:
+    save(tmp_path / "runs.json", RUNS)
+    with pytest.raises(SystemExit, match="joins, ranges, shards"):
+        main(["--from", str(tmp_path / "runs.json")])
+
+
 def test_page_and_plot_are_written_from_saved_runs(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    save(tmp_path / "runs.json", RUNS)
+    save(tmp_path / "runs.json", [with_every_kind(run) for run in RUNS])
     given = ["--from", str(tmp_path / "runs.json"), "--before", str(tmp_path / "runs.json")]
     plots = []
     for _ in range(2):
