@@ -6,10 +6,9 @@ Generates comments in the shape of 2019 (a seeded text, four in ten reply to the
 compresses them with zstd and reads them, in turn, with: python-zstandard's stream and a bare loop
 over its lines (`lines`); that and msgspec's parser, to dictionaries (`msgspec`), or the standard
 library's (`json`); `read_reddit` as a run does it by default, with replies to comments rejected
-(`read`); the same with every comment made a Post (`read_all`); cutting the file into blocks of lines
-(`cut`), which is what one worker does where others parse them, and cutting and parsing (`blocks`).
-Quoted are MB of JSON per
-second of processor time, medians, and ratios of them.
+(`read`); the same with every comment made a Post (`read_all`); cutting the file into blocks of
+lines (`cut`), which is what one worker does where others parse them, and cutting and parsing
+(`blocks`). Quoted are MB of JSON per second of processor time, medians, and ratios of them.
 
 Then a process of its own reads a file of `--memory-mb` MB of JSON and prints its memory on the
 way. It must stay under ALLOWANCE_MB. The file is read once more, compressed with the largest
