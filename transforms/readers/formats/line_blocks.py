@@ -7,6 +7,7 @@ import msgspec
 
 from schemas.audit import Reason, Rejected
 from schemas.fields import doc
+from transforms.core.blobs import Blob
 from transforms.readers.base import ForumFile, reject
 from transforms.readers.formats.compressed import BrokenFile, CompressedFile
 from transforms.readers.formats.json_values import breaks_off
@@ -36,7 +37,9 @@ class LineBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     lines_before: Annotated[int, doc("lines of the file before these")]
     size: Annotated[int, doc("bytes of the lines")] = 0
-    blob: Annotated[bytes, doc("LZ4 frame of the lines; only a file's last may lack its end")] = b""
+    blob: Annotated[Blob, doc("LZ4 frame of the lines; only a file's last may lack its end")] = (
+        Blob(b"")
+    )
     rejected: Annotated[Rejected | None, doc("a line too long to keep, or the file itself")] = None
 
     @classmethod
@@ -45,7 +48,7 @@ class LineBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
         import pyarrow as pa  # where lines are read
 
         blob = pa.compress(content, codec=_CODEC, asbytes=True)
-        return cls(lines_before, len(content), blob)
+        return cls(lines_before, len(content), Blob(blob))
 
     def content(self) -> bytes:
         """The lines as they are in the file."""
@@ -53,7 +56,7 @@ class LineBlock(msgspec.Struct, frozen=True, array_like=True, gc=False):
             return b""
         import pyarrow as pa  # where lines are read
 
-        content: bytes = pa.decompress(self.blob, self.size, codec=_CODEC, asbytes=True)
+        content: bytes = pa.decompress(self.blob.load(), self.size, codec=_CODEC, asbytes=True)
         return content
 
 
