@@ -36,7 +36,7 @@ def test_every_recipe_field_has_a_flag_a_group_and_a_description() -> None:
 def test_defaults_are_the_documented_ones() -> None:
     found = options(*GIVEN)
     assert found.recipe.languages == ("en",)
-    assert found.is_local and found.workers == 1
+    assert found.is_local and found.workers is None
     assert recipes.pairing_rules(found.recipe) == preset("all")
     assert recipes.pairing_rules(found.recipe).votes is VoteMode.NET_VOTES
     assert recipes.split_shares(found.recipe) == {"train": 90, "validation": 5, "test": 5}

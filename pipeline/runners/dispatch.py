@@ -20,6 +20,12 @@ from pipeline.runners.flink.settings import JAR_VARIABLE
 from pipeline.runners.local import run_local
 from pipeline.runners.options import RunnerOptions
 from pipeline.runners.watched import run_watched
+from pipeline.runners.worker_count import (
+    WORKER_MEMORY,
+    choose_workers,
+    usable_cores,
+    usable_memory,
+)
 
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
@@ -48,7 +54,7 @@ def run_on(
             print(shuffle_line(bytes_to_hold, work), file=sys.stderr, flush=True)
         return run_local(
             build,
-            workers=options.workers or 1,
+            workers=_local_workers(options, bytes_to_hold),
             beam_arguments=options.beam_arguments,
             input_bytes=input_bytes,
             quiet=options.quiet,
@@ -58,6 +64,23 @@ def run_on(
     with _temporary_files_in(work):
         _run_elsewhere(build, options, work, input_bytes)
     return {}
+
+
+def _local_workers(options: RunnerOptions, input_bytes: int) -> int:
+    """Return how many workers the local runner has; says so where it was for us to choose."""
+    if options.workers is not None:
+        return options.workers
+    if any("direct_num_workers" in argument for argument in options.beam_arguments):
+        return 1
+    chosen = choose_workers(input_bytes, cores=usable_cores(), memory=usable_memory())
+    if chosen.workers > 1 and not options.quiet:
+        print(
+            f"{chosen.workers} worker processes ({chosen.reason}), about "
+            f"{WORKER_MEMORY / 1e9:.0f} GB each; --workers N takes another number",
+            file=sys.stderr,
+            flush=True,
+        )
+    return chosen.workers
 
 
 def _run_elsewhere(

@@ -92,8 +92,9 @@ def add_runner_arguments(group: argparse._ArgumentGroup) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="worker processes of the local runner (default: 1) or parallel steps on Flink "
-        "(default: 1, on a cluster all its slots)",
+        help="worker processes of the local runner (default: one for each core where the input is "
+        "worth it and memory allows) or parallel steps on Flink (default: 1, on a cluster all its "
+        "slots)",
     )
     group.add_argument(
         "--work-dir",
@@ -133,8 +134,6 @@ def runner_options(
     if kind == "other":
         _check_name(runner)
     workers = arguments.workers
-    if workers is None and kind == "local":
-        workers = 1
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}: at least 1")
     if (workers or 1) > 1 and kind not in ("local", "flink"):
