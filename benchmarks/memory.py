@@ -7,7 +7,8 @@ is, whose shuffles are files; with `--modes memory,disk` also Beam's FnApiRunner
 keeps them in memory. Both must write the same bytes. Memory is what is not backed by a file
 (RssAnon and RssShmem of Linux), summed over the process tree and sampled ten times a second: pages
 of the files themselves do not count, as the system takes them back when it needs them. Disk is what
-the unnamed files of the shuffles and the unfinished output take, sampled once a second. Time is
+the files of the shuffles, with and without a name, and the unfinished output take, sampled once a
+second. Time is
 processor time, children included, because clock time says little on a shared machine.
 
 The JSON has the stages of each `disk` run: processor time and bytes written by shuffle.
@@ -25,6 +26,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any
+
+from transforms.core.blobs import SUFFIX
 
 MODES = ("memory", "disk")
 
@@ -124,10 +127,10 @@ def unnamed_files(pid: int) -> int:
     return sum(sizes.values())
 
 
-def named_files(folder: Path) -> int:
+def named_files(folder: Path, pattern: str = "*") -> int:
     """Bytes on disk of the files in a folder that is being written to."""
     total = 0
-    for path in folder.rglob("*"):
+    for path in folder.rglob(pattern):
         try:
             if path.is_file():
                 total += path.stat().st_blocks * 512
@@ -146,13 +149,15 @@ def measure(command: list[str], max_gb: float, folder: Path) -> dict[str, Any]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     trace: list[int] = []
     disk: list[tuple[int, int]] = [(0, 0)]
+    """(of the shuffles, of all that is written)."""
     named_before = named_files(folder)
 
     def watch() -> None:
         while process.poll() is None:
             if len(trace) % 10 == 0:
                 named = named_files(folder) - named_before
-                disk.append((unnamed_files(process.pid), named))
+                unnamed = unnamed_files(process.pid)
+                disk.append((unnamed + named_files(folder, f"*{SUFFIX}"), unnamed + named))
             trace.append(tree_memory(process.pid))
             if trace[-1] > max_gb * 1e9:
                 process.kill()
@@ -172,8 +177,8 @@ def measure(command: list[str], max_gb: float, folder: Path) -> dict[str, Any]:
             after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1
         ),
         "peak_mb": round(max(trace) / 1e6),
-        "peak_shuffle_mb": round(max(unnamed for unnamed, _ in disk) / 1e6),
-        "peak_disk_mb": round(max(map(sum, disk)) / 1e6),
+        "peak_shuffle_mb": round(max(shuffled for shuffled, _ in disk) / 1e6),
+        "peak_disk_mb": round(max(total for _, total in disk) / 1e6),
         "trace_mb": [round(max(trace[i : i + step]) / 1e6) for i in range(0, len(trace), step)],
         "stages": json.loads(printed.strip().splitlines()[-1]),
     }

@@ -62,10 +62,14 @@ class StructCoder(beam.coders.Coder):
         return type(self), (self.row,)
 
 
-@functools.cache
 def encoder_of(row: type[Any]) -> msgspec.msgpack.Encoder:
     """Return the encoder of a type of shuffled elements or of their parts."""
-    return msgspec.msgpack.Encoder(enc_hook=functools.partial(encode_blob, kind=row.__name__))
+    return _encoder_of(row.__name__)
+
+
+@functools.cache
+def _encoder_of(kind: str) -> msgspec.msgpack.Encoder:
+    return msgspec.msgpack.Encoder(enc_hook=functools.partial(encode_blob, kind=kind))
 
 
 def decoder_of(row: type[Any]) -> msgspec.msgpack.Decoder[Any]:
