@@ -281,6 +281,17 @@ def test_a_full_disk_ends_all(tmp_path: Path, work: Path, site: str, threads: in
     )
 
 
+def test_the_first_archive_without_room_stops_the_others(tmp_path: Path, work: Path) -> None:
+    archive = make_7z(tmp_path / "a.7z", ("Posts.xml", POSTS))
+    (work / "Posts.xml").mkdir(parents=True)
+    with UnpackPool() as pool:
+        with pytest.raises(WorkFolderError, match="Is a directory") as first:
+            unpack_tables(archive, work, pool=pool)
+        with pytest.raises(WorkFolderError) as second:
+            unpack_tables(archive, tmp_path / "other", pool=pool)
+    assert str(second.value) == str(first.value)
+
+
 def test_room_that_others_have_reserved_is_not_free(tmp_path: Path) -> None:
     with UnpackPool() as pool:
         usage = os.statvfs(tmp_path)
