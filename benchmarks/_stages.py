@@ -50,6 +50,18 @@ def step_of(name: str) -> str:
     return next((step for part, step in STEPS if part in head), OTHER)
 
 
+def stable_name(name: str) -> str:
+    """Name a stage by what it reads and then its other steps, sorted.
+
+    Beam joins steps to stages in an order that changes from process to process, and names a stage
+    by it, with brackets.
+    """
+    steps = sorted({step.strip("()") for step in name.split("+")})
+    reads = [step for step in steps if step.endswith("/Read")]
+    head = (reads or steps)[0]
+    return "+".join([head, *(step for step in steps if step != head)])
+
+
 class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
     """Processor seconds of one stage; what its name's parts run several times is added up."""
 
@@ -103,9 +115,11 @@ class _Recorder:
 
     def __call__(self, report: Any) -> None:
         """Take the report of a stage that has ended."""
-        self._note(report.name if self._stages else START, report.bundles, report.written)
-        if len(self._stages) == 1:
-            self.units[START] += self.units.pop(report.name, [])
+        name = stable_name(report.name)
+        if not self._stages:
+            self.units[START] += self.units.pop(name, [])
+            name = START
+        self._note(name, report.bundles, report.written)
 
     def _note(self, name: str, bundles: int, written: dict[str, int]) -> None:
         uses = tree_use(self._pid)
@@ -194,7 +208,7 @@ def _time_bundles(recorder: _Recorder) -> None:
     def timed(self: Any, *given: Any, **options: Any) -> Any:
         began = time.thread_time()
         result = once(self, *given, **options)
-        name = self.bundle_context_manager.stage.name
+        name = stable_name(self.bundle_context_manager.stage.name)
         recorder.units[name].append(time.thread_time() - began)
         return result
 

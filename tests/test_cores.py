@@ -23,7 +23,7 @@ from benchmarks._core_model import (
     units_of,
 )
 from benchmarks._processes import Process, Use, tree_use
-from benchmarks._stages import END, START, JobTimes, StageTimes, time_in_process
+from benchmarks._stages import END, START, JobTimes, StageTimes, stable_name, time_in_process
 from benchmarks.cores import CORES, JOBS, hold_out, main, save, speed_up, table
 from benchmarks.cost import one_machine
 from pipeline.runners.disk_shuffle import StageReport
@@ -72,6 +72,19 @@ def test_the_critical_path_is_the_busiest_worker_and_the_parent(
     assert (read.parent_s, read.workers_s) == (2.0, (4.0, 3.0))
     assert (read.bundles, read.written_bytes) == (4, 10)
     assert (end.name, end.critical_s) == (END, 0.5)
+
+
+def test_a_stage_has_one_name_however_beam_orders_its_steps() -> None:
+    names = {
+        stable_name(name)
+        for name in (
+            "(((A/Read)+(B))+(C/Write))",
+            "((A/Read)+((C/Write)+(B)))",
+            "((B)+(A/Read))+(C/Write)",
+        )
+    }
+    assert names == {"A/Read+B+C/Write"}
+    assert stable_name("((ref_Z)+(ref_Y))") == "ref_Y+ref_Z"
 
 
 def test_a_run_with_workers_is_told_by_stage_and_process(tmp_path: Path) -> None:
