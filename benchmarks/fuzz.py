@@ -413,8 +413,9 @@ def run_command(
     process.start()
     process.join(COMMAND_SECONDS)
     if process.exitcode is None:
-        with contextlib.suppress(ProcessLookupError):
+        with contextlib.suppress(ProcessLookupError):  # it has not yet made a group
             os.killpg(process.pid or 0, signal.SIGKILL)
+        process.kill()
         process.join()
         return f"did not end within {COMMAND_SECONDS} s"
     text = log.read_text(errors="replace")

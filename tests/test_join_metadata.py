@@ -36,6 +36,10 @@ UP, DOWN, ACCEPTED, FLAG = (
 )
 
 
+def columns(rows: list[tuple[int, int, int]]) -> np.ndarray:
+    return np.array(rows, np.int64).reshape(-1, 3).T
+
+
 def closed(reason: ClosedAs) -> int:
     return EventKind.CLOSING + CLOSED_AS.index(reason)
 
@@ -77,7 +81,7 @@ def test_events_join_as_a_plain_loop_would(posts, events, partitions, size) -> N
     parts = []
     for start in range(0, max(len(references), len(rows)), size):
         parts += reference_parts(references[start : start + size], partitions)
-        parts += event_parts(rows[start : start + size], partitions)
+        parts += event_parts(columns(rows[start : start + size]), partitions)
     metadata, counts = run(_JoinEvents(SITES), parts)
 
     expected, lost = {}, Counter()
@@ -114,7 +118,7 @@ def test_the_latest_closing_of_one_day_wins() -> None:
         (key, closed(ClosedAs.UNKNOWN), 12_000 * DAY_MS + 7_000),
     ]
     for order in permutations(events):
-        parts = [*event_parts(order, 1), *reference_parts([(key, 3)], 1)]
+        parts = [*event_parts(columns(order), 1), *reference_parts([(key, 3)], 1)]
         [(partition, metadata)], _ = run(_JoinEvents(SITES), parts)
         assert (partition, metadata.closed_as) == (3, ClosedAs.OPINION)
 
@@ -122,7 +126,7 @@ def test_the_latest_closing_of_one_day_wins() -> None:
 def test_the_latest_acceptance_counts() -> None:
     key = global_id(0, 7)
     events = [(key, ACCEPTED, day * DAY_MS) for day in (12_003, 12_009, 12_006)]
-    parts = [*event_parts(events, 1), *reference_parts([(key, 3)], 1)]
+    parts = [*event_parts(columns(events), 1), *reference_parts([(key, 3)], 1)]
     [(_, metadata)], _ = run(_JoinEvents(SITES), parts)
     assert metadata.accepted_day == 12_009
 
@@ -130,7 +134,7 @@ def test_the_latest_acceptance_counts() -> None:
 def test_a_post_that_is_there_twice_gets_its_facts_once_per_thread_partition() -> None:
     key = global_id(1, 7)
     references = reference_parts([(key, 3), (key, 3), (key, 5)], 1)
-    metadata, _ = run(_JoinEvents(SITES), [*references, *event_parts([(key, UP, 0)], 1)])
+    metadata, _ = run(_JoinEvents(SITES), [*references, *event_parts(columns([(key, UP, 0)]), 1)])
     assert [(partition, fact.id, fact.up_days) for partition, fact in metadata] == [
         (3, "b.example.com:7", (0,)),
         (5, "b.example.com:7", (0,)),
@@ -139,7 +143,10 @@ def test_a_post_that_is_there_twice_gets_its_facts_once_per_thread_partition() -
 
 def test_equal_numbers_of_two_sites_do_not_mix() -> None:
     one, two = global_id(0, 7), global_id(1, 7)
-    parts = [*reference_parts([(one, 0), (two, 0)], 1), *event_parts([(two, UP, DAY_MS)], 1)]
+    parts = [
+        *reference_parts([(one, 0), (two, 0)], 1),
+        *event_parts(columns([(two, UP, DAY_MS)]), 1),
+    ]
     [(_, metadata)], _ = run(_JoinEvents(SITES), parts)
     assert (metadata.id, metadata.up_days) == ("b.example.com:7", (1,))
 
@@ -209,12 +216,17 @@ def test_consecutive_ids_spread_evenly_over_partitions() -> None:
 def test_every_part_lies_in_the_partition_of_its_key(partitions: int) -> None:
     rows = [(global_id(0, number), UP, number) for number in range(1, 50)]
     found = []
-    for partition, part in event_parts(rows, partitions):
+    for partition, part in event_parts(columns(rows), partitions):
         keys = unpack_columns(part.columns, 2)[0]
         assert set(join_partition(keys, partitions).tolist()) == {partition}
         found += keys.tolist()
     assert sorted(found) == [key for key, _, _ in rows]
-    assert list(event_parts([], 3)) == list(reference_parts([], 3)) == list(name_parts([], 3)) == []
+    assert (
+        list(event_parts(columns([]), 3))
+        == list(reference_parts([], 3))
+        == list(name_parts([], 3))
+        == []
+    )
 
 
 def test_block_buffer_gives_every_row_once_and_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
