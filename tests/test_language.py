@@ -113,6 +113,8 @@ class Marker:
     It takes ö for English nearly as probably, and all other words with no probability at all.
     """
 
+    doubts_short_texts = True
+
     def __init__(self) -> None:
         self.calls: list[list[str]] = []
 
@@ -266,6 +268,14 @@ def test_long_prose_is_identified_again_only_if_a_short_sample_leaves_doubt() ->
         label_threads([long], identifier, LanguageRules(min_probability=least))
         first = [sample(text, FIRST_SAMPLE_CHARS) for text in (french, english)]
         assert identifier.calls == [[*first, "e" * FIRST_SAMPLE_CHARS], again, []]
+
+
+def test_a_model_that_never_doubts_is_given_the_longer_sample_only() -> None:
+    identifier = Marker()
+    identifier.doubts_short_texts = False
+    label_threads([thread(1, "é" * 3000, "e" * 3000)], identifier, LanguageRules())
+    assert identifier.calls[0] == [sample("é" * 3000), sample("e" * 3000)]
+    assert not load_identifier("langdetect").doubts_short_texts
 
 
 class Bilingual(Marker):

