@@ -135,8 +135,9 @@ endef
 		{ echo "forumprefs needs Python 3.11 to 3.13; name one: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $*
 
+# Compiling all of Beam and the rest takes longer than installing it. Python compiles what is used.
 $(VENV)/core.stamp: $(BIN)/python setup.py $(LOCK)
-	$(call install,$(VENV),$(LOCK),--editable .)
+	$(call install,$(VENV),$(LOCK),--no-compile --editable .)
 	@touch $@
 
 $(VENV)/test.stamp: $(BIN)/python setup.py $(LOCK)
