@@ -127,7 +127,7 @@ class WorkerProcesses:
     def check(self) -> None:
         """Raise WorkerDiedError when a worker has ended before its work was done."""
         if self._died is not None:
-            raise WorkerDiedError(f"a worker process died: {self._died}. {_ADVICE}{self._words()}")
+            raise WorkerDiedError(f"{self._died}. {_ADVICE}{self._words()}")
 
     def _preload(self, *others: str) -> None:
         ours = {name for name in list(sys.modules) if name.split(".")[0] in OUR_LAYERS}
@@ -148,12 +148,15 @@ class WorkerProcesses:
                 with self._changed:
                     self._ended[message.worker_id] = message.code
                     if self._closing_since is None:
-                        self._died = self._died or _in_words(message.code)
+                        end = f"a worker process died: {_in_words(message.code)}"
+                        self._died = self._died or end
                     self._changed.notify_all()
         except (EOFError, OSError):
+            code = self._server.wait()  # its end of the pipe closes with it
             with self._changed:
                 if self._closing_since is None:
-                    self._died = self._died or "and so did the process that starts the workers"
+                    end = f"the process that starts the workers died: {_in_words(code)}"
+                    self._died = self._died or end
                 self._changed.notify_all()
             self._messages.close()
 
@@ -167,7 +170,12 @@ class WorkerProcesses:
 
 
 def _in_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"ended by signal {-code}"
 
 
 @Environment.register_urn(_URN, bytes)
