@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -49,9 +50,13 @@ class WorkerProcesses:
     _runs: ClassVar["dict[bytes, WorkerProcesses]"] = {}
     _names = itertools.count()
 
-    def __init__(self, log: Path | None) -> None:
-        """``log``: file for what workers say; None: they say it here, from INFO up."""
+    def __init__(self, log: Path | None, variables: Mapping[str, str] | None = None) -> None:
+        """``log``: file for what workers say; None: they say it here, from INFO up.
+
+        ``variables``: what they find in their environment that is not in this process's.
+        """
         self._log = log
+        self._variables = variables or {}
         self._name = b"%d" % next(self._names)
         self._handlers: list[_Handler] = []
         self._preloaded: set[str] = set()
@@ -74,7 +79,7 @@ class WorkerProcesses:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **self._variables, "PYTHONPATH": path},
             )
         finally:
             theirs.close()
