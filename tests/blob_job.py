@@ -1,15 +1,13 @@
 """A small job whose elements are blobs, importable by worker processes."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 
-from transforms.core import Blob
-from transforms.core.blobs import SHUFFLE_DIR_VARIABLE
+from transforms.core import Blob, shuffle_dir
 
 BLOBS = 40
 SIZE = 10_000
@@ -53,7 +51,12 @@ def reverse(element: tuple[int, Iterable[Blob]]) -> Iterator[tuple[int, Blob]]:
 
 
 def key_alike(element: tuple[int, Blob]) -> tuple[int, Blob]:
+    pause()
     return 0, element[1]
+
+
+def pause() -> None:
+    """Do nothing; here a test has a run wait for another one."""
 
 
 def take_some(element: tuple[int, Blob]) -> Iterator[Blob]:
@@ -64,7 +67,7 @@ def take_some(element: tuple[int, Blob]) -> Iterator[Blob]:
 def save(
     element: tuple[int, Iterable[Blob]], path: str = "", some: list[Blob] | None = None
 ) -> Iterator[None]:
-    folder = Path(os.environ[SHUFFLE_DIR_VARIABLE])
+    folder = Path(shuffle_dir() or "")
     found: dict[str, Any] = {
         "blobs": sorted(blob.load()[:2].hex() for blob in element[1]),
         "aside": sorted(blob.load()[:2].hex() for blob in some or []),

@@ -2,6 +2,8 @@
 
 import json
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pipeline.runners import blob_files
 from pipeline.runners.blob_files import BlobFiles, blob_folder
 from pipeline.runners.local import run_local
 from tests import blob_job
+from tests.patience import PATIENCE_S
 from transforms.core import SHUFFLE_DIR_VARIABLE, Blob, StructCoder
 
 FORTH = [number.to_bytes(2, "little").hex() for number in range(blob_job.BLOBS)]
@@ -65,11 +68,10 @@ def test_a_file_that_is_deleted_too_early_fails_the_run(
 
 
 def test_a_file_goes_with_the_last_that_holds_it(tmp_path: Path) -> None:
-    with blob_folder(tmp_path):
-        folder = Path(os.environ[SHUFFLE_DIR_VARIABLE])
+    with blob_folder(tmp_path) as folder:
         files = BlobFiles()
         encoded = StructCoder(Blob).encode(Blob(b"x" * 10_000))
-        (path,) = folder.iterdir()
+        (path,) = Path(folder).iterdir()
         first, second = files.held(), files.held()
         first.add(b"some" + encoded + encoded)
         second.add(encoded)
@@ -81,6 +83,32 @@ def test_a_file_goes_with_the_last_that_holds_it(tmp_path: Path) -> None:
         files.sweep()
         assert not path.exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_during_another_one_has_files_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    """It begins when the other one has blobs on disk, and ends before that reads them."""
+    begun, done = threading.Event(), threading.Event()
+
+    def wait_once() -> None:
+        if not begun.is_set():
+            begun.set()
+            assert done.wait(PATIENCE_S)
+
+    monkeypatch.setattr(blob_job, "pause", wait_once)
+    folders = [tmp_path / name for name in ("long", "short")]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(1) as thread:
+        long = thread.submit(run, folders[0])
+        try:
+            assert begun.wait(PATIENCE_S)
+            short = run(folders[1], workers=workers)
+        finally:
+            done.set()
+        assert [short["on_disk"], long.result()["on_disk"]] == [2 * ALL] * 2
 
 
 def test_a_failed_run_leaves_nothing(tmp_path: Path) -> None:

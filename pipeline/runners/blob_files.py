@@ -7,33 +7,33 @@ conservative garbage collector this may find more than there is, which only dela
 """
 
 import contextlib
-import os
 import tempfile
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from transforms.core.blobs import SHUFFLE_DIR_VARIABLE, SUFFIX, places_in
+from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler
+
+from transforms.core.blobs import SUFFIX, places_in, shuffle_dir, shuffling_in
 
 
 @contextlib.contextmanager
-def blob_folder(shuffle_folder: Path | None) -> Iterator[None]:
-    """Have this process, and workers that are started meanwhile, shuffle large blobs in files.
+def blob_folder(shuffle_folder: Path | None) -> Iterator[str]:
+    """Make the folder for a run's shuffled blobs, and have runners of this thread use it.
 
-    They are in a folder of their own in ``shuffle_folder`` (None: the system's folder for temporary
-    files), which goes at the end. One pipeline at a time can have one.
+    It is in ``shuffle_folder`` (None: the system's folder for temporary files), and goes at the
+    end. Workers that are processes have to be told of it; runs of other threads have their own.
     """
-    with tempfile.TemporaryDirectory(
-        prefix=".blobs-",
-        dir=shuffle_folder,
-        ignore_cleanup_errors=True,  # after Ctrl-C workers may still be writing
-    ) as folder:
-        os.environ[SHUFFLE_DIR_VARIABLE] = folder
-        try:
-            yield
-        finally:
-            os.environ.pop(SHUFFLE_DIR_VARIABLE, None)
+    with (
+        tempfile.TemporaryDirectory(
+            prefix=".blobs-",
+            dir=shuffle_folder,
+            ignore_cleanup_errors=True,  # after Ctrl-C workers may still be writing
+        ) as folder,
+        shuffling_in(folder),
+    ):
+        yield folder
 
 
 class Handle:
@@ -66,13 +66,22 @@ class Held:
 
 
 class BlobFiles:
-    """The files of a run, in the folder that :func:`blob_folder` has made; else there are none."""
+    """The files of a run, in this thread's folder of :func:`blob_folder`; else there are none."""
 
     def __init__(self) -> None:
-        self._folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
+        self._folder = shuffle_dir()
         self._handles: weakref.WeakValueDictionary[str, Handle] = weakref.WeakValueDictionary()
         self._kept: set[Handle] = set()
         self._sweeps = True
+
+    def open_to(self, workers: Iterable[Any]) -> None:
+        """Have Beam's workers that are threads of this process shuffle in the folder.
+
+        Others, such as workers that are processes, know a folder or none.
+        """
+        for worker in workers:
+            if isinstance(worker, EmbeddedWorkerHandler) and worker.control_conn is worker:
+                worker.control_conn = _InFolder(worker, self._folder)
 
     def held(self, *, lasting: bool = False) -> Held:
         """Return what a new buffer holds; ``lasting``: until the run ends."""
@@ -114,3 +123,15 @@ class BlobFiles:
     def stop_sweeping(self) -> None:
         """Keep all that is there until the run ends."""
         self._sweeps = False
+
+
+class _InFolder:
+    """The way to a worker in this process, which does what it is told in the thread that asks."""
+
+    def __init__(self, worker: EmbeddedWorkerHandler, folder: str | None) -> None:
+        self._worker = worker
+        self._folder = folder
+
+    def push(self, request: Any) -> Any:
+        with shuffling_in(self._folder):
+            return self._worker.push(request)

@@ -99,6 +99,7 @@ class DiskShuffleRunner(FnApiRunner):
     def _get_bundle_manager(self, bundle_context_manager: Any) -> BundleManager:
         stage = bundle_context_manager
         context = stage.execution_context
+        self._blobs.open_to(stage.worker_handlers)
         # What is read on the side goes from its buffer into a memory of Beam's.
         sides = context.side_input_descriptors_by_stage.get(stage.stage.name, {}).values()
         on_the_side = {buffer_id for buffer_id, _ in sides}

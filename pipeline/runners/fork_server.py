@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from pipeline.console.logs import set_up_logs
 from pipeline.runners.worker import run_worker
+from pipeline.unused_packages import skip_packages
 
 
 class Preload(NamedTuple):
@@ -55,7 +56,11 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def serve(messages: Connection, *, verbose: bool) -> None:
-    """Fork workers as they are asked for, until the launching process closes its end."""
+    """Fork workers as they are asked for, until the launching process closes its end.
+
+    Raises OSError where the system gives no more processes; the workers that are there end, too.
+    """
+    skip_packages()  # before anything imports Beam, which would load them
     os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"  # its handlers are for processes that use it
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the launching process
     ended, wake = os.pipe()
@@ -65,18 +70,7 @@ def serve(messages: Connection, *, verbose: bool) -> None:
     signal.set_wakeup_fd(wake)
     workers: dict[int, str] = {}
     try:
-        while True:
-            ready = wait([messages, ended])
-            if ended in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(ended, 4096)
-                for message in _ended(workers):
-                    messages.send(message)
-            if messages not in ready:
-                continue
-            message = messages.recv()
-            if isinstance(message, Stop):
-                return
+        while (message := _next(messages, ended, workers)) is not None:
             if isinstance(message, Preload):
                 _preload(message.modules)
                 continue
@@ -85,11 +79,26 @@ def serve(messages: Connection, *, verbose: bool) -> None:
                 messages.close()
                 _work(message, verbose)
             workers[pid] = message.worker_id
-    except (EOFError, OSError):
-        pass  # the launching process is gone, or done
     finally:
         for pid in workers:
             os.kill(pid, signal.SIGKILL)
+
+
+def _next(messages: Connection, ended: int, workers: dict[int, str]) -> Preload | Start | None:
+    """Wait for an order, and report meanwhile which workers end; None: there are no more."""
+    while True:
+        ready = wait([messages, ended])
+        try:
+            if ended in ready:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(ended, 4096)
+                for gone in _ended(workers):
+                    messages.send(gone)
+            if messages in ready:
+                message = messages.recv()
+                return None if isinstance(message, Stop) else message
+        except (EOFError, OSError):
+            return None  # the launching process is gone, or done
 
 
 def _ended(workers: dict[int, str]) -> list[Ended]:

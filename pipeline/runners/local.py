@@ -7,7 +7,6 @@ download another engine.
 
 import contextlib
 import gc
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from pipeline.runners.disk_shuffle import DiskShuffleRunner
 from pipeline.runners.watched import run_watched
 from pipeline.runners.worker import tune_gc
 from pipeline.runners.worker_processes import WorkerProcesses
+from transforms.core.blobs import SHUFFLE_DIR_VARIABLE
 from transforms.core.counters import PROGRESS_DIR_VARIABLE
 
 
@@ -45,14 +45,14 @@ def run_local(
     and after KeyboardInterrupt, threads of the runner may still be waiting in this process.
     """
     with contextlib.ExitStack() as stack:
-        stack.enter_context(blob_folder(shuffle_folder))
+        blobs = stack.enter_context(blob_folder(shuffle_folder))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="forumprefs-workers-"))
         arguments = [*beam_arguments]
         processes = None
         if workers > 1:
-            os.environ[PROGRESS_DIR_VARIABLE] = folder
             log = None if verbose else Path(folder) / "workers.log"
-            processes = stack.enter_context(WorkerProcesses(log))
+            variables = {PROGRESS_DIR_VARIABLE: folder, SHUFFLE_DIR_VARIABLE: blobs}
+            processes = stack.enter_context(WorkerProcesses(log, variables))
             arguments.append(f"--direct_num_workers={workers}")
         runner = DiskShuffleRunner(
             str(shuffle_folder) if shuffle_folder else None,
@@ -83,4 +83,3 @@ def run_local(
             return progress.spans
         finally:
             gc.set_threshold(*threshold)
-            os.environ.pop(PROGRESS_DIR_VARIABLE, None)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -49,9 +50,13 @@ class WorkerProcesses:
     _runs: ClassVar["dict[bytes, WorkerProcesses]"] = {}
     _names = itertools.count()
 
-    def __init__(self, log: Path | None) -> None:
-        """``log``: file for what workers say; None: they say it here, from INFO up."""
+    def __init__(self, log: Path | None, variables: Mapping[str, str] | None = None) -> None:
+        """``log``: file for what workers say; None: they say it here, from INFO up.
+
+        ``variables``: what they find in their environment that is not in this process's.
+        """
         self._log = log
+        self._variables = variables or {}
         self._name = b"%d" % next(self._names)
         self._handlers: list[_Handler] = []
         self._preloaded: set[str] = set()
@@ -74,7 +79,7 @@ class WorkerProcesses:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stderr=errors,
-                env={**os.environ, "PYTHONPATH": path},
+                env={**os.environ, **self._variables, "PYTHONPATH": path},
             )
         finally:
             theirs.close()
@@ -127,7 +132,7 @@ class WorkerProcesses:
     def check(self) -> None:
         """Raise WorkerDiedError when a worker has ended before its work was done."""
         if self._died is not None:
-            raise WorkerDiedError(f"a worker process died: {self._died}. {_ADVICE}{self._words()}")
+            raise WorkerDiedError(f"{self._died}. {_ADVICE}{self._words()}")
 
     def _preload(self, *others: str) -> None:
         ours = {name for name in list(sys.modules) if name.split(".")[0] in OUR_LAYERS}
@@ -148,12 +153,15 @@ class WorkerProcesses:
                 with self._changed:
                     self._ended[message.worker_id] = message.code
                     if self._closing_since is None:
-                        self._died = self._died or _in_words(message.code)
+                        end = f"a worker process died: {_in_words(message.code)}"
+                        self._died = self._died or end
                     self._changed.notify_all()
         except (EOFError, OSError):
+            code = self._server.wait()  # its end of the pipe closes with it
             with self._changed:
                 if self._closing_since is None:
-                    self._died = self._died or "and so did the process that starts the workers"
+                    end = f"the process that starts the workers died: {_in_words(code)}"
+                    self._died = self._died or end
                 self._changed.notify_all()
             self._messages.close()
 
@@ -167,7 +175,12 @@ class WorkerProcesses:
 
 
 def _in_words(code: int) -> str:
-    return f"exit code {code}" if code >= 0 else f"ended by {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"ended by {signal.Signals(-code).name}"
+    except ValueError:  # most real-time signals have no name
+        return f"ended by signal {-code}"
 
 
 @Environment.register_urn(_URN, bytes)

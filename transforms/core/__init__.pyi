@@ -2,6 +2,8 @@ from .blobs import SHUFFLE_DIR_VARIABLE as SHUFFLE_DIR_VARIABLE
 from .blobs import Blob as Blob
 from .blobs import BlobPlace as BlobPlace
 from .blobs import places_in as places_in
+from .blobs import shuffle_dir as shuffle_dir
+from .blobs import shuffling_in as shuffling_in
 from .blocks import BLOCK_BYTES as BLOCK_BYTES
 from .blocks import HASH_BITS as HASH_BITS
 from .blocks import Block as Block

@@ -6,8 +6,12 @@ So what is large is written once, by the worker that made it, and what goes thro
 where it is: a file, an offset and a size. A step that only passes a block on never reads it.
 
 Other runners know no such folder: there the bytes are in the element, as ever.
+
+Each run has a folder of its own. A worker process learns its name from a variable, and a worker
+that is a thread of a process with several runs from who gives it work.
 """
 
+import contextlib
 import errno
 import itertools
 import os
@@ -23,7 +27,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 SHUFFLE_DIR_VARIABLE: Final = "FORUMPREFS_SHUFFLE_DIR"
-"""Environment variable that names the folder for shuffled blobs; not set: there is none."""
+"""Environment variable that names the folder for a worker's shuffled blobs; not set: none."""
 
 INLINE_BYTES: Final = 4096
 """Blobs of up to this size stay in the element: a file would cost as much."""
@@ -40,6 +44,31 @@ _PLACE: Final = Struct("<IIQQ")
 
 _REFERENCE: Final = re.compile(re.escape(_MAGIC) + rb"(?=(.{%d}))" % _PLACE.size, re.DOTALL)
 """Looks ahead, so that a chance find of the magic hides no reference behind it."""
+
+
+class _Thread(threading.local):
+    """What one thread works on."""
+
+    folder: str | None = None
+
+
+_thread = _Thread()
+
+
+@contextlib.contextmanager
+def shuffling_in(folder: str | None) -> Iterator[None]:
+    """Let this thread, and no other, shuffle large blobs in a folder (None: in none of its own)."""
+    before = _thread.folder
+    _thread.folder = folder
+    try:
+        yield
+    finally:
+        _thread.folder = before
+
+
+def shuffle_dir() -> str | None:
+    """Return the folder for the shuffled blobs of the run that this thread works for, if any."""
+    return _thread.folder or os.environ.get(SHUFFLE_DIR_VARIABLE) or None
 
 
 class BlobPlace(NamedTuple):
@@ -115,8 +144,8 @@ def encode_blob(blob: Any, kind: str = "") -> Any:
         raise NotImplementedError(f"{type(blob).__name__} is no type of a shuffled element")
     data = blob._data
     if data is not None:
-        folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
-        if not folder or len(data) <= INLINE_BYTES:
+        folder = shuffle_dir()
+        if folder is None or len(data) <= INLINE_BYTES:
             return data
         # A step of an earlier stage may have written it, too, into a file that is gone.
         if not _files.hold(blob._place, folder):
@@ -243,12 +272,12 @@ def _stage() -> object:
 
 
 def _read(place: BlobPlace) -> bytes:
-    folder = os.environ.get(SHUFFLE_DIR_VARIABLE)
-    if not folder:
+    folder = shuffle_dir()
+    if folder is None:
         raise OSError(
             errno.ENOENT,
-            f"shuffled data are in files of a run, but ${SHUFFLE_DIR_VARIABLE} is not"
-            " set in this process",
+            "shuffled data are in files of a run, but this thread works for none, and"
+            f" ${SHUFFLE_DIR_VARIABLE} is not set in this process",
         )
     path = f"{folder}/{place.file}"
     try:
