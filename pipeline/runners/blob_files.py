@@ -12,7 +12,6 @@ import tempfile
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from transforms.core.blobs import SHUFFLE_DIR_VARIABLE, SUFFIX, places_in
 
@@ -92,16 +91,6 @@ class BlobFiles:
     def keep_all(self, elements: bytes) -> None:
         """Hold what elements refer to until the run ends: they go where we do not see them."""
         self.held(lasting=True).add(elements)
-
-    def watch(self, buffer: Any) -> None:
-        """Hold until the run ends what a buffer of Beam's own is given from now on."""
-        append = buffer.append
-
-        def append_and_keep(elements: bytes) -> None:
-            self.keep_all(elements)
-            append(elements)
-
-        buffer.append = append_and_keep
 
     def sweep(self) -> None:
         """Delete the files that nobody holds; only while no worker is at work."""

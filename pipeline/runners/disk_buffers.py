@@ -186,6 +186,25 @@ class GroupsOnDisk:
         return 0 if self._own is None else self._own.store.size
 
 
+class GroupsInMemory(GroupingBuffer):
+    """Beam's GroupingBuffer, for windows that only it can group; it holds the files of blobs."""
+
+    def __init__(self, like: GroupingBuffer, hold: Callable[[], Held]) -> None:
+        super().__init__(like._pre_grouped_coder, like._post_grouped_coder, like._windowing)
+        self._held = [hold()]
+
+    def append(self, elements: bytes) -> None:
+        """Take encoded (key, value) elements."""
+        self._held[0].add(elements)
+        super().append(elements)
+
+    def extend(self, other: Any) -> None:
+        """Take over what another stage sent into the same GroupByKey."""
+        super().extend(other)
+        if isinstance(other, GroupsInMemory):
+            self._held += other._held
+
+
 class ListOnDisk:
     """Stands in for Beam's ListBuffer: a PCollection that is kept for a later stage."""
 

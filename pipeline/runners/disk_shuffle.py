@@ -31,7 +31,13 @@ from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 from apache_beam.utils import thread_pool_executor
 
 from pipeline.runners.blob_files import BlobFiles
-from pipeline.runners.disk_buffers import PIECE_BYTES, PIECES_PER_WORKER, GroupsOnDisk, ListOnDisk
+from pipeline.runners.disk_buffers import (
+    PIECE_BYTES,
+    PIECES_PER_WORKER,
+    GroupsInMemory,
+    GroupsOnDisk,
+    ListOnDisk,
+)
 from pipeline.runners.flattens import merge_flattens, read_flattened_directly, write_into_groups
 
 
@@ -115,8 +121,8 @@ class DiskShuffleRunner(FnApiRunner):
                 buffers[buffer_id] = GroupsOnDisk(buffer, self._folder, hold)
             elif type(buffer) is ListBuffer:
                 buffers[buffer_id] = ListOnDisk(buffer._coder_impl, self._folder, hold)
-            elif isinstance(buffer, GroupingBuffer):
-                self._blobs.watch(buffer)
+            elif type(buffer) is GroupingBuffer:
+                buffers[buffer_id] = GroupsInMemory(buffer, hold)
         return _PieceByPiece(stage, self._piece_bytes, self._blobs, self._report)
 
 
