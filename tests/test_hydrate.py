@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from pipeline.cli import main
 from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
+from schemas.checksums import FileStamp
 from schemas.exit_codes import ExitCode
 from schemas.manifest import Shard
 from schemas.pair import TEXT_COLUMNS
@@ -442,7 +443,10 @@ def test_a_shard_is_filled_byte_for_byte(tmp_path: Path, monkeypatch: pytest.Mon
             shard=ids.shard, file=str(tmp_path / "ids" / ids.shard.path), needed="", start=0
         )
         filled = fill_shard(source, posts, str(tmp_path / "filled"), **options)
-        assert filled.reports == (msgspec.structs.replace(full, stamp=None),) and not filled.lost
+        (report,) = filled.reports
+        assert report == msgspec.structs.replace(full, stamp=report.stamp) and not filled.lost
+        written = tmp_path / "filled" / report.shard.path
+        assert report.stamp == FileStamp.of(written.stat()), "so that it is not hashed again"
         assert pq.ParquetFile(source.file).num_row_groups > 3
 
 
@@ -480,6 +484,7 @@ def test_lost_posts_are_those_in_no_whole_row(tmp_path: Path) -> None:
     assert {row["id"] for row in lost} == {context} | {
         name for row in touched for name in (row.chosen_id, row.rejected_id) if row.context_ids
     }
+    assert all(report.stamp is not None for report in result.reports)
     assert sum(result.lost.values()) == len(lost)
     assert result.missing == len(touched) and result.missing_ids == (context,)
 

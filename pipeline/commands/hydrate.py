@@ -92,7 +92,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 stats = total_stats(RunResult(counts=(), shards=tuple(reports)))
                 reasons = unlicensed_texts(stats, ids_only=False)
                 made = filled_manifest(manifest, reports, filled, reasons)
-                check_shards(staging, reports)
+                check_shards(staging, reports, quiet=options.quiet)
                 write_documents(staging, made, stats, output.name)
                 notes = notes_on(made, inputs, filled, package_versions())
                 notes += _load_problems(work)

@@ -4,6 +4,10 @@ Workers write the files, and the launcher sees every element that refers to them
 of elements holds a handle of each file that it finds a reference to. Between two stages, when no
 worker is at work, the files that no buffer holds are deleted: what they held has been used. Like a
 conservative garbage collector this may find more than there is, which only delays a file's end.
+
+A run that ends, in whatever way it can still tidy up, takes its folder along. One that is killed
+(SIGKILL, no memory, no power) leaves it. `curate` and `hydrate` have it in the run's work folder,
+which the next run of the same output removes; elsewhere it stays until somebody does.
 """
 
 import contextlib

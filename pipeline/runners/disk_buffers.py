@@ -1,6 +1,9 @@
-"""What a pipeline shuffles or keeps, in files without a name: stand-ins for Beam's own buffers.
+"""What a pipeline shuffles or keeps, in files: stand-ins for Beam's own buffers.
 
-Memory holds an index of them. They have the methods that Beam 2.77's runner calls, and ``pieces``.
+These files have no name, so the system takes them back when the process ends, however it ends.
+Memory holds an index of them. Large blobs are not in them, only where they are: in the files with a
+name of pipeline/runners/blob_files.py, which hold most of the bytes. A buffer keeps those, too, as
+long as it is there. Buffers have the methods that Beam 2.77's runner calls, and ``pieces``.
 """
 
 import errno

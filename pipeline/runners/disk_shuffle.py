@@ -1,8 +1,10 @@
 """FnApiRunner with its shuffles on disk, so that memory does not grow with the input.
 
 Beam's local runner keeps every shuffled byte in memory, and hands a stage all of its input at
-once. Here what is shuffled goes into files without a name (pipeline/runners/disk_buffers.py), and
-a stage gets its input piece by piece, a bundle each. The graph of the pipeline is the same.
+once. Here what is shuffled goes into files, and a stage gets its input piece by piece, a bundle
+each. Large blobs are in files with a name, which the workers write and read themselves
+(pipeline/runners/blob_files.py); the rest goes through this process into files without one
+(pipeline/runners/disk_buffers.py). The graph of the pipeline is the same.
 
 Nothing of Beam is patched. Two methods of the runner are overridden: the one that makes stages of
 a pipeline, where Flattens get no buffer of their own (flattens.py), and the one that is called
