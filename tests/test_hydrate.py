@@ -17,6 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import main
+from pipeline.commands import hydrate
+from pipeline.curate.inputs import Inputs
+from pipeline.errors import HydrateError
+from pipeline.runners import dispatch
+from pipeline.runners.worker_count import WORKER_MEMORY, WORTH_IT_BYTES
 from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
 from schemas.checksums import FileStamp
 from schemas.exit_codes import ExitCode
@@ -140,6 +145,28 @@ def test_two_workers_and_another_copy_of_the_dump(
     output = tmp_path / "out" / "set"
     assert run("hydrate", str(ids), "--output", str(output), *given, "--workers", "2") == 0
     assert hashes(output) == hashes(full)
+
+
+@pytest.mark.parametrize(("given", "expected"), [((), 3), (("--workers", "1"), 1)])
+def test_workers_are_chosen_as_for_curate(
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, ...],
+    expected: int,
+) -> None:
+    monkeypatch.setattr(dispatch, "usable_cores", lambda: 3)
+    monkeypatch.setattr(dispatch, "usable_memory", lambda: 16 * WORKER_MEMORY)
+    monkeypatch.setattr(Inputs, "bytes_to_hold", WORTH_IT_BYTES)
+    chosen = []
+
+    def run_local(_: object, *, workers: int, **__: object) -> None:
+        chosen.append(workers)
+        raise HydrateError("that is all")  # as other errors of the run, but no thread is left
+
+    monkeypatch.setattr(hydrate, "run_local", run_local)
+    assert run("hydrate", str(folders[1]), "--output", str(tmp_path / "out"), *given) == 1
+    assert chosen == [expected]
 
 
 TOPICS = ("sharpening a pocket knife", "drying wet boots", "a first loaf of rye", "old maps")
