@@ -17,8 +17,8 @@ KEYS = 8
 def build(output: Path, *, aside: bool = False, again: bool = False):
     """Blobs → groups, three times → a Flatten that only passes on → groups → what came.
 
-    ``aside``: also read blobs on the side, in the last step. ``again``: also send them through a
-    Reshuffle, whose buffers are Beam's own.
+    ``aside``: also read blobs on the side, in the last step. ``again``: also send them through
+    Reshuffles, whose buffers are Beam's own.
     """
 
     def add(pipeline: beam.Pipeline) -> None:
@@ -27,8 +27,8 @@ def build(output: Path, *, aside: bool = False, again: bool = False):
         for turn in range(3):  # what a turn reads is used up
             grouped = first | f"Group {turn}" >> beam.GroupByKey()
             first = grouped | f"Reverse {turn}" >> beam.FlatMap(reverse)
-        if again:
-            first = first | "Again" >> beam.Reshuffle()
+            if again:
+                first = first | f"Again {turn}" >> beam.Reshuffle()
         alike = (first, made) | "Both" >> beam.Flatten() | "Alike" >> beam.Map(key_alike)
         grouped = alike | "Together" >> beam.GroupByKey()
         if aside:

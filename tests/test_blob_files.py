@@ -55,8 +55,11 @@ def test_what_is_read_on_the_side_stays(tmp_path: Path, workers: int) -> None:
     assert run(tmp_path, workers=workers, aside=True)["aside"] == sorted(ASIDE)
 
 
-def test_what_goes_through_buffers_of_beams_own_stays(tmp_path: Path) -> None:
-    run(tmp_path, again=True)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_went_through_buffers_of_beams_own_is_deleted_too(
+    tmp_path: Path, workers: int
+) -> None:
+    assert run(tmp_path, workers=workers, again=True)["on_disk"] == 2 * ALL
 
 
 def test_a_file_that_is_deleted_too_early_fails_the_run(

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -18,10 +19,12 @@ from pipeline.cli import main
 from pipeline.curate import finalize as finish
 from pipeline.curate import run
 from pipeline.dataset import atomic as output_folder
+from pipeline.dataset.folder import DatasetFolder
 from schemas.arrow import PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.exit_codes import ExitCode
 from schemas.ids import hash63
 from transforms.dedup.split import split_of as split_of_cluster
+from transforms.writers import ShardReport
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "samples"
@@ -495,6 +498,20 @@ def test_a_shard_that_is_not_what_its_worker_wrote_fails_the_run(
     assert curate(tmp_path / "out") == 1
     assert "bytes are not those that a worker wrote" in " ".join(capsys.readouterr().err.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("touched", "quiet"), [(False, False), (True, False), (True, True)])
+def test_that_shards_are_read_again_is_said_only_where_they_are(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys, touched: bool, quiet: bool
+) -> None:
+    monkeypatch.setattr(finish, "LONG_BYTES", 0)
+    shards = DatasetFolder(dataset).manifest.shards
+    reports = [ShardReport.of(str(dataset), shard, {}) for shard in shards]
+    if touched:
+        other = reports[0].stamp._replace(modified_ns=0)
+        reports[0] = msgspec.structs.replace(reports[0], stamp=other)
+    finish.check_shards(dataset, reports, quiet=quiet)
+    assert ("checking" in capsys.readouterr().err) == (touched and not quiet)
 
 
 def test_what_outlives_a_run_cannot_write_into_the_next(tmp_path: Path) -> None:

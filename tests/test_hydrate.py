@@ -17,7 +17,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.cli import main
+from pipeline.commands import hydrate
+from pipeline.curate.inputs import Inputs
+from pipeline.errors import HydrateError
+from pipeline.runners import dispatch
+from pipeline.runners.worker_count import WORKER_MEMORY, WORTH_IT_BYTES
 from schemas.arrow import PAIR_IDS_SCHEMA, PAIR_SCHEMA
+from schemas.checksums import FileStamp
 from schemas.exit_codes import ExitCode
 from schemas.manifest import Shard
 from schemas.pair import TEXT_COLUMNS
@@ -139,6 +145,28 @@ def test_two_workers_and_another_copy_of_the_dump(
     output = tmp_path / "out" / "set"
     assert run("hydrate", str(ids), "--output", str(output), *given, "--workers", "2") == 0
     assert hashes(output) == hashes(full)
+
+
+@pytest.mark.parametrize(("given", "expected"), [((), 3), (("--workers", "1"), 1)])
+def test_workers_are_chosen_as_for_curate(
+    folders: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    given: tuple[str, ...],
+    expected: int,
+) -> None:
+    monkeypatch.setattr(dispatch, "usable_cores", lambda: 3)
+    monkeypatch.setattr(dispatch, "usable_memory", lambda: 16 * WORKER_MEMORY)
+    monkeypatch.setattr(Inputs, "bytes_to_hold", WORTH_IT_BYTES)
+    chosen = []
+
+    def run_local(_: object, *, workers: int, **__: object) -> None:
+        chosen.append(workers)
+        raise HydrateError("that is all")  # as other errors of the run, but no thread is left
+
+    monkeypatch.setattr(hydrate, "run_local", run_local)
+    assert run("hydrate", str(folders[1]), "--output", str(tmp_path / "out"), *given) == 1
+    assert chosen == [expected]
 
 
 TOPICS = ("sharpening a pocket knife", "drying wet boots", "a first loaf of rye", "old maps")
@@ -442,7 +470,10 @@ def test_a_shard_is_filled_byte_for_byte(tmp_path: Path, monkeypatch: pytest.Mon
             shard=ids.shard, file=str(tmp_path / "ids" / ids.shard.path), needed="", start=0
         )
         filled = fill_shard(source, posts, str(tmp_path / "filled"), **options)
-        assert filled.reports == (msgspec.structs.replace(full, stamp=None),) and not filled.lost
+        (report,) = filled.reports
+        assert report == msgspec.structs.replace(full, stamp=report.stamp) and not filled.lost
+        written = tmp_path / "filled" / report.shard.path
+        assert report.stamp == FileStamp.of(written.stat()), "so that it is not hashed again"
         assert pq.ParquetFile(source.file).num_row_groups > 3
 
 
@@ -480,6 +511,7 @@ def test_lost_posts_are_those_in_no_whole_row(tmp_path: Path) -> None:
     assert {row["id"] for row in lost} == {context} | {
         name for row in touched for name in (row.chosen_id, row.rejected_id) if row.context_ids
     }
+    assert all(report.stamp is not None for report in result.reports)
     assert sum(result.lost.values()) == len(lost)
     assert result.missing == len(touched) and result.missing_ids == (context,)
 

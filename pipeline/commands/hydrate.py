@@ -31,7 +31,10 @@ from pipeline.errors import (
     RecipeError,
     UsageError,
 )
+from pipeline.runners.dispatch import workers_for
 from pipeline.runners.local import run_local
+from pipeline.runners.options import RunnerOptions
+from pipeline.runners.worker_count import usable_cores
 from schemas.audit import Duplicate, Rejected
 from schemas.checksums import shard_fault
 from schemas.ids import content_hash
@@ -57,7 +60,7 @@ class HydrateOptions:
     dataset: Path
     input: tuple[str, ...]
     output: str
-    workers: int = 1
+    workers: int | None = None
     work_dir: Path | None = None
     allow_missing: bool = False
     overwrite: bool = False
@@ -92,7 +95,7 @@ def hydrate_dataset(options: HydrateOptions) -> tuple[Manifest, list[str]]:
                 stats = total_stats(RunResult(counts=(), shards=tuple(reports)))
                 reasons = unlicensed_texts(stats, ids_only=False)
                 made = filled_manifest(manifest, reports, filled, reasons)
-                check_shards(staging, reports)
+                check_shards(staging, reports, quiet=options.quiet)
                 write_documents(staging, made, stats, output.name)
                 notes = notes_on(made, inputs, filled, package_versions())
                 notes += _load_problems(work)
@@ -192,7 +195,7 @@ def _find_inputs(recipe: Recipe, work: Path, options: HydrateOptions) -> Inputs:
         print("unpacking and fingerprinting the inputs", file=sys.stderr, flush=True)
     try:
         say = None if options.quiet else functools.partial(print, file=sys.stderr, flush=True)
-        inputs = find_inputs(recipe, work, Unpacking(options.workers, say))
+        inputs = find_inputs(recipe, work, Unpacking(options.workers or usable_cores(), say))
     except UsageError as error:
         if options.input:
             raise
@@ -214,6 +217,9 @@ def _run(
     work: Path,
     options: HydrateOptions,
 ) -> list[FilledShard]:
+    # A worker holds the posts of one shard.
+    runner = RunnerOptions(workers=options.workers, quiet=options.quiet)
+    workers = workers_for(runner, inputs.bytes_to_hold, max(1, len(shards)))
     job = CurateJob(
         recipe=recipe,
         inputs=inputs.to_read,
@@ -221,7 +227,7 @@ def _run(
         takedown={},
         folder=str(staging),
         partitions=1,
-        workers=options.workers,
+        workers=workers,
     )
     fill = FillTexts(shards, str(staging), conversational=recipes.is_conversational(recipe))
 
@@ -233,7 +239,7 @@ def _run(
 
     run_local(
         build,
-        workers=options.workers,
+        workers=workers or 1,
         input_bytes=inputs.bytes_to_read,
         quiet=options.quiet,
         verbose=options.verbose,

@@ -44,7 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a finished DIR2")
     parser.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="worker processes (default: 1)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="worker processes (default: one for each core where the input is worth it and memory "
+        "allows)",
     )
     parser.add_argument(
         "--work-dir",
@@ -58,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run ``forumprefs hydrate`` and return its exit code; raises as hydrate_dataset does."""
-    if arguments.workers < 1:
+    if arguments.workers is not None and arguments.workers < 1:
         raise UsageError(f"--workers {arguments.workers}: at least 1")
     from pipeline.commands.hydrate import HydrateOptions, hydrate_dataset  # loads Beam
 

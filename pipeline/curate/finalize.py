@@ -26,7 +26,7 @@ from transforms.writers.counts import RESULT_NAME, RunResult
 from transforms.writers.parquet import ShardReport
 
 LONG_BYTES = 1 << 30
-"""Of shards, from which their check is worth a line."""
+"""Of shards that are read again, from which that is worth a line."""
 
 RECORDED_PACKAGES = (
     "forumprefs",
@@ -76,10 +76,7 @@ def finalize_dataset(
     accounting = add_up(result)
     shards = tuple(report.shard for report in result.shards)
     remove_strays(staging, {shard.path for shard in shards})
-    size = sum(shard.bytes for shard in shards)
-    if size > LONG_BYTES and not options.quiet:
-        print(f"checking {size / 1e9:,.1f} GB of shards", file=sys.stderr, flush=True)
-    check_shards(staging, result.shards)
+    check_shards(staging, result.shards, quiet=options.quiet)
     stats = total_stats(result)
     reasons = unlicensed_texts(stats, ids_only=options.recipe.ids_only)
     manifest = Manifest(
@@ -97,17 +94,22 @@ def finalize_dataset(
     return manifest
 
 
-def check_shards(folder: Path, reports: Sequence[ShardReport]) -> None:
+def check_shards(folder: Path, reports: Sequence[ShardReport], *, quiet: bool) -> None:
     """Raise OSError for a shard that is not, byte for byte, what its worker wrote.
 
     Its worker has hashed it. It is hashed again where it is not the file that the worker left
     there: fetched from a remote folder, seen from another machine, or written to since. What is
     read again at once comes from the memory of the system, so this would not find a bad disk.
     """
-    for report in reports:
-        shard = report.shard
-        if report.stamp is not None and report.stamp == _stamp_of(folder / shard.path):
-            continue
+    unsure = [
+        report.shard
+        for report in reports
+        if report.stamp is None or report.stamp != _stamp_of(folder / report.shard.path)
+    ]
+    size = sum(shard.bytes for shard in unsure)
+    if size > LONG_BYTES and not quiet:
+        print(f"checking {size / 1e9:,.1f} GB of shards", file=sys.stderr, flush=True)
+    for shard in unsure:
         if shard_fault(folder, shard):
             raise OSError(f"{shard.path}: its bytes are not those that a worker wrote")
 

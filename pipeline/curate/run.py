@@ -3,10 +3,9 @@
 import contextlib
 import functools
 import math
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.console import print_warning
@@ -37,7 +36,8 @@ from pipeline.dataset.run_metadata import (
 )
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
-from pipeline.runners.dispatch import check_runner, run_on
+from pipeline.runners.dispatch import check_runner, run_on, workers_for
+from pipeline.runners.worker_count import usable_cores
 from schemas.checksums import Fingerprint, sha256_of_file
 from schemas.manifest import MANIFEST_NAME, Manifest
 from transforms.filters.decontaminate import Benchmarks, save
@@ -157,16 +157,20 @@ def read_inputs(run: CurateRun, work: Path, watch: Stopwatch) -> Inputs:
 def unpacking(workers: int | None, *, quiet: bool) -> Unpacking:
     """How archives are unpacked, which is done here, wherever the workers are.
 
-    ``workers``: None for as many as there are processors.
+    ``workers``: None for as many as there are cores for this process.
     """
-    return Unpacking(workers or os.cpu_count() or 1, None if quiet else _say)
+    return Unpacking(workers or usable_cores(), None if quiet else _say)
 
 
 def make_shards(
     run: CurateRun, inputs: Inputs, staging: Path, work: Path, watch: Stopwatch
 ) -> None:
     """Run the pipeline, on whichever runner; its shards and result are in ``staging`` then."""
-    options = run.options
+    # Once: the graph is cut for the workers that there will be.
+    held = inputs.bytes_to_hold
+    workers = workers_for(run.options, held, run.options.partitions or default_partitions(held))
+    options = replace(run.options, workers=workers)
+    run = replace(run, options=options)
     with remote_folder(options.work_dir, Path(options.output).resolve().name) as remote:
         job = make_job(run, inputs, remote, staging, work)
         spans = run_on(

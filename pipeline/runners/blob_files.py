@@ -4,6 +4,10 @@ Workers write the files, and the launcher sees every element that refers to them
 of elements holds a handle of each file that it finds a reference to. Between two stages, when no
 worker is at work, the files that no buffer holds are deleted: what they held has been used. Like a
 conservative garbage collector this may find more than there is, which only delays a file's end.
+
+A run that ends, in whatever way it can still tidy up, takes its folder along. One that is killed
+(SIGKILL, no memory, no power) leaves it. `curate` and `hydrate` have it in the run's work folder,
+which the next run of the same output removes; elsewhere it stays until somebody does.
 """
 
 import contextlib
@@ -11,7 +15,6 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler
 
@@ -101,16 +104,6 @@ class BlobFiles:
     def keep_all(self, elements: bytes) -> None:
         """Hold what elements refer to until the run ends: they go where we do not see them."""
         self.held(lasting=True).add(elements)
-
-    def watch(self, buffer: Any) -> None:
-        """Hold until the run ends what a buffer of Beam's own is given from now on."""
-        append = buffer.append
-
-        def append_and_keep(elements: bytes) -> None:
-            self.keep_all(elements)
-            append(elements)
-
-        buffer.append = append_and_keep
 
     def sweep(self) -> None:
         """Delete the files that nobody holds; only while no worker is at work."""

@@ -1,6 +1,9 @@
-"""What a pipeline shuffles or keeps, in files without a name: stand-ins for Beam's own buffers.
+"""What a pipeline shuffles or keeps, in files: stand-ins for Beam's own buffers.
 
-Memory holds an index of them. They have the methods that Beam 2.77's runner calls, and ``pieces``.
+These files have no name, so the system takes them back when the process ends, however it ends.
+Memory holds an index of them. Large blobs are not in them, only where they are: in the files with a
+name of pipeline/runners/blob_files.py, which hold most of the bytes. A buffer keeps those, too, as
+long as it is there. Buffers have the methods that Beam 2.77's runner calls, and ``pieces``.
 """
 
 import errno
@@ -184,6 +187,25 @@ class GroupsOnDisk:
     def size(self) -> int:
         """Bytes of the values that were appended here."""
         return 0 if self._own is None else self._own.store.size
+
+
+class GroupsInMemory(GroupingBuffer):
+    """Beam's GroupingBuffer, for windows that only it can group; it holds the files of blobs."""
+
+    def __init__(self, like: GroupingBuffer, hold: Callable[[], Held]) -> None:
+        super().__init__(like._pre_grouped_coder, like._post_grouped_coder, like._windowing)
+        self._held = [hold()]
+
+    def append(self, elements: bytes) -> None:
+        """Take encoded (key, value) elements."""
+        self._held[0].add(elements)
+        super().append(elements)
+
+    def extend(self, other: Any) -> None:
+        """Take over what another stage sent into the same GroupByKey."""
+        super().extend(other)
+        if isinstance(other, GroupsInMemory):
+            self._held += other._held
 
 
 class ListOnDisk:

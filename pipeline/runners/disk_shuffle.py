@@ -1,8 +1,10 @@
 """FnApiRunner with its shuffles on disk, so that memory does not grow with the input.
 
 Beam's local runner keeps every shuffled byte in memory, and hands a stage all of its input at
-once. Here what is shuffled goes into files without a name (pipeline/runners/disk_buffers.py), and
-a stage gets its input piece by piece, a bundle each. The graph of the pipeline is the same.
+once. Here what is shuffled goes into files, and a stage gets its input piece by piece, a bundle
+each. Large blobs are in files with a name, which the workers write and read themselves
+(pipeline/runners/blob_files.py); the rest goes through this process into files without one
+(pipeline/runners/disk_buffers.py). The graph of the pipeline is the same.
 
 Nothing of Beam is patched. Two methods of the runner are overridden: the one that makes stages of
 a pipeline, where Flattens get no buffer of their own (flattens.py), and the one that is called
@@ -31,7 +33,13 @@ from apache_beam.runners.worker.data_plane import InMemoryDataChannel
 from apache_beam.utils import thread_pool_executor
 
 from pipeline.runners.blob_files import BlobFiles
-from pipeline.runners.disk_buffers import PIECE_BYTES, PIECES_PER_WORKER, GroupsOnDisk, ListOnDisk
+from pipeline.runners.disk_buffers import (
+    PIECE_BYTES,
+    PIECES_PER_WORKER,
+    GroupsInMemory,
+    GroupsOnDisk,
+    ListOnDisk,
+)
 from pipeline.runners.flattens import merge_flattens, read_flattened_directly, write_into_groups
 
 
@@ -116,8 +124,8 @@ class DiskShuffleRunner(FnApiRunner):
                 buffers[buffer_id] = GroupsOnDisk(buffer, self._folder, hold)
             elif type(buffer) is ListBuffer:
                 buffers[buffer_id] = ListOnDisk(buffer._coder_impl, self._folder, hold)
-            elif isinstance(buffer, GroupingBuffer):
-                self._blobs.watch(buffer)
+            elif type(buffer) is GroupingBuffer:
+                buffers[buffer_id] = GroupsInMemory(buffer, hold)
         return _PieceByPiece(stage, self._piece_bytes, self._blobs, self._report)
 
 

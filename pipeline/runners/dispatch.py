@@ -20,12 +20,7 @@ from pipeline.runners.flink.settings import JAR_VARIABLE
 from pipeline.runners.local import run_local
 from pipeline.runners.options import RunnerOptions
 from pipeline.runners.watched import run_watched
-from pipeline.runners.worker_count import (
-    WORKER_MEMORY,
-    choose_workers,
-    usable_cores,
-    usable_memory,
-)
+from pipeline.runners.worker_count import choose_workers, usable_cores, usable_memory
 
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
@@ -44,6 +39,8 @@ def run_on(
 ) -> dict[str, tuple[float, float]]:
     """Run a pipeline on the runner that ``options`` name, and wait.
 
+    The local runner has as many workers as ``options`` say (None: one), which
+    :func:`workers_for` chooses.
     ``work``: folder for what lives as long as the run, the shuffled data of the local runner among
     it; ``bytes_to_hold``: of the inputs, uncompressed. Returns when each stage was seen at work, by
     time.monotonic(); nothing on other runners. Raises UsageError, PipelineError and
@@ -54,7 +51,7 @@ def run_on(
             print(shuffle_line(bytes_to_hold, work), file=sys.stderr, flush=True)
         return run_local(
             build,
-            workers=_local_workers(options, bytes_to_hold),
+            workers=options.workers or 1,
             beam_arguments=options.beam_arguments,
             input_bytes=input_bytes,
             quiet=options.quiet,
@@ -66,17 +63,27 @@ def run_on(
     return {}
 
 
-def _local_workers(options: RunnerOptions, input_bytes: int) -> int:
-    """Return how many workers the local runner has; says so where it was for us to choose."""
-    if options.workers is not None:
+def workers_for(options: RunnerOptions, bytes_to_hold: int, units: int) -> int | None:
+    """Return how many workers a run is to have; None: its runner knows.
+
+    Says so where it was for us to choose. ``bytes_to_hold``: of the inputs, uncompressed;
+    ``units``: into how many pieces joined work is cut.
+    """
+    if options.workers is not None or not options.is_local:
         return options.workers
     if any("direct_num_workers" in argument for argument in options.beam_arguments):
         return 1
-    chosen = choose_workers(input_bytes, cores=usable_cores(), memory=usable_memory())
-    if chosen.workers > 1 and not options.quiet:
+    chosen = choose_workers(
+        bytes_to_hold,
+        cores=usable_cores(),
+        memory=usable_memory(),
+        unit_bytes=bytes_to_hold // units,
+    )
+    if not options.quiet and (chosen.workers > 1 or chosen.short_of_memory):
+        processes = "worker processes" if chosen.workers > 1 else "worker process"
         print(
-            f"{chosen.workers} worker processes ({chosen.reason}), about "
-            f"{WORKER_MEMORY / 1e9:.0f} GB each; --workers N takes another number",
+            f"{chosen.workers} {processes} ({chosen.reason}), about "
+            f"{chosen.worker_memory / 1e9:.1f} GB each; --workers N takes another number",
             file=sys.stderr,
             flush=True,
         )

@@ -168,7 +168,7 @@ def fill_shard(source: IdsShard, posts: Posts, folder: str, *, conversational: b
         )
         stats["threads"] = len(threads)
         stats["posts"] = len(kept)
-        reports.append(ShardReport(shard=shard, stats=dict(stats)))
+        reports.append(ShardReport.of(folder, shard, stats))
     reasons = {post: reason for post, reason in lost.items() if post not in kept}
     if reasons:
         reports.append(_write_lost(source, reasons, folder))
@@ -196,7 +196,7 @@ def _write_lost(source: IdsShard, reasons: Mapping[PostPlace, str], folder: str)
     shard = write_parquet(folder, path, REJECTED_SCHEMA, [table])
     counts = Counter(reasons.values())
     stats = {f"rejected:post:{HYDRATE}:{reason}": n for reason, n in sorted(counts.items())}
-    return ShardReport(shard=shard, stats=stats)
+    return ShardReport.of(folder, shard, stats)
 
 
 def _lost_order(place: PostPlace) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,6 +54,12 @@ class ShardReport(msgspec.Struct, frozen=True, kw_only=True):
     stamp: Annotated[
         FileStamp | None, doc("of the file where its writer left it; null: not on this machine")
     ] = None
+
+    @classmethod
+    def of(cls, folder: str, shard: Shard, stats: Mapping[str, int]) -> "ShardReport":
+        """Report a shard that was written under ``folder`` this instant."""
+        stamp = None if "://" in folder else FileStamp.of(Path(folder, shard.path).stat())
+        return cls(shard=shard, stats=dict(stats), stamp=stamp)
 
 
 register(ShardReport)
@@ -132,8 +138,7 @@ def write_shard(
 
     schema = PAIR_IDS_SCHEMA if is_data and ids_only else _schema(key.table)
     shard = write_parquet(folder, shard_path(key), schema, tables())
-    stamp = None if "://" in folder else FileStamp.of(Path(folder, shard.path).stat())
-    return ShardReport(shard=shard, stats=dict(stats), stamp=stamp)
+    return ShardReport.of(folder, shard, stats)
 
 
 def _counted(table: str, rows: Iterable[Any], stats: Counter[str]) -> Iterator[Any]:
