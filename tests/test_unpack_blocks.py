@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -334,7 +335,7 @@ def test_what_was_stopped_reads_no_further(tmp_path: Path, work: Path) -> None:
     assert not list(work.iterdir())
 
 
-@pytest.mark.parametrize("slots", [1, 2, 8])
+@pytest.mark.parametrize("slots", [1, 8])
 def test_many_archives_share_a_bounded_number_of_groups(
     tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, slots: int
 ) -> None:
@@ -360,7 +361,8 @@ def test_many_archives_share_a_bounded_number_of_groups(
 
     monkeypatch.setattr(f"{room}._start_decoding", start)
     monkeypatch.setattr(f"{room}._write", write)
-    packed = [make_7z(tmp_path / f"s{number}.7z", ("Posts.xml", TEXT)) for number in range(12)]
+    packed = [make_7z(tmp_path / "s0.7z", ("Posts.xml", TEXT * 4))]
+    packed += [shutil.copy(packed[0], tmp_path / f"s{number}.7z") for number in range(1, 5)]
     with UnpackPool(4) as pool:
         if slots != 8:
             pool.slots = threading.BoundedSemaphore(slots)
@@ -369,7 +371,7 @@ def test_many_archives_share_a_bounded_number_of_groups(
             for path in packed
         ]
         for future in futures:
-            assert future.result()["Posts"].read_bytes() == TEXT
+            assert future.result()["Posts"].read_bytes() == TEXT * 4
         assert most <= slots
         assert [pool.slots.acquire(blocking=False) for _ in range(slots + 1)].count(True) == slots
 
