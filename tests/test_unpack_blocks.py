@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ import py7zr
 import pytest
 
 from transforms.readers.base import Unpacking
-from transforms.readers.stackexchange import bzip2_blocks, unpack
+from transforms.readers.stackexchange import bzip2_blocks, unpack, unpack_blocks
 from transforms.readers.stackexchange.archives import find_sites
 from transforms.readers.stackexchange.bzip2_blocks import (
     NotIndependentError,
@@ -332,6 +333,89 @@ def test_what_was_stopped_reads_no_further(tmp_path: Path, work: Path) -> None:
         interrupt()
     assert ends == ["unpacking was stopped"]
     assert not list(work.iterdir())
+
+
+@pytest.mark.parametrize("slots", [1, 8])
+def test_many_archives_share_a_bounded_number_of_groups(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, slots: int
+) -> None:
+    """Also with fewer than there are archives, none waits for ever; and all are free again."""
+    room = "transforms.readers.stackexchange.unpack_blocks"
+    monkeypatch.setattr(bzip2_blocks, "GROUP_BLOCKS", 1)
+    lock = threading.Lock()
+    held, most = 0, 0
+
+    def change(groups: int) -> None:
+        nonlocal held, most
+        with lock:
+            held += groups
+            most = max(most, held)
+
+    def start(group: Any, pool: UnpackPool, real: Any = unpack_blocks._start_decoding) -> Any:
+        change(1)
+        return real(group, pool)
+
+    def write(pieces: Any, real: Any = unpack_blocks._write) -> None:
+        real(pieces)
+        change(-1)
+
+    monkeypatch.setattr(f"{room}._start_decoding", start)
+    monkeypatch.setattr(f"{room}._write", write)
+    packed = [make_7z(tmp_path / "s0.7z", ("Posts.xml", TEXT * 4))]
+    packed += [shutil.copy(packed[0], tmp_path / f"s{number}.7z") for number in range(1, 5)]
+    with UnpackPool(4) as pool:
+        if slots != 8:
+            pool.slots = threading.BoundedSemaphore(slots)
+        futures = [
+            pool.archives.submit(unpack_tables, path, work / path.stem, pool=pool)
+            for path in packed
+        ]
+        for future in futures:
+            assert future.result()["Posts"].read_bytes() == TEXT * 4
+        assert most <= slots
+        assert [pool.slots.acquire(blocking=False) for _ in range(slots + 1)].count(True) == slots
+
+
+def test_slots_are_free_after_every_kind_of_failure(tmp_path: Path, work: Path) -> None:
+    """Else the next archives would wait for ever."""
+    whole = make_7z(tmp_path / "whole.7z", ("Posts.xml", TEXT * 7))
+    damaged = bytearray(whole.read_bytes())
+    damaged[len(damaged) // 2] ^= 0x10
+    (tmp_path / "damaged.7z").write_bytes(damaged)
+    with UnpackPool(2) as pool:
+        for _ in range(3):
+            with pytest.raises(UnpackError):
+                unpack_tables(tmp_path / "damaged.7z", work / "damaged", pool=pool)
+        stopped = UnpackPool(2)
+        stopped.slots = pool.slots
+        stopped.has_written = lambda *_: stopped.stop("enough")  # type: ignore[method-assign]
+        with stopped, pytest.raises(WorkFolderError, match="enough"):
+            unpack_tables(whole, work / "stopped", pool=stopped)
+        assert [pool.slots.acquire(blocking=False) for _ in range(5)].count(True) == 4
+
+
+def test_what_is_decoded_is_written_while_others_are_decoded(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is held until then, so it must not queue behind what is not decoded yet."""
+    monkeypatch.setattr(bzip2_blocks, "GROUP_BLOCKS", 1)
+    real, real_write = unpack_blocks.decode_blocks, unpack_blocks._write
+    first_written = threading.Event()
+    calls = itertools.count()
+
+    def decode(group: Any) -> bytes:
+        if next(calls) > 0:
+            assert first_written.wait(60), "the first group is not written"
+        return real(group)
+
+    def write(pieces: Any) -> None:
+        real_write(pieces)
+        first_written.set()
+
+    monkeypatch.setattr(unpack_blocks, "decode_blocks", decode)
+    monkeypatch.setattr(unpack_blocks, "_write", write)
+    archive = make_7z(tmp_path / "a.7z", ("Posts.xml", TEXT * 5))
+    assert unpack_tables(archive, work)["Posts"].read_bytes() == TEXT * 5
 
 
 def test_progress_is_told_from_the_start(tmp_path: Path, work: Path) -> None:

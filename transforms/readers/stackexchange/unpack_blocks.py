@@ -7,13 +7,14 @@ of its members one after another, packed. https://py7zr.readthedocs.io/en/stable
 import itertools
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any, BinaryIO, Final, NamedTuple
 
 import py7zr
 
 from transforms.readers.stackexchange.bzip2_blocks import (
+    BlockGroup,
     NotIndependentError,
     cut_blocks,
     decode_blocks,
@@ -91,10 +92,11 @@ def unpack_blocks(
     from its start, in a way that can say what is wrong with it, OSError when it cannot be read, and
     whatever ``arrived`` and ``write_at`` raise.
     """
-    window = pool.threads + 2  # enough that no thread waits; what is held is bounded
     last = max(part.end for part in parts)
     crcs = [0] * len(parts)
     position = 0
+    # Each group in ``decoding`` has a slot. Who waits for a slot has none there, so no two archives
+    # wait for each other: the slots are where threads decode and write, which wait for nobody.
     decoding: deque[tuple[int, Future[bytes]]] = deque()
     writing: deque[Future[None]] = deque()
 
@@ -106,26 +108,29 @@ def unpack_blocks(
         nonlocal position
         packed, decoded = decoding[0]
         data = memoryview(decoded.result())
-        decoding.popleft()
         arrived(packed, len(data))
+        pieces = []
         for index, part in enumerate(parts):
             start, end = max(part.start, position), min(part.end, position + len(data))
             if start < end:
                 piece = data[start - position : end - position]
                 crcs[index] = zlib.crc32(piece, crcs[index])
-                writing.append(pool.decoders.submit(part.write_at, start - part.start, piece))
+                pieces.append((part, start - part.start, piece))
         position += len(data)
-        while len(writing) > window:
+        written = pool.writers.submit(_write, pieces)
+        decoding.popleft()
+        written.add_done_callback(lambda _: pool.slots.release())
+        writing.append(written)
+        while writing and writing[0].done():
             writing.popleft().result()
 
     try:
         for group in cut_blocks(read, stream.size):
-            decoded = pool.decoders.submit(decode_blocks, group)
-            decoding.append((group.bits // 8, decoded))
-            if len(decoding) >= window:
+            while position < last and not pool.slots.acquire(blocking=not decoding):
                 take()
             if position >= last:
                 break
+            decoding.append((group.bits // 8, _start_decoding(group, pool)))
         while decoding and position < last:
             take()
         for written in writing:
@@ -134,8 +139,24 @@ def unpack_blocks(
         futures: list[Future[Any]] = [*(future for _, future in decoding), *writing]
         # The files must not be closed under a thread that writes.
         wait([future for future in futures if not future.cancel()])
+        for _ in decoding:
+            pool.slots.release()
     if position < last:
         raise NotIndependentError("the stream is shorter than its members")
     for part, crc in zip(parts, crcs, strict=True):
         if part.crc32 is not None and part.crc32 != crc:
             raise NotIndependentError("a checksum differs")
+
+
+def _start_decoding(group: BlockGroup, pool: UnpackPool) -> Future[bytes]:
+    """Have ``group``, for which there is a slot, decoded; frees that where this cannot be."""
+    try:
+        return pool.decoders.submit(decode_blocks, group)
+    except BaseException:
+        pool.slots.release()
+        raise
+
+
+def _write(pieces: Iterable[tuple[StreamPart, int, memoryview]]) -> None:
+    for part, offset, piece in pieces:
+        part.write_at(offset, piece)

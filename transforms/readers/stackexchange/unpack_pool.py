@@ -17,6 +17,9 @@ from typing import Final, Self
 FIRST_REPORT_SECONDS: Final = 2.0
 REPORT_SECONDS: Final = 10.0
 
+_GROUPS_PER_THREAD: Final = 2
+"""One that is decoded, and one that waits: for a thread, for its turn, or to be written."""
+
 
 class WorkFolderError(OSError):
     """This machine cannot unpack the tables, for lack of room, say: no fault of the archive."""
@@ -39,6 +42,11 @@ class UnpackPool:
         self.archives = ThreadPoolExecutor(threads, "unpack")
         """Each of its threads has one archive, whose blocks may go to :attr:`decoders`."""
         self.decoders = ThreadPoolExecutor(threads, "decode")
+        """What they run never waits for other threads."""
+        self.writers = ThreadPoolExecutor(threads, "write")
+        """Of its own, so that what is decoded need not wait for what is not."""
+        self.slots = threading.BoundedSemaphore(_GROUPS_PER_THREAD * threads)
+        """One for each group of blocks that is in memory, whichever archive it is of."""
         self._say = say
         self._clock = clock
         self._lock = threading.Lock()
@@ -61,7 +69,7 @@ class UnpackPool:
     ) -> None:
         if error is not None:
             self.stop("unpacking was stopped")
-        for executor in (self.archives, self.decoders):
+        for executor in (self.archives, self.decoders, self.writers):
             executor.shutdown(cancel_futures=error is not None)
 
     def stop(self, why: str) -> None:
