@@ -10,7 +10,6 @@ machine does.
 import argparse
 import os
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks._checkouts import surroundings_of
 from benchmarks._processes import Process, tree_use
 
 START = "start"
@@ -246,13 +246,16 @@ def time_in_process(
 ) -> JobTimes:
     """`time_job` in a process of its own. Raises SystemExit where it fails.
 
-    ``checkout``: another one, with an environment in its ``.venv``; None: this one.
+    ``checkout``: another one, with an environment in its ``.venv``, whose packages are measured
+    with the benchmarks of this one; None: this one. Paths of inputs are absolute.
     """
-    python = sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
-    line = [python, "-m", "benchmarks._stages", "--output", str(output)]
-    line += [part for value in inputs for part in ("--input", value)]
-    line += ["--units"] * units
-    done = subprocess.run([*line, *arguments], stdout=subprocess.PIPE, text=True, cwd=checkout)
+    with surroundings_of(checkout) as where:
+        line = [where.python, "-m", "benchmarks._stages", "--output", str(output.resolve())]
+        line += [part for value in inputs for part in ("--input", value)]
+        line += ["--units"] * units
+        done = subprocess.run(
+            [*line, *arguments], stdout=subprocess.PIPE, text=True, **where.options
+        )
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}: exit code {done.returncode}")
     return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=JobTimes)

@@ -10,8 +10,8 @@ process, one in which every unit of work is timed, one from a 7z archive (about 
 idle cores). Slopes are fitted to all of them (benchmarks/_core_model.py), and once without the
 largest run, which is then computed and compared with its measured critical path: the error of the
 model is printed with its table. The second only computes, and writes a page and its plot. The
-third measures another checkout, which has an environment of its own in .venv, in turn with this
-one.
+third measures the packages of another checkout, which has an environment of its own in .venv, in
+turn with this one; the benchmarks are those of this checkout for both.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks._checkouts import check_checkout
 from benchmarks._core_model import (
     MeasuredRun,
     Model,
@@ -350,6 +351,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if (given.checkout is None) != (given.checkout_json is None):
         parser.error("--checkout and --checkout-json go together")
+    if given.checkout:
+        check_checkout(given.checkout)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         if given.measured:
