@@ -36,6 +36,10 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     workers: int
     partitions: int = 0
     """0: as many as the job chooses."""
+    largest_table: int = 0
+    """Bytes of XML; 0: as many as there are."""
+    largest_archive: int = 0
+    """Bytes of XML in the largest of several archives; 0: all tables are in one."""
 
     @property
     def thread_partitions(self) -> int:
@@ -93,10 +97,13 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     one_process_s: float
     """Start and end of a job in one process."""
     one_process_per_post_s: float
-    unpack_parent_per_gb_s: float
-    """For each GB of XML in an archive, where the parent does it."""
-    unpack_workers_per_gb_s: float
-    """... and where workers do."""
+    """Hashing included."""
+    hash_per_gb_s: float
+    """For each GB of XML in a folder; a table is hashed by one thread."""
+    unpack_serial_per_gb_s: float
+    """For each GB of XML in an archive, of the thread that reads, orders and writes it."""
+    unpack_divided_per_gb_s: float
+    """... and of all that decode its blocks."""
     bytes_per_post: float
 
 
@@ -104,14 +111,15 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds of a job on N cores."""
 
     start_s: float
-    unpack_s: float
+    inputs_s: float
+    """Unpacking of archives, or hashing of a folder's tables."""
     parent_s: float
     stages_s: dict[str, float]
     """What the busiest worker of each stage takes."""
 
     @property
     def total_s(self) -> float:
-        return self.start_s + self.unpack_s + self.parent_s + sum(self.stages_s.values())
+        return self.start_s + self.inputs_s + self.parent_s + sum(self.stages_s.values())
 
 
 def fit(runs: Sequence[MeasuredRun]) -> Model:
@@ -128,7 +136,7 @@ def fit(runs: Sequence[MeasuredRun]) -> Model:
         [run.job.parent_s for run in several],
     )
     start = [sum(_named(run.job, START).workers_s) / run.size.workers for run in several]
-    ends = sum(_named(one.job, name).cpu_s for name in (START, END))
+    ends = sum(_named(one.job, name).parent_s for name in (START, END))
     unpack = _unpacking(runs)
     return Model(
         stages=tuple(
@@ -142,9 +150,10 @@ def fit(runs: Sequence[MeasuredRun]) -> Model:
         parent_per_block_s=parent[3],
         start_worker_s=float(np.median(start)),
         one_process_s=ends,
-        one_process_per_post_s=(one.job.critical_s - ends) / one.size.posts,
-        unpack_parent_per_gb_s=unpack[0],
-        unpack_workers_per_gb_s=unpack[1],
+        one_process_per_post_s=(one.job.cpu_s - ends) / one.size.posts,
+        hash_per_gb_s=_hashing(runs),
+        unpack_serial_per_gb_s=unpack[0],
+        unpack_divided_per_gb_s=unpack[1],
         bytes_per_post=one.size.bytes / one.size.posts,
     )
 
@@ -199,8 +208,26 @@ def _kind(name: str, units: int, size: Size) -> str:
     return "partitions" if units == size.thread_partitions else "fine"
 
 
+def _threads(job: JobTimes, kind: str) -> float:
+    """Seconds of all threads of a kind."""
+    return sum(sum(stage.threads_s.get(kind, ())) for stage in job.stages)
+
+
+def _hashing(runs: Sequence[MeasuredRun]) -> float:
+    """Return seconds a GB of XML of all runs from folders."""
+    plain = [run for run in runs if not run.archive]
+    gigabytes = sum(run.size.bytes for run in plain) / 1e9
+    # Whichever threads did it: there is nothing else for them in a folder.
+    kinds = ("hashing", "unpack", "decode")
+    return sum(_threads(run.job, kind) for run in plain for kind in kinds) / gigabytes
+
+
 def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
-    """Return seconds a GB, the parent's and the workers', over the same run from a folder."""
+    """Return seconds a GB of one archive: of its own thread and parent, and of decoders.
+
+    What parent and workers do more than in the same run from a folder counts, too: a state before
+    threads unpacked had all of it there.
+    """
     packed = next((run for run in runs if run.archive), None)
     if packed is None:
         return 0.0, 0.0
@@ -211,17 +238,24 @@ def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
         with_it, without = _named(packed.job, name), _named(plain.job, name)
         parent += with_it.parent_s - without.parent_s
         workers += sum(with_it.workers_s) - sum(without.workers_s)
+    serial = _threads(packed.job, "unpack") + max(parent, 0.0)
+    divided = _threads(packed.job, "decode") + max(workers, 0.0)
     gigabytes = packed.size.bytes / 1e9
-    return max(parent, 0.0) / gigabytes, max(workers, 0.0) / gigabytes
+    return serial / gigabytes, divided / gigabytes
 
 
 def estimate(model: Model, size: Size, *, archive: bool = False) -> Estimate:
     """Compute the time of a job with as many cores as workers."""
-    gigabytes = size.bytes / 1e9 if archive else 0.0
+    gigabytes = size.bytes / 1e9
+    if archive:
+        inputs_s = (size.largest_archive or size.bytes) / 1e9 * model.unpack_serial_per_gb_s
+        inputs_s += gigabytes * model.unpack_divided_per_gb_s / size.workers
+    else:
+        largest = (size.largest_table or size.bytes) / 1e9
+        inputs_s = model.hash_per_gb_s * max(largest, gigabytes / size.workers)
     return Estimate(
         start_s=model.parent_s + model.start_worker_s,
-        unpack_s=gigabytes
-        * (model.unpack_parent_per_gb_s + model.unpack_workers_per_gb_s / size.workers),
+        inputs_s=inputs_s,
         parent_s=model.parent_per_post_s * size.posts
         + model.parent_per_worker_s * size.workers
         + model.parent_per_block_s * size.blocks,
@@ -232,7 +266,9 @@ def estimate(model: Model, size: Size, *, archive: bool = False) -> Estimate:
 def one_process(model: Model, posts: int, *, archive: bool = False) -> float:
     """Seconds of a job in one process on one core."""
     gigabytes = posts * model.bytes_per_post / 1e9 if archive else 0.0
-    unpack = gigabytes * (model.unpack_parent_per_gb_s + model.unpack_workers_per_gb_s)
+    unpack = gigabytes * (
+        model.unpack_serial_per_gb_s + model.unpack_divided_per_gb_s - model.hash_per_gb_s
+    )
     return model.one_process_s + model.one_process_per_post_s * posts + unpack
 
 

@@ -5,12 +5,17 @@ give, which no number of workers shortens; the workers share the rest. So the *c
 run is the sum over its stages of what the busiest worker used, and all that the parent used. With
 enough cores a run takes about this long, and unlike wall clock it hardly depends on what else the
 machine does.
+
+Threads of the parent that unpack and hash inputs are workers, too, of three kinds: each archive has
+one that reads, orders and writes; blocks are decoded by others; files of a folder are hashed by
+others again. Of each kind, the busiest counts.
 """
 
 import argparse
 import os
+import re
 import subprocess
-import sys
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -19,12 +24,16 @@ from typing import Any
 
 import msgspec
 
+from benchmarks._checkouts import surroundings_of
 from benchmarks._processes import Process, tree_use
 
 START = "start"
 """From the first import to the end of the first stage, in which the workers are started."""
 END = "end"
 """After the last stage: adding up, checks, manifest, report."""
+
+THREADS = re.compile(r"(unpack|decode|hashing)_\d+")
+"""Threads of the parent that are workers, by the names that their executors give them."""
 
 STEPS = (
     ("Spread-ranges", "read the tables"),
@@ -67,10 +76,13 @@ class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     parent_s: float
-    """Of the parent, from the end of the stage before, and of processes that wait for others of
-    their own (what starts the workers)."""
+    """Of the parent, from the end of the stage before, without `threads_s`, and of processes that
+    wait for others of their own (what starts the workers)."""
     workers_s: tuple[float, ...] = ()
     """Of each worker process, largest first; nothing where the parent works alone."""
+    threads_s: dict[str, tuple[float, ...]] = {}
+    """Of each thread of the parent that is a worker (`THREADS`) and ended in this stage, by kind,
+    largest first."""
     bundles: int = 0
     written_bytes: int = 0
     """Shuffled, or kept for later stages."""
@@ -80,11 +92,13 @@ class StageTimes(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def critical_s(self) -> float:
         """What the stage takes with as many cores as processes."""
-        return self.parent_s + max(self.workers_s, default=0.0)
+        threads = sum(max(each) for each in self.threads_s.values())
+        return self.parent_s + threads + max(self.workers_s, default=0.0)
 
     @property
     def cpu_s(self) -> float:
-        return self.parent_s + sum(self.workers_s)
+        threads = sum(sum(each) for each in self.threads_s.values())
+        return self.parent_s + threads + sum(self.workers_s)
 
 
 class JobTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +113,10 @@ class JobTimes(msgspec.Struct, frozen=True, kw_only=True):
         return sum(stage.critical_s for stage in self.stages)
 
     @property
+    def cpu_s(self) -> float:
+        return sum(stage.cpu_s for stage in self.stages)
+
+    @property
     def parent_s(self) -> float:
         return sum(stage.parent_s for stage in self.stages)
 
@@ -111,7 +129,21 @@ class _Recorder:
         self._parent_s = 0.0
         self._workers: dict[Process, float] = {}
         self._stages: dict[str, dict[str, Any]] = {}
+        self._ended: list[tuple[str, float]] = []
         self.units: dict[str, list[float]] = defaultdict(list)
+
+    def watch_threads(self) -> None:
+        """Take the time of every thread that is a worker when it ends; /proc forgets it then."""
+        once = threading.Thread.run
+
+        def run(thread: threading.Thread) -> None:
+            try:
+                once(thread)
+            finally:
+                if found := THREADS.fullmatch(thread.name):
+                    self._ended.append((found[1], time.thread_time()))
+
+        threading.Thread.run = run  # type: ignore[method-assign]
 
     def __call__(self, report: Any) -> None:
         """Take the report of a stage that has ended."""
@@ -124,7 +156,8 @@ class _Recorder:
     def _note(self, name: str, bundles: int, written: dict[str, int]) -> None:
         uses = tree_use(self._pid)
         parent_s = time.process_time()
-        serial_s = parent_s - self._parent_s
+        ended, self._ended = self._ended, []
+        serial_s = max(0.0, parent_s - self._parent_s - sum(used for _, used in ended))
         self._parent_s = parent_s
         starters = {use.parent for use in uses.values()}
         workers = {}
@@ -138,8 +171,17 @@ class _Recorder:
             else:
                 workers[process] = used_s
         stage = self._stages.setdefault(
-            name, {"parent_s": 0.0, "rounds": [], "bundles": 0, "written_bytes": 0}
+            name,
+            {
+                "parent_s": 0.0,
+                "threads": defaultdict(list),
+                "rounds": [],
+                "bundles": 0,
+                "written_bytes": 0,
+            },
         )
+        for kind, used_s in ended:
+            stage["threads"][kind].append(used_s)
         stage["parent_s"] += serial_s
         stage["rounds"].append(workers)
         stage["bundles"] += bundles
@@ -159,6 +201,10 @@ class _Recorder:
                     name=name,
                     parent_s=round(stage["parent_s"], 4),
                     workers_s=tuple(sorted((round(s, 4) for s in used.values()), reverse=True)),
+                    threads_s={
+                        kind: tuple(sorted((round(s, 4) for s in each), reverse=True))
+                        for kind, each in sorted(stage["threads"].items())
+                    },
                     bundles=stage["bundles"],
                     written_bytes=stage["written_bytes"],
                     units_s=tuple(
@@ -180,6 +226,7 @@ def time_job(inputs: Sequence[str], output: Path, *arguments: str, units: bool =
     from pipeline.runners import local
 
     recorder = _Recorder()
+    recorder.watch_threads()
 
     class Reporting(local.DiskShuffleRunner):  # type: ignore[misc]
         def __init__(self, *given: Any, **options: Any) -> None:
@@ -246,13 +293,16 @@ def time_in_process(
 ) -> JobTimes:
     """`time_job` in a process of its own. Raises SystemExit where it fails.
 
-    ``checkout``: another one, with an environment in its ``.venv``; None: this one.
+    ``checkout``: another one, with an environment in its ``.venv``, whose packages are measured
+    with the benchmarks of this one; None: this one. Paths of inputs are absolute.
     """
-    python = sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
-    line = [python, "-m", "benchmarks._stages", "--output", str(output)]
-    line += [part for value in inputs for part in ("--input", value)]
-    line += ["--units"] * units
-    done = subprocess.run([*line, *arguments], stdout=subprocess.PIPE, text=True, cwd=checkout)
+    with surroundings_of(checkout) as where:
+        line = [where.python, "-m", "benchmarks._stages", "--output", str(output.resolve())]
+        line += [part for value in inputs for part in ("--input", value)]
+        line += ["--units"] * units
+        done = subprocess.run(
+            [*line, *arguments], stdout=subprocess.PIPE, text=True, **where.options
+        )
     if done.returncode:
         raise SystemExit(f"{' '.join(line)}: exit code {done.returncode}")
     return msgspec.json.decode(done.stdout.strip().splitlines()[-1], type=JobTimes)

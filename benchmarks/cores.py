@@ -10,8 +10,8 @@ process, one in which every unit of work is timed, one from a 7z archive (about 
 idle cores). Slopes are fitted to all of them (benchmarks/_core_model.py), and once without the
 largest run, which is then computed and compared with its measured critical path: the error of the
 model is printed with its table. The second only computes, and writes a page and its plot. The
-third measures another checkout, which has an environment of its own in .venv, in turn with this
-one.
+third measures the packages of another checkout, which has an environment of its own in .venv, in
+turn with this one; the benchmarks are those of this checkout for both.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from typing import Any
 
 import msgspec
 
+from benchmarks._checkouts import check_checkout
 from benchmarks._core_model import (
     MeasuredRun,
     Model,
@@ -83,9 +84,11 @@ def run(
     checkout: Path | None = None,
 ) -> MeasuredRun:
     """Run the job once on ``given``, which is ``dump`` or an archive of it."""
+    tables = [path.stat().st_size for path in dump.glob("*.xml")]
     size = Size(
         posts=posts,
-        bytes=sum(path.stat().st_size for path in dump.glob("*.xml")),
+        bytes=sum(tables),
+        largest_table=max(tables),
         workers=workers,
         partitions=partitions,
     )
@@ -171,10 +174,11 @@ def table(model: Model, posts: int) -> list[str]:
             unpacking = f"{minutes(packed - plain)}"
             parts = ["", unpacking, "", ""]
         else:
-            found = estimate(model, size_of(model, posts, cores), archive=True)
-            packed, plain = found.total_s, found.total_s - found.unpack_s
+            size = size_of(model, posts, cores)
+            found = estimate(model, size, archive=True)
+            packed, plain = found.total_s, estimate(model, size).total_s
             workers = sum(found.stages_s.values())
-            seconds = (found.start_s, found.unpack_s, found.parent_s, workers)
+            seconds = (found.start_s, found.inputs_s, found.parent_s, workers)
             parts = [minutes(part) for part in seconds]
         ups = (speed_up(model, posts, cores, archive=flag) for flag in (True, False))
         up_packed, up_plain = (f"{up:.1f}" for up in ups)
@@ -219,8 +223,9 @@ def slopes(model: Model) -> list[str]:
         f"- parent: {model.parent_per_post_s * micro:.1f} µs a post, "
         f"{model.parent_per_block_s * micro:.0f} µs a small block, "
         f"{model.parent_per_worker_s:.2f} s a worker, {model.parent_s:.1f} s by itself",
-        f"- 7z archives (BZip2), for a GB of XML: {model.unpack_parent_per_gb_s:.0f} s of the "
-        f"parent, {model.unpack_workers_per_gb_s:.0f} s of the workers",
+        f"- 7z archives (BZip2), for a GB of XML: {model.unpack_serial_per_gb_s:.1f} s in turn for "
+        f"each archive, {model.unpack_divided_per_gb_s:.0f} s of decoders",
+        f"- XML, hashed: {model.hash_per_gb_s:.1f} s a GB, a thread a table",
         f"- {model.bytes_per_post:,.0f} bytes of XML a post",
     ]
 
@@ -350,6 +355,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if (given.checkout is None) != (given.checkout_json is None):
         parser.error("--checkout and --checkout-json go together")
+    if given.checkout:
+        check_checkout(given.checkout)
     with tempfile.TemporaryDirectory() as temporary:
         work = Path(temporary)
         if given.measured:

@@ -20,14 +20,17 @@ and all that the parent used (benchmarks/_stages.py), which is what the job take
 has a core of its own. Ratios are of medians. `--json` keeps everything, with each stage of each
 run.
 
-`--before DIR` runs each mode also in another checkout with an environment of its own in DIR/.venv,
-in turn with this one, so that both meet the same minutes.
+`--before DIR` runs each mode also with the packages of another checkout, which has an environment
+of its own in DIR/.venv, in turn with this one, so that both meet the same minutes. The benchmarks
+are those of this checkout for both; the other one need not have any.
 
 `--ceiling` also runs two copies of the bare loop at once: what two workers could gain at most on
 this machine, whose cores may share caches or be two threads of one.
 """
 
 import argparse
+import contextlib
+import itertools
 import json
 import os
 import re
@@ -39,9 +42,11 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
+from benchmarks._checkouts import check_checkout, surroundings_of
 from benchmarks._processes import watched
 from benchmarks._stages import END, START, JobTimes, StageTimes, step_of, time_job
 
@@ -75,16 +80,17 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 BEFORE = "before:"
-"""Stands before a mode that is run in another checkout."""
+"""Stands before a mode that is run with another checkout."""
+_NO_OPTIONS: Mapping[str, Any] = {}
 
 
-def measure(command: Sequence[str], folder: Path | None = None) -> Run:
+def measure(command: Sequence[str], options: Mapping[str, Any] = _NO_OPTIONS) -> Run:
     """Run a command that prints a number of pairs, or JSON of JobTimes, on its last line.
 
-    ``folder``: where it is run; None: here.
+    ``options``: of subprocess.Popen.
     """
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=folder)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **options)
     assert process.stdout is not None
     with watched(process.pid) as watch:
         printed = process.stdout.read()
@@ -154,6 +160,8 @@ def main() -> None:
     modes = arguments.modes.split(",")
     if wrong := [mode for mode in modes if not MODE.fullmatch(mode)]:
         parser.error(f"--modes {wrong[0]}: it is one of loop, loop_gc, beamN, flinkN")
+    if arguments.before:
+        check_checkout(arguments.before)
     with tempfile.TemporaryDirectory() as temporary:
         dump = (arguments.dump or generate(Path(temporary), arguments.posts)).resolve()
         runs = take_turns(dump, Path(temporary), modes, arguments.rounds, arguments.before)
@@ -193,28 +201,23 @@ def take_turns(
     ``before``: another checkout, whose runs are under the same names after `BEFORE`.
     """
     runs: dict[str, list[Run]] = defaultdict(list)
-    for _ in range(rounds):
-        for mode in modes:
-            for prefix, checkout in (("", None), (BEFORE, before)):
-                if prefix and checkout is None:
-                    continue
-                output = temporary / (prefix.strip(":") + mode)
-                output.mkdir(exist_ok=True)
-                command = [interpreter(checkout), "-m", "benchmarks.throughput", "--run", mode]
-                command += ["--dump", str(dump), "--output", str(output)]
-                run = measure(command, checkout)
-                runs[prefix + mode].append(run)
-                say = f"  {prefix}{mode}: {run.cpu_s:.1f} CPU s, {run.wall_s:.1f} s"
-                print(say, file=sys.stderr, flush=True)
+    with contextlib.ExitStack() as stack:
+        places = {"": stack.enter_context(surroundings_of(None))}
+        if before is not None:
+            places[BEFORE] = stack.enter_context(surroundings_of(before))
+        for _, mode, (prefix, place) in itertools.product(range(rounds), modes, places.items()):
+            output = temporary / (prefix.strip(":") + mode)
+            output.mkdir(exist_ok=True)
+            command = [place.python, "-m", "benchmarks.throughput", "--run", mode]
+            command += ["--dump", str(dump), "--output", str(output)]
+            run = measure(command, place.options)
+            runs[prefix + mode].append(run)
+            say = f"  {prefix}{mode}: {run.cpu_s:.1f} CPU s, {run.wall_s:.1f} s"
+            print(say, file=sys.stderr, flush=True)
     found = {run.pairs for several in runs.values() for run in several}
     if len(found) != 1:
         raise SystemExit(f"the number of pairs differs: {sorted(found)}")
     return runs
-
-
-def interpreter(checkout: Path | None) -> str:
-    """Python of another checkout, or this one."""
-    return sys.executable if checkout is None else str(checkout.resolve() / ".venv/bin/python")
 
 
 def ceiling(dump: Path, temporary: Path) -> float:
@@ -280,7 +283,7 @@ def ratios(runs: Mapping[str, Sequence[Run]]) -> list[str]:
             earlier = runs[BEFORE + mode]
             ratio = median(earlier, cpu) / median(several, cpu)
             lines.append(f"CPU, {mode}, before / now: {ratio:.2f}")
-            if several[0].job is not None:
+            if all(run.job is not None for run in (*several, *earlier)):
                 ratio = median(earlier, critical) / median(several, critical)
                 lines.append(f"Critical path, {mode}, before / now: {ratio:.2f}")
         if "beam1" not in runs or not re.fullmatch(r"(beam|flink)\d+", mode) or mode == "beam1":

@@ -1,8 +1,11 @@
 """What the computed times of many cores rest on: who used how much, and how units are given out."""
 
 import argparse
+import json
 import os
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -25,8 +28,10 @@ from benchmarks._core_model import (
 from benchmarks._processes import Process, Use, tree_use
 from benchmarks._stages import END, START, JobTimes, StageTimes, stable_name, time_in_process
 from benchmarks.cores import CORES, JOBS, hold_out, main, save, speed_up, table
+from benchmarks.cost import main as write_costs
 from benchmarks.cost import one_machine
 from pipeline.runners.disk_shuffle import StageReport
+from transforms.readers.stackexchange.unpack_pool import UnpackPool
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -72,6 +77,38 @@ def test_the_critical_path_is_the_busiest_worker_and_the_parent(
     assert (read.parent_s, read.workers_s) == (2.0, (4.0, 3.0))
     assert (read.bundles, read.written_bytes) == (4, 10)
     assert (end.name, end.critical_s) == (END, 0.5)
+
+
+def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading.Thread, "run", threading.Thread.run)
+    recorder = _stages._Recorder()
+    recorder.watch_threads()
+
+    def work(seconds: float) -> None:
+        until = time.thread_time() + seconds
+        while time.thread_time() < until:
+            pass
+
+    began = time.process_time()
+    recorder.end(0)  # what this process used before
+    with UnpackPool(2) as pool, ThreadPoolExecutor(1, "hashing") as hashing:
+        for submit, seconds in (
+            (pool.archives.submit, 0.1),
+            (pool.decoders.submit, 0.3),
+            (pool.decoders.submit, 0.2),
+            (hashing.submit, 0.1),
+        ):
+            submit(work, seconds)
+    with ThreadPoolExecutor(1, "runner") as other:
+        other.submit(work, 0.2)
+    used = time.process_time() - began
+    (end,) = recorder.end(0).stages
+    assert set(end.threads_s) == {"unpack", "decode", "hashing"}
+    assert sum(end.threads_s["decode"]) == pytest.approx(0.5, abs=0.05)
+    assert end.threads_s["unpack"][0] == pytest.approx(0.1, abs=0.05)
+    assert end.parent_s >= 0.2
+    assert end.critical_s < end.cpu_s
+    assert used >= 0.9
 
 
 def test_a_stage_has_one_name_however_beam_orders_its_steps() -> None:
@@ -145,8 +182,9 @@ TRUE = Model(
     start_worker_s=1.5,
     one_process_s=3.0,
     one_process_per_post_s=1e-3,
-    unpack_parent_per_gb_s=60.0,
-    unpack_workers_per_gb_s=0.0,
+    hash_per_gb_s=1.0,
+    unpack_serial_per_gb_s=10.0,
+    unpack_divided_per_gb_s=60.0,
     bytes_per_post=2000.0,
 )
 
@@ -154,10 +192,14 @@ TRUE = Model(
 def made(posts: int, workers: int, *, archive: bool = False, units: bool = False) -> MeasuredRun:
     """A run that takes what the slopes of TRUE say, with all partitions equal."""
     size = Size(posts=posts, bytes=posts * 2000, workers=workers)
-    parent_s = 2.0 + 5e-5 * posts + 0.2 * workers + (60 * size.bytes / 1e9 if archive else 0)
-    if workers == 1:
-        parent_s = 3.0
-    stages = [StageTimes(name=START, parent_s=parent_s, workers_s=(1.5,) * workers)]
+    parent_s = 2.0 + 5e-5 * posts + 0.2 * workers
+    gigabytes = size.bytes / 1e9
+    threads = {"hashing": (0.7 * gigabytes, 0.3 * gigabytes)}
+    if archive:
+        threads = {"unpack": (10 * gigabytes,), "decode": (60 * gigabytes / workers,) * workers}
+    stages = [
+        StageTimes(name=START, parent_s=parent_s, threads_s=threads, workers_s=(1.5,) * workers)
+    ]
     for model in TRUE.stages:
         work = 1e-3 * posts
         shared = (work / workers + 0.5,) * workers
@@ -174,7 +216,7 @@ def made(posts: int, workers: int, *, archive: bool = False, units: bool = False
         )
     stages.append(StageTimes(name=END, parent_s=0.0))
     if workers == 1:
-        stages[0] = StageTimes(name=START, parent_s=3.0)
+        stages[0] = StageTimes(name=START, parent_s=3.0, threads_s=threads)
     return MeasuredRun(
         size=size, job=JobTimes(pairs=1, stages=tuple(stages)), archive=archive, units=units
     )
@@ -195,9 +237,35 @@ def test_slopes_are_found_again() -> None:
     assert model.parent_per_post_s == pytest.approx(5e-5, rel=0.05)
     assert model.parent_per_worker_s == pytest.approx(0.2, rel=0.1)
     assert model.start_worker_s == pytest.approx(1.5)
-    assert model.one_process_per_post_s == pytest.approx(1e-3)
-    assert model.unpack_parent_per_gb_s == pytest.approx(60)
-    assert model.unpack_workers_per_gb_s == 0
+    assert model.one_process_per_post_s == pytest.approx(1e-3 + 2e-6)  # hashing of 2 kB
+    assert model.hash_per_gb_s == pytest.approx(1)
+    assert model.unpack_serial_per_gb_s == pytest.approx(10)
+    assert model.unpack_divided_per_gb_s == pytest.approx(60)
+
+
+def test_what_unpacking_costs_parent_and_workers_counts_as_well() -> None:
+    """Before threads unpacked, the parent did it all; or workers did."""
+    packed = RUNS[1]
+    start = packed.job.stages[0]
+    without = msgspec.structs.replace(
+        start,
+        parent_s=start.parent_s + 3.0,
+        workers_s=tuple(seconds + 1.5 for seconds in start.workers_s),
+        threads_s={},
+    )
+    job = msgspec.structs.replace(packed.job, stages=(without, *packed.job.stages[1:]))
+    model = fit([RUNS[0], msgspec.structs.replace(packed, job=job), *RUNS[2:]])
+    assert model.unpack_serial_per_gb_s == pytest.approx(3.0 / 0.06)
+    assert model.unpack_divided_per_gb_s == pytest.approx(3.0 / 0.06)
+
+
+def test_threads_of_several_archives_and_tables() -> None:
+    """Decoders are shared by all archives, and what is in turn is so for each archive."""
+    size = Size(posts=1, bytes=10**9, workers=4, largest_table=6 * 10**8)
+    assert estimate(TRUE, size).inputs_s == pytest.approx(0.6)
+    assert estimate(TRUE, size, archive=True).inputs_s == pytest.approx(10 + 60 / 4)
+    several = msgspec.structs.replace(size, largest_archive=5 * 10**8)
+    assert estimate(TRUE, several, archive=True).inputs_s == pytest.approx(5 + 60 / 4)
 
 
 def test_the_largest_run_is_computed_from_the_others() -> None:
@@ -207,16 +275,17 @@ def test_the_largest_run_is_computed_from_the_others() -> None:
 
 
 def test_what_no_number_of_cores_shortens_stays() -> None:
-    """Parent, single unit and unpacking: 5 and 100 s and 12 s of 100,000 posts."""
+    """Parent, single unit and unpacking: 5 and 100 s and 2 s of 100,000 posts."""
     size = Size(posts=100_000, bytes=200_000_000, workers=1000)
     found = estimate(TRUE, size, archive=True)
-    assert found.unpack_s == pytest.approx(12)
+    assert found.inputs_s == pytest.approx(2 + 12 / 1000)
     assert found.parent_s == pytest.approx(5 + 200)
     assert found.stages_s["single"] == pytest.approx(100.5)
-    assert found.total_s - found.start_s - found.unpack_s == pytest.approx(
+    assert found.total_s - found.start_s - found.inputs_s == pytest.approx(
         found.parent_s + sum(found.stages_s.values())
     )
-    assert one_process(TRUE, 100_000, archive=True) == pytest.approx(115)
+    # Hashing of the XML is in the time of a post, and not done where it comes from an archive.
+    assert one_process(TRUE, 100_000, archive=True) == pytest.approx(103 + 14 - 0.2)
     assert speed_up(TRUE, 100_000, 8) < 1.5
 
 
@@ -266,3 +335,25 @@ def test_costs_have_a_row_for_one_machine() -> None:
     text = "\n".join(one_machine(fit(RUNS), options))
     assert "64 cores, stackoverflow.com (an estimate)" in text
     assert "| 1 core, one process | 7z |" in text
+
+
+def test_the_page_of_costs_says_what_its_script_says(tmp_path: Path) -> None:
+    run = {
+        "mode": "disk",
+        "workers": 1,
+        "posts": 1_000_000,
+        "bytes_in": 2 * 10**9,
+        "cpu_seconds": 500.0,
+        "peak_mb": 900,
+        "peak_disk_mb": 900,
+        "stages": [],
+    }
+    (tmp_path / "memory.json").write_text(json.dumps([run]))
+    write_costs([str(tmp_path / "memory.json"), "--write", str(tmp_path / "cost.md")])
+    made_page, page = (
+        [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1].isalpha()]
+        for path in (tmp_path / "cost.md", SAMPLES.parent / "docs" / "cost.md")
+    )
+    assert made_page[:2] == page[:2]
+    # Less the line with the number of posts that were measured.
+    assert made_page[3:] == page[3:]

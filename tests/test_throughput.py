@@ -80,6 +80,11 @@ def test_ratios_are_of_medians() -> None:
     ]
 
 
+def test_a_run_without_stages_has_no_critical_path_to_compare() -> None:
+    runs = {"beam2": [made(15.0, job(0.5, 4.0))], "before:beam2": [made(30.0)]}
+    assert ratios(runs) == ["CPU, beam2, before / now: 2.00"]
+
+
 def test_steps_add_up_what_their_stages_took() -> None:
     rows = by_step([job(0.5, 4.0, 3.0), job(0.7, 4.0, 3.0), job(0.9, 5.0, 1.0)])
     assert "| find threads that share text | 0.7 | 4.0 | 7.0 |" in rows
@@ -90,6 +95,6 @@ def test_rounds_that_find_other_pairs_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = iter([made(1.0), msgspec.structs.replace(made(1.0), pairs=2)])
-    monkeypatch.setattr(throughput, "measure", lambda command, folder: next(found))
+    monkeypatch.setattr(throughput, "measure", lambda command, options: next(found))
     with pytest.raises(SystemExit, match="pairs differs"):
         throughput.take_turns(tmp_path, tmp_path, ["loop"], 1, tmp_path)
