@@ -15,6 +15,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from apache_beam.runners.portability.fn_api_runner.worker_handlers import EmbeddedWorkerHandler
 
