@@ -17,25 +17,32 @@ KEYS = 8
 def build(output: Path, *, aside: bool = False, again: bool = False):
     """Blobs → groups, three times → a Flatten that only passes on → groups → what came.
 
-    ``aside``: also read blobs on the side, in the last step. ``again``: also send them through
-    Reshuffles, whose buffers are Beam's own.
+    ``aside``: also read blobs on the side, in the last step, which an earlier one reads as its
+    rows. ``again``: also send them through Reshuffles, whose buffers are Beam's own.
     """
 
     def add(pipeline: beam.Pipeline) -> None:
         made = pipeline | "Numbers" >> beam.Create(range(BLOBS)) | "Make" >> beam.FlatMap(make)
         first = made
+        turns = []
         for turn in range(3):  # what a turn reads is used up
             grouped = first | f"Group {turn}" >> beam.GroupByKey()
             first = grouped | f"Reverse {turn}" >> beam.FlatMap(reverse)
+            turns.append(first)
             if again:
                 first = first | f"Again {turn}" >> beam.Reshuffle()
-        alike = (first, made) | "Both" >> beam.Flatten() | "Alike" >> beam.Map(key_alike)
-        grouped = alike | "Together" >> beam.GroupByKey()
+        branches = [first, made]
         if aside:
-            some = made | "Take some" >> beam.FlatMap(take_some)
+            some = turns[0] | "Take some" >> beam.FlatMap(take_some)
+            count = some | "Count" >> beam.combiners.Count.Globally()
+            # Uses up the buffer of what is read on the side, whose files nobody else holds then.
+            used = some | "Use" >> beam.FlatMap(use, count=beam.pvalue.AsSingleton(count))
+            branches.append(used)
             named = {"some": beam.pvalue.AsList(some)}
         else:
             named = {}
+        alike = branches | "Both" >> beam.Flatten() | "Alike" >> beam.Map(key_alike)
+        grouped = alike | "Together" >> beam.GroupByKey()
         _ = grouped | "Save" >> beam.FlatMap(save, path=str(output), **named)
 
     return add
@@ -62,6 +69,11 @@ def pause() -> None:
 def take_some(element: tuple[int, Blob]) -> Iterator[Blob]:
     if element[0] == 0:
         yield element[1]
+
+
+def use(blob: Blob, count: int) -> Iterator[tuple[int, Blob]]:
+    assert count == BLOBS // KEYS
+    yield from ()
 
 
 def save(

@@ -1,6 +1,6 @@
 """A small job with every kind of shuffle, importable by worker processes."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,55 @@ def build_flattens(output: Path):
         )
 
     return add
+
+
+def build_waiting(output: Path, steps: Callable[..., Any]):
+    """A Flatten with a reader that waits for a group that another reader is not alone to write."""
+
+    def add(pipeline: beam.Pipeline) -> None:
+        low = pipeline | "Low" >> beam.Create(range(100))
+        high = pipeline | "High" >> beam.Create(range(100, 200))
+        more = pipeline | "More" >> beam.Create(range(400))
+        every = (low, high) | "Every" >> beam.Flatten()
+        count = (
+            (every | "Key" >> beam.Map(keyed), more | "Key more" >> beam.Map(keyed))
+            | "Both" >> beam.Flatten()
+            | "Group" >> beam.GroupByKey()
+            | "Count" >> beam.MapTuple(count_of)
+        )
+        odd = every | "Odd" >> beam.Filter(is_odd)
+        total = odd | "Total" >> beam.combiners.Count.Globally()
+        _ = (
+            steps(every, beam.pvalue.AsSingleton(count), beam.pvalue.AsSingleton(total))
+            | "Key again" >> beam.Map(keyed)
+            | "Group again" >> beam.GroupByKey()
+            | "Save" >> beam.MapTuple(save_numbers, path=str(output))
+        )
+
+    return add
+
+
+def known_first(every: Any, count: Any, total: Any) -> Any:
+    known = every | "Known" >> beam.Map(only_if, count=count)
+    return known | "Twice" >> beam.Map(twice, count=total)
+
+
+def total_first(every: Any, count: Any, total: Any) -> Any:
+    doubled = every | "Twice" >> beam.Map(twice, count=total)
+    return doubled | "Known" >> beam.Map(only_if, count=count)
+
+
+def is_odd(value: int) -> bool:
+    return value % 2 == 1
+
+
+def twice(value: int, count: int) -> int:
+    assert count == 100
+    return 2 * value
+
+
+def count_of(key: int, values: Iterable[int]) -> int:
+    return len(list(values))
 
 
 def only_if(value: int, count: int) -> int:

@@ -19,7 +19,7 @@ from transforms.core import SHUFFLE_DIR_VARIABLE, Blob, StructCoder
 
 FORTH = [number.to_bytes(2, "little").hex() for number in range(blob_job.BLOBS)]
 BACK = [number.to_bytes(2, "big").hex() for number in range(blob_job.BLOBS)]
-ASIDE = FORTH[:: blob_job.KEYS]
+ASIDE = BACK[:: blob_job.KEYS]
 ALL = blob_job.BLOBS * blob_job.SIZE
 
 

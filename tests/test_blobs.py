@@ -2,6 +2,8 @@
 
 import os
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -200,6 +202,17 @@ def test_a_join_keeps_references_small(folder: Path) -> None:
     assert sorted(map(len, halves.blobs)) == [0, len(LARGE)]
     assert halves.blocks == [PostBlock(2, Blob(LARGE))]
     assert all(blob._data is None for blob in halves.blobs if len(blob))
+
+
+def test_who_has_blobs_has_their_coder() -> None:
+    """Else Beam would pickle them, with all their bytes."""
+    script = (
+        "from transforms.core import Blob\n"
+        "from apache_beam.coders import registry\n"
+        "print(type(registry.get_coder(Blob)).__name__)"
+    )
+    told = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    assert told.stdout.split() == [b"StructCoder"]
 
 
 def test_other_types_are_refused() -> None:

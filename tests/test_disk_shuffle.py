@@ -126,6 +126,16 @@ def test_what_is_flattened_is_written_once(tmp_path: Path, workers: int) -> None
     assert sum(copies) < 100, "of the side input only"
 
 
+@pytest.mark.parametrize("first", [shuffle_job.known_first, shuffle_job.total_first])
+def test_no_reader_of_a_flatten_waits_for_ever(tmp_path: Path, first: Any) -> None:
+    """For a group that is complete only when it has read, too."""
+    pipeline = beam.Pipeline(runner=DiskShuffleRunner(str(tmp_path)))
+    shuffle_job.build_waiting(tmp_path / "result", first)(pipeline)
+    pipeline.run().wait_until_finish()
+    values = list(range(0, 400, 2))
+    assert json.loads((tmp_path / "result").read_text(encoding="utf-8")) == values
+
+
 def hashes_by(runner: Any, output: Path) -> dict[str, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local, "DiskShuffleRunner", runner)

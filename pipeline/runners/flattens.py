@@ -82,7 +82,9 @@ def read_flattened_directly(stages: Iterable[Any], context: Any) -> list[Any]:
     """Let readers that cannot be fused with the others read the buffer of a Flatten themselves.
 
     To be done after Beam's ``sink_flattens``. Those readers, such as steps whose side input is made
-    of the same rows, would be given a second copy.
+    of the same rows, would be given a second copy. That is what one gets that would wait for ever:
+    to Beam 2.77 a buffer with several writers is complete when everything that they read has been
+    read by all its readers, and this one would have to wait for such a buffer.
     """
     stages = list(stages)
     readers = _readers(stages)
@@ -96,7 +98,12 @@ def read_flattened_directly(stages: Iterable[Any], context: Any) -> list[Any]:
         output = _output(stage)
         if kind != "materialize" or output in side_inputs:
             continue
-        apart = [reader for reader in readers[output] if not stage.can_fuse(reader, context)]
+        apart = [
+            reader
+            for reader in readers[output]
+            if not stage.can_fuse(reader, context)
+            and not _waits_for(reader, output, [*stages, *extra])
+        ]
         for number, reader in enumerate(apart, 1):
             name = f"{transform.unique_name}/{number}"
             pcollections = context.components.pcollections
@@ -120,6 +127,32 @@ def read_flattened_directly(stages: Iterable[Any], context: Any) -> list[Any]:
             for key in [key for key, source in inputs.items() if source == output]:
                 inputs[key] = alias
     return [*stages, *extra]
+
+
+def _waits_for(reader: Any, source: str, stages: list[Any]) -> bool:
+    """Whether a reader waits for a buffer that several write, of whom one reads ``source``."""
+    readers = _readers(stages)
+    makers = {name: stage for stage in stages for name in stage.transforms[0].outputs.values()}
+    writers: defaultdict[bytes, list[Any]] = defaultdict(list)
+    for stage in stages:
+        if stage.transforms[0].spec.urn == bundle_processor.DATA_OUTPUT_URN:
+            writers[stage.transforms[0].spec.payload].append(stage)
+    together = [reader]  # with what may be fused to it
+    for stage in together:
+        for output in stage.transforms[0].outputs.values():
+            together += [other for other in readers[output] if other not in together]
+    pending = [(makers[name], False) for stage in together for name in stage.side_inputs()]
+    for stage, several in pending:
+        (transform,) = stage.transforms
+        if several and source in transform.inputs.values():
+            return True
+        if transform.spec.urn == bundle_processor.DATA_INPUT_URN:
+            before = writers[transform.spec.payload]
+            several = several or len(before) > 1
+        else:
+            before = [makers[name] for name in transform.inputs.values()]
+        pending += [(other, several) for other in before if (other, several) not in pending]
+    return False
 
 
 def _readers(stages: Iterable[Any]) -> "defaultdict[str, list[Any]]":

@@ -1,5 +1,4 @@
 from .blobs import SHUFFLE_DIR_VARIABLE as SHUFFLE_DIR_VARIABLE
-from .blobs import Blob as Blob
 from .blobs import BlobPlace as BlobPlace
 from .blobs import places_in as places_in
 from .blobs import shuffle_dir as shuffle_dir
@@ -17,6 +16,7 @@ from .blocks import pack as pack
 from .blocks import partition_of as partition_of
 from .blocks import thread_partition as thread_partition
 from .blocks import unpack as unpack
+from .coders import Blob as Blob
 from .coders import StructCoder as StructCoder
 from .coders import register as register
 from .counters import PROGRESS_DIR_VARIABLE as PROGRESS_DIR_VARIABLE

@@ -7,7 +7,8 @@ import apache_beam as beam
 import msgspec
 from apache_beam.coders import registry
 
-from transforms.core.blobs import Blob, decode_blob, encode_blob
+from transforms.core.blobs import Blob as Blob  # whoever asks the room for it gets its coder, too
+from transforms.core.blobs import decode_blob, encode_blob
 
 
 class StructCoder(beam.coders.Coder):
