@@ -14,6 +14,7 @@ from typing import Any
 import py7zr
 import pytest
 
+from schemas import checksums
 from transforms.readers.base import Unpacking
 from transforms.readers.formats import progress
 from transforms.readers.stackexchange import archives, bzip2_blocks, unpack, unpack_blocks
@@ -475,6 +476,20 @@ def test_hashing_an_input_is_told_and_can_be_stopped(
         with pytest.raises(WorkFolderError, match="enough"):
             archives._open_source(source, work, UnpackLimits(), pool)
     assert len(heard) == 1
+
+
+def test_folders_are_hashed_by_the_threads_that_unpack(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of many folders would start as many threads again."""
+    monkeypatch.setattr(checksums, "HASHING_THREADS", 2)
+    monkeypatch.setattr(checksums, "ThreadPoolExecutor", None)
+    for name in ("a.example.com", "b.example.com"):
+        (tmp_path / name).mkdir()
+        for table in ("Posts", "Votes", "Users"):
+            (tmp_path / name / f"{table}.xml").write_bytes(POSTS)
+    sites, _ = find_sites([str(tmp_path)], work, unpacking=Unpacking(1))
+    assert [len(site.inputs) for site in sites] == [1, 1]
 
 
 def test_speed_counts_what_was_read() -> None:
