@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -65,29 +66,52 @@ class Fingerprint(NamedTuple):
     """Whether it had just been written, so that its stamp alone says too little."""
 
 
-def fingerprint(path: str | os.PathLike[str]) -> Fingerprint:
-    """Hash a local file; raises OSError."""
+def fingerprint(
+    path: str | os.PathLike[str], progress: Callable[[int], None] | None = None
+) -> Fingerprint:
+    """Hash a local file; ``progress`` is as in :func:`sha256_of`. Raises OSError."""
     with open_regular(path) as file:
         stamp = FileStamp.of(os.fstat(file.fileno()))
         fresh = abs(time.time_ns() - max(stamp.modified_ns, stamp.changed_ns)) < FRESH_NS
-        digest = sha256_of(file)
+        digest = sha256_of(file, progress)
         return Fingerprint(file.tell(), digest, stamp, fresh)
 
 
-def fingerprints(paths: Iterable[str]) -> dict[str, Fingerprint]:
+def fingerprints(
+    paths: Iterable[str],
+    progress: Callable[[str, int], None] | None = None,
+    threads: Executor | None = None,
+) -> dict[str, Fingerprint]:
     """Hash local files, several at a time; by path, in the order given.
 
-    Raises OSError for the first of them, in that order, that cannot be read.
+    ``progress`` hears the path and the bytes of each read, from any thread; what it raises ends
+    all. ``threads``: those of the caller, which must not run in one of them; None: its own.
+    Raises OSError for the first of the files, in that order, that cannot be read.
     """
     paths = list(paths)
-    if min(len(paths), HASHING_THREADS) < 2:
-        return {path: fingerprint(path) for path in paths}
-    with ThreadPoolExecutor(HASHING_THREADS, "hashing") as threads:
-        try:
-            return dict(zip(paths, threads.map(fingerprint, paths), strict=True))
-        except BaseException:
-            threads.shutdown(cancel_futures=True)  # what nobody waits for any more
-            raise
+    if threads is None and min(len(paths), HASHING_THREADS) > 1:
+        with ThreadPoolExecutor(HASHING_THREADS, "hashing") as own:
+            return fingerprints(paths, progress, own)
+    stopped = threading.Event()
+
+    def hash_one(path: str) -> Fingerprint:
+        def heard(size: int) -> None:
+            if stopped.is_set():
+                raise CancelledError
+            if progress is not None:
+                progress(path, size)
+
+        return fingerprint(path, heard)
+
+    if threads is None:
+        return {path: hash_one(path) for path in paths}
+    hashing = [threads.submit(hash_one, path) for path in paths]
+    try:
+        return {path: one.result() for path, one in zip(paths, hashing, strict=True)}
+    except BaseException:  # the user's Ctrl-C, too: nobody waits for the others any more
+        stopped.set()
+        wait([one for one in hashing if not one.cancel()])
+        raise
 
 
 def change_since(path: str | os.PathLike[str], before: Fingerprint) -> str | None:

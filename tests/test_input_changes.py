@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,9 @@ from schemas import checksums
 from schemas.checksums import change_since, fingerprint, fingerprints
 from schemas.exit_codes import ExitCode
 from tests.publishing import SAMPLES
+from transforms.readers.base import ReadRules, Unpacking
+from transforms.readers.formats import progress as reports
+from transforms.readers.registry import SOURCES
 
 THREADS = (
     '{"format": "forumprefs.thread/1", "site": "f.example.org", "id": "1", "license": "CC0-1.0", '
@@ -245,6 +249,50 @@ def test_files_are_hashed_at_the_same_time_and_told_in_order(
     with pytest.raises(FileNotFoundError) as error:
         fingerprints(paths)
     assert error.value.filename == paths[1]
+
+
+def test_hashing_ends_with_the_first_that_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the user presses Ctrl-C: a large file is not hashed to its end before that counts."""
+    monkeypatch.setattr(checksums, "HASHING_THREADS", 2)
+    small, large = tmp_path / "small", tmp_path / "large"
+    small.write_bytes(b"abc")
+    large.touch()
+    os.truncate(large, 8 << 30)
+    begun = threading.Event()
+    hashed = 0
+
+    def progress(path: str, size: int) -> None:
+        nonlocal hashed
+        if path == str(small):
+            assert begun.wait(60)
+            raise KeyboardInterrupt
+        hashed += size
+        begun.set()
+
+    with pytest.raises(KeyboardInterrupt):
+        fingerprints([str(small), str(large)], progress)
+    assert 0 < hashed < 8 << 30
+
+
+@pytest.mark.parametrize("names", ["a", "ab"])
+def test_hashing_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: str
+) -> None:
+    monkeypatch.setattr(reports, "FIRST_REPORT_SECONDS", 0)
+    monkeypatch.setattr(reports, "REPORT_SECONDS", 0)
+    for name in names:
+        (tmp_path / f"{name}.jsonl").write_bytes(b"x" * 3_000_000)
+    said: list[str] = []
+    paths = [str(tmp_path / f"{name}.jsonl") for name in names]
+    for say in (None, said.append):
+        found = SOURCES["threads"].find(paths, ReadRules(), tmp_path, Unpacking(say=say))
+        assert len(found.fingerprints) == len(names)
+    assert said[0].startswith("hashing ")
+    assert said[0].split(": ")[0].removeprefix("hashing ")[:7] in ("a.jsonl", "b.jsonl")
+    assert " 100 % of " in said[-1]
+    assert len(said) >= 3 * len(names)
 
 
 def test_the_model_is_watched_too(folder: Path) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 import py7zr
 import pytest
 
+from schemas import checksums
 from transforms.readers.base import Unpacking
-from transforms.readers.stackexchange import bzip2_blocks, unpack, unpack_blocks
+from transforms.readers.formats import progress
+from transforms.readers.stackexchange import archives, bzip2_blocks, unpack, unpack_blocks
 from transforms.readers.stackexchange.archives import find_sites
 from transforms.readers.stackexchange.bzip2_blocks import (
     NotIndependentError,
@@ -23,6 +25,7 @@ from transforms.readers.stackexchange.bzip2_blocks import (
     decode_blocks,
     find_marks,
 )
+from transforms.readers.stackexchange.paths import SiteInput
 from transforms.readers.stackexchange.unpack import UnpackError, UnpackLimits, unpack_tables
 from transforms.readers.stackexchange.unpack_pool import UnpackPool, WorkFolderError
 
@@ -435,6 +438,98 @@ def test_progress_is_told_from_the_start(tmp_path: Path, work: Path) -> None:
     assert said[-1].endswith(" MB/s")
     shares = [int(line.split(": ")[1].split(" %")[0]) for line in said]
     assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_hashing_an_input_is_told_and_can_be_stopped(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, packed: bool
+) -> None:
+    monkeypatch.setattr(progress, "FIRST_REPORT_SECONDS", 0)
+    monkeypatch.setattr(progress, "REPORT_SECONDS", 0)
+    given = tmp_path / "a.example.com"
+    if packed:
+        given = make_7z(tmp_path / "a.example.com.7z", ("Posts.xml", TEXT * 8))
+    else:
+        given.mkdir()
+        (given / "Posts.xml").write_bytes(TEXT * 8)
+    said: list[str] = []
+    [site], [] = find_sites([str(given)], work, unpacking=Unpacking(1, said.append))
+    assert len(site.tables) == 1
+    hashing = [line for line in said if line.startswith("hashing ")]
+    name = "a.example.com.7z" if packed else "Posts.xml"
+    assert all(line.startswith(f"hashing {name}: ") for line in hashing)
+    shares = [int(line.split(": ")[1].split(" %")[0]) for line in hashing]
+    assert shares == sorted(shares)
+    assert len(shares) > 1
+    assert shares[-1] == 100
+
+    heard = []
+    with UnpackPool(1) as pool:
+
+        def stop(path: str, size: int, real: Any = pool.has_hashed) -> None:
+            heard.append(size)
+            pool.stop("enough")
+            real(path, size)
+
+        monkeypatch.setattr(pool, "has_hashed", stop)
+        source = SiteInput("a.example.com", str(given), None)
+        with pytest.raises(WorkFolderError, match="enough"):
+            archives._open_source(source, work, UnpackLimits(), pool)
+    assert len(heard) == 1
+
+
+def test_folders_are_hashed_by_the_threads_that_unpack(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each of many folders would start as many threads again."""
+    monkeypatch.setattr(checksums, "HASHING_THREADS", 2)
+    monkeypatch.setattr(checksums, "ThreadPoolExecutor", None)
+    for name in ("a.example.com", "b.example.com"):
+        (tmp_path / name).mkdir()
+        for table in ("Posts", "Votes", "Users"):
+            (tmp_path / name / f"{table}.xml").write_bytes(POSTS)
+    sites, _ = find_sites([str(tmp_path)], work, unpacking=Unpacking(1))
+    assert [len(site.inputs) for site in sites] == [1, 1]
+
+
+def test_speed_counts_what_was_read() -> None:
+    """And neither archives that were refused, nor what was read in vain."""
+    said: list[str] = []
+    ticks = itertools.count(step=5)
+    with UnpackPool(1, said.append, lambda: float(next(ticks))) as pool:
+        for name in "abc":
+            pool.expect(Path(name), 1_000_000_000)
+        pool.begin(Path("a"))
+        pool.end(Path("a"))
+        pool.begin(Path("b"))
+        for size in (500_000_000, 0, -500_000_000, 500_000_000, 0, 0):
+            pool.has_read(Path("b"), size)
+    shares = {line.split(": ")[1].split(",")[0] for line in said}
+    assert shares <= {"50 % of 3 GB", "33 % of 3 GB"}
+    speeds = [float(line.split(", ")[1].removesuffix(" MB/s")) for line in said]
+    assert all(speed <= 500 / 10 for speed in speeds)
+
+
+def test_what_is_read_again_is_counted_once(
+    tmp_path: Path, work: Path, monkeypatch: pytest.MonkeyPatch, sequential: list[object]
+) -> None:
+    archive = make_7z(tmp_path / "a.7z", ("Posts.xml", TEXT * 4))
+    real = unpack_blocks.decode_blocks
+    monkeypatch.setattr(
+        unpack_blocks, "decode_blocks", lambda group: real(group).replace(b"Id", b"id")
+    )
+    counted = []
+    with UnpackPool(1) as pool:
+
+        def has_read(path: Path, size: int, real: Any = pool.has_read) -> None:
+            counted.append(size)
+            real(path, size)
+
+        monkeypatch.setattr(pool, "has_read", has_read)
+        unpack_tables(archive, work, pool=pool)
+    assert sequential == ["Posts.xml"]
+    header = 1 << 20  # of which as much is read as fits the buffer
+    assert sum(counted) <= archive.stat().st_size + header + 1000
 
 
 def test_the_result_does_not_depend_on_threads(tmp_path: Path, work: Path) -> None:

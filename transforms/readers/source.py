@@ -22,6 +22,7 @@ from transforms.readers.base import (
     Unpacking,
 )
 from transforms.readers.formats.filesystem import is_remote
+from transforms.readers.formats.progress import HashingProgress, ReportTimer
 
 if TYPE_CHECKING:  # Beam takes a second to load
     import apache_beam as beam
@@ -184,7 +185,11 @@ class FileSource(Source[ForumFile]):
         from schemas.checksums import fingerprints
 
         files = self.list_files(specs, problems)
-        prints = fingerprints(file.path for file in files if not is_remote(file.path))
+        local = [file for file in files if not is_remote(file.path)]
+        progress = HashingProgress(ReportTimer(unpacking.say if unpacking else None))
+        for file in local:
+            progress.expect(Path(file.path), file.size)
+        prints = fingerprints((file.path for file in local), progress.hashed)
         given = tuple(_input_file(file, prints.get(file.path)) for file in files)
         return FoundInputs(tuple(files), given, tuple(problems), prints)
 

@@ -252,8 +252,12 @@ def _open_source(
         return _open_remote(source.path)
     path = Path(source.path)
     if path.is_dir():
-        return _open_folder(path, _wanted(source))
-    given = _given_file(path, fingerprint(path))
+        return _open_folder(path, _wanted(source), pool)
+    try:
+        found = fingerprint(path, lambda size: pool.has_hashed(source.path, size))
+    finally:
+        pool.hashing.end(path)
+    given = _given_file(path, found)
     unpacked = unpack_tables(path, folder, _wanted(source), limits, pool)
     if not unpacked:
         raise UnpackError(f"it holds no {_wanted(source)[0]}.xml; give the archive of a site")
@@ -266,19 +270,30 @@ def _wanted(source: SiteInput) -> tuple[str, ...]:
     return TABLES if source.table is None else (source.table,)
 
 
-def _open_folder(folder: Path, tables: Collection[str]) -> _OpenTables:
+def _open_folder(folder: Path, tables: Collection[str], pool: UnpackPool) -> _OpenTables:
+    paths = _tables_in(folder, tables)
+    for path in paths.values():
+        pool.hashing.expect(path, path.stat().st_size)
+    try:
+        # Not in threads like this one, which would wait for each other.
+        prints = fingerprints(map(str, paths.values()), pool.has_hashed, pool.decoders)
+    finally:
+        for path in paths.values():
+            pool.hashing.end(path)
+    found = {}
+    for table, path in paths.items():
+        given = _given_file(path, prints[str(path)])
+        found[table] = TableFile(given.path, given.size), given
+    return found
+
+
+def _tables_in(folder: Path, tables: Collection[str]) -> dict[str, Path]:
     entries = {
         entry.name: entry
         for entry in folder.iterdir()
         if entry.is_file() and table_of(entry.name) in tables
     }
-    paths = {table: str(entries[name]) for table, name in _choose_names(entries).items()}
-    prints = fingerprints(paths.values())
-    found = {}
-    for table, path in paths.items():
-        given = _given_file(Path(path), prints[path])
-        found[table] = TableFile(given.path, given.size), given
-    return found
+    return {table: entries[name] for table, name in _choose_names(entries).items()}
 
 
 def _open_remote(folder: str) -> _OpenTables:

@@ -4,6 +4,7 @@ import errno
 import logging
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -171,12 +172,16 @@ def _unpack_bzip2(
     for packed in bzip2_streams(opened):
         members = [member for member in packed.members if member.name in tables]
         guard = _Guard(job.archive, limits)
+        read = Counter[str]()
 
-        def arrived(packed_size: int, size: int, guard: _Guard = guard) -> None:
+        def arrived(
+            packed_size: int, size: int, guard: _Guard = guard, read: Counter[str] = read
+        ) -> None:
             guard.count(size)
             job.pool.has_read(job.archive, packed_size)
+            read["bytes"] += packed_size
 
-        with ExitStack() as files, suppress(NotIndependentError):
+        with ExitStack() as files, _left_to_py7zr(job, read):
             parts = []
             for member in members:
                 file = files.enter_context(closing(job.open_table(tables[member.name], None)))
@@ -187,6 +192,15 @@ def _unpack_bzip2(
                 unpack_blocks(packed, archive, parts, job.pool, arrived)
             done |= {tables[member.name] for member in members}
     return done
+
+
+@contextmanager
+def _left_to_py7zr(job: UnpackJob, read: Counter[str]) -> Iterator[None]:
+    """Pass over what cannot be decoded by blocks, of which ``read`` bytes will be read again."""
+    try:
+        yield
+    except NotIndependentError:
+        job.pool.has_read(job.archive, -read["bytes"])
 
 
 def _unpack_zip(job: UnpackJob, tables: Collection[str], limits: UnpackLimits) -> None:

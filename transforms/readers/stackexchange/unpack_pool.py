@@ -14,8 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-FIRST_REPORT_SECONDS: Final = 2.0
-REPORT_SECONDS: Final = 10.0
+from transforms.readers.formats.progress import FileProgress, HashingProgress, ReportTimer
 
 _GROUPS_PER_THREAD: Final = 2
 """One that is decoded, and one that waits: for a thread, for its turn, or to be written."""
@@ -47,16 +46,12 @@ class UnpackPool:
         """Of its own, so that what is decoded need not wait for what is not."""
         self.slots = threading.BoundedSemaphore(_GROUPS_PER_THREAD * threads)
         """One for each group of blocks that is in memory, whichever archive it is of."""
-        self._say = say
-        self._clock = clock
+        timer = ReportTimer(say, clock)
+        self.hashing = HashingProgress(timer)
+        self._unpacking = FileProgress("unpacking", timer)
         self._lock = threading.Lock()
         self._stopped: str | None = None
-        self._started = clock()
-        self._next_report = self._started + FIRST_REPORT_SECONDS
         self._claimed: dict[Path, int] = defaultdict(int)
-        self._packed: dict[Path, int] = {}
-        self._read: dict[Path, int] = defaultdict(int)
-        self._active: dict[Path, None] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -83,23 +78,20 @@ class UnpackPool:
             raise UnpackStoppedError(self._stopped)
 
     def expect(self, archive: Path, size: int) -> None:
-        """Say that ``archive``, of ``size`` bytes, is to be unpacked."""
-        with self._lock:
-            self._packed[archive] = size
+        """Say that ``archive``, of ``size`` bytes, is to be hashed and unpacked."""
+        self.hashing.expect(archive, size)
+        self._unpacking.expect(archive, size)
 
     def begin(self, archive: Path) -> None:
         """Say that unpacking ``archive`` begins."""
         self.check()
-        with self._lock:
-            self._packed.setdefault(archive, 0)
-            self._active[archive] = None
+        self._unpacking.begin(archive)
 
     def end(self, archive: Path) -> None:
         """Say that ``archive`` is unpacked or given up; its room is free again."""
+        self._unpacking.end(archive)
         with self._lock:
-            self._active.pop(archive, None)
             self._claimed.pop(archive, None)
-            self._read[archive] = self._packed.get(archive, 0)
 
     def claim(self, archive: Path, folder: Path, needed: int) -> int | None:
         """Reserve ``needed`` bytes in ``folder``, or return how many are free where too few are.
@@ -113,12 +105,18 @@ class UnpackPool:
             self._claimed[archive] += needed
         return None
 
-    def has_read(self, archive: Path, size: int) -> None:
-        """Count ``size`` bytes of ``archive`` as read; may report progress."""
+    def has_hashed(self, path: str, size: int) -> None:
+        """Count ``size`` bytes of a file as hashed; may report progress."""
         self.check()
-        with self._lock:
-            self._read[archive] += size
-        self._report()
+        self.hashing.hashed(path, size)
+
+    def has_read(self, archive: Path, size: int) -> None:
+        """Count ``size`` bytes of ``archive`` as read; may report progress.
+
+        Negative: as read in vain, since they are read again.
+        """
+        self.check()
+        self._unpacking.count(archive, size)
 
     def has_written(self, archive: Path, size: int) -> None:
         """Count ``size`` bytes of its tables as written: they are no longer only reserved."""
@@ -126,28 +124,3 @@ class UnpackPool:
         with self._lock:
             if archive in self._claimed:
                 self._claimed[archive] = max(0, self._claimed[archive] - size)
-
-    def _report(self) -> None:
-        if self._say is None:
-            return
-        now = self._clock()
-        with self._lock:
-            if now < self._next_report:
-                return
-            self._next_report = now + REPORT_SECONDS
-            text = self._progress(now - self._started)
-        self._say(text)
-
-    def _progress(self, seconds: float) -> str:
-        packed = sum(self._packed.values())
-        read = sum(min(self._read[path], size) for path, size in self._packed.items())
-        names = [path.name for path in self._active]
-        others = len(names) - 1
-        what = "".join(names[:1]) + (f" and {others} more" if others > 0 else "")
-        speed = sum(self._read.values()) / max(seconds, 1e-9)
-        share = f"{100 * read / packed:.0f} % of {_size(packed)}, " if packed else ""
-        return f"unpacking {what}: {share}{_size(speed)}/s"
-
-
-def _size(size: float) -> str:
-    return f"{size / 1e9:,.3g} GB" if size >= 1e9 else f"{size / 1e6:,.3g} MB"
