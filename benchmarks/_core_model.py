@@ -101,9 +101,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     hash_per_gb_s: float
     """For each GB of XML in a folder; a table is hashed by one thread."""
     unpack_serial_per_gb_s: float
-    """For each GB of XML in an archive, of the thread that reads, orders and writes it."""
+    """For each GB of XML in an archive, of the thread that reads it and orders its blocks."""
     unpack_divided_per_gb_s: float
-    """... and of all that decode its blocks."""
+    """... and of all that decode and write them."""
     bytes_per_post: float
 
 
@@ -218,7 +218,7 @@ def _hashing(runs: Sequence[MeasuredRun]) -> float:
     plain = [run for run in runs if not run.archive]
     gigabytes = sum(run.size.bytes for run in plain) / 1e9
     # Whichever threads did it: there is nothing else for them in a folder.
-    kinds = ("hashing", "unpack", "decode")
+    kinds = ("hashing", "unpack", "decode", "write")
     return sum(_threads(run.job, kind) for run in plain for kind in kinds) / gigabytes
 
 
@@ -239,7 +239,8 @@ def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
         parent += with_it.parent_s - without.parent_s
         workers += sum(with_it.workers_s) - sum(without.workers_s)
     serial = _threads(packed.job, "unpack") + max(parent, 0.0)
-    divided = _threads(packed.job, "decode") + max(workers, 0.0)
+    divided = sum(_threads(packed.job, kind) for kind in ("decode", "write"))
+    divided += max(workers, 0.0)
     gigabytes = packed.size.bytes / 1e9
     return serial / gigabytes, divided / gigabytes
 
