@@ -41,7 +41,7 @@ CORES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A job to compute the time of. Posts cost what generated ones do, whatever they have of XML."""
+    """A job to compute the time of. Posts cost what generated ones do, whatever their XML."""
 
     posts: int
     tables: dict[str, int] = {}
@@ -59,8 +59,8 @@ STACKOVERFLOW = Job(
     },
 )
 """Rows and archives as a study of openZIM counted them: 59.82 M posts, 105 GB of XML from 21 GB of
-7z. PostHistory (35.2 GB of 7z, 160.79 M rows) is taken to unpack as Posts does. The others are 238.98
-M votes, 22.48 M users and 6.55 M links with the bytes that a generated row has."""
+7z. PostHistory (35.2 GB of 7z, 160.79 M rows) is taken to unpack as Posts does. The others are
+238.98 M votes, 22.48 M users and 6.55 M links with the bytes that a generated row has."""
 JOBS = {
     "300,000 posts": Job(posts=300_000),
     "3 M posts": Job(posts=3_000_000),

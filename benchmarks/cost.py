@@ -165,11 +165,11 @@ def one_machine(model: Model, a: argparse.Namespace) -> list[str]:
     lines = [
         f"## {cores} cores, {name} (an estimate)",
         "",
-        f"Nothing of it was run. Slopes from two cores ([cores](cores.md)), for {job.posts / 1e6:,.1f} "
-        f"M posts like the generated",
-        f"ones, {size.bytes / 1e9:,.0f} GB of XML with {size.scanned / 1e9:,.0f} GB of PostHistory, "
-        "which is only scanned; each process has a core of its own, and disks "
-        "keep up.",
+        "Nothing of it was run. Slopes from two cores ([cores](cores.md)), for "
+        f"{job.posts / 1e6:,.1f} M posts like the generated",
+        f"ones, {size.bytes / 1e9:,.0f} GB of XML with {size.scanned / 1e9:,.0f} GB of "
+        "PostHistory, which is only scanned; each process",
+        "has a core of its own, and disks keep up.",
         "",
         "| machine | input | unpacking or hashing, min | parent, min | workers, min | in all, h "
         "| core hours | $ |",
