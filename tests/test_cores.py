@@ -122,6 +122,7 @@ def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatc
     assert end.parent_s >= 0.2
     assert end.critical_s < end.cpu_s
     assert used >= 0.9
+    assert end.cpu_s == pytest.approx(used, abs=0.1)  # nothing is counted twice
 
 
 def test_a_stage_has_one_name_however_beam_orders_its_steps() -> None:
@@ -142,6 +143,7 @@ def test_a_run_with_workers_is_told_by_stage_and_process(tmp_path: Path) -> None
     times = time_in_process(inputs, tmp_path / "out", "--workers", "2")
     assert times.pairs > 0
     assert [times.stages[0].name, times.stages[-1].name] == [START, END]
+    assert times.stages[0].threads_s  # of those that hash the tables
     (reading,) = (stage for stage in times.stages if "Spread ranges" in stage.name)
     assert len(reading.workers_s) == 2
     assert 0 < times.parent_s < times.critical_s
