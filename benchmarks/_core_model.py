@@ -23,6 +23,9 @@ SHARD_POSTS = 400_000
 """Of generated posts, whose pairs fill one shard (docs/design.md, "Memory of a local run")."""
 BUNDLE_POSTS = 32_000
 """Generated posts whose texts, packed, fill a bundle (`PIECE_BYTES` of pipeline/runners)."""
+SCAN_PER_GB_S = 5.0
+"""Processor seconds to look for the few rows of PostHistory that say why a question was closed: 190
+to 206 MB a second of beer.stackexchange.com's, thirty times over (`read_rows`, one process)."""
 READING = "Spread ranges"
 """Part of the name of the stage that reads tables; archives are unpacked before it or in it."""
 
@@ -34,12 +37,20 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     """Of XML."""
     workers: int
+    scanned: int = 0
+    """Of these bytes, those of PostHistory beyond what generated dumps have: rows that are read
+    over and give nothing."""
     partitions: int = 0
     """0: as many as the job chooses."""
     largest_table: int = 0
     """Bytes of XML; 0: as many as there are."""
     largest_archive: int = 0
     """Bytes of XML in the largest of several archives; 0: all tables are in one."""
+
+    @property
+    def scan_s(self) -> float:
+        """Processor seconds to read over what gives nothing."""
+        return self.scanned / 1e9 * SCAN_PER_GB_S
 
     @property
     def thread_partitions(self) -> int:
@@ -101,9 +112,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     hash_per_gb_s: float
     """For each GB of XML in a folder; a table is hashed by one thread."""
     unpack_serial_per_gb_s: float
-    """For each GB of XML in an archive, of the thread that reads, orders and writes it."""
+    """For each GB of XML in an archive, of the thread that reads it and orders its blocks."""
     unpack_divided_per_gb_s: float
-    """... and of all that decode its blocks."""
+    """... and of all that decode and write them."""
     bytes_per_post: float
 
 
@@ -218,7 +229,7 @@ def _hashing(runs: Sequence[MeasuredRun]) -> float:
     plain = [run for run in runs if not run.archive]
     gigabytes = sum(run.size.bytes for run in plain) / 1e9
     # Whichever threads did it: there is nothing else for them in a folder.
-    kinds = ("hashing", "unpack", "decode")
+    kinds = ("hashing", "unpack", "decode", "write")
     return sum(_threads(run.job, kind) for run in plain for kind in kinds) / gigabytes
 
 
@@ -239,7 +250,8 @@ def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
         parent += with_it.parent_s - without.parent_s
         workers += sum(with_it.workers_s) - sum(without.workers_s)
     serial = _threads(packed.job, "unpack") + max(parent, 0.0)
-    divided = _threads(packed.job, "decode") + max(workers, 0.0)
+    divided = sum(_threads(packed.job, kind) for kind in ("decode", "write"))
+    divided += max(workers, 0.0)
     gigabytes = packed.size.bytes / 1e9
     return serial / gigabytes, divided / gigabytes
 
@@ -263,18 +275,22 @@ def estimate(model: Model, size: Size, *, archive: bool = False) -> Estimate:
     )
 
 
-def one_process(model: Model, posts: int, *, archive: bool = False) -> float:
+def one_process(model: Model, size: Size, *, archive: bool = False) -> float:
     """Seconds of a job in one process on one core."""
-    gigabytes = posts * model.bytes_per_post / 1e9 if archive else 0.0
-    unpack = gigabytes * (
-        model.unpack_serial_per_gb_s + model.unpack_divided_per_gb_s - model.hash_per_gb_s
-    )
-    return model.one_process_s + model.one_process_per_post_s * posts + unpack
+    hashed = size.posts * model.bytes_per_post / 1e9 * model.hash_per_gb_s
+    per_gb = model.hash_per_gb_s
+    if archive:
+        per_gb = model.unpack_serial_per_gb_s + model.unpack_divided_per_gb_s
+    inputs = size.bytes / 1e9 * per_gb - hashed  # which is in the time of a post
+    return model.one_process_s + model.one_process_per_post_s * size.posts + inputs + size.scan_s
 
 
 def stage_seconds(stage: StageModel, size: Size) -> float:
     """What the busiest worker of a stage takes."""
     work = stage.per_post_s * size.posts + stage.per_block_s * size.blocks
+    if stage.kind == "ranges":  # so many, and so small, that they can be shared evenly
+        more = size.scan_s / size.workers
+        return more + makespan(units_of(stage, work, size), size.workers) + stage.per_worker_s
     if stage.kind == "fine":
         return work / size.workers + stage.per_worker_s
     return makespan(units_of(stage, work, size), size.workers) + stage.per_worker_s

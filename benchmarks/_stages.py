@@ -7,11 +7,12 @@ enough cores a run takes about this long, and unlike wall clock it hardly depend
 machine does.
 
 Threads of the parent that unpack and hash inputs are workers, too, of three kinds: each archive has
-one that reads, orders and writes; blocks are decoded by others; files of a folder are hashed by
+one that reads and orders; blocks are decoded and written by others; files of a folder are hashed by
 others again. Of each kind, the busiest counts.
 """
 
 import argparse
+import importlib.util
 import os
 import re
 import subprocess
@@ -32,7 +33,7 @@ START = "start"
 END = "end"
 """After the last stage: adding up, checks, manifest, report."""
 
-THREADS = re.compile(r"(unpack|decode|hashing)_\d+")
+THREADS = re.compile(r"(unpack|decode|write|hashing)_\d+")
 """Threads of the parent that are workers, by the names that their executors give them."""
 
 STEPS = (
@@ -222,6 +223,7 @@ def time_job(inputs: Sequence[str], output: Path, *arguments: str, units: bool =
     every stage gets as fine as the runner can, a key or a range a bundle, and time each; one
     worker only. Raises SystemExit where the command fails.
     """
+    skip_unused_packages()
     from pipeline.cli import main
     from pipeline.runners import local
 
@@ -244,6 +246,17 @@ def time_job(inputs: Sequence[str], output: Path, *arguments: str, units: bool =
         raise SystemExit(code)
     manifest = msgspec.json.decode((output / "manifest.json").read_bytes())
     return recorder.end(sum(manifest["accounting"]["pairs"].values()))
+
+
+def skip_unused_packages() -> None:
+    """Do without packages that nothing needs, as the command ``forumprefs`` does.
+
+    Before Beam is imported. A checkout may be of a state that skipped none.
+    """
+    if importlib.util.find_spec("pipeline.unused_packages"):
+        from pipeline.unused_packages import skip_packages
+
+        skip_packages()
 
 
 def _time_bundles(recorder: _Recorder) -> None:

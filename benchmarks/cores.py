@@ -27,6 +27,7 @@ import msgspec
 
 from benchmarks._checkouts import check_checkout
 from benchmarks._core_model import (
+    SCAN_PER_GB_S,
     MeasuredRun,
     Model,
     Size,
@@ -37,9 +38,37 @@ from benchmarks._core_model import (
 from benchmarks._stages import step_of, time_in_process
 
 CORES = (1, 2, 4, 8, 16, 32, 64, 128)
-JOBS = {"300,000 posts": 300_000, "3 M posts": 3_000_000, "stackoverflow.com": 60_000_000}
-"""Posts; stackoverflow.com's number is rounded, and its posts are taken for generated ones."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A job to compute the time of. Posts cost what generated ones do, whatever their XML."""
+
+    posts: int
+    tables: dict[str, int] = {}
+    """Bytes of XML by table, each an archive of its own; none: as generated, all in one archive."""
+
+
+STACKOVERFLOW = Job(
+    posts=59_820_000,
+    tables={
+        "Posts": 105_000_000_000,
+        "PostHistory": 176_000_000_000,
+        "Votes": 21_900_000_000,
+        "Users": 4_500_000_000,
+        "PostLinks": 700_000_000,
+    },
+)
+"""Rows and archives as a study of openZIM counted them: 59.82 M posts, 105 GB of XML from 21 GB of
+7z. PostHistory (35.2 GB of 7z, 160.79 M rows) is taken to unpack as Posts does. The others are
+238.98 M votes, 22.48 M users and 6.55 M links with the bytes that a generated row has."""
+JOBS = {
+    "300,000 posts": Job(posts=300_000),
+    "3 M posts": Job(posts=3_000_000),
+    "stackoverflow.com": STACKOVERFLOW,
+}
 SIZES = (30_000, 100_000, 300_000)
+LARGEST_TABLE = 0.78
+"""Share of Posts.xml in a generated dump's bytes."""
 MANY_PARTITIONS = 256
 """Where 100,000 posts have 16 by themselves: tells what small blocks cost."""
 
@@ -148,20 +177,37 @@ def hold_out(runs: Sequence[MeasuredRun]) -> Check:
     )
 
 
-def size_of(model: Model, posts: int, workers: int) -> Size:
-    """A job of so many generated posts."""
-    return Size(posts=posts, bytes=round(posts * model.bytes_per_post), workers=workers)
+def size_of(model: Model, job: Job, workers: int) -> Size:
+    """The job with so many workers."""
+    if job.tables:
+        return Size(
+            posts=job.posts,
+            bytes=sum(job.tables.values()),
+            workers=workers,
+            scanned=job.tables["PostHistory"],
+            largest_table=max(job.tables.values()),
+            largest_archive=max(job.tables.values()),
+        )
+    size = round(job.posts * model.bytes_per_post)
+    return Size(
+        posts=job.posts,
+        bytes=size,
+        workers=workers,
+        largest_table=round(size * LARGEST_TABLE),
+    )
 
 
-def speed_up(model: Model, posts: int, workers: int, *, archive: bool = False) -> float:
+def speed_up(model: Model, job: Job, workers: int, *, archive: bool = False) -> float:
     """How many times as fast as one process on one core."""
     if workers == 1:
         return 1.0
-    found = estimate(model, size_of(model, posts, workers), archive=archive)
-    return one_process(model, posts, archive=archive) / found.total_s
+    size = size_of(model, job, workers)
+    return (
+        one_process(model, size, archive=archive) / estimate(model, size, archive=archive).total_s
+    )
 
 
-def table(model: Model, posts: int) -> list[str]:
+def table(model: Model, job: Job) -> list[str]:
     """Minutes and speed-up of one job, by cores."""
     lines = [
         "| cores | start | unpacking 7z | parent | workers | all, from 7z | speed-up "
@@ -169,18 +215,18 @@ def table(model: Model, posts: int) -> list[str]:
         "|" + "---:|" * 9,
     ]
     for cores in CORES:
+        size = size_of(model, job, cores)
         if cores == 1:
-            packed, plain = (one_process(model, posts, archive=flag) for flag in (True, False))
+            packed, plain = (one_process(model, size, archive=flag) for flag in (True, False))
             unpacking = f"{minutes(packed - plain)}"
             parts = ["", unpacking, "", ""]
         else:
-            size = size_of(model, posts, cores)
             found = estimate(model, size, archive=True)
             packed, plain = found.total_s, estimate(model, size).total_s
             workers = sum(found.stages_s.values())
             seconds = (found.start_s, found.inputs_s, found.parent_s, workers)
             parts = [minutes(part) for part in seconds]
-        ups = (speed_up(model, posts, cores, archive=flag) for flag in (True, False))
+        ups = (speed_up(model, job, cores, archive=flag) for flag in (True, False))
         up_packed, up_plain = (f"{up:.1f}" for up in ups)
         cells = [str(cores), *parts, minutes(packed), up_packed, minutes(plain), up_plain]
         lines.append("| " + " | ".join(cells) + " |")
@@ -191,16 +237,17 @@ def minutes(seconds: float) -> str:
     return f"{seconds / 60:,.1f}"
 
 
-def steps_table(model: Model, posts: int, cores: int) -> list[str]:
+def steps_table(model: Model, job: Job, cores: int) -> list[str]:
     """Where the time goes: seconds of the steps' busiest workers, and what they have to do."""
-    size = size_of(model, posts, cores)
+    size = size_of(model, job, cores)
     found = estimate(model, size)
     busiest: dict[str, float] = defaultdict(float)
     work: dict[str, float] = defaultdict(float)
     for stage in model.stages:
         step = step_of(stage.name)
         busiest[step] += found.stages_s[stage.name]
-        work[step] += stage.per_post_s * posts + stage.per_block_s * size.blocks
+        work[step] += stage.per_post_s * job.posts + stage.per_block_s * size.blocks
+        work[step] += size.scan_s if stage.kind == "ranges" else 0.0
     lines = ["| step | all workers, CPU s | busiest worker, s | cores kept busy |"]
     lines.append("|---|---:|---:|---:|")
     for step in sorted(busiest, key=lambda one: -busiest[one]):
@@ -256,13 +303,19 @@ def page(runs: Sequence[MeasuredRun], before: Sequence[MeasuredRun] | None, plot
     ]
     if plot:
         lines += [f"![speed-up by cores]({plot})", ""]
-    for name, posts in JOBS.items():
+    for name, job in JOBS.items():
         lines += [f"## {name}", ""]
-        gigabytes = posts * model.bytes_per_post / 1e9
-        lines += [f"An estimate for {posts:,} posts, {gigabytes:,.1f} GB of XML, in minutes.", ""]
-        lines += [*table(model, posts), ""]
+        gigabytes = size_of(model, job, 1).bytes / 1e9
+        lines += [f"An estimate for {job.posts:,} posts, {gigabytes:,.1f} GB of XML, in minutes."]
+        if job.tables:
+            each = ", ".join(f"{name} {size / 1e9:,.1f}" for name, size in job.tables.items())
+            lines += [
+                f"GB by table, each in an archive of its own: {each}. PostHistory is unpacked or "
+                f"hashed, and scanned for closings, {SCAN_PER_GB_S:g} s a GB."
+            ]
+        lines += ["", *table(model, job), ""]
         if before is not None:
-            lines += ["Before:", "", *table(fit(before), posts), ""]
+            lines += ["Before:", "", *table(fit(before), job), ""]
     lines += ["Where 64 cores spend it, stackoverflow.com:", ""]
     lines += [*steps_table(model, JOBS["stackoverflow.com"], 64), ""]
     return "\n".join(lines)
@@ -285,14 +338,14 @@ def draw(model: Model, before: Model | None, path: Path) -> None:
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
         axes.plot(CORES, CORES, color="0.6", lw=1, ls=":", label="as many times as cores")
-        for place, (name, posts) in enumerate(JOBS.items()):
+        for place, (name, job) in enumerate(JOBS.items()):
             colour = mpl.colormaps["viridis"](0.8 - 0.35 * place)
             for archive, dash in ((False, "-"), (True, (0, (4, 2)))):
-                ups = [speed_up(model, posts, cores, archive=archive) for cores in CORES]
+                ups = [speed_up(model, job, cores, archive=archive) for cores in CORES]
                 label = f"{name}, from {'7z' if archive else 'XML'}"
                 axes.plot(CORES, ups, color=colour, ls=dash, marker="o", ms=3.5, label=label)
             if before is not None:
-                ups = [speed_up(before, posts, cores) for cores in CORES]
+                ups = [speed_up(before, job, cores) for cores in CORES]
                 label = f"{name}, from XML, before"
                 axes.plot(CORES, ups, color=colour, ls="-.", lw=0.9, alpha=0.7, label=label)
         axes.set_xscale("log", base=2)

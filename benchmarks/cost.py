@@ -160,15 +160,16 @@ def make_page(run: dict[str, Any], runs: list[dict[str, Any]], a: argparse.Names
 def one_machine(model: Model, a: argparse.Namespace) -> list[str]:
     """What stackoverflow.com takes on one machine with many cores."""
     name, cores = "stackoverflow.com", a.one_machine_cores
-    posts = JOBS[name]
-    size = size_of(model, posts, cores)
+    job = JOBS[name]
+    size = size_of(model, job, cores)
     lines = [
         f"## {cores} cores, {name} (an estimate)",
         "",
-        f"Nothing of it was run. Slopes from two cores ([cores](cores.md)), for {posts / 1e6:,.0f} "
-        f"M posts like the generated",
-        f"ones, {size.bytes / 1e9:,.0f} GB of XML; each process has a core of its own, and disks "
-        "keep up.",
+        "Nothing of it was run. Slopes from two cores ([cores](cores.md)), for "
+        f"{job.posts / 1e6:,.1f} M posts like the generated",
+        f"ones, {size.bytes / 1e9:,.0f} GB of XML with {size.scanned / 1e9:,.0f} GB of "
+        "PostHistory, which is only scanned; each process",
+        "has a core of its own, and disks keep up.",
         "",
         "| machine | input | unpacking or hashing, min | parent, min | workers, min | in all, h "
         "| core hours | $ |",
@@ -184,7 +185,7 @@ def one_machine(model: Model, a: argparse.Namespace) -> list[str]:
                 found.total_s / 3600,
                 (found.inputs_s / 60, found.parent_s / 60, workers),
             ),
-            ("1 core, one process", 1, one_process(model, posts, archive=archive) / 3600, None),
+            ("1 core, one process", 1, one_process(model, size, archive=archive) / 3600, None),
         ):
             cells = [f"{part:,.0f}" for part in parts] if parts else ["", "", ""]
             price = hours * count * a.vm_core_hour

@@ -6,6 +6,7 @@
 benchmarks/nightly.json has the pins. Counts must be equal: rows read, posts by stage and reason,
 duplicates by rule, pairs and threads by split. So must the sha256 of every shard, on the versions
 of the libraries that are pinned with them; on others they are not compared, and a line says so.
+All of it holds for the job in one process and with two workers.
 Throughput is that of the job in one process, relative to the bare loop over the same functions in
 the same minutes (benchmarks/throughput.py), in posts per processor second; it must not fall below
 the pinned minimum.
@@ -27,7 +28,7 @@ import msgspec
 from benchmarks.throughput import cpu, generate, median, take_turns
 
 PINS = Path(__file__).with_name("nightly.json")
-MODES = ("loop", "beam1")
+MODES = ("loop", "beam1", "beam2")
 SEED = 1
 COUNTED = (
     *("posts_read", "posts_kept", "duplicates", "rejected"),
@@ -89,6 +90,21 @@ def flatten(counts: Mapping[str, Any], prefix: str = "") -> dict[str, int]:
     return flat
 
 
+def compare_modes(found: Mapping[str, Figures], ratio: float, pins: Pins) -> list[str]:
+    """Return the differences of each mode after its name; throughput is told once, where all is.
+
+    Differences that all modes have are told once, too.
+    """
+    by_mode = {mode: compare(figures, ratio, pins) for mode, figures in found.items()}
+    lines = dict.fromkeys(line for differences in by_mode.values() for line in differences)
+    return [
+        line
+        if all(line in differences for differences in by_mode.values())
+        else f"{', '.join(mode for mode, others in by_mode.items() if line in others)}: {line}"
+        for line in lines
+    ]
+
+
 def compare(found: Figures, ratio: float, pins: Pins) -> list[str]:
     """Return a sentence for everything that is not as pinned; nothing when all is.
 
@@ -146,12 +162,19 @@ def _count(value: int | None) -> str:
     return "none" if value is None else f"{value:,}"
 
 
-def measure(posts: int, seed: int, rounds: int) -> tuple[Figures, float]:
-    """Generate the dump and run it; what was found, and the throughput relative to the loop."""
+def measure(posts: int, seed: int, rounds: int) -> tuple[dict[str, Figures], float]:
+    """Generate the dump and run it.
+
+    Returns what each mode of the job found, and the throughput of one process relative to the loop.
+    """
     with tempfile.TemporaryDirectory() as temporary:
         dump = generate(Path(temporary), posts, seed)
         runs = take_turns(dump, Path(temporary), MODES, rounds)
-        figures = read_figures(Path(temporary) / "beam1" / "dataset", posts, seed)
+        figures = {
+            mode: read_figures(Path(temporary) / mode / "dataset", posts, seed)
+            for mode in MODES
+            if mode != "loop"
+        }
     return figures, median(runs["loop"], cpu) / median(runs["beam1"], cpu)
 
 
@@ -186,16 +209,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         pins = Pins(**msgspec.structs.asdict(none), minimum=given.minimum)
     if given.posts is not None:
         pins = msgspec.structs.replace(pins, posts=given.posts)
-    figures, ratio = measure(pins.posts, pins.seed, given.rounds)
+    found, ratio = measure(pins.posts, pins.seed, given.rounds)
+    figures = next(iter(found.values()))
     print(f"{pins.posts:,} posts: {ratio:.3f} of the bare loop's posts per CPU second")
     if given.update:
+        if any(other != figures for other in found.values()):
+            print(f"DIFFERENT: {' and '.join(found)} find different figures; nothing is pinned")
+            return 1
         minimum = pins.minimum if given.minimum is None else given.minimum
         write_pins(given.pins, figures, minimum)
         print(f"{given.pins} is written")
         return 0
     if not same_versions(figures, pins):
         print(f"sha256 are not compared: {other_versions(figures, pins)}")
-    differences = compare(figures, ratio, pins)
+    differences = compare_modes(found, ratio, pins)
     for difference in differences:
         print(f"DIFFERENT: {difference}")
     if not differences:

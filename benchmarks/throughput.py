@@ -48,7 +48,15 @@ import msgspec
 
 from benchmarks._checkouts import check_checkout, surroundings_of
 from benchmarks._processes import watched
-from benchmarks._stages import END, START, JobTimes, StageTimes, step_of, time_job
+from benchmarks._stages import (
+    END,
+    START,
+    JobTimes,
+    StageTimes,
+    skip_unused_packages,
+    step_of,
+    time_job,
+)
 
 MODE = re.compile(r"(loop|loop_gc|(beam|flink)[1-9]\d*)")
 
@@ -118,6 +126,7 @@ def measure(command: Sequence[str], options: Mapping[str, Any] = _NO_OPTIONS) ->
 
 def run_mode(mode: str, dump: Path, output: Path) -> str:
     """Be a measured process; returns the line for `measure`."""
+    skip_unused_packages()
     if mode.startswith("loop"):
         from benchmarks._bare_loop import bare_loop
         from pipeline.runners.worker import tune_gc

@@ -14,6 +14,7 @@ import pytest
 
 from benchmarks import _stages
 from benchmarks._core_model import (
+    SCAN_PER_GB_S,
     MeasuredRun,
     Model,
     Size,
@@ -27,10 +28,22 @@ from benchmarks._core_model import (
 )
 from benchmarks._processes import Process, Use, tree_use
 from benchmarks._stages import END, START, JobTimes, StageTimes, stable_name, time_in_process
-from benchmarks.cores import CORES, JOBS, hold_out, main, save, speed_up, table
+from benchmarks.cores import (
+    CORES,
+    JOBS,
+    STACKOVERFLOW,
+    Job,
+    hold_out,
+    main,
+    save,
+    size_of,
+    speed_up,
+    table,
+)
 from benchmarks.cost import main as write_costs
 from benchmarks.cost import one_machine
 from pipeline.runners.disk_shuffle import StageReport
+from transforms.readers.stackexchange.unpack import TABLES
 from transforms.readers.stackexchange.unpack_pool import UnpackPool
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -109,6 +122,7 @@ def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatc
     assert end.parent_s >= 0.2
     assert end.critical_s < end.cpu_s
     assert used >= 0.9
+    assert end.cpu_s == pytest.approx(used, abs=0.1)  # nothing is counted twice
 
 
 def test_a_stage_has_one_name_however_beam_orders_its_steps() -> None:
@@ -129,6 +143,7 @@ def test_a_run_with_workers_is_told_by_stage_and_process(tmp_path: Path) -> None
     times = time_in_process(inputs, tmp_path / "out", "--workers", "2")
     assert times.pairs > 0
     assert [times.stages[0].name, times.stages[-1].name] == [START, END]
+    assert times.stages[0].threads_s  # of those that hash the tables
     (reading,) = (stage for stage in times.stages if "Spread ranges" in stage.name)
     assert len(reading.workers_s) == 2
     assert 0 < times.parent_s < times.critical_s
@@ -285,14 +300,38 @@ def test_what_no_number_of_cores_shortens_stays() -> None:
         found.parent_s + sum(found.stages_s.values())
     )
     # Hashing of the XML is in the time of a post, and not done where it comes from an archive.
-    assert one_process(TRUE, 100_000, archive=True) == pytest.approx(103 + 14 - 0.2)
-    assert speed_up(TRUE, 100_000, 8) < 1.5
+    assert one_process(TRUE, size, archive=True) == pytest.approx(103 + 14 - 0.2)
+    assert speed_up(TRUE, Job(posts=100_000), 8) < 1.5
 
 
 def test_the_table_has_a_row_for_each_number_of_cores() -> None:
-    rows = table(TRUE, 1_000_000)
+    rows = table(TRUE, Job(posts=1_000_000))
     assert [int(row.split("|")[1]) for row in rows[2:]] == list(CORES)
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_a_table_that_is_only_scanned_costs_unpacking_hashing_and_scanning() -> None:
+    ranges = stage("ranges", (0.5, 0.5), full_s=1.0)
+    size = Size(posts=1_000_000, bytes=10**10, workers=10)
+    more = msgspec.structs.replace(size, bytes=2 * 10**11, scanned=19 * 10**10)
+    seconds = 190 * SCAN_PER_GB_S
+    assert stage_seconds(ranges, more) - stage_seconds(ranges, size) == pytest.approx(seconds / 10)
+    model = msgspec.structs.replace(TRUE, stages=(ranges,))
+    for archive, per_gb in ((False, 1.0), (True, 70.0)):
+        alone = one_process(model, more, archive=archive) - one_process(
+            model, size, archive=archive
+        )
+        assert alone == pytest.approx(seconds + 190 * per_gb)
+
+
+def test_stackoverflow_has_its_own_bytes_in_archives_of_their_own() -> None:
+    size = size_of(TRUE, STACKOVERFLOW, 64)
+    assert set(STACKOVERFLOW.tables) == set(TABLES)
+    assert size.bytes > 300e9
+    assert size.scanned == size.largest_table == size.largest_archive > 105e9
+    assert estimate(TRUE, size, archive=True).inputs_s == pytest.approx(
+        10 * size.largest_archive / 1e9 + 60 * size.bytes / 1e9 / 64
+    )
 
 
 def with_every_kind(run: MeasuredRun) -> MeasuredRun:
@@ -327,6 +366,7 @@ def test_page_and_plot_are_written_from_saved_runs(tmp_path: Path) -> None:
     assert plots[0] == plots[1]
     page = (tmp_path / "cores.md").read_text(encoding="utf-8")
     assert "![speed-up by cores](cores.svg)" in page
+    assert "59,820,000 posts, 308.1 GB of XML" in page and "PostHistory 176.0" in page
     assert page.count("\nBefore:\n") == len(JOBS)
 
 

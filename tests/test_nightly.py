@@ -7,7 +7,16 @@ import msgspec
 import pytest
 
 from benchmarks import nightly
-from benchmarks.nightly import Figures, Pins, compare, flatten, read_figures, write_pins
+from benchmarks.nightly import (
+    Figures,
+    Pins,
+    compare,
+    compare_modes,
+    flatten,
+    read_figures,
+    write_pins,
+)
+from benchmarks.throughput import Run
 
 FIGURES = Figures(
     posts=10,
@@ -17,6 +26,7 @@ FIGURES = Figures(
     versions={"python": "3.11", "pyarrow": "25.0.1"},
     shards={"data/train.parquet": "bb"},
 )
+BOTH = {"beam1": FIGURES, "beam2": FIGURES}
 PINS = Pins(**msgspec.structs.asdict(FIGURES), minimum=0.7)
 
 
@@ -102,7 +112,7 @@ def test_the_exit_code(
     code: int,
 ) -> None:
     write_pins(tmp_path / "pins.json", FIGURES, 0.7)
-    monkeypatch.setattr(nightly, "measure", lambda posts, seed, rounds: (FIGURES, ratio))
+    monkeypatch.setattr(nightly, "measure", lambda posts, seed, rounds: (BOTH, ratio))
     assert nightly.main(["--pins", str(tmp_path / "pins.json")]) == code
     assert ("DIFFERENT: throughput" in capsys.readouterr().out) == bool(code)
 
@@ -110,7 +120,7 @@ def test_the_exit_code(
 def test_an_update_pins_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "pins.json"
     write_pins(path, changed(counts={}), 0.7)
-    monkeypatch.setattr(nightly, "measure", lambda posts, seed, rounds: (FIGURES, 0.1))
+    monkeypatch.setattr(nightly, "measure", lambda posts, seed, rounds: (BOTH, 0.1))
     assert nightly.main(["--pins", str(path), "--update"]) == 0
     assert msgspec.json.decode(path.read_bytes(), type=Pins) == PINS
     assert nightly.main(["--pins", str(path), "--update", "--minimum", "0.05"]) == 0
@@ -121,3 +131,50 @@ def test_the_pins_of_the_project_can_be_read() -> None:
     pins = msgspec.json.decode(nightly.PINS.read_bytes(), type=Pins)
     assert pins.counts["posts_read"] == pins.posts
     assert 0 < pins.minimum < 1
+
+
+def test_the_job_with_workers_is_held_to_the_same_pins() -> None:
+    assert compare_modes(BOTH, 0.7, PINS) == []
+    other = changed(shards={"data/train.parquet": "cc"})
+    (difference,) = compare_modes(BOTH | {"beam2": other}, 0.7, PINS)
+    assert difference.startswith("beam2: data/train.parquet")
+    lost = changed(counts=FIGURES.counts | {"posts_read": 9})
+    same = compare_modes({"beam1": lost, "beam2": lost}, 0.5, PINS)
+    assert [line.split(":")[0] for line in same] == ["posts_read", "throughput"]
+
+
+def test_both_ways_to_run_the_job_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"loop": 7.0, "beam1": 10.0, "beam2": 14.0}
+
+    def turns(dump: Path, folder: Path, modes: tuple[str, ...], _: int) -> dict[str, list[Run]]:
+        return {
+            mode: [Run(pairs=1, wall_s=1.0, cpu_s=seconds[mode], peak_bytes=1, processes=())]
+            for mode in modes
+        }
+
+    monkeypatch.setattr(nightly, "generate", lambda folder, posts, seed: folder)
+    monkeypatch.setattr(nightly, "take_turns", turns)
+    figures = lambda folder, posts, seed: changed(inputs={"from": folder.parent.name})  # noqa: E731
+    monkeypatch.setattr(nightly, "read_figures", figures)
+    found, ratio = nightly.measure(10, 1, 1)
+    assert {mode: figures.inputs["from"] for mode, figures in found.items()} == {
+        "beam1": "beam1",
+        "beam2": "beam2",
+    }
+    assert ratio == pytest.approx(0.7)
+
+
+def test_figures_that_differ_between_modes_are_not_pinned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "pins.json"
+    write_pins(path, FIGURES, 0.7)
+    before = path.read_bytes()
+    other = changed(shards={"data/train.parquet": "cc"})
+    monkeypatch.setattr(
+        nightly, "measure", lambda posts, seed, rounds: (BOTH | {"beam2": other}, 0.9)
+    )
+    assert nightly.main(["--pins", str(path), "--update"]) == 1
+    assert path.read_bytes() == before
+    assert "DIFFERENT: beam1 and beam2" in capsys.readouterr().out
+    assert nightly.main(["--pins", str(path)]) == 1

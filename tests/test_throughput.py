@@ -1,5 +1,6 @@
 """What the throughput benchmark says of the processes of a command."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -98,3 +99,35 @@ def test_rounds_that_find_other_pairs_are_refused(
     monkeypatch.setattr(throughput, "measure", lambda command, options: next(found))
     with pytest.raises(SystemExit, match="pairs differs"):
         throughput.take_turns(tmp_path, tmp_path, ["loop"], 1, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "_stages.time_job([f'stackexchange={dump}'], output / 'dataset')",
+        "throughput.run_mode('loop', dump, output)",
+    ],
+    ids=["job", "loop"],
+)
+def test_what_is_measured_does_without_packages_as_the_command_does(
+    tmp_path: Path, call: str
+) -> None:
+    dump = Path(__file__).parents[1] / "samples" / "tinycode.example.com"
+    code = f"""
+import subprocess
+import sys
+from pathlib import Path
+from benchmarks import _stages, throughput
+from pipeline.unused_packages import UNUSED_PACKAGES
+dump, output = map(Path, sys.argv[1:])
+{call}
+print(sorted({{"pyarrow"}} | set(UNUSED_PACKAGES) & sys.modules.keys()))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(dump), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[1],
+    )
+    assert done.stdout.splitlines()[-1] == "['pyarrow']"
