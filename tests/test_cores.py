@@ -103,7 +103,7 @@ def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatc
             pass
 
     began = time.process_time()
-    recorder.end(0)  # what this process used before
+    (before,) = recorder.end(0).stages
     with UnpackPool(2) as pool, ThreadPoolExecutor(1, "hashing") as hashing:
         for submit, seconds in (
             (pool.archives.submit, 0.1),
@@ -117,12 +117,12 @@ def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatc
     used = time.process_time() - began
     (end,) = recorder.end(0).stages
     assert set(end.threads_s) == {"unpack", "decode", "hashing"}
-    assert sum(end.threads_s["decode"]) == pytest.approx(0.5, abs=0.05)
-    assert end.threads_s["unpack"][0] == pytest.approx(0.1, abs=0.05)
-    assert end.parent_s >= 0.2
+    assert sum(end.threads_s["decode"]) == pytest.approx(0.5, abs=0.1)
+    assert end.threads_s["unpack"][0] == pytest.approx(0.1, abs=0.1)
+    assert end.parent_s - before.parent_s == pytest.approx(used - 0.7, abs=0.25)
     assert end.critical_s < end.cpu_s
     assert used >= 0.9
-    assert end.cpu_s == pytest.approx(used, abs=0.1)  # nothing is counted twice
+    assert end.cpu_s - before.cpu_s == pytest.approx(used, abs=0.25)  # nothing is counted twice
 
 
 def test_a_stage_has_one_name_however_beam_orders_its_steps() -> None:
