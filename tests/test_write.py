@@ -239,19 +239,19 @@ def test_a_shard_is_hashed_again_only_if_it_is_not_where_its_worker_left_it(
     monkeypatch.setattr(
         finalize, "shard_fault", lambda folder, shard: again.append(shard.path) or None
     )
-    finalize.check_shards(tmp_path, [report])
+    finalize.check_shards(tmp_path, [report], quiet=True)
     assert again == []
     fetched = msgspec.structs.replace(report, stamp=None)
-    finalize.check_shards(tmp_path, [fetched])
+    finalize.check_shards(tmp_path, [fetched], quiet=True)
     assert again == [report.shard.path]
     content = path.read_bytes()
     path.write_bytes(content[:-1] + b"?")
-    finalize.check_shards(tmp_path, [report])
+    finalize.check_shards(tmp_path, [report], quiet=True)
     assert again == [report.shard.path] * 2
     path.unlink()
     monkeypatch.undo()
     with pytest.raises(OSError, match="not those that a worker wrote"):
-        finalize.check_shards(tmp_path, [report])
+        finalize.check_shards(tmp_path, [report], quiet=True)
 
 
 def test_ids_only_leaves_the_other_tables_and_the_borders_alone(
