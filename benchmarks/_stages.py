@@ -253,8 +253,8 @@ def skip_unused_packages() -> None:
 
     Before Beam is imported. A checkout may be of a state that skipped none.
     """
-    if importlib.util.find_spec("pipeline.unused_packages"):
-        from pipeline.unused_packages import skip_packages
+    if importlib.util.find_spec("pipeline.runners.unused_packages"):
+        from pipeline.runners.unused_packages import skip_packages
 
         skip_packages()
 

@@ -20,7 +20,7 @@ from pipeline.errors import (
     UsageError,
     WorkerDiedError,
 )
-from pipeline.unused_packages import skip_packages
+from pipeline.runners.unused_packages import skip_packages
 from schemas.command import ENTRY_POINTS, Command
 from schemas.exit_codes import ExitCode
 from schemas.small_files import is_utf8

@@ -33,9 +33,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     },
     "pipeline": {
         "errors": set(),
-        "unused_packages": set(),
         "console": set(),
-        "runners": {"console", "errors", "unused_packages"},
+        "runners": {"console", "errors"},
         "dataset": {"console", "errors"},
         "diff": {"dataset", "errors"},
         "hub": {"dataset", "diff", "errors"},
@@ -43,9 +42,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "curate": {"console", "dataset", "errors", "hub", "runners"},
         "commands": {
             "console", "curate", "dataset", "diff", "errors", "hub", "report_page", "runners",
-            "unused_packages",
         },
-        "cli": {"console", "errors", "unused_packages"},
+        "cli": {"console", "errors", "runners"},
     },
     "training": {
         "errors": set(),

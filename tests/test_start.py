@@ -17,7 +17,7 @@ from pipeline import commands as table
 from pipeline.cli import find_commands, main, make_parser
 from pipeline.errors import UsageError
 from pipeline.runners.beam_options import BeamOptions
-from pipeline.unused_packages import UNUSED_PACKAGES
+from pipeline.runners.unused_packages import UNUSED_PACKAGES
 from schemas.command import ENTRY_POINTS, Command
 
 ROOT = Path(__file__).parents[1]
@@ -161,7 +161,7 @@ def test_a_run_loads_nothing_because_it_is_installed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", UNUSED_PACKAGES)
 def test_a_package_that_is_skipped_is_not_found(name: str) -> None:
-    skip = "from pipeline.unused_packages import skip_packages; skip_packages()"
+    skip = "from pipeline.runners.unused_packages import skip_packages; skip_packages()"
     done = subprocess.run(
         [sys.executable, "-c", f"{skip}; import {name}"], capture_output=True, text=True, cwd=ROOT
     )

@@ -118,7 +118,7 @@ import subprocess
 import sys
 from pathlib import Path
 from benchmarks import _stages, throughput
-from pipeline.unused_packages import UNUSED_PACKAGES
+from pipeline.runners.unused_packages import UNUSED_PACKAGES
 dump, output = map(Path, sys.argv[1:])
 {call}
 print(sorted({{"pyarrow"}} | set(UNUSED_PACKAGES) & sys.modules.keys()))

@@ -16,8 +16,8 @@ from pipeline.errors import WorkerDiedError
 from pipeline.runners import worker_processes
 from pipeline.runners.fork_server import Ended
 from pipeline.runners.local import run_local
+from pipeline.runners.unused_packages import UNUSED_PACKAGES
 from pipeline.runners.worker_processes import WorkerProcesses
-from pipeline.unused_packages import UNUSED_PACKAGES
 from tests import broken_worker
 from tests.patience import PATIENCE_S, wait_for
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from pipeline.unused_packages import UNUSED_PACKAGES
+from pipeline.runners.unused_packages import UNUSED_PACKAGES
 from schemas.command import Command
 
 _command = partial(Command, unused=UNUSED_PACKAGES)

@@ -20,8 +20,8 @@ from multiprocessing.connection import Connection, wait
 from typing import NamedTuple
 
 from pipeline.console.logs import set_up_logs
+from pipeline.runners.unused_packages import skip_packages
 from pipeline.runners.worker import run_worker
-from pipeline.unused_packages import skip_packages
 
 
 class Preload(NamedTuple):

@@ -8,7 +8,7 @@ import threading
 import time
 from pathlib import Path
 
-from pipeline.unused_packages import skip_packages
+from pipeline.runners.unused_packages import skip_packages
 
 GC_THRESHOLD = (100_000, 20, 100)
 """Allocations before a collection, by generation.
