@@ -26,7 +26,10 @@ PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
 
 SHUFFLED_SHARE = 0.5
-"""Bytes on disk at a time per byte of input, a little more than was measured (docs/design.md)."""
+"""Bytes on disk at a time per byte of input, a little more than was measured in one process.
+
+Several workers took more on small inputs (docs/design.md, "Memory of a local run").
+"""
 
 
 def run_on(
