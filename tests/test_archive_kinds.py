@@ -12,8 +12,10 @@ import py7zr
 import pytest
 
 from transforms.readers.stackexchange import archive_kinds
+from transforms.readers.stackexchange.archive_kinds import UnpackError
 from transforms.readers.stackexchange.archives import find_sites
-from transforms.readers.stackexchange.unpack import UnpackError, WorkFolderError, unpack_tables
+from transforms.readers.stackexchange.unpack import unpack_tables
+from transforms.readers.stackexchange.unpack_pool import WorkFolderError
 
 POSTS = b"<posts>" + b'<row Id="1" PostTypeId="1" />' * 40 + b"</posts>"
 NOT_READ = "it is compressed in a way that is not read"

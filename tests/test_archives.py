@@ -15,13 +15,10 @@ from tests.dumps import DUMPS, needs_dumps
 from tests.memory_files import MemoryFileSystem
 from transforms.readers.base import InputProblem
 from transforms.readers.stackexchange import unpack
+from transforms.readers.stackexchange.archive_kinds import UnpackError, UnpackLimits, printable
 from transforms.readers.stackexchange.archives import Site, find_sites, is_meta
-from transforms.readers.stackexchange.unpack import (
-    UnpackError,
-    UnpackLimits,
-    WorkFolderError,
-    unpack_tables,
-)
+from transforms.readers.stackexchange.unpack import unpack_tables
+from transforms.readers.stackexchange.unpack_pool import WorkFolderError
 
 SEVEN_ZIP = b"7z\xbc\xaf\x27\x1c"
 POSTS = b'<posts><row Id="1" PostTypeId="1" /></posts>'
@@ -530,7 +527,7 @@ def test_names_in_an_archive_do_not_steer_the_terminal(tmp_path: Path, work: Pat
     assert "'\\x1b[31m/Posts.xml', '\\x1b[31m/posts.xml'" in problems[0].message
     assert "damaged" in problems[1].message
     assert all(problem.message.isprintable() for problem in problems)
-    assert unpack.printable(f"é {red}\n") == "é \\x1b[31m\\n"
+    assert printable(f"é {red}\n") == "é \\x1b[31m\\n"
 
 
 def test_a_damaged_member_leaves_no_half_file(tmp_path: Path, work: Path) -> None:

@@ -43,7 +43,7 @@ from benchmarks.cores import (
 from benchmarks.cost import main as write_costs
 from benchmarks.cost import one_machine
 from pipeline.runners.disk_shuffle import StageReport
-from transforms.readers.stackexchange.unpack import TABLES
+from transforms.readers.stackexchange.table_names import TABLES
 from transforms.readers.stackexchange.unpack_pool import UnpackPool
 
 SAMPLES = Path(__file__).parents[1] / "samples"

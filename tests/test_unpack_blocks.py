@@ -18,6 +18,7 @@ from schemas import checksums
 from transforms.readers.base import Unpacking
 from transforms.readers.formats import progress
 from transforms.readers.stackexchange import archives, bzip2_blocks, unpack, unpack_blocks
+from transforms.readers.stackexchange.archive_kinds import UnpackError, UnpackLimits
 from transforms.readers.stackexchange.archives import find_sites
 from transforms.readers.stackexchange.bzip2_blocks import (
     NotIndependentError,
@@ -26,7 +27,7 @@ from transforms.readers.stackexchange.bzip2_blocks import (
     find_marks,
 )
 from transforms.readers.stackexchange.paths import SiteInput
-from transforms.readers.stackexchange.unpack import UnpackError, UnpackLimits, unpack_tables
+from transforms.readers.stackexchange.unpack import unpack_tables
 from transforms.readers.stackexchange.unpack_pool import UnpackPool, WorkFolderError
 
 BZIP2 = [{"id": py7zr.FILTER_BZIP2}]

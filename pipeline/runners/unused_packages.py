@@ -5,6 +5,7 @@ connectors for MongoDB and BigQuery. All of it is optional to them, and takes pr
 every process.
 """
 
+import logging
 import sys
 from collections.abc import Iterable, Sequence
 from importlib.abc import MetaPathFinder
@@ -37,3 +38,5 @@ def skip_packages(names: Iterable[str] = UNUSED_PACKAGES) -> None:
     """
     # None in sys.modules would do for Python's own imports, but not for those that Cython compiles.
     sys.meta_path.insert(0, _SkippingFinder(names))
+    # Beam's connector for MongoDB warns that bson is missing, which is what we want.
+    logging.getLogger("apache_beam.io.mongodbio").setLevel(logging.ERROR)

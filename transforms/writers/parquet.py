@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -122,7 +123,7 @@ def write_shard(
 
     Its bytes depend on the rows and the two options alone. With ``ids_only`` a data shard has
     the same rows in the same row groups, but no texts, and the statistics are those of the
-    texts. Memory: a run of ``run_bytes`` (see sort_rows.py) and one row group, whatever the
+    texts. Memory: a run of ``run_bytes`` (see sort_rows.py) and two row groups, whatever the
     shard's size, beside ``blobs`` where the runner holds all of them.
     """
     is_data = key.table.startswith("data/")
@@ -170,22 +171,31 @@ def _scratch(folder: str) -> str | None:
 def write_parquet(folder: str, path: str, schema: pa.Schema, tables: Iterable[pa.Table]) -> Shard:
     """Write tables as one Parquet file ``folder/path``, a row group for each.
 
-    The file is made under a temporary name on this machine and moved when it is complete.
+    The file is made under a temporary name on this machine and moved when it is complete. Arrow
+    encodes a row group in a thread of its own while the next one is made; so two are held.
     """
     rows = 0
     with tempfile.TemporaryDirectory(prefix=".shard-", dir=_scratch(folder)) as temporary:
         local = Path(temporary) / "shard.parquet"
-        with pq.ParquetWriter(
-            local,
-            schema,
-            compression="zstd",
-            compression_level=3,
-            use_content_defined_chunking=True,
-            write_page_index=True,
-        ) as writer:
+        with (
+            pq.ParquetWriter(
+                local,
+                schema,
+                compression="zstd",
+                compression_level=3,
+                use_content_defined_chunking=True,
+                write_page_index=True,
+            ) as writer,
+            ThreadPoolExecutor(1, thread_name_prefix="parquet") as encoder,
+        ):
+            encoding: Future[None] | None = None
             for table in tables:
-                writer.write_table(table, row_group_size=table.num_rows)
                 rows += table.num_rows
+                if encoding is not None:
+                    encoding.result()
+                encoding = encoder.submit(writer.write_table, table, row_group_size=table.num_rows)
+            if encoding is not None:
+                encoding.result()
         table_name, _, name = path.partition("/")
         shard = Shard(
             path=path,

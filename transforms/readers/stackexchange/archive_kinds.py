@@ -9,6 +9,7 @@ import shlex
 import struct
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -95,6 +96,21 @@ class UnpackError(Exception):
 
     The message ends up in the output, so it holds no path and no number of this machine.
     """
+
+
+@dataclass(frozen=True)
+class UnpackLimits:
+    """What an archive may claim and do before it is refused."""
+
+    max_unpacked_bytes: int = 1 << 40
+    """All members of one archive. The largest real table, Stack Overflow's history, has 0.2 TB."""
+    max_ratio: float = 250
+    """Unpacked over packed. Real archives have 5 to 30, a bomb has 1,000 and more."""
+
+
+def printable(text: str) -> str:
+    """Escape control characters, which could steer the terminal that shows a message."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def not_read(method: str = "") -> str:

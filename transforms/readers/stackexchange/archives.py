@@ -19,17 +19,10 @@ from apache_beam.io.filesystems import FileSystems
 from schemas.checksums import Fingerprint, fingerprint, fingerprints
 from transforms.readers.base import InputProblem, Unpacking
 from transforms.readers.formats.filesystem import cause_of, is_remote, open_input
+from transforms.readers.stackexchange.archive_kinds import UnpackError, UnpackLimits, printable
 from transforms.readers.stackexchange.paths import SiteInput, find_sources, list_remote
-from transforms.readers.stackexchange.unpack import (
-    TABLES,
-    UnpackError,
-    UnpackLimits,
-    WorkFolderError,
-    printable,
-    table_of,
-    unpack_tables,
-)
-from transforms.readers.stackexchange.unpack_pool import UnpackPool
+from transforms.readers.stackexchange.table_names import TABLES, table_of
+from transforms.readers.stackexchange.unpack_pool import UnpackPool, WorkFolderError
 from transforms.readers.stackexchange.xml_rows import check_table
 
 __all__ = [
@@ -258,6 +251,9 @@ def _open_source(
     finally:
         pool.hashing.end(path)
     given = _given_file(path, found)
+    # Here, because its libraries take 0.2 s to load, which a folder need not wait for.
+    from transforms.readers.stackexchange.unpack import unpack_tables
+
     unpacked = unpack_tables(path, folder, _wanted(source), limits, pool)
     if not unpacked:
         raise UnpackError(f"it holds no {_wanted(source)[0]}.xml; give the archive of a site")

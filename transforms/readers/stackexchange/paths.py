@@ -18,7 +18,7 @@ from transforms.readers.stackexchange.archive_kinds import (
     volume_set,
     why_not_an_archive,
 )
-from transforms.readers.stackexchange.unpack import TABLES, table_of
+from transforms.readers.stackexchange.table_names import TABLES, table_of
 
 _log = logging.getLogger(__name__)
 

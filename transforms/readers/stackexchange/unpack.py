@@ -7,7 +7,6 @@ import zipfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
@@ -20,11 +19,14 @@ from transforms.readers.stackexchange.archive_kinds import (
     DAMAGED,
     ENCRYPTED,
     UnpackError,
+    UnpackLimits,
     archive_kind,
     check_zip_member,
     not_read,
+    printable,
 )
 from transforms.readers.stackexchange.bzip2_blocks import NotIndependentError
+from transforms.readers.stackexchange.table_names import TABLES, table_of
 from transforms.readers.stackexchange.unpack_blocks import (
     StreamPart,
     bzip2_streams,
@@ -33,38 +35,14 @@ from transforms.readers.stackexchange.unpack_blocks import (
 from transforms.readers.stackexchange.unpack_job import TableWriter, UnpackJob
 from transforms.readers.stackexchange.unpack_pool import UnpackPool, WorkFolderError
 
-__all__ = ["TABLES", "UnpackError", "UnpackLimits", "WorkFolderError", "printable"]
-__all__ += ["table_of", "unpack_tables"]
-
-TABLES = ("Posts", "Votes", "Users", "PostLinks", "PostHistory")
-"""The tables that are read, of the eight in a dump."""
-
 COPY_BYTES = 1 << 20
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class UnpackLimits:
-    """What an archive may claim and do before it is refused."""
-
-    max_unpacked_bytes: int = 1 << 40
-    """All members of one archive. The largest real table, Stack Overflow's history, has 0.2 TB."""
-    max_ratio: float = 250
-    """Unpacked over packed. Real archives have 5 to 30, a bomb has 1,000 and more."""
-
-
 class _Member(NamedTuple):
     name: str
     size: int
-
-
-def table_of(name: str) -> str | None:
-    """Return the table that a file name such as ``Posts.xml`` stands for, or None."""
-    stem, dot, suffix = name.rpartition(".")
-    if not dot or suffix.lower() != "xml":
-        return None
-    return next((table for table in TABLES if table.lower() == stem.lower()), None)
 
 
 def unpack_tables(
@@ -104,11 +82,6 @@ def unpack_tables(
     finally:
         pool.end(archive)
     return job.written
-
-
-def printable(text: str) -> str:
-    """Escape control characters, which could steer the terminal that shows a message."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 @contextmanager
