@@ -4,6 +4,7 @@ Apart from the structs that they are derived from, because loading Arrow takes l
 commands do anything.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final, get_args, get_origin
 
 import msgspec
@@ -12,7 +13,7 @@ import pyarrow as pa
 from schemas.audit import AUDIT_SCHEMA_VERSION, Duplicate, Rejected
 from schemas.custom_thread import CustomThread
 from schemas.fields import STRING, TIMESTAMP, field_docs, unwrap_optional
-from schemas.pair import PAIR_SCHEMA_VERSION, TEXT_COLUMNS, Pair
+from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION, TEXT_COLUMNS, Pair
 
 _SCALARS: dict[Any, pa.DataType] = {
     str: pa.string(),
@@ -65,6 +66,28 @@ PAIR_IDS_SCHEMA = pa.schema(
     metadata={"forumprefs.schema": f"PairIds/{PAIR_SCHEMA_VERSION}"},
 )
 """Columns of a dataset of ids and labels: those of :data:`PAIR_SCHEMA` without the texts."""
+
+
+def current_names(names: Iterable[str]) -> list[str]:
+    """Return what columns of pairs are called now; other names stay."""
+    return [FORMER_NAMES.get(name, name) for name in names]
+
+
+def current_schema(schema: pa.Schema) -> pa.Schema:
+    """Return a schema of pairs, of any version that is read, with the names of now."""
+    fields = [
+        field.with_name(name)
+        for field, name in zip(schema, current_names(schema.names), strict=True)
+    ]
+    return pa.schema(fields, metadata=schema.metadata)
+
+
+def stored_names(columns: Iterable[str], schema: pa.Schema) -> list[str]:
+    """Return what columns of pairs are called in a file of ``schema``."""
+    names = set(schema.names)
+    former = {new: old for old, new in FORMER_NAMES.items() if old in names and new not in names}
+    return [former.get(column, column) for column in columns]
+
 
 REJECTED_SCHEMA = arrow_schema(Rejected, version=AUDIT_SCHEMA_VERSION)
 DUPLICATE_SCHEMA = arrow_schema(Duplicate, version=AUDIT_SCHEMA_VERSION)

@@ -7,8 +7,11 @@ import msgspec
 from schemas.fields import doc, timestamp
 from schemas.ids import hash63
 
-PAIR_SCHEMA_VERSION = "1.1.0"
+PAIR_SCHEMA_VERSION = "2.0.0"
 """Version of `Pair`: major for a removed, renamed or re-typed column, minor for a new one."""
+
+READ_MAJOR_VERSIONS = (1, 2)
+"""Major versions of `Pair` that are read: what was renamed since is found under its former name."""
 
 SPLITS = ("train", "validation", "test")
 
@@ -21,7 +24,11 @@ class Message(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """A preference pair. `prompt`, `chosen`, `rejected` are TRL's implicit-prompt-free format."""
+    """A preference pair.
+
+    No column has a name that a trainer takes for one of its own, but for `prompt`, `chosen` and
+    `rejected`, which they take for what these are (docs/trainers.md).
+    """
 
     pair_id: Annotated[str, doc("'<thread_id>/<chosen id>><rejected id>', ids without the site")]
     source: Annotated[str, doc("kind of forum, e.g. 'stackexchange'")]
@@ -40,7 +47,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ]
     chosen: Annotated[str, doc("preferred response, Markdown")]
     rejected: Annotated[str, doc("other response, Markdown")]
-    prompt_messages: Annotated[
+    prompt_turns: Annotated[
         tuple[Message, ...] | None,
         doc(
             "the prompt in turns: begins and ends with 'user', roles alternate, so a first reply "
@@ -48,10 +55,10 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
             "recipe's `conversational` is on"
         ),
     ] = None
-    chosen_messages: Annotated[
+    chosen_turns: Annotated[
         tuple[Message, ...] | None, doc("`chosen` as one 'assistant' turn; null as above")
     ] = None
-    rejected_messages: Annotated[
+    rejected_turns: Annotated[
         tuple[Message, ...] | None, doc("`rejected` as one 'assistant' turn; null as above")
     ] = None
     text_hash: Annotated[
@@ -59,7 +66,7 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     ]
     chosen_score: Annotated[float, doc("score under the recipe's vote mode; any sign")]
     rejected_score: Annotated[float, doc("score under the recipe's vote mode; any sign")]
-    margin: Annotated[float, doc("chosen_score − rejected_score, > 0")]
+    vote_margin: Annotated[float, doc("chosen_score − rejected_score, > 0")]
     window_chosen_score: Annotated[
         int | None,
         doc("votes dated after both responses existed (up − down); null without dated votes"),
@@ -106,13 +113,21 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     rejected_license: Annotated[str, doc("licence of the rejected response's text")]
 
 
+FORMER_NAMES = {
+    "margin": "vote_margin",
+    "prompt_messages": "prompt_turns",
+    "chosen_messages": "chosen_turns",
+    "rejected_messages": "rejected_turns",
+}
+"""Columns of version 1, and what they are called now: trainers took them for columns of theirs."""
+
 TEXT_COLUMNS = (
     "prompt",
     "chosen",
     "rejected",
-    "prompt_messages",
-    "chosen_messages",
-    "rejected_messages",
+    "prompt_turns",
+    "chosen_turns",
+    "rejected_turns",
 )
 """What a dataset of ids and labels does not have."""
 

@@ -90,7 +90,7 @@ def one_pair(
         "chosen": chosen[1],
         "rejected": rejected[1],
         "text_hash": text_hash(prompt, chosen[1], rejected[1]),
-        "margin": 3.0,
+        "vote_margin": 3.0,
         "window_chosen_score": None,
         "window_rejected_score": None,
         "confidence": 0.9,

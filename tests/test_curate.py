@@ -118,7 +118,7 @@ def test_schemas_are_the_declared_ones(dataset: Path) -> None:
 
 def test_rows_can_be_defended(dataset: Path) -> None:
     for row in read(dataset):
-        assert row["margin"] == row["chosen_score"] - row["rejected_score"] > 0
+        assert row["vote_margin"] == row["chosen_score"] - row["rejected_score"] > 0
         assert row["pair_id"].startswith(f"{row['thread_id']}/")
         assert 0 <= row["confidence"] <= 1
         for side in ("prompt", "chosen", "rejected"):

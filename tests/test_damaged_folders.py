@@ -59,7 +59,11 @@ def of(kind: pa.DataType, value: Any) -> Callable[[pa.Table], pa.Array]:
         ("confidence", of(pa.string(), "x"), "confidence is of type string, not double"),
         ("split", of(pa.string(), "dev"), "split holds 'dev'"),
         ("confidence", of(pa.float64(), float("nan")), "confidence holds what is no finite number"),
-        ("margin", of(pa.float64(), float("inf")), "margin holds what is no finite number"),
+        (
+            "vote_margin",
+            of(pa.float64(), float("inf")),
+            "vote_margin holds what is no finite number",
+        ),
         (
             "chosen_created_at",
             of(pa.timestamp("ms", tz="UTC"), 2**62),

@@ -33,7 +33,7 @@ from schemas.arrow import DUPLICATE_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.audit import Reason
 from schemas.ids import hash63
 from schemas.manifest import Accounting, InputFile, Manifest, Shard
-from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS, TEXT_COLUMNS, text_hash
+from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION, SPLITS, TEXT_COLUMNS, text_hash
 from tests.dumps import DUMPS, needs_dumps
 from transforms.writers.parquet import write_parquet
 
@@ -56,9 +56,9 @@ def pair(thread: int, chosen: int, rejected: int, **values: Any) -> Row:
         "prompt": f"prompt {thread}",
         "chosen": f"text {chosen}",
         "rejected": f"text {rejected}",
-        "prompt_messages": None,
-        "chosen_messages": None,
-        "rejected_messages": None,
+        "prompt_turns": None,
+        "chosen_turns": None,
+        "rejected_turns": None,
         "chosen_score": 2.0,
         "rejected_score": 1.0,
         "window_chosen_score": None,
@@ -81,7 +81,7 @@ def pair(thread: int, chosen: int, rejected: int, **values: Any) -> Row:
             f"{side}_is_accepted": False,
         }
     row |= values
-    row["margin"] = row["chosen_score"] - row["rejected_score"]
+    row["vote_margin"] = row["chosen_score"] - row["rejected_score"]
     row.setdefault("text_hash", text_hash(row["prompt"], row["chosen"], row["rejected"]))
     return row
 
@@ -105,8 +105,9 @@ def write_dataset(
     """Write shards and manifest as a run would, in the order of a run."""
 
     def table(rows: Sequence[Row], of: pa.Schema) -> pa.Table:
-        names = of.names
-        return pa.Table.from_pylist([{n: row[n] for n in names} for row in rows], schema=of)
+        names = {name: FORMER_NAMES.get(name, name) for name in of.names}
+        parts = [{name: row[now] for name, now in names.items()} for row in rows]
+        return pa.Table.from_pylist(parts, schema=of)
 
     def place(row: Row) -> tuple[int, str]:
         return hash63(row["thread_id"]), row["pair_id"]
@@ -527,8 +528,14 @@ def test_a_dataset_without_pairs(tmp_path: Path) -> None:
 
 def test_an_older_schema_is_compared_by_its_texts(tmp_path: Path) -> None:
     later = ("text_hash", "context_ids", "context_urls", "context_authors", "context_licenses")
+    former = {new: old for old, new in FORMER_NAMES.items()}
     older = pa.schema(
-        [field for field in PAIR_SCHEMA if field.name not in later], metadata=PAIR_SCHEMA.metadata
+        [
+            field.with_name(former.get(field.name, field.name))
+            for field in PAIR_SCHEMA
+            if field.name not in later
+        ],
+        metadata=PAIR_SCHEMA.metadata,
     )
     rows = [pair(100, 101, 102), pair(200, 201, 202), pair(300, 301, 302)]
     old = write_dataset(tmp_path / "a", rows, schema=older, pair_schema_version="1.0.0")
@@ -537,9 +544,12 @@ def test_an_older_schema_is_compared_by_its_texts(tmp_path: Path) -> None:
     assert (found.rewritten.count, found.same, found.gone.count) == (1, 1, 1)
     assert found.columns == {"prompt": 1}
     assert found.schema == SchemaChange(
-        old_version="1.0.0", new_version=PAIR_SCHEMA_VERSION, added=later
+        old_version="1.0.0",
+        new_version=PAIR_SCHEMA_VERSION,
+        added=later,
+        renamed=FORMER_NAMES,
     )
-    assert found.advice.level == "minor" and "text_hash" in found.advice.because
+    assert found.advice.level == "major" and "vote_margin" in found.advice.because
     back = compare_datasets(DatasetFolder(tmp_path / "b"), old)
     assert back.advice.level == "major" and back.schema is not None and back.schema.gone == later
 
@@ -673,7 +683,7 @@ def two(tmp_path: Path) -> tuple[str, str]:
     write_dataset(tmp_path / "a", old, inputs=(source("|<b>a\x1b[31m</b>"),), versions={"x": "1"})
     rejected = [reject(701, "tied"), reject(702, "tied"), reject(700, "no_pair")]
     recipe = {"languages": ["[red]", "\x1b[31m", "fr|*x*"]}
-    write_dataset(tmp_path / "b", new, rejected, [801], recipe=recipe, pair_schema_version="1.99.0")
+    write_dataset(tmp_path / "b", new, rejected, [801], recipe=recipe, pair_schema_version="2.99.0")
     return str(tmp_path / "a"), str(tmp_path / "b")
 
 
@@ -693,7 +703,7 @@ def test_it_prints_within_80_columns_and_nothing_that_drives_the_terminal(
         "tags 3",
         "tied 1 2 equal in score",
         "languages",
-        "1.99.0",
+        "2.99.0",
         "another minor number",
         "warning: 3 threads",
     ):

@@ -53,7 +53,7 @@ def test_every_pair_column_is_described() -> None:
 
 def test_contract_columns_are_there() -> None:
     contract = ["pair_id", "source", "site", "thread_id", "split", "language"]
-    contract += ["prompt", "chosen", "rejected", "chosen_score", "rejected_score", "margin"]
+    contract += ["prompt", "chosen", "rejected", "chosen_score", "rejected_score", "vote_margin"]
     contract += ["window_chosen_score", "window_rejected_score", "confidence"]
     contract += ["chosen_is_accepted", "rejected_is_accepted", "tags"]
     for side in ("prompt", "chosen", "rejected"):
@@ -61,7 +61,7 @@ def test_contract_columns_are_there() -> None:
             f"{side}_{name}"
             for name in ("id", "created_at", "url", "author", "author_url", "license")
         ]
-    contract += [f"{side}_messages" for side in ("prompt", "chosen", "rejected")]
+    contract += [f"{side}_turns" for side in ("prompt", "chosen", "rejected")]
     contract += [f"context_{name}" for name in ("ids", "urls", "authors", "licenses")]
     contract += ["text_hash"]
     assert set(contract) == set(PAIR_SCHEMA.names)

@@ -155,8 +155,8 @@ def test_replies_are_paired_below_the_conversation(reddit: Path, tmp_path: Path)
         assert len(row["context_ids"]) == 1
         assert row["context_ids"][0].endswith("c0")
         assert row["prompt"].count("\n\n---\n\n") == 1
-        assert row["prompt_messages"] == [{"role": "user", "content": row["prompt"]}]
-        assert row["chosen_messages"] == [{"role": "assistant", "content": row["chosen"]}]
+        assert row["prompt_turns"] == [{"role": "user", "content": row["prompt"]}]
+        assert row["chosen_turns"] == [{"role": "assistant", "content": row["chosen"]}]
     assert len({row["split"] for row in pairs if row["thread_id"] == "reddit.com:t3_s1"}) == 1
     report = json.loads((output / "report.json").read_text())
     assert report["multi_turn_pairs"] == 6

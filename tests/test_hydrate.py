@@ -130,7 +130,7 @@ def test_hydrated_is_what_curate_writes(folders: tuple[Path, Path], tmp_path: Pa
     assert run("hydrate", str(ids), "--output", str(output)) == 0
     assert hashes(output) == hashes(full)
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
-    assert table_of(output)["prompt_messages"].null_count == 0
+    assert table_of(output)["prompt_turns"].null_count == 0
 
 
 def test_two_workers_and_another_copy_of_the_dump(

@@ -50,8 +50,8 @@ def test_filters(dataset: Path, capsys) -> None:
     folder = str(dataset)
     assert len(shown(capsys, folder)) == 6
     assert {row["split"] for row in shown(capsys, folder, "--split", "test")} == {"test"}
-    assert [row["margin"] for row in shown(capsys, folder, "--min-margin", "8")] == [8, 8]
-    assert [row["margin"] for row in shown(capsys, folder, "--max-margin", "3")] == [3, 3]
+    assert [row["vote_margin"] for row in shown(capsys, folder, "--min-margin", "8")] == [8, 8]
+    assert [row["vote_margin"] for row in shown(capsys, folder, "--max-margin", "3")] == [3, 3]
     assert len(shown(capsys, folder, "--site", "forum.example.com")) == 6
     assert shown(capsys, folder, "--site", "elsewhere") == []
     assert shown(capsys, folder, "--language", "fr") == []

@@ -528,7 +528,7 @@ def test_a_row_takes_each_column_from_the_right_post() -> None:
     assert (row.source, row.site, row.tags) == ("stackexchange", SITE, ("a", "b"))
     assert row.prompt == f"{ask.title}\n\n{ask.text}"
     assert (row.chosen, row.rejected) == (good.text, bad.text)
-    assert (row.chosen_score, row.rejected_score, row.margin) == (8.0, 0.0, 8.0)
+    assert (row.chosen_score, row.rejected_score, row.vote_margin) == (8.0, 0.0, 8.0)
     assert (row.chosen_is_accepted, row.rejected_is_accepted) == (True, False)
     assert row.confidence == round(confidence(good, bad), 6)
     for name, post in (("prompt", ask), ("chosen", good), ("rejected", bad)):

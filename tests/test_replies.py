@@ -18,7 +18,7 @@ from transforms.pairing import (
     pair_row,
     pair_rows,
     pair_thread,
-    prompt_messages,
+    prompt_turns,
 )
 from transforms.pairing.pair_threads import SplitThread
 from transforms.threads.assemble import assemble_threads
@@ -216,11 +216,11 @@ def test_a_row_names_the_conversation_and_its_authors() -> None:
     assert row.context_authors == (first.author,)
     assert row.context_licenses == (first.license,)
     assert row.text_hash == text_hash(row.prompt, row.chosen, row.rejected)
-    assert row.prompt_messages == (Message(role="user", content=row.prompt),)
-    assert row.chosen_messages == (Message(role="assistant", content=row.chosen),)
-    assert row.rejected_messages == (Message(role="assistant", content=row.rejected),)
+    assert row.prompt_turns == (Message(role="user", content=row.prompt),)
+    assert row.chosen_turns == (Message(role="assistant", content=row.chosen),)
+    assert row.rejected_turns == (Message(role="assistant", content=row.rejected),)
     plain = pair_row(thread, decision, "train")
-    assert plain.prompt_messages is plain.chosen_messages is plain.rejected_messages is None
+    assert plain.prompt_turns is plain.chosen_turns is plain.rejected_turns is None
 
 
 def test_limits_hold_for_the_responses_to_each_post() -> None:
@@ -246,6 +246,6 @@ def test_a_fault_of_its_own_does_not_bar_a_response_from_the_conversation() -> N
 @given(st.integers(0, 6))
 def test_messages_suit_every_chat_template(replies: int) -> None:
     context = [reply(number, number - 1) for number in range(2, 2 + replies)]
-    messages = prompt_messages(prompt(1), context)
+    messages = prompt_turns(prompt(1), context)
     assert [m.role for m in messages] == ["user", "assistant"] * (replies // 2) + ["user"]
     assert TURN_BREAK.join(m.content for m in messages) == conversation_text(prompt(1), context)

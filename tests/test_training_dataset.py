@@ -268,7 +268,7 @@ def test_a_passing_fault_of_the_network_is_waited_out(
     ("column", "values", "message"),
     [
         ("prompt", pa.array([1]), "the column prompt is int64, not string"),
-        ("margin", pa.array(["3"]), "the column margin is string, not"),
+        ("vote_margin", pa.array(["3"]), "the column vote_margin is string, not"),
         ("chosen_created_at", pa.array([[1]]), "the column chosen_created_at is list"),
         ("chosen", pa.array([None], pa.string()), "has rows without chosen"),
         ("site", None, "lacks site"),

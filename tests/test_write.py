@@ -21,7 +21,7 @@ from schemas.ids import hash63
 from schemas.pair import TEXT_COLUMNS
 from tests.make import response, thread
 from transforms.core import Blob
-from transforms.pairing import PairedThread, pair_thread, preset, prompt_messages
+from transforms.pairing import PairedThread, pair_thread, preset, prompt_turns
 from transforms.pairing.pair_threads import SplitThread
 from transforms.writers.parquet import WriteTables, write_shard
 from transforms.writers.shards import (
@@ -277,7 +277,7 @@ def test_columns_in_turns_only_when_asked_for(tmp_path: Path) -> None:
     row = paired(1, answers=2, replies=2)
     _, plain = shard_of(tmp_path / "plain", [row])
     _, turns = shard_of(tmp_path / "turns", [row], conversational=True)
-    for name in ("prompt_messages", "chosen_messages", "rejected_messages"):
+    for name in ("prompt_turns", "chosen_turns", "rejected_turns"):
         assert pq.read_table(plain)[name].null_count == len(row.decisions)
     table = pq.read_table(turns)
     assert table.drop(TEXT_COLUMNS[3:]).equals(pq.read_table(plain).drop(TEXT_COLUMNS[3:]))
@@ -285,12 +285,12 @@ def test_columns_in_turns_only_when_asked_for(tmp_path: Path) -> None:
     for decision, found in zip(row.decisions, table.to_pylist(), strict=True):
         context = [row.thread.responses[index] for index in decision.context]
         seen.add(len(context))
-        assert found["prompt_messages"] == [
+        assert found["prompt_turns"] == [
             {"role": message.role, "content": message.content}
-            for message in prompt_messages(row.thread.prompt, context)
+            for message in prompt_turns(row.thread.prompt, context)
         ]
-        assert found["chosen_messages"] == [{"role": "assistant", "content": found["chosen"]}]
-        assert found["rejected_messages"] == [{"role": "assistant", "content": found["rejected"]}]
+        assert found["chosen_turns"] == [{"role": "assistant", "content": found["chosen"]}]
+        assert found["rejected_turns"] == [{"role": "assistant", "content": found["rejected"]}]
     assert seen == {0, 1}
 
 

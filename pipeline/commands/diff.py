@@ -142,6 +142,9 @@ def print_difference(difference: DatasetDifference, console: Console) -> None:
         ):
             if columns:
                 console.print(Text(f"{name}: {printable(', '.join(columns))}"))
+        if schema.renamed:
+            names = (f"{old} → {new}" for old, new in schema.renamed.items())
+            console.print(Text(f"renamed: {printable(', '.join(names))}"))
     console.print()
     for warning in difference.warnings:
         console.print(Text(f"warning: {printable(warning)}", style="yellow"))

@@ -22,14 +22,14 @@ from pipeline.console import print_text, printable, takes_all_characters
 from pipeline.dataset.checks import pair_faults, value_fault
 from pipeline.dataset.folder import REMEDY
 from pipeline.errors import DatasetError, UsageError
-from schemas.arrow import PAIR_SCHEMA
+from schemas.arrow import PAIR_SCHEMA, current_names, current_schema, stored_names
 from schemas.pair import SPLITS
 from schemas.small_files import fault_of, open_regular
 
 SHOWN_OF_POSTS = ("url", "author", "created_at")
 DEFAULT_LIMIT = 3
 NEEDED = (
-    *("pair_id", "split", "site", "thread_id", "language", "margin", "confidence"),
+    *("pair_id", "split", "site", "thread_id", "language", "vote_margin", "confidence"),
     *(f"{side}_{what}" for side in ("chosen", "rejected") for what in ("score", "is_accepted")),
     *(f"{side}_{what}" for side in ("prompt", "chosen", "rejected") for what in SHOWN_OF_POSTS),
     *("window_chosen_score", "window_rejected_score"),
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--site", help="only this site, e.g. beer.stackexchange.com")
     parser.add_argument("--language", help="only prompts in this language, e.g. en")
     parser.add_argument("--thread", metavar="ID", help="only this thread, e.g. SITE:123")
-    parser.add_argument("--min-margin", type=float, metavar="N", help="minimum margin")
-    parser.add_argument("--max-margin", type=float, metavar="N", help="maximum margin")
+    parser.add_argument("--min-margin", type=float, metavar="N", help="minimum margin of votes")
+    parser.add_argument("--max-margin", type=float, metavar="N", help="maximum margin of votes")
     parser.add_argument("--min-confidence", type=float, metavar="P", help="minimum confidence")
     parser.add_argument("--max-confidence", type=float, metavar="P", help="maximum confidence")
     parser.add_argument(
@@ -103,12 +103,15 @@ def select_pairs(arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     if not files:
         what = f"{arguments.split} shards" if arguments.split else "data shards"
         raise UsageError(f"{arguments.dataset}: no {what} there; is it a finished dataset?")
-    return _rows(arguments.dataset, files, _condition(arguments))
+    return _rows(arguments.dataset, files, _filters(arguments))
 
 
-def _condition(arguments: argparse.Namespace) -> Any:
-    """The filters as an expression of Arrow; None: there are none."""
-    wanted: list[tuple[str, Callable[[Any, Any], Any], Any]] = [
+_Filter = tuple[str, Callable[[Any, Any], Any], Any]
+"""Column, comparison, value."""
+
+
+def _filters(arguments: argparse.Namespace) -> list[_Filter]:
+    wanted: list[_Filter] = [
         (column, operator.eq, value)
         for column, value in (
             ("site", arguments.site),
@@ -116,15 +119,23 @@ def _condition(arguments: argparse.Namespace) -> Any:
             ("thread_id", arguments.thread),
         )
     ]
-    for column in ("margin", "confidence"):
-        wanted.append((column, operator.ge, getattr(arguments, f"min_{column}")))
-        wanted.append((column, operator.le, getattr(arguments, f"max_{column}")))
-    given = [term for term in wanted if term[2] is not None]
-    if not given:
+    for column, option in (("vote_margin", "margin"), ("confidence", "confidence")):
+        wanted.append((column, operator.ge, getattr(arguments, f"min_{option}")))
+        wanted.append((column, operator.le, getattr(arguments, f"max_{option}")))
+    return [term for term in wanted if term[2] is not None]
+
+
+def _condition(filters: Sequence[_Filter], schema: pa.Schema) -> Any:
+    """The filters as an expression of Arrow for a file of ``schema``; None: there are none."""
+    if not filters:
         return None
     import pyarrow.compute as pc
 
-    terms = [compare(pc.field(column), value) for column, compare, value in given]
+    columns = stored_names((column for column, _, _ in filters), schema)
+    terms = [
+        compare(pc.field(column), value)
+        for column, (_, compare, value) in zip(columns, filters, strict=True)
+    ]
     return functools.reduce(operator.and_, terms)
 
 
@@ -141,7 +152,9 @@ def _file_fault(file: str, name: str) -> str | None:
     return None if ends == [b"PAR1", b"PAR1"] else f"{name}: is not a complete Parquet file"
 
 
-def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[str, Any]]:
+def _rows(
+    folder: Path, files: Sequence[str], filters: Sequence[_Filter]
+) -> Iterator[dict[str, Any]]:
     """Rows of the files, one after the other; raises DatasetError that names the damaged one."""
     names = {file: Path(file).relative_to(folder).as_posix() for file in files}
     # All of them first: who looks at three pairs should hear that a file is damaged.
@@ -150,9 +163,11 @@ def _rows(folder: Path, files: Sequence[str], condition: Any) -> Iterator[dict[s
     for file, name in names.items():
         try:
             with pq.ParquetFile(file) as parquet:
-                if faults := pair_faults(name, parquet.schema_arrow, NEEDED):
+                stored = parquet.schema_arrow
+                if faults := pair_faults(name, current_schema(stored), NEEDED):
                     raise DatasetError(str(folder), faults, REMEDY)
-            for batch in _batches(file, condition):
+            for batch in _batches(file, _condition(filters, stored)):
+                batch = batch.rename_columns(current_names(batch.schema.names))
                 if fault := value_fault(name, batch, PAIR_SCHEMA):
                     raise DatasetError(str(folder), [fault], REMEDY)
                 yield from batch.to_pylist()
@@ -179,8 +194,8 @@ def render_pair(row: dict[str, Any], width: int, *, raw: bool = False) -> Render
     """Lay out one pair: the prompt above, the two responses side by side when they fit."""
     header = Text.assemble(
         (printable(row["pair_id"]), "bold"),
-        f"  {printable(row['split'])}, {printable(row['language'])}, margin {row['margin']:g}, "
-        f"confidence {row['confidence']:.2f}",
+        f"  {printable(row['split'])}, {printable(row['language'])}, "
+        f"margin {row['vote_margin']:g}, confidence {row['confidence']:.2f}",
     )
     prompt = Panel(
         _body(row, "prompt", raw),

@@ -168,7 +168,7 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     )
     conversational: Annotated[
         bool | None,
-        doc("fill the *_messages columns; default: only when `reply_depth` is over 1"),
+        doc("fill the *_turns columns; default: only when `reply_depth` is over 1"),
     ] = None
     ids_only: Annotated[
         bool,

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
-from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import READ_MAJOR_VERSIONS, SPLITS
 from schemas.small_files import SmallFileError, decode_text
 
 _OURS = {"data": PAIR_SCHEMA, "duplicates": DUPLICATE_SCHEMA, "rejected": REJECTED_SCHEMA}
@@ -78,7 +78,7 @@ def column_faults(
 
     Types are compared where the version of the pairs' schema promises that they are ours.
     """
-    is_ours = shard.table != "data" or major(pair_schema_version) == major(PAIR_SCHEMA_VERSION)
+    is_ours = shard.table != "data" or major(pair_schema_version) in READ_MAJOR_VERSIONS
     ours = _OURS[shard.table] if is_ours else pa.schema([])
     absent = sorted(set(columns) - set(schema.names))
     if absent:

@@ -18,6 +18,7 @@ from pipeline.console import TransferProgress
 from pipeline.dataset.checks import card_faults, column_faults, row_fault, table_faults
 from pipeline.dataset.report_layout import decode_report
 from pipeline.errors import DatasetError
+from schemas.arrow import current_names, current_schema, stored_names
 from schemas.checksums import READ_BYTES, digest_fault, sha256_of, size_fault
 from schemas.manifest import (
     MANIFEST_NAME,
@@ -27,6 +28,7 @@ from schemas.manifest import (
     Shard,
     decode_manifest,
 )
+from schemas.pair import FORMER_NAMES
 from schemas.small_files import (
     SmallFileError,
     SpecialFileError,
@@ -178,12 +180,21 @@ class DatasetFolder(Folder):
         )
 
     def schema(self, table: str) -> pa.Schema | None:
-        """Arrow schema of a table by its first shard; None for a table without rows."""
+        """Arrow schema of a table by its first shard, with today's names; None: it has no rows."""
         shards = self.shards(table)
         if not shards:
             return None
         with self._open_parquet(shards[0]) as parquet:
-            return parquet.schema_arrow
+            return current_schema(parquet.schema_arrow)
+
+    def renamed_columns(self) -> dict[str, str]:
+        """What columns of pairs are called now, by the names that this dataset's files have."""
+        shards = self.shards("data")
+        if not shards:
+            return {}
+        with self._open_parquet(shards[0]) as parquet:
+            names = parquet.schema_arrow.names
+        return {old: new for old, new in FORMER_NAMES.items() if old in names}
 
     def read_columns(
         self,
@@ -200,10 +211,16 @@ class DatasetFolder(Folder):
         for shard in self.shards(table, split):
             with self._open_parquet(shard) as parquet:
                 version = self.manifest.pair_schema_version
-                if faults := column_faults(shard, parquet.schema_arrow, columns, version):
+                stored = parquet.schema_arrow
+                if faults := column_faults(shard, current_schema(stored), columns, version):
                     raise DatasetError(self.location, faults, REMEDY)
-                batches = parquet.iter_batches(
-                    batch_size=batch_rows, columns=list(columns), use_threads=False
+                batches = (
+                    batch.rename_columns(current_names(batch.schema.names))
+                    for batch in parquet.iter_batches(
+                        batch_size=batch_rows,
+                        columns=stored_names(columns, stored),
+                        use_threads=False,
+                    )
                 )
                 while (batch := self._next(shard, batches)) is not None:
                     yield batch.select(list(columns))

@@ -119,6 +119,9 @@ def _schema(schema: SchemaChange | None) -> list[str]:
     ):
         if columns:
             lines.append(f"{what}: {', '.join(_text(name) for name in columns)}.")
+    if schema.renamed:
+        names = (f"{_text(old)} is now {_text(new)}" for old, new in schema.renamed.items())
+        lines.append(f"Renamed: {', '.join(names)}.")
     return [*lines, ""]
 
 

@@ -31,7 +31,7 @@ KEY_COLUMNS = ("pair_id", "thread_id", "split", "prompt_id", "chosen_id", "rejec
 SCORE_COLUMNS = (
     "chosen_score",
     "rejected_score",
-    "margin",
+    "vote_margin",
     "window_chosen_score",
     "window_rejected_score",
     "confidence",
@@ -157,12 +157,26 @@ def _compare_schemas(
         added=tuple(name for name in other.names if name not in one.names),
         gone=tuple(name for name in one.names if name not in other.names),
         retyped=tuple(retyped),
+        renamed=_renamed(old, new),
     )
-    differ = versions[0] != versions[1] or change.added or change.gone or change.retyped
+    differ = (
+        versions[0] != versions[1]
+        or change.added
+        or change.gone
+        or change.retyped
+        or change.renamed
+    )
     columns = [name for name in common if name not in (*retyped, *TEXT_COLUMNS)]
     if "text_hash" not in columns:  # as in version 1.0 of the schema
         columns += [name for name in TEXTS if name in common]
     return change if differ else None, columns
+
+
+def _renamed(old: DatasetFolder, new: DatasetFolder) -> dict[str, str]:
+    """Columns that have another name in the files of ``new`` than in those of ``old``."""
+    before, after = old.renamed_columns(), new.renamed_columns()
+    renamed = {name: now for name, now in before.items() if name not in after}
+    return renamed | {now: name for name, now in after.items() if name not in before}
 
 
 def _warnings(moves: Counter[str], old: Manifest, new: Manifest) -> Iterable[str]:

@@ -49,6 +49,9 @@ class SchemaChange(msgspec.Struct, frozen=True, kw_only=True):
     added: Annotated[tuple[str, ...], doc("columns that only the second has")] = ()
     gone: Annotated[tuple[str, ...], doc("columns that only the first has")] = ()
     retyped: Annotated[tuple[str, ...], doc("columns of another type")] = ()
+    renamed: Annotated[
+        dict[str, str], doc("columns that have another name in the second, by that in the first")
+    ] = {}
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,6 +125,9 @@ def semantic_advice(
                 because=f"Columns that readers may use are gone or of another type: "
                 f"{', '.join(removed)}.",
             )
+        if schema.renamed:
+            names = ", ".join(f"{before} is now {now}" for before, now in schema.renamed.items())
+            return Advice(level="major", because=f"Columns have other names: {names}.")
         if old.partition(".")[0] != new.partition(".")[0]:
             return Advice(level="major", because=f"The pair schema went from {old} to {new}.")
     if options:

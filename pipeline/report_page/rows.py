@@ -145,7 +145,7 @@ def _pairs(folder: DatasetFolder, sampled: Sampled, texts: Texts) -> list[Row]:
 
     columns = ["pair_id", "thread_id", "site", "language", "confidence"]
     numbers = choose(folder, "data", columns, stratum, MAX_PAIRS)
-    wanted = [name for name in schema.names if not name.endswith("_messages")]
+    wanted = [name for name in schema.names if not name.endswith("_turns")]
     found = read_rows(folder, "data", wanted, numbers)
     rows: list[Row] = []
     for number in numbers:
@@ -163,7 +163,7 @@ def _pair(row: Row, sampled: Sampled, texts: Texts) -> Row:
         "source": row["source"],
         "language": row["language"],
         "split": row["split"],
-        "margin": round(row["margin"], 3),
+        "margin": round(row["vote_margin"], 3),
         "confidence": row["confidence"],
         "window": [row["window_chosen_score"], row["window_rejected_score"]],
         "tags": [printable(tag) for tag in row["tags"]],

@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.arrow import PAIR_SCHEMA
+from schemas.arrow import PAIR_SCHEMA, current_names, current_schema, stored_names
 from schemas.checksums import digest_fault, sha256_of
 from schemas.hub_names import UNSENDABLE, is_token, parse_hub_revision
 from schemas.manifest import MANIFEST_NAME, Manifest, ManifestError, Shard, decode_manifest, major
-from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
+from schemas.pair import PAIR_SCHEMA_VERSION, READ_MAJOR_VERSIONS, SPLITS
 from schemas.retry import RetryPolicy
 from schemas.small_files import (
     MAX_BYTES,
@@ -42,7 +42,7 @@ COLUMNS = (
     "prompt",
     "chosen",
     "rejected",
-    "margin",
+    "vote_margin",
     "confidence",
     "chosen_created_at",
     "rejected_created_at",
@@ -64,7 +64,7 @@ class PairRows:
     prompt: list[str]
     chosen: list[str]
     rejected: list[str]
-    margin: npt.NDArray[np.float64]
+    vote_margin: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
     chosen_created_at: npt.NDArray[np.int64]
     """Milliseconds since 1970, UTC."""
@@ -226,7 +226,7 @@ class PairDataset:
                 f"{self.location}: {shard.path} has {footer.num_rows} rows, the manifest says "
                 f"{shard.rows}; fetch or make the dataset again"
             )
-        schema = footer.schema.to_arrow_schema()
+        schema = current_schema(footer.schema.to_arrow_schema())
         missing = set(COLUMNS) - set(schema.names)
         if missing:
             raise TrainingDatasetError(
@@ -246,9 +246,10 @@ class PairDataset:
 
         def read() -> pa.Table:
             with self._files.open(self._path(shard.path), "rb") as file:
-                return pq.ParquetFile(file, pre_buffer=True).read_row_group(
-                    group, columns=list(columns)
-                )
+                parquet = pq.ParquetFile(file, pre_buffer=True)
+                stored = stored_names(columns, parquet.schema_arrow)
+                table = parquet.read_row_group(group, columns=stored)
+                return table.rename_columns(current_names(table.column_names))
 
         # What a network throws has many names; a passing fault must not end a run of days.
         policy = RetryPolicy(
@@ -296,7 +297,8 @@ class PairDataset:
             )
         columns = {name: table[name].to_pylist() for name in TEXTS}
         numbers = {
-            name: table[name].to_numpy().astype(np.float64) for name in ("margin", "confidence")
+            name: table[name].to_numpy().astype(np.float64)
+            for name in ("vote_margin", "confidence")
         }
         times = {
             name: table[name].cast(pa.int64()).to_numpy()
@@ -355,10 +357,10 @@ def _decode(content: bytes, location: str) -> Manifest:
         manifest = decode_manifest(content)
     except ManifestError as error:
         raise TrainingDatasetError(f"{location}: {error}") from None
-    if major(manifest.pair_schema_version) != major(PAIR_SCHEMA_VERSION):
+    if major(manifest.pair_schema_version) not in READ_MAJOR_VERSIONS:
         raise TrainingDatasetError(
             f"{location}: pair schema {manifest.pair_schema_version}, but this release reads "
-            f"{PAIR_SCHEMA_VERSION}"
+            f"those up to {PAIR_SCHEMA_VERSION}"
         )
     if manifest.ids_only:
         raise TrainingDatasetError(

@@ -157,7 +157,7 @@ def group_pairs(
                     row=row,
                     weight=float(weight),
                     confidence=float(rows.confidence[row]),
-                    margin=float(rows.margin[row]),
+                    margin=float(rows.vote_margin[row]),
                     site=rows.site[row],
                 )
             )

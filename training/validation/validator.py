@@ -87,7 +87,7 @@ class Validator:
             rejected=found["rejected"],
             weight=weight,
             confidence=rows.confidence[index],
-            margin=rows.margin[index],
+            margin=rows.vote_margin[index],
             chosen_length=self._chosen_length[index],
             rejected_length=self._rejected_length[index],
             chosen_created_at=rows.chosen_created_at[index],

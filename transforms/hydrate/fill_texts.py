@@ -24,7 +24,7 @@ from schemas.pair import TEXT_COLUMNS, text_hash
 from schemas.post import Post, conversation_text
 from transforms.core import BlockBuffer, PostBlock, count, pack, register, show_progress, unpack
 from transforms.hydrate.ids_shards import IdsShard, NeededPosts, row_posts
-from transforms.pairing import answer_messages, prompt_messages
+from transforms.pairing import answer_turns, prompt_turns
 from transforms.text.convert import post_to_markdown
 from transforms.threads.assemble import latest_copy
 from transforms.writers import ShardReport, pair_stats, to_array, write_parquet
@@ -125,9 +125,9 @@ def _texts(posts: Sequence[Post], *, conversational: bool) -> dict[str, Any]:
         "prompt": conversation_text(prompt, context),
         "chosen": chosen.text,
         "rejected": rejected.text,
-        "prompt_messages": prompt_messages(prompt, context) if conversational else None,
-        "chosen_messages": answer_messages(chosen) if conversational else None,
-        "rejected_messages": answer_messages(rejected) if conversational else None,
+        "prompt_turns": prompt_turns(prompt, context) if conversational else None,
+        "chosen_turns": answer_turns(chosen) if conversational else None,
+        "rejected_turns": answer_turns(rejected) if conversational else None,
     }
 
 

@@ -9,9 +9,9 @@ from .pair_threads import pair_thread as pair_thread
 from .pairs import Decision as Decision
 from .pairs import decide_pairs as decide_pairs
 from .pairs import pair_id as pair_id
-from .rows import answer_messages as answer_messages
+from .rows import answer_turns as answer_turns
 from .rows import pair_row as pair_row
-from .rows import prompt_messages as prompt_messages
+from .rows import prompt_turns as prompt_turns
 from .rules import PRESETS as PRESETS
 from .rules import PairingRules as PairingRules
 from .rules import preset as preset

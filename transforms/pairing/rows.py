@@ -26,13 +26,13 @@ def pair_row(
         prompt=text,
         chosen=chosen.text,
         rejected=rejected.text,
-        prompt_messages=prompt_messages(prompt, context) if conversational else None,
-        chosen_messages=answer_messages(chosen) if conversational else None,
-        rejected_messages=answer_messages(rejected) if conversational else None,
+        prompt_turns=prompt_turns(prompt, context) if conversational else None,
+        chosen_turns=answer_turns(chosen) if conversational else None,
+        rejected_turns=answer_turns(rejected) if conversational else None,
         text_hash=text_hash(text, chosen.text, rejected.text),
         chosen_score=decision.chosen_score,
         rejected_score=decision.rejected_score,
-        margin=decision.margin,
+        vote_margin=decision.margin,
         window_chosen_score=decision.window_chosen_score,
         window_rejected_score=decision.window_rejected_score,
         confidence=decision.confidence,
@@ -64,7 +64,7 @@ def pair_row(
     )
 
 
-def prompt_messages(prompt: Post, context: Sequence[Post]) -> tuple[Message, ...]:
+def prompt_turns(prompt: Post, context: Sequence[Post]) -> tuple[Message, ...]:
     """Return the prompt in turns that a chat template takes: user first, user last, alternating.
 
     Roles are counted back from the response. Where that would make the prompt itself the
@@ -79,6 +79,6 @@ def prompt_messages(prompt: Post, context: Sequence[Post]) -> tuple[Message, ...
     )
 
 
-def answer_messages(response: Post) -> tuple[Message, ...]:
+def answer_turns(response: Post) -> tuple[Message, ...]:
     """Return a response as the one turn that a chat template takes."""
     return (Message(role="assistant", content=response.text),)

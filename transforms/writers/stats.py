@@ -41,7 +41,7 @@ def pair_stats(table: pa.Table) -> Counter[str]:
     stats.update(_unlicensed(table))
     turns = pc.list_value_length(table["context_ids"])
     stats["multi_turn"] = pc.sum(pc.greater(turns, 0)).as_py() or 0
-    stats.update(_histogram(table["margin"].to_numpy(), MARGIN_EDGES, "margin"))
+    stats.update(_histogram(table["vote_margin"].to_numpy(), MARGIN_EDGES, "margin"))
     tenths = np.minimum((table["confidence"].to_numpy() * 10).astype(np.int64), 9)
     stats.update({f"confidence:{k / 10}": int(n) for k, n in enumerate(np.bincount(tenths)) if n})
     lengths = {

@@ -53,7 +53,7 @@ def _threads(rows: PairRows, suite: str) -> Iterator[Item]:
                     ends[0],
                     ends[1],
                     weight=1.0 / len(places),
-                    margin=float(rows.margin[row]),
+                    margin=float(rows.vote_margin[row]),
                     confidence=float(rows.confidence[row]),
                 )
             )
