@@ -232,8 +232,8 @@ def _hashing(runs: Sequence[MeasuredRun]) -> float:
 def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
     """Return seconds a GB of one archive: of its own thread and parent, and of decoders.
 
-    What the workers do more than in the same run from a folder counts, too. The parent waits for the
-    threads; in a state that has none for archives, it does all of it.
+    What the workers do more than in the same run from a folder counts, too. The parent waits for
+    the threads; in a state that has none for archives, it does all of it.
     """
     packed = next((run for run in runs if run.archive), None)
     if packed is None:

@@ -8,8 +8,8 @@
 The first measures: generated dumps of three sizes with two and four workers, one run in one
 process, one in which every unit of work is timed, one from a 7z archive (about six minutes on two
 idle cores). Slopes are fitted to all of them (benchmarks/_core_model.py), and once without the
-largest dump, whose run is then computed and compared with its measured critical path: the error of the
-model is printed with its table. The second only computes, and writes a page and its plot. The
+largest dump, whose run is then computed and compared with its measured critical path: the error of
+the model is printed with its table. The second only computes, and writes a page and its plot. The
 third measures the packages of another checkout, which has an environment of its own in .venv, in
 turn with this one; the benchmarks are those of this checkout for both.
 """

@@ -185,10 +185,6 @@ def test_no_partial_file_is_left(written: Callable[[int, int], Path]) -> None:
     assert not [name for name in hashes_of(written(0, 30_000)) if "partial" in name]
 
 
-@given(
-    st.dictionaries(st.integers(0, 4095), st.integers(1, 10_000), min_size=1, max_size=60),
-    st.integers(1, 20_000),
-)
 @pytest.mark.parametrize("fails", ["making", "encoding", "encoding the last"])
 def test_a_shard_that_fails_half_way_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
@@ -216,6 +212,10 @@ def test_a_shard_that_fails_half_way_is_not_there(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+@given(
+    st.dictionaries(st.integers(0, 4095), st.integers(1, 10_000), min_size=1, max_size=60),
+    st.integers(1, 20_000),
+)
 def test_plan_has_no_empty_shard_and_keeps_near_the_target(
     sizes: dict[int, int], target: int
 ) -> None:
