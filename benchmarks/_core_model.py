@@ -21,8 +21,6 @@ from transforms.readers.stackexchange.reader import JOIN_BYTES, MIN_JOIN_PARTITI
 
 SHARD_POSTS = 400_000
 """Of generated posts, whose pairs fill one shard (docs/design.md, "Memory of a local run")."""
-BUNDLE_POSTS = 32_000
-"""Generated posts whose texts, packed, fill a bundle (`PIECE_BYTES` of pipeline/runners)."""
 SCAN_PER_GB_S = 5.0
 """Processor seconds to look for the few rows of PostHistory that say why a question was closed: 190
 to 206 MB a second of beer.stackexchange.com's, thirty times over (`read_rows`, one process)."""
@@ -58,13 +56,11 @@ class Size(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def blocks(self) -> int:
-        """Blocks of a shuffle by partition, where bundles are too small to fill any.
+        """Blocks of the shuffle that has most: each partition makes one for each partition.
 
-        Each bundle makes one for each partition. Bundles are those of a stage by partition, whose
-        keys are never divided.
+        They are larger than what goes through the parent by itself, so it sees references.
         """
-        wanted = max(self.workers * PIECES_PER_WORKER, self.posts // BUNDLE_POSTS)
-        return self.thread_partitions * min(self.thread_partitions, wanted)
+        return self.thread_partitions**2
 
 
 class MeasuredRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -236,8 +232,8 @@ def _hashing(runs: Sequence[MeasuredRun]) -> float:
 def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
     """Return seconds a GB of one archive: of its own thread and parent, and of decoders.
 
-    What parent and workers do more than in the same run from a folder counts, too: a state before
-    threads unpacked had all of it there.
+    What the workers do more than in the same run from a folder counts, too. The parent waits for
+    the threads; in a state that has none for archives, it does all of it.
     """
     packed = next((run for run in runs if run.archive), None)
     if packed is None:
@@ -249,7 +245,7 @@ def _unpacking(runs: Sequence[MeasuredRun]) -> tuple[float, float]:
         with_it, without = _named(packed.job, name), _named(plain.job, name)
         parent += with_it.parent_s - without.parent_s
         workers += sum(with_it.workers_s) - sum(without.workers_s)
-    serial = _threads(packed.job, "unpack") + max(parent, 0.0)
+    serial = _threads(packed.job, "unpack") or max(parent, 0.0)
     divided = sum(_threads(packed.job, kind) for kind in ("decode", "write"))
     divided += max(workers, 0.0)
     gigabytes = packed.size.bytes / 1e9

@@ -40,6 +40,22 @@ class NeverEnds(beam.DoFn):
         time.sleep(600)
 
 
+class LeavesAtOnce(beam.DoFn):
+    """Its worker does its work, and is gone before its streams are closed."""
+
+    def setup(self) -> None:
+        from apache_beam.runners.worker.data_plane import GrpcClientDataChannelFactory
+
+        GrpcClientDataChannelFactory.close = lambda _: os._exit(0)
+
+    def process(self, element: int):
+        yield element
+
+
+def build_leaves_at_once(pipeline: beam.Pipeline) -> None:
+    _ = pipeline | beam.Create(range(20)) | beam.Reshuffle() | beam.ParDo(LeavesAtOnce())
+
+
 def build_never_ends(pipeline: beam.Pipeline) -> None:
     _ = pipeline | beam.Create(range(20)) | beam.Reshuffle() | beam.ParDo(NeverEnds())
 

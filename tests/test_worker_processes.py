@@ -1,6 +1,7 @@
 """Worker processes: an orderly end is none, a death is, and nobody is left behind."""
 
 import errno
+import logging
 import os
 import signal
 import subprocess
@@ -27,7 +28,7 @@ class Handler:
 
     def __init__(self, worker_id: str) -> None:
         self.worker_id = worker_id
-        self.control_conn = self
+        self.control_conn = self.data_conn = self
         self.pushed: list[Any] = []
 
     def push(self, request: Any) -> None:
@@ -172,3 +173,11 @@ def test_a_finished_run_does_not_fail_because_workers_are_slow_to_end(
 def test_a_worker_that_the_system_kills(tmp_path: Path) -> None:
     with pytest.raises(WorkerDiedError, match=r"died: ended by SIGKILL.*fewer --workers"):
         run_local(broken_worker.build(broken_worker.be_killed), workers=2)
+
+
+def test_workers_that_leave_faster_than_they_are_closed_are_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    run_local(broken_worker.build_leaves_at_once, workers=3, shuffle_folder=tmp_path)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert "Traceback" not in capfd.readouterr().err

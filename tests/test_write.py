@@ -2,12 +2,13 @@ import functools
 import hashlib
 import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from apache_beam.testing.test_pipeline import TestPipeline
@@ -23,7 +24,7 @@ from tests.make import response, thread
 from transforms.core import Blob
 from transforms.pairing import PairedThread, pair_thread, preset, prompt_turns
 from transforms.pairing.pair_threads import SplitThread
-from transforms.writers.parquet import WriteTables, write_shard
+from transforms.writers.parquet import WriteTables, write_parquet, write_shard
 from transforms.writers.shards import (
     ShardKey,
     make_block,
@@ -182,6 +183,33 @@ def test_every_row_is_written_once(written: Callable[[int, int], Path]) -> None:
 
 def test_no_partial_file_is_left(written: Callable[[int, int], Path]) -> None:
     assert not [name for name in hashes_of(written(0, 30_000)) if "partial" in name]
+
+
+@pytest.mark.parametrize("fails", ["making", "encoding", "encoding the last"])
+def test_a_shard_that_fails_half_way_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    rows = pa.table({"id": ["a", "b"]})
+    encoded = []
+    real = pq.ParquetWriter.write_table
+
+    def encode(writer: pq.ParquetWriter, table: pa.Table, **options: Any) -> None:
+        encoded.append(table)
+        if fails == "encoding" or (fails == "encoding the last" and len(encoded) == 3):
+            raise OSError("no room")
+        real(writer, table, **options)
+
+    def tables() -> Iterator[pa.Table]:
+        yield rows
+        yield rows
+        if fails == "making":
+            raise OSError("no room")
+        yield rows
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", encode)
+    with pytest.raises(OSError, match="no room"):
+        write_parquet(str(tmp_path), "data/train-00000-of-00001.parquet", rows.schema, tables())
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 @given(

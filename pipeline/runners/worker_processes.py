@@ -120,6 +120,8 @@ class WorkerProcesses:
                 return
             self._closing_since = time.monotonic()
         for handler in self._handlers:
+            # All that it had to give is here: a stream that breaks off from now on is no error.
+            handler.data_conn._closed = True
             handler.control_conn.push(Sentinel.sentinel)
 
     def wait(self, worker_id: str) -> None:
