@@ -26,19 +26,19 @@ from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 ROWS = {
-    "data/train-00000-of-00001.parquet": "2419b0a73e3530b1",
+    "data/train-00000-of-00001.parquet": "ef00ed82310169bb",
     "rejected/rejected-00000-of-00001.parquet": "baa5dcfdb809b7f5",
 }
 SAMPLE_ROWS = {
-    "data/test-00000-of-00001.parquet": "9d6b5debe3addc14",
-    "data/train-00000-of-00001.parquet": "624a6d9c293f6020",
-    "data/validation-00000-of-00001.parquet": "aeccc952895000ca",
+    "data/test-00000-of-00001.parquet": "158e7d26018bdaa8",
+    "data/train-00000-of-00001.parquet": "9e8b9ba37b6f326d",
+    "data/validation-00000-of-00001.parquet": "b781b4404b6d6a89",
     "duplicates/duplicates-00000-of-00001.parquet": "2351659340b72c32",
     "rejected/rejected-00000-of-00001.parquet": "e466b1edc90daa47",
 }
 """Of the shipped samples, in which duplicates are found and splits made."""
 BYTES = {
-    "data/train-00000-of-00001.parquet": "50a20b73780c4fd5",
+    "data/train-00000-of-00001.parquet": "90966ec2a194c9a9",
     "rejected/rejected-00000-of-00001.parquet": "aa14a9c79f9bbef3",
 }
 """Of files; `BYTES_BY` wrote them, and writes its version into each."""

@@ -71,7 +71,7 @@ def test_a_step_reads_the_same_rows_whatever_was_read_before(folder: Path) -> No
         again = ShuffleWindows(dataset).batch(sampler, step)
         assert again.prompt == straight[step].prompt
         assert again.chosen == straight[step].chosen
-        assert np.array_equal(again.margin, straight[step].margin)
+        assert np.array_equal(again.vote_margin, straight[step].vote_margin)
     seen = [texts for batch in straight[: sampler.steps_per_epoch] for texts in texts_of(batch)]
     assert len(seen) == len(set(seen)) == sum(dataset.rows)
 
@@ -118,7 +118,7 @@ def damaged(folder: Path, tmp_path: Path, pattern: str, replacement: str) -> str
 @pytest.mark.parametrize(
     ("pattern", "replacement", "message"),
     [
-        (r'"pair_schema_version":"1', '"pair_schema_version":"7', "this release reads"),
+        (r'"pair_schema_version":"2', '"pair_schema_version":"7', "this release reads"),
         (r'"ids_only":false', '"ids_only":true', "forumprefs hydrate"),
         (r'("path":"data/train-00000[^}]*"rows":)(\d+)', r"\g<1>9\2", "the manifest says 9"),
         (r'"path":"data/train-00000', '"path":"data/gone-00000', "gone-00000"),

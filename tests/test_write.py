@@ -130,7 +130,7 @@ def test_golden_bytes(written: Callable[[int, int], Path]) -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_ROWS
 
 
-GOLDEN_ROWS = "83ba05092a4d85e3406e08b3095a0591546529ed29c47f3d4cd01e4a2bf838ba"
+GOLDEN_ROWS = "5c0f93847d4d15ed05fe317072a30d57d4af1840ceeb029588f8716a59af6d20"
 
 
 def test_rows_of_a_thread_and_of_a_response_lie_together(
