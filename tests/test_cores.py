@@ -391,7 +391,11 @@ def test_the_page_of_costs_says_what_its_script_says(tmp_path: Path) -> None:
     (tmp_path / "memory.json").write_text(json.dumps([run]))
     write_costs([str(tmp_path / "memory.json"), "--write", str(tmp_path / "cost.md")])
     made_page, page = (
-        [line for line in path.read_text(encoding="utf-8").splitlines() if line[:1].isalpha()]
+        [
+            line
+            for line in path.read_text(encoding="utf-8").partition("\n## 64 cores")[0].splitlines()
+            if line[:1].isalpha()
+        ]
         for path in (tmp_path / "cost.md", SAMPLES.parent / "docs" / "cost.md")
     )
     assert made_page[:2] == page[:2]

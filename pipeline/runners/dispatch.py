@@ -25,11 +25,9 @@ from pipeline.runners.worker_count import choose_workers, usable_cores, usable_m
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
 
-SHUFFLED_SHARE = 0.5
-"""Bytes on disk at a time per byte of input, a little more than was measured in one process.
-
-Several workers took more on small inputs (docs/design.md, "Memory of a local run").
-"""
+SHUFFLED_SHARE = 1.25
+"""Bytes on disk at a time per byte of input: the most that was seen (docs/design.md, "Memory of a
+local run"). Most of it, for a short time, are pairs of texts that share a phrase."""
 
 
 def run_on(

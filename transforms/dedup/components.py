@@ -31,19 +31,19 @@ _ROW: Final = np.dtype("<i8")
 
 
 def pack_rows(rows: Int64Array) -> Iterator[Blob]:
-    """Yield rows [n, 2] as chunks of at most 1 MB."""
+    """Yield rows [n, 2] or [n, 3] as chunks of at most 1 or 1.5 MB."""
     for start in range(0, len(rows), CHUNK_ROWS):
         yield Blob(rows[start : start + CHUNK_ROWS].astype(_ROW).tobytes())
 
 
-def unpack_rows(chunk: Blob) -> Int64Array:
-    """Return the rows [n, 2] of a chunk."""
-    return np.frombuffer(chunk.load(), _ROW).astype(np.int64, copy=False).reshape(-1, 2)
+def unpack_rows(chunk: Blob, columns: int = 2) -> Int64Array:
+    """Return the rows [n, columns] of a chunk."""
+    return np.frombuffer(chunk.load(), _ROW).astype(np.int64, copy=False).reshape(-1, columns)
 
 
-def no_rows() -> Int64Array:
-    """Return an empty row array [0, 2]."""
-    return np.empty((0, 2), np.int64)
+def no_rows(columns: int = 2) -> Int64Array:
+    """Return an empty row array [0, columns]."""
+    return np.empty((0, columns), np.int64)
 
 
 def partitions_of(positions: Int64Array, partitions: int) -> Int64Array:

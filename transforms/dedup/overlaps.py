@@ -131,12 +131,13 @@ class SharedSamples(NamedTuple):
     """Place in `texts` of the other [p]; its thread is larger."""
 
     def rows(self, pairs: Int64Array) -> Int64Array:
-        """Return (text, thread, text, thread) rows [p, 4] of the pairs at these places [p]."""
-        left, right = self.left[pairs], self.right[pairs]
-        rows = np.empty((len(left), 4), np.int64)
-        rows[:, :2] = self.texts[left]
-        rows[:, 2:] = self.texts[right]
-        return rows
+        """Return (both texts, thread, thread) rows [p, 3] of the pairs at these places [p].
+
+        They are most of what a run has on disk at a time, so both texts are in one number.
+        """
+        left, right = self.texts[self.left[pairs]], self.texts[self.right[pairs]]
+        both = left[:, 0] << _TEXT_BITS | right[:, 0]
+        return np.stack([both, left[:, 1], right[:, 1]], axis=1)
 
 
 def shared_samples(rows: Int64Array) -> SharedSamples:
@@ -183,7 +184,7 @@ def _starts(values: Int64Array) -> Int64Array:
 
 
 def overlapping(pairs: Int64Array) -> Int64Array:
-    """Return the (thread, thread) rows of the pairs [p, 4] that overlap.
+    """Return the (thread, thread) rows of the pairs [p, 3] that overlap.
 
     Each pair is there once for each sampled shingle that its texts share, in one order of the two.
     """
@@ -193,13 +194,13 @@ def overlapping(pairs: Int64Array) -> Int64Array:
     if not len(pairs):
         return no_rows()
     distinct, shared = np.unique(pairs, axis=0, return_counts=True)
-    overlaps: Int64Array = distinct[_share_enough(distinct, shared)][:, [1, 3]]
-    return overlaps
+    return distinct[_share_enough(distinct, shared)][:, 1:]
 
 
 def _share_enough(pairs: Int64Array, shared: Int64Array) -> npt.NDArray[np.bool_]:
     """Whether pairs that share so many sampled shingles [p] overlap; more never changes a yes."""
-    sizes = _size_of(pairs[:, [0, 2]] >> _POST_BITS)
+    texts = np.stack([pairs[:, 0] >> _TEXT_BITS, pairs[:, 0] & _TEXT_MASK], axis=1)
+    sizes = _size_of(texts >> _POST_BITS)
     halvings = _halvings(sizes).max(axis=1)
     estimate = shared << halvings
     share = estimate / sizes.min(axis=1)
@@ -235,10 +236,8 @@ class PairSamples(beam.DoFn):
         starts = _starts(shards[order]).tolist()
         for start, end in itertools.pairwise([*starts, len(order)]):
             shard = int(shards[order[start]])
-            for first in range(start, end, CHUNK_ROWS // 2):
-                some = order[first : min(first + CHUNK_ROWS // 2, end)]
-                # Two rows of two for each pair: what is packed has rows of two.
-                for chunk in pack_rows(shared.rows(some).reshape(-1, 2)):
+            for first in range(start, end, CHUNK_ROWS):
+                for chunk in pack_rows(shared.rows(order[first : min(first + CHUNK_ROWS, end)])):
                     yield shard, chunk
 
 
@@ -246,8 +245,8 @@ class JoinOverlaps(beam.DoFn):
     """(shard, packed pairs) -> packed (thread, thread) rows of texts that overlap."""
 
     def process(self, element: tuple[int, Iterable[Blob]]) -> Iterable[Blob]:
-        rows = np.concatenate([no_rows(), *map(unpack_rows, element[1])])
-        edges = overlapping(rows.reshape(-1, 4))
+        pairs = (unpack_rows(chunk, 3) for chunk in element[1])
+        edges = overlapping(np.concatenate([no_rows(3), *pairs]))
         count(type(self), "out-overlaps", len(edges))
         yield from pack_rows(edges)
 
