@@ -3,16 +3,20 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from tests.preference_data import make_model, make_tokenizer
+from tests.preference_data import make_model, make_pairs, make_tokenizer, write_dataset
+from training.commands import main
 from training.data.collate import micro_batches
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import find_model
 from training.evaluation.policies import open_policy
+from training.evaluation.results import Results
+from training.evaluation.suites.registry import load_suite
 from training.validation.score import single_responses
 
 CPU = torch.device("cpu")
@@ -241,3 +245,109 @@ def test_each_response_goes_through_the_model_once(layout: Any) -> None:
         )
     }
     assert read == {(3, (5, 6)), (3, (7,)), (4, (8, 9, 10))}
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset with held-out pairs, and two language models."""
+    folder = tmp_path_factory.mktemp("judged")
+    write_dataset(folder / "data", make_pairs(4, "train") + make_pairs(30, "test", responses=4))
+    make_model(folder / "policy")
+    make_model(folder / "other", initializer_range=0.1)
+    return folder
+
+
+def judge(judged: Path, output: Path, *more: str) -> tuple[int, Results | None]:
+    code = main(
+        [
+            *("evaluate", "--model", str(judged / "policy"), "--output", str(output)),
+            *("--benchmark", f"held-out={judged / 'data'}", "--bootstrap", "40", "--quiet"),
+            *("--device", "cpu", *more),
+        ]
+    )
+    path = output / "results.json"
+    return code, msgspec.json.decode(path.read_bytes(), type=Results) if path.exists() else None
+
+
+def accuracy(judged: Path, score: Any) -> float:
+    """Share of the pairs, each prompt weighing the same, whose preferred response scores higher."""
+    items = load_suite("held-out", str(judged / "data")).items
+    found = [
+        policy(judged / name).score([item.messages for item in items], [i.responses for i in items])
+        for name in ("policy", "other")
+    ]
+    shares = []
+    for item, mine, theirs in zip(items, *found, strict=True):
+        values = [score(one, other) for one, other in zip(mine, theirs, strict=True)]
+        shares.append(np.mean([values[la.better] > values[la.worse] for la in item.comparisons()]))
+    return float(np.mean(shares))
+
+
+def test_evaluate_tells_how_often_the_preferred_response_is_more_probable(
+    judged: Path, tmp_path: Path
+) -> None:
+    given = ["--kind", "logprob", "--reference", str(judged / "other"), "--beta", "0.3"]
+    code, results = judge(judged, tmp_path, *given)
+    assert code == 0 and results is not None
+    assert results.kind == "logprob"
+    name = str(judged / "policy")
+    every = [results.result, *(one.result for one in results.compared)]
+    assert [one.model for one in every] == [
+        f"{name} (log π)",
+        f"{name} (log π / token)",
+        f"{name} (β(log π − log π₀))",
+        f"{name} (β(log π − log π₀) / token)",
+    ]
+    forms = [
+        lambda one, other: one.reward,
+        lambda one, other: one.reward / one.tokens,
+        lambda one, other: one.reward - other.reward,
+        lambda one, other: one.reward / one.tokens - other.reward / other.tokens,
+    ]
+    values = [one.suites[0].headline.value for one in every]
+    assert values == pytest.approx([accuracy(judged, form) for form in forms])
+    assert len(set(values)) > 1
+    for one in every:
+        assert {"longer", "style", "chance"} <= set(one.suites[0].headline.baselines)
+    assert "β = 0.3" in every[2].reads
+    differences = [one.differences[0].difference.value for one in results.compared]
+    assert differences == pytest.approx([value - values[0] for value in values[1:]])
+    text = (tmp_path / "results.md").read_text()
+    assert "(log π / token) beside it" in text and "“longer”" in text
+    before = (tmp_path / "results.json").read_bytes()
+    assert len(list((tmp_path / "scores").iterdir())) == 2
+    judge(judged, tmp_path, *given)  # from the cache
+    assert (tmp_path / "results.json").read_bytes() == before
+
+
+def test_evaluate_scores_by_the_density_ratio_of_two_models(judged: Path, tmp_path: Path) -> None:
+    given = ["--kind", "density-ratio", "--reference", str(judged / "other")]
+    code, results = judge(judged, tmp_path, *given)
+    assert code == 0 and results is not None
+    assert results.result.model.endswith("(log strong − log weak)")
+    assert [one.result.model.partition(" (")[2] for one in results.compared] == [
+        "log strong − log weak / token)",
+        "log π)",
+        "log π / token)",
+    ]
+    found = accuracy(judged, lambda one, other: one.reward - other.reward)
+    assert results.result.suites[0].headline.value == pytest.approx(found)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--kind", "density-ratio"], "needs a weaker model"),
+        (["--reference", "x"], "--reference is a second language model"),
+        (["--kind", "logprob", "--checkpoints"], "--checkpoints are of a reward model"),
+        (["--kind", "logprob", "--beta", "1"], "with a --reference"),
+        (["--kind", "density-ratio", "--reference", "x", "--beta", "1"], "--kind logprob"),
+        (["--kind", "logprob", "--reference", "x", "--beta", "0"], "--beta: greater than 0"),
+        (["--kind", "logprob", "--reference", "./nowhere"], "--reference ./nowhere: no such fol"),
+    ],
+)
+def test_evaluate_tells_wrong_use_of_kinds(
+    judged: Path, tmp_path: Path, capsys: Any, arguments: list[str], message: str
+) -> None:
+    assert judge(judged, tmp_path, *arguments) == (2, None)
+    assert message in capsys.readouterr().err

@@ -373,7 +373,7 @@ def test_an_interrupted_run_says_how_it_continues(
             ["--kind", "logprob", "--model", "POLICY", "--reference", "REWARD"],
             "--reference REWARD: is a reward model",
         ),
-        (ROWS, ["--reference", "POLICY"], "--reference is of --kind logprob"),
+        (ROWS, ["--reference", "POLICY"], "say --kind logprob, too"),
         (ROWS, ["--per-token"], "--per-token is of --kind logprob"),
         (ROWS, ["--kind", "logprob", "--beta", "1"], "--kind logprob with a --reference"),
         (ROWS, ["--name", "a b"], "letters, digits and _ only"),

@@ -39,7 +39,7 @@ def check_model_options(arguments: argparse.Namespace) -> None:
     if arguments.max_length is not None and arguments.max_length < 1:
         raise ConfigError("--max-length: at least 1")
     if arguments.kind == "reward" and arguments.reference is not None:
-        raise ConfigError("--reference is of --kind logprob")
+        raise ConfigError("--reference is a second language model; say --kind logprob, too")
     if arguments.beta is not None:
         if arguments.kind != "logprob" or arguments.reference is None:
             raise ConfigError("--beta is the factor of --kind logprob with a --reference")

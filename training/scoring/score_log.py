@@ -7,7 +7,7 @@ from typing import BinaryIO, Self
 
 import msgspec
 
-from schemas.small_files import open_regular
+from schemas.small_files import SmallFileError, decode_json, open_regular
 from training.evaluation.models import Scored
 
 
@@ -67,6 +67,6 @@ def _lines(path: Path) -> Iterator[tuple[bytes, _Part]]:
             if not line.endswith(b"\n"):
                 return
             try:
-                yield line, msgspec.json.decode(line, type=_Part)
-            except msgspec.DecodeError:
+                yield line, decode_json(line, _Part, max_values=None)
+            except SmallFileError:
                 return
