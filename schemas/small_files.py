@@ -146,6 +146,15 @@ def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
 
     Raises LineError.
     """
+    for number, line in read_lines(stream):
+        yield number, decode_line(number, line)
+
+
+def read_lines(stream: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Yield (number of the line from 1, the line); empty lines are passed over.
+
+    Raises LineError.
+    """
     number = 0
     while True:
         try:
@@ -158,12 +167,16 @@ def read_json_lines(stream: BinaryIO) -> Iterator[tuple[int, Any]]:
         if len(line) == MAX_LINE_BYTES:
             raise LineError(number, f"is longer than {MAX_LINE_BYTES:,} bytes")
         if line.strip():
-            try:
-                value = decode_lenient_json(line, max_values=None)
-            except SmallFileError as error:
-                why = str(error).replace("is not valid JSON at line 1,", "not JSON at")
-                raise LineError(number, why.replace("is not valid JSON", "not JSON")) from None
-            yield number, value
+            yield number, line
+
+
+def decode_line(number: int, line: bytes) -> Any:
+    """Decode the JSON of a line; raises LineError."""
+    try:
+        return decode_lenient_json(line, max_values=None)
+    except SmallFileError as error:
+        why = str(error).replace("is not valid JSON at line 1,", "not JSON at")
+        raise LineError(number, why.replace("is not valid JSON", "not JSON")) from None
 
 
 def is_utf8(text: str) -> bool:

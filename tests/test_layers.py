@@ -83,6 +83,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "registry": {"durable_files", "errors", "evaluation", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "run_folder", "validation"},
+        "scoring": {"console", "durable_files", "errors", "evaluation", "model", "model_options"},
     },
 }  # fmt: skip
 """Which rooms of the same layer a room may import."""

@@ -30,6 +30,13 @@ EVALUATE: Final = Command(
     description="Score reward models on the suites that WorldPM uses and on held-out votes, "
     "beside baselines that read no text, with style taken apart.",
 )
+SCORE: Final = Command(
+    "score",
+    "add a model's scores to the rows of a file",
+    "training.scoring.command",
+    description="Score the responses of files with a reward model, or by how probable a language "
+    "model finds them, and write the rows with their scores.",
+)
 PROMOTE: Final = Command(
     "promote",
     "register an evaluated model, and promote it unless it is worse",
@@ -43,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of these commands without the others, as torchrun does."""
     parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (TRAIN, SCALING, EVALUATE, PROMOTE):
+    for command in (TRAIN, SCALING, EVALUATE, SCORE, PROMOTE):
         command.add_to(commands)
     namespace = parser.parse_args(arguments)
     chosen: Command = namespace.command

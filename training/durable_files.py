@@ -4,7 +4,10 @@ A rename reaches the disk before the bytes it makes count may do so; hence each 
 """
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from schemas.disk import sync
 
@@ -34,8 +37,16 @@ def remove_partial_of(path: Path) -> None:
 
 def write_file(path: Path, content: bytes) -> None:
     """Write a file, which appears under its name when it is whole."""
+    with new_file(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, which appears under its name when it is whole."""
     partial = partial_of(path)
-    partial.write_bytes(content)
+    with partial.open("wb") as file:
+        yield file
     sync(partial)
     partial.replace(path)
     sync(path.parent)

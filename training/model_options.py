@@ -1,4 +1,4 @@
-"""The options of a command that loads a model: its revision, and what its files may do."""
+"""The options of commands that load a model: its revision, what its files may do, how it reads."""
 
 import argparse
 
@@ -24,3 +24,28 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
         "pickle can run code when it is read, which torch's restricted reader is meant to prevent "
         "(default: such a model is refused)",
     )
+
+
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of how a model reads and where it computes."""
+    parser.add_argument(
+        "--max-length",
+        type=int,
+        metavar="TOKENS",
+        help="of prompt and response together (default: as the run was trained, else what the "
+        "model can read, at most 4,096)",
+    )
+    parser.add_argument(
+        "--batch-tokens",
+        type=int,
+        default=16_384,
+        metavar="N",
+        help="tokens that go through the model at once (default: 16384)",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "bf16", "fp32"),
+        default="auto",
+        help="auto: bf16 on a GPU, fp32 on a CPU",
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from training.data.prompt_groups import PairOfGroup, PromptGroup, split_group
 from training.data.segments import AttentionSegments
+from training.data.tokenizer import Ids
 from training.losses.base import Labels
 
 Layout = Literal["shared", "packed", "padded"]
@@ -37,6 +38,10 @@ class MicroBatch:
     """None when padded."""
     last: Tensor
     """int64 [S]: the reward token of each sequence, as an index into the flattened ids."""
+    first: Tensor
+    """int64 [S]: the first token of each response; the others follow it up to ``last``."""
+    prompt_end: Tensor
+    """int64 [S]: the last token of each sequence's prompt, which the response follows."""
     chosen: Tensor
     """int64 [P]: the sequence that each pair's chosen response is."""
     rejected: Tensor
@@ -140,6 +145,8 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
     key_index: list[Any] = []
     spans: list[tuple[int, int, int, int]] = []
     last: list[int] = []
+    first: list[int] = []
+    prompt_end: list[int] = []
     chosen: list[int] = []
     rejected: list[int] = []
     at = keys = 0
@@ -160,6 +167,8 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
                 ids.append(group.prompt)
                 positions.append(np.arange(prompt))
                 at += prompt
+            first.append(at)
+            prompt_end.append((prompt_at + prompt if shared else at) - 1)
             ids.append(response)
             positions.append(np.arange(prompt, prompt + len(response)))
             at += len(response)
@@ -184,6 +193,8 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
         attention_mask=None,
         segments=segments,
         last=torch.tensor(last),
+        first=torch.tensor(first),
+        prompt_end=torch.tensor(prompt_end),
         chosen=torch.tensor(chosen),
         rejected=torch.tensor(rejected),
         tokens=at,
@@ -196,30 +207,43 @@ _OnePair = tuple[PromptGroup, PairOfGroup]
 
 def _padded_chunks(groups: Sequence[PromptGroup], tokens: int) -> Iterator[list[_OnePair]]:
     """Pairs of about the same length together, so that little is padded."""
-    sized = []
+    sized: list[tuple[int, _OnePair]] = []
     for group in groups:
         for pair in group.pairs:
             longest = max(len(group.responses[pair.chosen]), len(group.responses[pair.rejected]))
             sized.append((len(group.prompt) + longest, (group, pair)))
     sized.sort(key=lambda item: -item[0])
     chunk: list[_OnePair] = []
-    width = 0
+    width = rows = 0
     for length, item in sized:
-        if chunk and 2 * (len(chunk) + 1) * width > tokens:
+        more = len(_sides(item[1]))
+        if chunk and (rows + more) * width > tokens:
             yield chunk
-            chunk = []
+            chunk, rows = [], 0
         width = width if chunk else length
         chunk.append(item)
+        rows += more
     if chunk:
         yield chunk
 
 
+def _sides(pair: PairOfGroup) -> tuple[int, ...]:
+    """Indices of the responses of a pair: one where it names a single response to be scored."""
+    return (pair.chosen,) if pair.chosen == pair.rejected else (pair.chosen, pair.rejected)
+
+
 def _padded(pairs: Sequence[_OnePair], pad_id: int, sites: Mapping[str, int]) -> MicroBatch:
-    rows = [
-        np.concatenate([group.prompt, group.responses[index]])
-        for group, pair in pairs
-        for index in (pair.chosen, pair.rejected)
-    ]
+    rows: list[Ids] = []
+    prompts: list[int] = []
+    chosen: list[int] = []
+    rejected: list[int] = []
+    for group, pair in pairs:
+        chosen.append(len(rows))
+        for index in _sides(pair):
+            rows.append(np.concatenate([group.prompt, group.responses[index]]))
+            prompts.append(len(group.prompt))
+        rejected.append(len(rows) - 1)
+    begin = torch.arange(len(rows)) * max(map(len, rows))
     lengths = torch.tensor([len(row) for row in rows])
     width = int(lengths.max())
     ids = torch.full((len(rows), width), pad_id, dtype=torch.int64)
@@ -231,9 +255,11 @@ def _padded(pairs: Sequence[_OnePair], pad_id: int, sites: Mapping[str, int]) ->
         position_ids=position,
         attention_mask=(position < lengths[:, None]).to(torch.int64),
         segments=None,
-        last=torch.arange(len(rows)) * width + lengths - 1,
-        chosen=torch.arange(0, len(rows), 2),
-        rejected=torch.arange(1, len(rows), 2),
+        last=begin + lengths - 1,
+        first=begin + torch.tensor(prompts),
+        prompt_end=begin + torch.tensor(prompts) - 1,
+        chosen=torch.tensor(chosen),
+        rejected=torch.tensor(rejected),
         tokens=int(lengths.sum()),
         **_pair_tensors(pairs, sites),
     )

@@ -23,7 +23,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``before + prompt + between + response + after + reward_token``."""
 
     version: Annotated[int, doc("version of this layout")] = TEMPLATE_VERSION
-    name: Annotated[str, doc("'chatml', 'plain' or 'encoder'")]
+    name: Annotated[str, doc("'chatml', 'plain' or 'encoder'; 'paragraphs' for language models")]
     before: Annotated[str, doc("before the prompt; special tokens by name")]
     between: Annotated[str, doc("between prompt and response")]
     after: Annotated[str, doc("after the response")]
@@ -88,10 +88,7 @@ def choose_template(
     reward = "<|endoftext|>" if "<|endoftext|>" in special else tokenizer.eos_token
     if reward is None:
         raise TemplateError("the tokenizer has no end-of-text token whose state could be scored")
-    # What the tokenizer itself puts in front of every text, at most a BOS.
-    bos = tokenizer.bos_token or ""
-    plain_ids = tokenizer("x")["input_ids"]
-    first = bos if bos and plain_ids and plain_ids[0] == tokenizer.bos_token_id else ""
+    first = _first_token(tokenizer)
     if first == "<|im_start|>":  # SmolLM2's BOS, with which chatml begins anyway
         first = ""
     if has_chatml and name != "plain":
@@ -114,6 +111,32 @@ def choose_template(
             pad_token="",
         )
     return msgspec.structs.replace(template, pad_token=_pad_token(tokenizer, template))
+
+
+def paragraph_template(tokenizer: Any) -> Template:
+    """Prompt and response as two paragraphs, for a language model without a chat template.
+
+    The response ends with the tokenizer's end-of-text token. May add a pad token to the tokenizer.
+    Raises TemplateError where the tokenizer has no token that ends a text.
+    """
+    if tokenizer.eos_token is None:
+        raise TemplateError("the tokenizer has no end-of-text token, with which a response ends")
+    template = Template(
+        name="paragraphs",
+        before=_first_token(tokenizer),
+        between="\n\n",
+        after="",
+        reward_token=tokenizer.eos_token,
+        pad_token="",
+    )
+    return msgspec.structs.replace(template, pad_token=_pad_token(tokenizer, template))
+
+
+def _first_token(tokenizer: Any) -> str:
+    """What the tokenizer itself puts in front of every text: its BOS, or nothing."""
+    bos = tokenizer.bos_token or ""
+    plain_ids = tokenizer("x")["input_ids"]
+    return bos if bos and plain_ids and plain_ids[0] == tokenizer.bos_token_id else ""
 
 
 def _pad_token(tokenizer: Any, template: Template) -> str:

@@ -18,6 +18,14 @@ from training.errors import TemplateError
 Ids = npt.NDArray[np.int32]
 
 
+def without_middle(ids: Ids, room: int) -> Ids:
+    """At most ``room`` ids: the first and the last of those that are more."""
+    if len(ids) <= room:
+        return ids
+    tail = room // 2
+    return np.concatenate([ids[: room - tail], ids[len(ids) - tail :]])
+
+
 class PairTokenizer:
     """Makes prompt ids and response ids.
 
@@ -83,13 +91,10 @@ class PairTokenizer:
         judged on the same prompt.
         """
         room = self.max_prompt_length - len(self._before) - len(self._between)
-        tail = room // 2
-        result = []
-        for ids in self._texts(texts):
-            if len(ids) > room:
-                ids = np.concatenate([ids[: room - tail], ids[len(ids) - tail :]])
-            result.append(np.concatenate([self._before, ids, self._between]))
-        return result
+        return [
+            np.concatenate([self._before, without_middle(ids, room), self._between])
+            for ids in self._texts(texts)
+        ]
 
     def responses(self, texts: Sequence[str], prompt_length: int) -> list[Ids]:
         """Token ids of responses to a prompt of ``prompt_length`` ids; a long one loses its end.

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from schemas.exit_codes import ExitCode
-from training.model_options import add_source_arguments
+from training.model_options import add_scoring_arguments, add_source_arguments
 
 EPILOG = """\
 Writes results.json, results.md (for a model card) and index.html into --output, and keeps every
@@ -21,6 +21,8 @@ examples:
       --benchmark llmbar=data/llmbar --benchmark rewardbench2 --output eval/beer
   forumprefs evaluate --model runs/beer --compare runs/small Skywork/Skywork-Reward-V2-Qwen3-0.6B \\
       --benchmark rm-bench=data/rm-bench --output eval/compared
+  forumprefs evaluate --kind logprob --model out/dpo --reference out/sft \\
+      --benchmark held-out=out/beer --output eval/dpo
   forumprefs evaluate --model runs/beer --checkpoints --last 5 --benchmark held-out=out/beer \\
       --output eval/beer
 
@@ -36,7 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         metavar="RUN",
         help="run folder of forumprefs train, a model folder, or NAME[@REVISION] on the Hub: any "
-        "AutoModelForSequenceClassification with one label",
+        "AutoModelForSequenceClassification with one label; for other --kinds a causal language "
+        "model",
     )
     add_source_arguments(parser)
     parser.add_argument(
@@ -53,6 +56,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="MODEL",
         help="models to put beside it, with paired differences",
+    )
+    parser.add_argument(
+        "--kind",
+        choices=("reward", "logprob", "density-ratio"),
+        default="reward",
+        help="reward: of reward models (default). logprob: how often a causal language model finds "
+        "the preferred response more probable. density-ratio: log --model − log --reference as a "
+        "reward, a stronger and a weaker language model",
+    )
+    parser.add_argument(
+        "--reference",
+        metavar="MODEL",
+        help="of --kind logprob: also by β(log π − log π₀); of density-ratio: the weaker model",
+    )
+    parser.add_argument(
+        "--beta", type=float, metavar="B", help="of --kind logprob: that β (default: 0.1)"
     )
     parser.add_argument(
         "--checkpoints",
@@ -72,27 +91,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="N items spread over each suite only, for a trial; not comparable to anything",
     )
-    parser.add_argument(
-        "--max-length",
-        type=int,
-        metavar="TOKENS",
-        help="of prompt and response together (default: as the run was trained, else what the "
-        "model can read, at most 4,096)",
-    )
-    parser.add_argument(
-        "--batch-tokens",
-        type=int,
-        default=16_384,
-        metavar="N",
-        help="tokens that go through the model at once (default: 16384)",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=("auto", "bf16", "fp32"),
-        default="auto",
-        help="auto: bf16 on a GPU, fp32 on a CPU",
-    )
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    add_scoring_arguments(parser)
     parser.add_argument(
         "--bootstrap",
         type=int,

@@ -3,8 +3,9 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import torch
@@ -19,7 +20,14 @@ from training.errors import ConfigError, SuiteError, TemplateError
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
-from training.evaluation.models import ModelLocation, Scorer, find_model, open_scorer
+from training.evaluation.models import (
+    DEFAULT_BETA,
+    ModelLocation,
+    Scored,
+    find_model,
+)
+from training.evaluation.open_model import check_model_options, open_model
+from training.evaluation.policy_scores import variants
 from training.evaluation.results import (
     RESULTS_NAME,
     CheckpointPoint,
@@ -27,7 +35,7 @@ from training.evaluation.results import (
     ModelResult,
     Results,
 )
-from training.evaluation.score_cache import ScoreCache, score_items
+from training.evaluation.score_cache import ScoreCache, ask_of_items, count_cut, rewards_of
 from training.evaluation.stability import stability
 from training.evaluation.suite_results import (
     PreparedSuite,
@@ -100,14 +108,18 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
-    for name, minimum in (("bootstrap", 20), ("seed", 0), ("last", 2), ("batch_tokens", 16)):
+    for name, minimum in (("bootstrap", 20), ("seed", 0), ("last", 2)):
         if getattr(arguments, name) < minimum:
             raise ConfigError(f"--{name.replace('_', '-')}: at least {minimum}")
-    for name in ("limit", "max_length"):
-        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')}: at least 1")
+    if arguments.limit is not None and arguments.limit < 1:
+        raise ConfigError("--limit: at least 1")
     if not arguments.output:
         raise ConfigError("--output is empty; name a folder")
+    check_model_options(arguments)
+    if arguments.kind != "reward" and arguments.checkpoints:
+        raise ConfigError("--checkpoints are of a reward model's run (--kind reward)")
+    if arguments.kind == "density-ratio" and arguments.reference is None:
+        raise ConfigError("--kind density-ratio needs a weaker model: --reference MODEL")
     asked = [entry.partition("=")[0].lower().replace("_", "-") for entry in arguments.benchmark]
     if twice := {name for name in asked if asked.count(name) > 1}:
         raise SuiteError(f"{twice.pop()} is named twice; give a folder or a pattern of its files")
@@ -127,25 +139,30 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         with console.status(f"reading {name}"):
             loaded = load_suite(name, location, arguments.limit)
             suites.append(prepare(loaded, n=arguments.bootstrap, seed=arguments.seed))
-    for place in others_found:  # a model that cannot be read must not cost the scores of others
-        _open(place, arguments)
-    main = _score(arguments.model, found, suites, arguments, console)
-    compared = []
+    needed = others_found if arguments.reference is None else [found, *others_found]
+    for place in needed:  # a model that cannot be read must not cost the scores of others
+        open_model(place, arguments)
+    reference = None
+    if arguments.reference is not None:
+        name, place = arguments.reference, find_model(arguments.reference)
+        reference = _ask(name, place, suites, arguments, console, option="--reference")
+    main, *others = _score(arguments.model, found, suites, arguments, console, reference)
     for name, place in zip(arguments.compare, others_found, strict=True):
-        other = _score(name, place, suites, arguments, console)
-        compared.append(
-            Comparison(
-                result=_model_result(other, suites),
-                differences=tuple(
-                    difference
-                    for suite, mine, theirs in zip(suites, main.scores, other.scores, strict=True)
-                    for difference in paired_differences(suite, mine, theirs)
-                ),
-            )
+        others += _score(name, place, suites, arguments, console, reference)
+    compared = [
+        Comparison(
+            result=_model_result(other, suites),
+            differences=tuple(
+                difference
+                for suite, mine, theirs in zip(suites, main.scores, other.scores, strict=True)
+                for difference in paired_differences(suite, mine, theirs)
+            ),
         )
+        for other in others
+    ]
     result = _model_result(main, suites)
     points = _checkpoint_points(saved, suites, arguments, console)
-    others = {
+    headlines = {
         suite.name: [
             one.headline.value
             for comparison in compared
@@ -155,15 +172,51 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         for suite in suites
     }
     return Results(
+        kind=arguments.kind,
         seed=arguments.seed,
         bootstrap=arguments.bootstrap,
         limit=arguments.limit,
         result=result,
         compared=tuple(compared),
         checkpoints=points,
-        stability=stability(points, arguments.last, others),
+        stability=stability(points, arguments.last, headlines),
         warnings=_warnings(arguments.limit, [result, *(one.result for one in compared)]),
     )
+
+
+class _Answers(NamedTuple):
+    """What a model says of the items of every suite."""
+
+    name: str
+    fingerprint: str
+    commit: str | None
+    reads: str
+    suites: list[list[list[Scored]]]
+    cut: list[int]
+
+
+def _ask(
+    name: str,
+    found: ModelLocation,
+    suites: Sequence[PreparedSuite],
+    arguments: argparse.Namespace,
+    console: Console,
+    option: str = "--model",
+) -> _Answers:
+    with console.status(f"loading {name}"):
+        scorer = open_model(found, arguments, option)
+    answers, cut = [], []
+    with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
+        for suite in suites:
+            progress = ProgressDisplay(
+                console, f"{name} on {suite.name}", unit="responses", transient=True
+            )
+            try:
+                answers.append(ask_of_items(scorer, suite.items, cache, progress))
+            finally:
+                progress.end()
+            cut.append(count_cut(suite.items, answers[-1]))
+    return _Answers(name, scorer.fingerprint, scorer.commit, scorer.reads, answers, cut)
 
 
 def _score(
@@ -172,51 +225,42 @@ def _score(
     suites: Sequence[PreparedSuite],
     arguments: argparse.Namespace,
     console: Console,
-) -> _Scored:
-    with console.status(f"loading {name}"):
-        scorer = _open(found, arguments)
-    scores, cut = [], []
-    with ScoreCache(Path(arguments.output) / "scores", scorer.fingerprint) as cache:
-        for suite in suites:
-            progress = ProgressDisplay(
-                console, f"{name} on {suite.name}", unit="responses", transient=True
-            )
-            try:
-                found_scores, lost = score_items(scorer, suite.items, cache, progress)
-            finally:
-                progress.end()
-            scores.append(found_scores)
-            cut.append(lost)
-    return _Scored(
+    reference: _Answers | None = None,
+) -> list[_Scored]:
+    """A model's scores; of a language model each form of them, that of its kind first."""
+    answers = _ask(name, found, suites, arguments, console)
+    whole = _Scored(
         name,
         found,
-        scorer.fingerprint,
-        scorer.commit,
+        answers.fingerprint,
+        answers.commit,
         arguments.trust_remote_code,
-        scorer.reads,
-        scores,
-        cut,
+        answers.reads,
+        [rewards_of(suite) for suite in answers.suites],
+        answers.cut,
     )
+    if arguments.kind == "reward":
+        return [whole]
+    other = None if reference is None else reference.suites
+    beta = DEFAULT_BETA if arguments.beta is None else arguments.beta
+    return [
+        replace(
+            whole,
+            name=f"{name} ({variant.label})",
+            reads=f"{variant.about}: {_read_by(answers.reads, reference)}",
+            scores=variant.scores,
+            cut=variant.cut,
+        )
+        for variant in variants(
+            arguments.kind, [suite.items for suite in suites], answers.suites, other, beta
+        )
+    ]
 
 
-def _open(found: ModelLocation, arguments: argparse.Namespace) -> Scorer:
-    return open_scorer(
-        found,
-        device=_device(arguments.device),
-        max_length=arguments.max_length,
-        precision=arguments.precision,
-        batch_tokens=arguments.batch_tokens,
-        trust_remote_code=arguments.trust_remote_code,
-        allow_pickle=arguments.allow_pickle,
-    )
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device cuda: torch sees no GPU")
-    return torch.device(name)
+def _read_by(reads: str, reference: _Answers | None) -> str:
+    if reference is None or reference.reads == reads:
+        return reads
+    return f"{reads}; {reference.name} with {reference.reads}"
 
 
 def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResult:
@@ -262,7 +306,7 @@ def _checkpoint_points(
     points = []
     for folder in saved:
         state = load_trainer_state(folder)
-        scored = _score(str(folder), find_model(str(folder)), suites, arguments, console)
+        (scored,) = _score(str(folder), find_model(str(folder)), suites, arguments, console)
         values = {}
         for suite, scores in zip(suites, scored.scores, strict=True):
             values[suite.name] = suite.headline(scores)

@@ -15,6 +15,7 @@ from training.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
 from training.data.template import load_template
 from training.errors import ConfigError
+from training.evaluation.chat_template import ChatTemplate
 from training.evaluation.items import ChatMessage
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
@@ -24,6 +25,9 @@ from training.validation.score import score_texts
 
 LONGEST = 4096
 """Tokens of a sequence where neither the run nor the model says fewer."""
+
+DEFAULT_BETA = 0.1
+"""Factor of log π − log π₀, as usual in DPO (arXiv 2305.18290)."""
 
 _HASHED = (
     "model*.safetensors",
@@ -47,8 +51,11 @@ class Scored(NamedTuple):
     """What a model says of a response."""
 
     reward: float
+    """Of a language model: the log-probability of the response after its prompt."""
     cut: bool
     """Whether a part of the prompt or of the response did not fit into the model."""
+    tokens: int = 0
+    """Of a language model: how many tokens' log-probabilities were summed up."""
 
 
 class Scorer(Protocol):
@@ -141,7 +148,7 @@ def open_scorer(
         ModelSource.of(found.path, trust_remote_code=trust_remote_code, allow_pickle=allow_pickle)
     )
     config = read_config(located)
-    length = max_length or found.max_length or _longest(config)
+    length = max_length or found.max_length or longest_of(config)
     template = load_template(located.folder)
     if template is None:
         tokenizer = read_tokenizer(located, config)
@@ -186,7 +193,7 @@ class _TemplateScorer:
             f"{'its own frozen' if frozen else 'no template of its own: the'} {name} template, "
             f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
         )
-        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
+        self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
 
     def score(
         self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
@@ -225,13 +232,14 @@ class _ChatScorer:
         half: bool,
         batch_tokens: int,
     ) -> None:
-        self._name = located.source.name
+        name = located.source.name
         self._tokenizer = tokenizer
+        self._chat = ChatTemplate(tokenizer, name)
         dtype = torch.bfloat16 if half else torch.float32
         hf, missing = read_classifier(located, config, dtype=dtype, quantised=True)
         if missing:
             raise ConfigError(
-                f"model {self._name} has no trained reward head: it lacks "
+                f"model {name} has no trained reward head: it lacks "
                 f"{', '.join(sorted(missing)[:3])}"
             )
         if half and isinstance(getattr(hf, "score", None), torch.nn.Linear):
@@ -250,27 +258,12 @@ class _ChatScorer:
             f"its tokenizer's chat template, up to {length:,} tokens (longer ones lose their "
             f"beginning), {'bf16' if half else 'fp32'}{note}"
         )
-        self.fingerprint, self.commit = _fingerprint(located, self.reads), located.commit
+        self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
 
     def _ids(self, prompt: tuple[ChatMessage, ...], response: str) -> list[int]:
-        turns = [{"role": turn.role, "content": turn.content} for turn in prompt]
-        turns.append({"role": "assistant", "content": response})
-        try:
-            text = self._render(turns)
-        except ConfigError:  # many templates know no system turn, or want turns to alternate
-            whole = TURN_BREAK.join(turn.content for turn in prompt)
-            text = self._render([{"role": "user", "content": whole}, turns[-1]])
+        text = self._chat.whole(prompt, response)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
-
-    def _render(self, turns: list[dict[str, str]]) -> str:
-        """What the model's chat template makes of a conversation; raises ConfigError."""
-        try:
-            return str(self._tokenizer.apply_chat_template(turns, tokenize=False))
-        except Exception as error:  # a program of a stranger, in transformers' sandbox
-            raise ConfigError(
-                f"model {self._name}: its chat template fails on a prompt and a response: {error}"
-            ) from None
 
     @torch.no_grad()
     def score(
@@ -303,12 +296,22 @@ class _ChatScorer:
         return [[next(left) for _ in texts] for texts in responses]
 
 
-def _longest(config: Any) -> int:
+def choose_device(name: str) -> torch.device:
+    """The device of ``--device``; raises ConfigError where there is none."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: torch sees no GPU")
+    return torch.device(name)
+
+
+def longest_of(config: Any) -> int:
+    """Tokens of a sequence that a model can read, at most LONGEST."""
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     return min(int(longest or LONGEST), LONGEST)
 
 
-def _fingerprint(located: LocatedModel, reads: str) -> str:
+def fingerprint_of(located: LocatedModel, reads: str) -> str:
     """32 hex digits of the files (on the Hub: of the commit) and of how texts are read."""
     digest = hashlib.sha256(reads.encode())
     if located.commit is None:

@@ -9,7 +9,7 @@ from training.evaluation.style import Style
 from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
-RESULTS_VERSION = "2.1.0"
+RESULTS_VERSION = "2.2.0"
 """Semantic version of the layout of ``results.json``."""
 RESULTS_NAME = "results.json"
 
@@ -114,7 +114,9 @@ class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     """A model on all suites."""
 
-    model: Annotated[str, doc("as given")]
+    model: Annotated[
+        str, doc("as given; of a language model also which form of its log-probabilities")
+    ]
     fingerprint: Annotated[str, doc("of the weights and of how texts are read")]
     commit: Annotated[str | None, doc("of the model on the Hub; null: a folder")] = None
     ran_its_code: Annotated[bool, doc("whether --trust-remote-code was given")] = False
@@ -172,6 +174,7 @@ class Results(msgspec.Struct, frozen=True, kw_only=True):
     """``results.json``; fractions are between 0 and 1, but for RewardBench 2's Ties (≤ 1.01)."""
 
     version: Annotated[str, doc("of this layout")] = RESULTS_VERSION
+    kind: Annotated[str, doc("of the scores: 'reward', 'logprob' or 'density-ratio'")] = "reward"
     seed: int
     bootstrap: Annotated[int, doc("resamples behind each interval")]
     limit: Annotated[int | None, doc("items of each suite; null: all")]

@@ -40,7 +40,9 @@ class ScoreCache:
             for line in known:
                 try:
                     entry = decode_lenient_json(line)
-                    self._known[entry["key"]] = Scored(float(entry["reward"]), bool(entry["cut"]))
+                    self._known[entry["key"]] = Scored(
+                        float(entry["reward"]), bool(entry["cut"]), int(entry.get("tokens", 0))
+                    )
                 except (ValueError, KeyError, TypeError, OverflowError):
                     break  # the line that a kill cut off
                 if not line.endswith(b"\n"):
@@ -68,6 +70,8 @@ class ScoreCache:
         for key, scored in entries:
             self._known[key] = scored
             line = {"key": key, "reward": scored.reward, "cut": scored.cut}
+            if scored.tokens:
+                line["tokens"] = scored.tokens
             self._file.write(json.dumps(line) + "\n")
         self._file.flush()
 
@@ -75,7 +79,30 @@ class ScoreCache:
 def score_items(
     scorer: Scorer, items: Sequence[Item], cache: ScoreCache, progress: ProgressDisplay
 ) -> tuple[Scores, int]:
-    """Rewards [R] of each item, and how many responses were cut; computes what the cache lacks.
+    """Rewards [R] of each item, and how many responses were cut; see :func:`ask_of_items`."""
+    found = ask_of_items(scorer, items, cache, progress)
+    return rewards_of(found), count_cut(items, found)
+
+
+def rewards_of(answers: Sequence[Sequence[Scored]]) -> Scores:
+    """Rewards [R] of each item."""
+    return [np.array([one.reward for one in row], dtype=np.float64) for row in answers]
+
+
+def count_cut(items: Sequence[Item], answers: Sequence[Sequence[Scored]]) -> int:
+    """How many different responses were not read whole."""
+    cut = {
+        item.key(text): scored.cut
+        for item, row in zip(items, answers, strict=True)
+        for text, scored in zip(item.responses, row, strict=True)
+    }
+    return sum(cut.values())
+
+
+def ask_of_items(
+    scorer: Scorer, items: Sequence[Item], cache: ScoreCache, progress: ProgressDisplay
+) -> list[list[Scored]]:
+    """What a model says of the responses of each item; computes what the cache lacks.
 
     Prompts go in order of their length, longest first, so that what is scored together is of one
     length and a lack of memory shows at once. A prompt that occurs in several items is one.
@@ -114,8 +141,5 @@ def score_items(
         cache.add(found)
         done += len(found)
         progress.update(done)
-    rewards_of = {name: scored for names in keys for name in names if (scored := cache.get(name))}
-    return (
-        [np.array([rewards_of[name].reward for name in names], dtype=np.float64) for names in keys],
-        sum(scored.cut for scored in rewards_of.values()),
-    )
+    known_now = {name: scored for names in keys for name in names if (scored := cache.get(name))}
+    return [[known_now[name] for name in names] for names in keys]

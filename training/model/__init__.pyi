@@ -1,5 +1,8 @@
 from .attention import loop_attention as loop_attention
 from .attention import segment_attention as segment_attention
+from .language_model import LanguageModel as LanguageModel
+from .language_model import Likelihood as Likelihood
+from .language_model import load_language_model as load_language_model
 from .reward_model import LoadedModel as LoadedModel
 from .reward_model import RewardModel as RewardModel
 from .reward_model import check_layout as check_layout

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.data.collate import Layout
 from training.data.segments import AttentionSegments
+from training.errors import ConfigError
 
 try:
     from torch.nn.attention import varlen
@@ -140,6 +142,22 @@ def register() -> None:
 
     AttentionInterface.register(NAME, segment_attention)
     AttentionMaskInterface.register(NAME, _no_mask)
+
+
+def follow_layout(hf: Any, layout: Layout, own_attention: str) -> None:
+    """Have a backbone's attention follow a layout; raises ConfigError where it cannot.
+
+    Args:
+        own_attention: the implementation that transformers gave it, which padded rows take.
+    """
+    name = own_attention if layout == "padded" else NAME
+    if hf.config._attn_implementation != name:
+        hf.set_attn_implementation(name)
+    if hf.config._attn_implementation != name:
+        raise ConfigError(
+            f"{type(hf).__name__} computes attention in a way of its own, so sequences cannot be "
+            "laid end to end; set model.layout=padded"
+        )
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

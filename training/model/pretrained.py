@@ -5,7 +5,7 @@ that was meant for something else runs a stranger's code.
 """
 
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,8 @@ from training.model.source import (
 
 _HEADS = ("score.", "classifier.", "pre_classifier.", "pooler.")
 """Beginnings, at some depth, of the names of weights that a model without a trained head lacks."""
+_LANGUAGE_HEADS = {"lm_head", "embed_out", "output_layer", "cls"}
+"""Modules that make logits over the vocabulary, by the names that transformers gives them."""
 
 
 def read_config(located: LocatedModel) -> Any:
@@ -29,7 +31,42 @@ def read_config(located: LocatedModel) -> Any:
 
     Raises ConfigError for one of another kind, or one that needs code of its own.
     """
-    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, AutoConfig
+    from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+    return _read_config(
+        located,
+        MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
+        "AutoModelForSequenceClassification",
+        "classifier",
+        "transformers has no sequence classifier of the kind {}; name a causal language model or "
+        "an encoder of texts",
+    )
+
+
+def read_language_config(located: LocatedModel) -> Any:
+    """The config of a causal language model; raises ConfigError as :func:`read_config` does."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    classes = located.config.get("architectures")
+    named = [str(one) for one in classes] if isinstance(classes, list) else []
+    if classifier := next((one for one in named if one.endswith("Classification")), None):
+        raise located.source.error(
+            f"is a reward model ({classifier}), which gives no probabilities; name a causal "
+            "language model, or score it with --kind reward"
+        )
+    return _read_config(
+        located,
+        MODEL_FOR_CAUSAL_LM_MAPPING,
+        "AutoModelForCausalLM",
+        "language model",
+        "transformers has no causal language model of the kind {}; name one",
+    )
+
+
+def _read_config(
+    located: LocatedModel, kinds: Container[type], auto_class: str, what: str, unknown: str
+) -> Any:
+    from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     source, trusted = located.source, located.source.trust_remote_code
@@ -51,15 +88,10 @@ def read_config(located: LocatedModel) -> Any:
         del config.auto_map  # it names code, which nothing below may come upon
     if getattr(config, "is_encoder_decoder", False):
         raise source.error("encoder-decoder models are not supported")
-    if type(config) not in MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING and not (
-        trusted and "AutoModelForSequenceClassification" in own
-    ):
-        if "AutoModelForSequenceClassification" in own:
-            raise code_error(located, f"its classifier ({kind})")
-        raise source.error(
-            f"transformers has no sequence classifier of the kind {kind}; name a causal language "
-            "model or an encoder of texts"
-        )
+    if type(config) not in kinds and not (trusted and auto_class in own):
+        if auto_class in own:
+            raise code_error(located, f"its {what} ({kind})")
+        raise source.error(unknown.format(kind))
     return config
 
 
@@ -110,29 +142,70 @@ def read_classifier(
             f"is quantised ({method or 'quantization_config'}), and such weights do not learn; "
             "name the model that it was made from"
         )
-    fetch_weights(located)
     config.num_labels = 1
-    with _said(source, "its weights cannot be loaded"):
-        hf, info = AutoModelForSequenceClassification.from_pretrained(
+    hf, info = _read_weights(located, AutoModelForSequenceClassification, config, dtype)
+    _check_shapes(source, info["mismatched_keys"])
+    missing = set(info["missing_keys"])
+    _check_missing(source, {name for name in missing if not is_of_head(name)})
+    _check_finite(source, hf, missing)
+    return hf, missing
+
+
+def read_language_model(located: LocatedModel, config: Any, *, dtype: torch.dtype) -> Any:
+    """A causal language model, also one of few bits; raises ConfigError.
+
+    Args:
+        config: what :func:`read_language_config` gave.
+        dtype: of the weights in memory.
+    """
+    from transformers import AutoModelForCausalLM
+
+    source = located.source
+    hf, info = _read_weights(located, AutoModelForCausalLM, config, dtype)
+    head = [name for name in info["missing_keys"] if _is_of_language_head(name)]
+    if head or any(is_of_head(name) for name in info["unexpected_keys"]):
+        raise source.error(
+            "has no language-model head"
+            + (f" ({head[0]})" if head else "")
+            + "; name the causal language model that it was made from"
+        )
+    _check_shapes(source, info["mismatched_keys"])
+    _check_missing(source, set(info["missing_keys"]))
+    _check_finite(source, hf, set())
+    return hf
+
+
+def _is_of_language_head(name: str) -> bool:
+    return any(part in _LANGUAGE_HEADS for part in name.split("."))
+
+
+def _read_weights(
+    located: LocatedModel, auto_class: Any, config: Any, dtype: torch.dtype
+) -> tuple[Any, Any]:
+    """A model and what transformers says of its weights."""
+    fetch_weights(located)
+    with _said(located.source, "its weights cannot be loaded"):
+        hf, info = auto_class.from_pretrained(
             _place(located),
             config=config,
             dtype=dtype,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # they are told below
-            use_safetensors=None if source.allow_pickle else True,
+            ignore_mismatched_sizes=True,  # they are told by the caller
+            use_safetensors=None if located.source.allow_pickle else True,
             weights_only=True,
             **_flags(located),
         )
-    _check_shapes(source, info["mismatched_keys"])
-    missing = set(info["missing_keys"])
-    if lost := sorted(name for name in missing if not is_of_head(name)):
+    return hf, info
+
+
+def _check_missing(source: ModelSource, missing: set[str]) -> None:
+    if missing:
+        lost = sorted(missing)
         more = " …" if lost[3:] else ""
         raise source.error(
             f"lacks weights that config.json asks for: {', '.join(lost[:3])}{more}; the two do "
             "not belong together"
         )
-    _check_finite(source, hf, missing)
-    return hf, missing
 
 
 def read_tokenizer_of(name: str) -> Any:

@@ -62,14 +62,7 @@ class RewardModel(nn.Module):
     def use_layout(self, layout: Layout) -> None:
         """Have the backbone's attention follow a layout; raises ConfigError where it cannot."""
         self.layout = layout
-        name = self._own_attention if layout == "padded" else attention.NAME
-        if self.hf.config._attn_implementation != name:
-            self.hf.set_attn_implementation(name)
-        if self.hf.config._attn_implementation != name:
-            raise ConfigError(
-                f"{type(self.hf).__name__} computes attention in a way of its own, so sequences "
-                "cannot be laid end to end; set model.layout=padded"
-            )
+        attention.follow_layout(self.hf, layout, self._own_attention)
 
     @property
     def backbone(self) -> Any:
@@ -281,7 +274,7 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
         try:
             if not model.is_encoder:
                 model.use_layout(name)
-            with _short_window(model.hf, loaded.tokens.max_length):
+            with short_window(model.hf, loaded.tokens.max_length):
                 found.append(model(batch) if model.is_encoder else model.read(batch).float())
         except ValueError as error:  # attention that ours does not compute, or never hears of
             raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
@@ -301,7 +294,7 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
 
 
 @contextmanager
-def _short_window(hf: Any, longest: int) -> Iterator[None]:
+def short_window(hf: Any, longest: int) -> Iterator[None]:
     """Make a sliding window shorter than a few tokens, where texts can be longer than it is.
 
     Some backbones write their window into a mask and do not hand it to their attention, which a

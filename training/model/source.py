@@ -38,6 +38,8 @@ class ModelSource:
     """Run the Python code that comes with the model."""
     allow_pickle: bool = False
     """Read weights from a pickle where there are no safetensors."""
+    option: str = "--model"
+    """Of the command line, where the user named it."""
 
     @classmethod
     def of(
@@ -47,6 +49,7 @@ class ModelSource:
         revision: str | None = None,
         trust_remote_code: bool = False,
         allow_pickle: bool = False,
+        option: str = "--model",
     ) -> "ModelSource":
         """The model that ``name`` names: a folder, or on the Hub a NAME or NAME@REVISION.
 
@@ -60,11 +63,11 @@ class ModelSource:
                 )
         elif not Path(name).exists() and "@" in name:
             name, _, revision = name.partition("@")
-        return cls(name, revision, trust_remote_code, allow_pickle)
+        return cls(name, revision, trust_remote_code, allow_pickle, option)
 
     def error(self, fault: str) -> ConfigError:
         """An error about this model."""
-        return ConfigError(f"--model {self.name}: {fault}")
+        return ConfigError(f"{self.option} {self.name}: {fault}")
 
 
 @dataclass(frozen=True)

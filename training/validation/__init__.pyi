@@ -14,6 +14,7 @@ from .metrics import correctness as correctness
 from .metrics import figures as figures
 from .metrics import merge as merge
 from .metrics import sum_up as sum_up
+from .score import score_likelihoods as score_likelihoods
 from .score import score_pairs as score_pairs
 from .score import score_texts as score_texts
 from .validator import Validator as Validator

@@ -9,6 +9,7 @@ import torch
 from training.data.collate import MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.data.tokenizer import Ids
+from training.model.language_model import LanguageModel, Likelihood
 from training.model.reward_model import LoadedModel
 
 
@@ -42,26 +43,14 @@ def score_texts(
 
     ``responses[i]`` are responses to ``prompts[i]``.
     """
-    groups: list[PromptGroup] = []
-    places: list[list[int]] = []
-    for prompt, texts in zip(loaded.tokens.prompts(prompts), responses, strict=True):
-        distinct: dict[bytes, int] = {}
-        ids: list[Ids] = []
-        place = []
-        for sequence in loaded.tokens.responses(texts, len(prompt)):
-            number = distinct.setdefault(sequence.tobytes(), len(ids))
-            if number == len(ids):
-                ids.append(sequence)
-            place.append(number)
-        places.append(place)
-        # A response is paired with itself to name it: the pairs say which rewards are wanted.
-        base = len(groups)
-        pairs = tuple(
-            PairOfGroup(i, i, (base << 32) + i, 1.0, 1.0, 1.0, "") for i in range(len(ids))
-        )
-        groups.append(PromptGroup(prompt, tuple(ids), pairs))
+    encoded = loaded.tokens.prompts(prompts)
+    sequences = [
+        loaded.tokens.responses(texts, len(prompt))
+        for prompt, texts in zip(encoded, responses, strict=True)
+    ]
+    groups, places = single_responses(encoded, sequences)
     batches = micro_batches(
-        [group for group in groups if group.pairs],
+        groups,
         loaded.model.layout,
         tokens=micro_batch_tokens,
         pad_id=loaded.tokens.pad_id,
@@ -72,6 +61,61 @@ def score_texts(
         scores = loaded.model(batch.to(device)).double().cpu()
         chosen = scores[batch.chosen.cpu()].tolist()
         rewards.update(zip(batch.rows.tolist(), chosen, strict=True))
-    return [
-        [rewards[(number << 32) + index] for index in place] for number, place in enumerate(places)
-    ]
+    return [[rewards[name] for name in names] for names in places]
+
+
+def score_likelihoods(
+    model: LanguageModel,
+    prompts: Sequence[Ids],
+    responses: Sequence[Sequence[Ids]],
+    *,
+    device: torch.device,
+    micro_batch_tokens: int = 16_384,
+) -> list[list[Likelihood]]:
+    """Return how probable each response is after its prompt; equal ids get equal values.
+
+    ``responses[i]`` are the token ids of responses to ``prompts[i]``, of which none is empty.
+    """
+    groups, places = single_responses(prompts, responses)
+    batches = micro_batches(
+        groups,
+        model.layout,
+        tokens=model.micro_batch_tokens(micro_batch_tokens),
+        pad_id=0,  # a causal model reads what is filled up after the response, and so never
+        sites={},
+    )
+    found: dict[int, Likelihood] = {}
+    for batch in batches:
+        scores = model.score(batch, device)
+        found.update(
+            (name, scores[place])
+            for name, place in zip(batch.rows.tolist(), batch.chosen.tolist(), strict=True)
+        )
+    return [[found[name] for name in names] for names in places]
+
+
+def single_responses(
+    prompts: Sequence[Ids], responses: Sequence[Sequence[Ids]]
+) -> tuple[list[PromptGroup], list[list[int]]]:
+    """Groups in which each distinct response is to be scored once, and which number each gets.
+
+    A response is paired with itself to name it: the row of the pair is its number.
+    """
+    groups: list[PromptGroup] = []
+    places: list[list[int]] = []
+    for number, (prompt, sequences) in enumerate(zip(prompts, responses, strict=True)):
+        distinct: dict[bytes, int] = {}
+        ids: list[Ids] = []
+        place = []
+        for sequence in sequences:
+            index = distinct.setdefault(sequence.tobytes(), len(ids))
+            if index == len(ids):
+                ids.append(sequence)
+            place.append((number << 32) + index)
+        places.append(place)
+        if ids:
+            pairs = tuple(
+                PairOfGroup(i, i, (number << 32) + i, 1.0, 1.0, 1.0, "") for i in range(len(ids))
+            )
+            groups.append(PromptGroup(prompt, tuple(ids), pairs))
+    return groups, places

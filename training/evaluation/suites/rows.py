@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -67,7 +68,7 @@ class Row:
         self.expect(name)
         value = self.values[name]
         if not isinstance(value, str):
-            raise self.fail(f"{name} is {_shown(value)}, expected text")
+            raise self.fail(f"{name} is {shown(value)}, expected text")
         return value
 
     def texts(self, name: str, count: int | None = None) -> list[str]:
@@ -75,7 +76,7 @@ class Row:
         self.expect(name)
         value = self.values[name]
         if not isinstance(value, list) or not all(isinstance(part, str) for part in value):
-            raise self.fail(f"{name} is {_shown(value)}, expected a list of texts")
+            raise self.fail(f"{name} is {shown(value)}, expected a list of texts")
         if count is not None and len(value) != count:
             raise self.fail(f"{name} has {len(value)} texts, expected {count}")
         return value
@@ -89,7 +90,7 @@ class Row:
                 raise ValueError
             return float(value)
         except ValueError:
-            raise self.fail(f"{name} is {_shown(value)}, expected a number") from None
+            raise self.fail(f"{name} is {shown(value)}, expected a number") from None
 
     def choice(self, name: str, meaning: Mapping[str, Any]) -> Any:
         """What a column's value means, by a table of all values that it may have."""
@@ -97,7 +98,7 @@ class Row:
         value = self.values[name]
         found = str(value)
         if found not in meaning:
-            raise self.fail(f"{name} is {_shown(value)}, expected {' or '.join(meaning)}")
+            raise self.fail(f"{name} is {shown(value)}, expected {' or '.join(meaning)}")
         return meaning[found]
 
     def messages(self, name: str) -> tuple[ChatMessage, ...]:
@@ -110,14 +111,14 @@ class Row:
         if isinstance(value, str):
             return _transcript(value) if _TURN.match(value) else (ChatMessage("user", value),)
         if not isinstance(value, list) or not value:
-            raise self.fail(f"{name} is {_shown(value)}, expected text or a list of messages")
+            raise self.fail(f"{name} is {shown(value)}, expected text or a list of messages")
         found = []
         for turn in value:
             role = turn.get("role") if isinstance(turn, Mapping) else None
             content = turn.get("content") if isinstance(turn, Mapping) else None
             if not isinstance(role, str) or not isinstance(content, str):
                 raise self.fail(
-                    f"{name} holds {_shown(turn)}, expected a message with role and content"
+                    f"{name} holds {shown(turn)}, expected a message with role and content"
                 )
             found.append(ChatMessage(role, content))
         return tuple(found)
@@ -136,16 +137,22 @@ def read_rows(path: Path) -> Iterator[Row]:
     A JSON file may hold a list of rows, or an object of such lists (their key becomes the
     column ``_key``). Raises SuiteError.
     """
+    with file_errors(path), open_rows(path) as file:
+        if path.suffix == ".parquet":
+            yield from _parquet(file, path)
+        elif path.name.removesuffix(".gz").endswith(".jsonl"):
+            for place, values in read_json_lines(file):
+                yield as_row(values, path, place)
+        else:
+            content = read_stream(file, MAX_FILE_BYTES)
+            yield from _lists(decode_lenient_json(content, max_values=None), path)
+
+
+@contextmanager
+def file_errors(path: Path) -> Iterator[None]:
+    """Turn what reading a file raises into a SuiteError that names it."""
     try:
-        with open_rows(path) as file:
-            if path.suffix == ".parquet":
-                yield from _parquet(file, path)
-            elif path.name.removesuffix(".gz").endswith(".jsonl"):
-                for place, values in read_json_lines(file):
-                    yield _object(values, path, place)
-            else:
-                content = read_stream(file, MAX_FILE_BYTES)
-                yield from _lists(decode_lenient_json(content, max_values=None), path)
+        yield
     except LineError as error:
         raise SuiteError(f"{path}: row {error.line}: {error.why}") from None
     except (OSError, SmallFileError) as error:
@@ -171,18 +178,19 @@ def _lists(content: Any, path: Path) -> Iterator[Row]:
     if isinstance(content, Mapping) and all(isinstance(rows, list) for rows in content.values()):
         for key, rows in content.items():
             for place, values in enumerate(rows, start=1):
-                row = _object(values, path, f"{key}[{place}]")
+                row = as_row(values, path, f"{key}[{place}]")
                 yield Row({"_key": key, **row.values}, path, row.place)
         return
     if not isinstance(content, list):
-        raise SuiteError(f"{path}: {_shown(content)}, expected a list of rows")
+        raise SuiteError(f"{path}: {shown(content)}, expected a list of rows")
     for place, values in enumerate(content, start=1):
-        yield _object(values, path, place)
+        yield as_row(values, path, place)
 
 
-def _object(values: Any, path: Path, place: int | str) -> Row:
+def as_row(values: Any, path: Path, place: int | str) -> Row:
+    """A row of a file; raises SuiteError where its JSON is no object."""
     if not isinstance(values, Mapping):
-        raise SuiteError(f"{path}: row {place}: {_shown(values)}, expected an object")
+        raise SuiteError(f"{path}: row {place}: {shown(values)}, expected an object")
     return Row(values, path, place)
 
 
@@ -195,6 +203,7 @@ def _transcript(text: str) -> tuple[ChatMessage, ...]:
     )
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """The beginning of a value, for messages."""
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else f"{text[:59]}…"
