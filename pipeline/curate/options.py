@@ -28,6 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "reply_depth",
         "licenses",
         "pairs_columns",
+        "pairs_rules",
     ),
     "filters": tuple(str(option.option) for option in recipes.FILTER_OPTIONS),
     "language": ("languages", "language_model", "min_language_probability", "min_prose_chars"),
@@ -187,7 +188,7 @@ def parse(
             if arguments.recipe_only and more:
                 raise RecipeError(f"{arguments.config}: {more[0]} is not an option of the recipe")
             _set_run_options(arguments, values)
-        recipe = recipes.make(values | flags)
+        recipe = recipes.make(recipes.with_flags(values, flags))
     except RecipeError as error:
         raise UsageError(str(error)) from None
     if not recipe.input:

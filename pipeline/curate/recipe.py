@@ -26,11 +26,19 @@ from schemas.small_files import (
     is_utf8,
     read_small,
 )
-from transforms.core import Option
-from transforms.filters import FILTER_RULES, FilterRules
-from transforms.pairing import PAIRING_OPTIONS, PRESETS, PairingRules, preset
+from transforms.core import Option, Rule
+from transforms.filters import FILTER_RULES, FilterRules, filter_rules_for_sets
+from transforms.pairing import (
+    PAIRING_OPTIONS,
+    PRESETS,
+    PairingRules,
+    SetPairingRules,
+    preset,
+    rules_for_sets,
+)
 from transforms.readers.base import ReadRules
 from transforms.readers.preferences.formats import COLUMNS
+from transforms.readers.preferences.rows import KIND as SETS
 from transforms.readers.registry import SOURCES
 
 if TYPE_CHECKING:
@@ -39,6 +47,13 @@ if TYPE_CHECKING:
 
 FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
 LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
+
+SET_RULES: Final = (
+    *(str(option.option) for option in FILTER_OPTIONS),
+    "languages",
+    *(str(option.option) for option in LABEL_OPTIONS),
+)
+"""Options that hold for preference sets only where a user asks for them."""
 
 
 def _filter_field(option: Option) -> tuple[str, Any, Any]:
@@ -116,6 +131,14 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     pairs_columns: Annotated[
         tuple[str, ...],
         doc("OURS=THEIRS for preference sets with columns of other names, e.g. chosen=better"),
+    ] = ()
+    pairs_rules: Annotated[
+        tuple[str, ...],
+        doc(
+            "options of filters, languages, votes and pairs that hold for preference sets, too, or "
+            "`all`, or `none`; default: those that you give, for the defaults of the others are "
+            "meant for forums"
+        ),
     ] = ()
 
     languages: Annotated[
@@ -206,6 +229,7 @@ def make(values: dict[str, Any]) -> Recipe:
         wants_list = name in docs and str(docs[name][0]).startswith("tuple")
         if wants_list and isinstance(value, str):
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
+    values["pairs_rules"] = _pairs_rules(values)
     if isinstance(values.get("languages"), list):
         values["languages"] = [str(code).lower() for code in values["languages"]]
     # YAML takes a date without quotes for one.
@@ -217,6 +241,40 @@ def make(values: dict[str, Any]) -> Recipe:
         raise RecipeError(str(error).replace("`$.", "`")) from None
     _check(recipe)
     return recipe
+
+
+def with_flags(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a file with those of the command line over them.
+
+    Options of the command line hold for preference sets, too, even where the file, such as a
+    manifest, says which do.
+    """
+    merged = {**values, **flags}
+    listed = values.get("pairs_rules")
+    if listed is not None and "pairs_rules" not in flags:
+        listed = listed.split(",") if isinstance(listed, str) else listed
+        if isinstance(listed, list) and listed != ["all"]:
+            kept = [name for name in listed if name != "none"]
+            merged["pairs_rules"] = [*kept, *(_given(flags) - set(map(str, kept)))]
+    return merged
+
+
+def _given(values: Mapping[str, Any]) -> set[str]:
+    """The options for preference sets among the values; a preset is a choice of several."""
+    chosen = {str(option.option) for option in LABEL_OPTIONS if "pairing" in values}
+    return {name for name in SET_RULES if name in chosen or name in values}
+
+
+def _pairs_rules(values: Mapping[str, Any]) -> Any:
+    """The options that hold for preference sets: as listed, else those that are given."""
+    found = values.get("pairs_rules")
+    if found is None:
+        return sorted(_given(values))
+    if found in (["all"], ["none"]):
+        return sorted(SET_RULES) if found == ["all"] else []
+    # What is no list of texts is for msgspec to refuse.
+    is_list = isinstance(found, list | tuple) and all(isinstance(name, str) for name in found)
+    return sorted(set(found)) if is_list else found
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -248,6 +306,12 @@ def _check(recipe: Recipe) -> None:
     ):
         if low > high:
             raise RecipeError(f"lengths: minimum {low} is more than maximum {high}")
+    unknown = sorted(set(recipe.pairs_rules) - set(SET_RULES))
+    if unknown:
+        raise RecipeError(
+            f"pairs_rules: no option {unknown[0]!r} to hold for preference sets; choose from "
+            f"{', '.join(SET_RULES)}, or all, or none"
+        )
     split_shares(recipe)
     filter_rules(recipe)
     pairing_rules(recipe)
@@ -258,10 +322,10 @@ def _check(recipe: Recipe) -> None:
                 f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(SOURCES)}"
             )
     read_rules(recipe)
-    unknown = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
-    if unknown:
+    unnamed = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
+    if unnamed:
         raise RecipeError(
-            f"pairs_columns: no column of ours is called {unknown[0]!r}; choose from "
+            f"pairs_columns: no column of ours is called {unnamed[0]!r}; choose from "
             f"{', '.join(sorted(COLUMNS))}, and write OURS=THEIRS"
         )
 
@@ -312,6 +376,11 @@ def filter_rules(recipe: Recipe) -> FilterRules:
     return FilterRules(**_read(FILTER_OPTIONS, recipe))
 
 
+def set_filter_rules(recipe: Recipe) -> FilterRules:
+    """The recipe's rules for single posts of preference sets."""
+    return filter_rules_for_sets(filter_rules(recipe), recipe.pairs_rules)
+
+
 def _read(options: Iterable[Option], recipe: Recipe) -> dict[str, Any]:
     """Values of the options that the recipe states, as the steps use them."""
     values = {}
@@ -334,6 +403,7 @@ def language_rules(recipe: Recipe) -> "LanguageRules":
         languages=None if "all" in recipe.languages else tuple(sorted(set(recipe.languages))),
         min_probability=recipe.min_language_probability,
         min_prose_chars=recipe.min_prose_chars,
+        kept_sources=() if "languages" in recipe.pairs_rules else (SETS,),
     )
 
 
@@ -356,6 +426,11 @@ def pairing_rules(recipe: Recipe) -> PairingRules:
     """The preset with the recipe's own values over it."""
     own = _read(LABEL_OPTIONS, recipe)
     return dataclasses.replace(preset(recipe.pairing), **own, seed=recipe.seed)
+
+
+def set_pairing_rules(recipe: Recipe) -> SetPairingRules:
+    """The recipe's rules for pairs of preference sets."""
+    return rules_for_sets(pairing_rules(recipe), recipe.pairs_rules)
 
 
 MANIFEST_ORDER: Final = (
@@ -390,7 +465,24 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
             values[name] = list(written) if isinstance(written, tuple) else written
     values["conversational"] = is_conversational(recipe)
     values["input"] = sorted(recipe.input)
+    values["pairs_rules"] = _asked_of_sets(recipe)
     for name in ("decontaminate", "licenses", "pairs_columns", "languages"):
         values[name] = sorted(set(values[name]))
     known = [name for name in MANIFEST_ORDER if name in values]
     return {name: values[name] for name in dict.fromkeys((*known, *values))}
+
+
+def _asked_of_sets(recipe: Recipe) -> list[str]:
+    """Which options change what becomes of preference sets; none where there are no sets."""
+    if not any(entry.partition("=")[0] == SETS for entry in recipe.input):
+        return []
+    filters, pairing = filter_rules(recipe), pairing_rules(recipe)
+    off = {
+        str(option.option)
+        for options, used in ((FILTER_OPTIONS, filters), (LABEL_OPTIONS, pairing))
+        for option in options
+        if isinstance(option, Rule) and getattr(used, str(option.option)) == option.off
+    }
+    if "all" in recipe.languages:
+        off.add("languages")
+    return sorted(set(recipe.pairs_rules) - off)

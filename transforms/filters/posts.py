@@ -1,7 +1,8 @@
 """Posts that no one would want to learn from are dropped, as :data:`FILTER_RULES` say."""
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 
@@ -13,7 +14,9 @@ from transforms.core import (
     ThreadOutcome,
     apply_to_threads,
     drop_posts,
+    rules_of,
     show_progress,
+    values_asked,
 )
 from transforms.core.rules import Asked, PostRule, asked_of_posts, first_refusal
 from transforms.filters.post_rules import FILTER_RULES, FilterRules
@@ -39,13 +42,29 @@ def filter_thread(thread: Thread, rules: FilterRules) -> ThreadOutcome:
     return drop_posts(thread, refused, Stage.FILTER)
 
 
+def filter_rules_for_sets(rules: FilterRules, names: Container[str]) -> FilterRules:
+    """Return the rules for preference sets: those of ``rules`` whose options are in ``names``.
+
+    Posts without a text, and those whose text is gone, are refused in any case.
+    """
+    return FilterRules(**values_asked(FILTER_RULES, rules, names))
+
+
 @dataclass
 class FilterThreads(beam.PTransform):
     """Thread → Thread."""
 
     rules: FilterRules
+    by_source: Mapping[str, FilterRules] = field(default_factory=dict)
+    """Other rules for kinds of source."""
 
     def expand(self, threads: beam.PCollection[Thread]) -> StepResult:
         show_progress(FilterThreads, "in-threads", "threads filtered", Stage.FILTER)
-        judge = functools.partial(filter_thread, rules=self.rules)
+        judge = functools.partial(_filter_by_source, rules=self.rules, by_source=self.by_source)
         return apply_to_threads(threads, judge, Stage.FILTER, FilterThreads)
+
+
+def _filter_by_source(
+    thread: Thread, rules: FilterRules, by_source: Mapping[str, FilterRules]
+) -> ThreadOutcome:
+    return filter_thread(thread, rules_of(thread, rules, by_source))
