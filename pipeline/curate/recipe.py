@@ -38,7 +38,7 @@ from transforms.pairing import (
 )
 from transforms.readers.base import ReadRules
 from transforms.readers.preferences.formats import COLUMNS
-from transforms.readers.preferences.rows import KIND as SETS
+from transforms.readers.preferences.rows import KIND
 from transforms.readers.registry import SOURCES
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ if TYPE_CHECKING:
 
 FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
 LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
+
+SETS: Final = KIND
+"""The kind of source that preference sets are."""
 
 SET_RULES: Final = (
     *(str(option.option) for option in FILTER_OPTIONS),

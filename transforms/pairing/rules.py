@@ -41,11 +41,11 @@ def rules_for_sets(rules: PairingRules, names: Container[str]) -> SetPairingRule
     The limits hold in any case where votes are compared, for the number of pairs grows with the
     square of that of the responses.
     """
-    own = values_asked(PAIRING_OPTIONS, rules, names)
+    own = values_asked(PAIRING_OPTIONS, rules, names) | {"seed": rules.seed}
     if VOTES.option not in names:
         own["votes"] = VOTES.default
-    limits = frozenset(name for name in _LIMIT_NAMES if name in names)
-    return SetPairingRules(**own, seed=rules.seed, limits_on_judged=limits)
+    own["limits_on_judged"] = frozenset(name for name in _LIMIT_NAMES if name in names)
+    return SetPairingRules(**own)
 
 
 _YEAR_2023_MS = 1_672_531_200_000
