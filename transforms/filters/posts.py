@@ -1,7 +1,7 @@
 """Posts that no one would want to learn from are dropped, as :data:`FILTER_RULES` say."""
 
 import functools
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import apache_beam as beam
@@ -16,7 +16,6 @@ from transforms.core import (
     drop_posts,
     rules_of,
     show_progress,
-    values_asked,
 )
 from transforms.core.rules import Asked, PostRule, asked_of_posts, first_refusal
 from transforms.filters.post_rules import FILTER_RULES, FilterRules
@@ -40,14 +39,6 @@ def filter_thread(thread: Thread, rules: FilterRules) -> ThreadOutcome:
         if (rejection := judge_post(post, rules)) is not None
     }
     return drop_posts(thread, refused, Stage.FILTER)
-
-
-def filter_rules_for_sets(rules: FilterRules, names: Container[str]) -> FilterRules:
-    """Return the rules for preference sets: those of ``rules`` whose options are in ``names``.
-
-    Posts without a text, and those whose text is gone, are refused in any case.
-    """
-    return FilterRules(**values_asked(FILTER_RULES, rules, names))
 
 
 @dataclass
