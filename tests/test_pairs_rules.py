@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.cli import main
 from pipeline.curate import recipe as recipes
-from pipeline.curate.recipe import SET_RULES
+from pipeline.curate.set_rules import SET_RULES
 from pipeline.errors import RecipeError, UsageError
 from schemas.audit import Reason
 from schemas.exit_codes import ExitCode
@@ -256,21 +256,26 @@ LONG = {
 }
 
 
+FORUM = {
+    "prompt": "How do I keep the crust of a rye bread from becoming soft overnight?",
+    "chosen": "Let it cool on a grid, and leave it in a linen bag that lets the damp out.",
+    "rejected": "I put mine into a plastic box, and it has always been good enough for us.",
+}
+
+
 def threads(folder: Path) -> Path:
-    """A thread of a forum with the texts of SHORT."""
-    when = {"created_at": "2020-01-01T00:00:00Z"}
-    row = {
-        "id": 1,
-        "site": "forum.example",
-        "license": "CC0-1.0",
-        "text": SHORT["prompt"],
-        "responses": [
-            {"id": 2, "text": SHORT["chosen"], "score": 3} | when,
-            {"id": 3, "text": SHORT["rejected"], "score": 1} | when,
-        ],
-    } | when
+    """Threads of a forum with the texts of SHORT and of FORUM."""
     path = folder / "forum.jsonl"
-    path.write_text(json.dumps(row) + "\n")
+    when = {"created_at": "2020-01-01T00:00:00Z"}
+    rows = []
+    for number, texts in enumerate((SHORT, FORUM)):
+        answers = [
+            {"id": f"{number}{side}", "text": texts[side], "score": score} | when
+            for side, score in (("chosen", 3), ("rejected", 1))
+        ]
+        row = {"id": number, "text": texts["prompt"], "responses": answers} | when
+        rows.append(row | {"site": "forum.example", "license": "CC0-1.0"})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -294,6 +299,8 @@ def test_a_forum_beside_a_set_is_filtered_and_the_set_is_not(tmp_path: Path) -> 
     assert (sources, "too_short" in reasons) == ({"pairs"}, True)
     manifest = tmp_path / "out" / MANIFEST_NAME
     assert json.loads(manifest.read_bytes())["recipe"]["pairs_rules"] == []
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "votes (`net_votes`, pairing `all`), or is what the preference sets say" in card
     first = {file.name: file.read_bytes() for file in (tmp_path / "out" / "data").iterdir()}
     again = tmp_path / "again"
     assert main(["curate", f"--config={manifest}", f"--output={again}", "--quiet"]) == 0

@@ -60,6 +60,7 @@ def test_hh_rlhf_comes_out_whole(tmp_path: Path) -> None:
     assert len(rows) - 4 - 5 == len(pairs) == pairs.total()
     assert pairs.keys() <= set(rows)
     assert all(chosen and rejected for _, chosen, rejected in pairs)
+    assert "chosen is what the preference sets say" in (tmp_path / "out/README.md").read_text()
     # Of the rows that are not kept, the posts; and two prompts of two rows each.
     assert gone == {
         "bad_value": 5,

@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from pipeline.curate.set_rules import (
+    FILTER_OPTIONS,
+    LABEL_OPTIONS,
+    SET_RULES,
+    listed_for_sets,
+    switched_off,
+)
 from pipeline.errors import RecipeError
 from schemas.fields import doc, field_docs, field_meta
 from schemas.pair import SPLITS
@@ -26,10 +33,9 @@ from schemas.small_files import (
     is_utf8,
     read_small,
 )
-from transforms.core import Option, Rule
-from transforms.filters import FILTER_RULES, FilterRules, filter_rules_for_sets
+from transforms.core import Option
+from transforms.filters import FilterRules, filter_rules_for_sets
 from transforms.pairing import (
-    PAIRING_OPTIONS,
     PRESETS,
     PairingRules,
     SetPairingRules,
@@ -45,18 +51,8 @@ if TYPE_CHECKING:
     from transforms.dedup import MinHashRules
     from transforms.filters import LanguageRules
 
-FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
-LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
-
 SETS: Final = KIND
 """The kind of source that preference sets are."""
-
-SET_RULES: Final = (
-    *(str(option.option) for option in FILTER_OPTIONS),
-    "languages",
-    *(str(option.option) for option in LABEL_OPTIONS),
-)
-"""Options that hold for preference sets only where a user asks for them."""
 
 
 def _filter_field(option: Option) -> tuple[str, Any, Any]:
@@ -232,7 +228,7 @@ def make(values: dict[str, Any]) -> Recipe:
         wants_list = name in docs and str(docs[name][0]).startswith("tuple")
         if wants_list and isinstance(value, str):
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
-    values["pairs_rules"] = _pairs_rules(values)
+    values["pairs_rules"] = listed_for_sets(values)
     if isinstance(values.get("languages"), list):
         values["languages"] = [str(code).lower() for code in values["languages"]]
     # YAML takes a date without quotes for one.
@@ -244,40 +240,6 @@ def make(values: dict[str, Any]) -> Recipe:
         raise RecipeError(str(error).replace("`$.", "`")) from None
     _check(recipe)
     return recipe
-
-
-def with_flags(values: Mapping[str, Any], flags: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values of a file with those of the command line over them.
-
-    Options of the command line hold for preference sets, too, even where the file, such as a
-    manifest, says which do.
-    """
-    merged = {**values, **flags}
-    listed = values.get("pairs_rules")
-    if listed is not None and "pairs_rules" not in flags:
-        listed = listed.split(",") if isinstance(listed, str) else listed
-        if isinstance(listed, list) and listed != ["all"]:
-            kept = [name for name in listed if name != "none"]
-            merged["pairs_rules"] = [*kept, *(_given(flags) - set(map(str, kept)))]
-    return merged
-
-
-def _given(values: Mapping[str, Any]) -> set[str]:
-    """The options for preference sets among the values; a preset is a choice of several."""
-    chosen = {str(option.option) for option in LABEL_OPTIONS if "pairing" in values}
-    return {name for name in SET_RULES if name in chosen or name in values}
-
-
-def _pairs_rules(values: Mapping[str, Any]) -> Any:
-    """The options that hold for preference sets: as listed, else those that are given."""
-    found = values.get("pairs_rules")
-    if found is None:
-        return sorted(_given(values))
-    if found in (["all"], ["none"]):
-        return sorted(SET_RULES) if found == ["all"] else []
-    # What is no list of texts is for msgspec to refuse.
-    is_list = isinstance(found, list | tuple) and all(isinstance(name, str) for name in found)
-    return sorted(set(found)) if is_list else found
 
 
 def check_values(values: Mapping[str, Any]) -> None:
@@ -479,13 +441,8 @@ def _asked_of_sets(recipe: Recipe) -> list[str]:
     """Which options change what becomes of preference sets; none where there are no sets."""
     if not any(entry.partition("=")[0] == SETS for entry in recipe.input):
         return []
-    filters, pairing = filter_rules(recipe), pairing_rules(recipe)
-    off = {
-        str(option.option)
-        for options, used in ((FILTER_OPTIONS, filters), (LABEL_OPTIONS, pairing))
-        for option in options
-        if isinstance(option, Rule) and getattr(used, str(option.option)) == option.off
-    }
+    off = switched_off(FILTER_OPTIONS, filter_rules(recipe))
+    off |= switched_off(LABEL_OPTIONS, pairing_rules(recipe))
     if "all" in recipe.languages:
         off.add("languages")
     return sorted(set(recipe.pairs_rules) - off)

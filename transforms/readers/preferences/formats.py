@@ -263,7 +263,7 @@ def _author_id(site: str, row: Row, side: str) -> str | None:
 
 def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
     """Two responses, the better one first, in any form that `split_conversation` reads."""
-    row = dict(row)
+    given, row = row, dict(row)
     for name, aliases in _ALIASES:
         for alias in aliases:
             if row.get(name) is None:
@@ -272,7 +272,7 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
         row["prompt"] = row.get("question")
         row["thread_id"] = row.get("qid")
     if row.get("chosen") is None and row.get("rejected") is None:
-        raise SetRowError(Reason.MISSING_FIELD, _no_form(row))
+        raise SetRowError(Reason.MISSING_FIELD, _no_form(given))
     prompt_turns, chosen, rejected = split_conversation(
         row.get("prompt"), row.get("chosen"), row.get("rejected")
     )
