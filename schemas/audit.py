@@ -141,7 +141,11 @@ class Rejected(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
     reason: Annotated[Reason, doc("closed list, see Reason")]
     detail: Annotated[str, doc("what was found, e.g. the value against the limit; may be ''")] = ""
     record: Annotated[
-        str, doc("kind of record: 'post', 'vote', 'user', 'link', 'history', 'file'")
+        str,
+        doc(
+            "kind of record: 'post', 'vote', 'user', 'link', 'history', 'file'; 'preference': what "
+            "the source says of two posts that are in other pairs"
+        ),
     ] = "post"
 
 

@@ -28,5 +28,6 @@ class PostMetadata(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_on
         str | None, doc("current display name of the author; it goes before the post's own")
     ] = None
     preferred_to: Annotated[
-        tuple[str, ...] | None, doc("responses it is stated to be better than; None: not stated")
+        tuple[str, ...] | None,
+        doc("responses it is stated to be better than, or as good as; None: not stated"),
     ] = None

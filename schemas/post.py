@@ -80,8 +80,15 @@ class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True)
     preferred_to: Annotated[
         tuple[str, ...] | None,
         doc(
-            "ids of the responses that the source itself says this one is better than; "
-            "None: the source gives votes instead"
+            "ids of the responses that the source itself says this one is better than, and of "
+            "those that it says are as good; None: the source gives votes or ratings instead"
+        ),
+    ] = None
+    rating: Annotated[
+        float | None,
+        doc(
+            "how good the source itself says a response is, on any scale of its own, which "
+            "`score` rounds; None: the source does not rate"
         ),
     ] = None
     accepted: Annotated[bool, doc("response accepted by the prompt's author")] = False
@@ -119,6 +126,11 @@ class Post(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True)
     @property
     def is_prompt(self) -> bool:
         return self.id == self.thread_id
+
+    @property
+    def is_judged(self) -> bool:
+        """Whether the source itself says how good it is, beside or instead of votes."""
+        return self.preferred_to is not None or self.rating is not None
 
 
 class Thread(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):

@@ -77,7 +77,10 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     threads = threads | "Convert to Markdown" >> ConvertToMarkdown()
     if job.sample_threads:
         _ = threads | "Sample threads" >> SampleThreads(job.folder)
-    threads = steps.take(threads | "Filter threads" >> FilterThreads(recipes.filter_rules(recipe)))
+    filters = FilterThreads(
+        recipes.filter_rules(recipe), {recipes.SETS: recipes.set_filter_rules(recipe)}
+    )
+    threads = steps.take(threads | "Filter threads" >> filters)
     if job.benchmarks is not None:
         rules = recipes.contamination_rules(recipe)
         threads = steps.take(threads | "Decontaminate" >> Decontaminate(job.benchmarks, rules))
@@ -92,7 +95,10 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     clusters = (matches, read.links, overlaps) | "Cluster questions" >> QuestionClusters(partitions)
     resolve = ResolveDuplicates(partitions, recipes.split_shares(recipe), recipe.seed)
     threads = steps.take((blocks, matches, clusters) | "Resolve duplicates" >> resolve)
-    pairs = steps.take(threads | "Pair threads" >> PairThreads(recipes.pairing_rules(recipe)))
+    pairing = PairThreads(
+        recipes.pairing_rules(recipe), {recipes.SETS: recipes.set_pairing_rules(recipe)}
+    )
+    pairs = steps.take(threads | "Pair threads" >> pairing)
 
     save(pairs, steps, read, assembled.found, job)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pipeline.curate import recipe as recipes
 from pipeline.curate.recipe import Recipe
+from pipeline.curate.set_rules import FILTER_OPTIONS, LABEL_OPTIONS, with_flags
 from pipeline.errors import RecipeError, UsageError
 from pipeline.hub.publish_target import PublishTarget, add_target_arguments, target_of
 from pipeline.runners.options import (
@@ -28,13 +29,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "reply_depth",
         "licenses",
         "pairs_columns",
+        "pairs_rules",
     ),
-    "filters": tuple(str(option.option) for option in recipes.FILTER_OPTIONS),
+    "filters": tuple(str(option.option) for option in FILTER_OPTIONS),
     "language": ("languages", "language_model", "min_language_probability", "min_prose_chars"),
     "deduplication": ("dedup", "dedup_threshold"),
     "votes and pairs": (
         "pairing",
-        *(str(option.option) for option in recipes.LABEL_OPTIONS),
+        *(str(option.option) for option in LABEL_OPTIONS),
     ),
     "splits and shards": ("split", "seed", "shard_bytes", "conversational", "ids_only"),
 }
@@ -187,7 +189,7 @@ def parse(
             if arguments.recipe_only and more:
                 raise RecipeError(f"{arguments.config}: {more[0]} is not an option of the recipe")
             _set_run_options(arguments, values)
-        recipe = recipes.make(values | flags)
+        recipe = recipes.make(with_flags(values, flags))
     except RecipeError as error:
         raise UsageError(str(error)) from None
     if not recipe.input:

@@ -16,6 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 
+from pipeline.curate.set_rules import (
+    FILTER_OPTIONS,
+    LABEL_OPTIONS,
+    SET_RULES,
+    listed_for_sets,
+    switched_off,
+)
 from pipeline.errors import RecipeError
 from schemas.fields import doc, field_docs, field_meta
 from schemas.pair import SPLITS
@@ -27,18 +34,25 @@ from schemas.small_files import (
     read_small,
 )
 from transforms.core import Option
-from transforms.filters import FILTER_RULES, FilterRules
-from transforms.pairing import PAIRING_OPTIONS, PRESETS, PairingRules, preset
+from transforms.filters import FilterRules, filter_rules_for_sets
+from transforms.pairing import (
+    PRESETS,
+    PairingRules,
+    SetPairingRules,
+    preset,
+    rules_for_sets,
+)
 from transforms.readers.base import ReadRules
 from transforms.readers.preferences.formats import COLUMNS
+from transforms.readers.preferences.rows import KIND
 from transforms.readers.registry import SOURCES
 
 if TYPE_CHECKING:
     from transforms.dedup import MinHashRules
     from transforms.filters import LanguageRules
 
-FILTER_OPTIONS: Final = tuple(rule for rule in FILTER_RULES if rule.option is not None)
-LABEL_OPTIONS: Final = tuple(option for option in PAIRING_OPTIONS if option.option is not None)
+SETS: Final = KIND
+"""The kind of source that preference sets are."""
 
 
 def _filter_field(option: Option) -> tuple[str, Any, Any]:
@@ -116,6 +130,14 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     pairs_columns: Annotated[
         tuple[str, ...],
         doc("OURS=THEIRS for preference sets with columns of other names, e.g. chosen=better"),
+    ] = ()
+    pairs_rules: Annotated[
+        tuple[str, ...],
+        doc(
+            "options of filters, languages, votes and pairs that hold for preference sets, too, or "
+            "`all`, or `none`; default: those that you give, for the defaults of the others are "
+            "meant for forums"
+        ),
     ] = ()
 
     languages: Annotated[
@@ -206,6 +228,7 @@ def make(values: dict[str, Any]) -> Recipe:
         wants_list = name in docs and str(docs[name][0]).startswith("tuple")
         if wants_list and isinstance(value, str):
             values[name] = [part.strip() for part in value.split(",") if part.strip()]
+    values["pairs_rules"] = listed_for_sets(values)
     if isinstance(values.get("languages"), list):
         values["languages"] = [str(code).lower() for code in values["languages"]]
     # YAML takes a date without quotes for one.
@@ -248,6 +271,12 @@ def _check(recipe: Recipe) -> None:
     ):
         if low > high:
             raise RecipeError(f"lengths: minimum {low} is more than maximum {high}")
+    unknown = sorted(set(recipe.pairs_rules) - set(SET_RULES))
+    if unknown:
+        raise RecipeError(
+            f"pairs_rules: no option {unknown[0]!r} to hold for preference sets; choose from "
+            f"{', '.join(SET_RULES)}, or all, or none"
+        )
     split_shares(recipe)
     filter_rules(recipe)
     pairing_rules(recipe)
@@ -258,10 +287,10 @@ def _check(recipe: Recipe) -> None:
                 f"input: {entry!r} is not KIND=PATH with KIND one of {', '.join(SOURCES)}"
             )
     read_rules(recipe)
-    unknown = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
-    if unknown:
+    unnamed = sorted(_mapping("pairs_columns", recipe.pairs_columns).keys() - COLUMNS)
+    if unnamed:
         raise RecipeError(
-            f"pairs_columns: no column of ours is called {unknown[0]!r}; choose from "
+            f"pairs_columns: no column of ours is called {unnamed[0]!r}; choose from "
             f"{', '.join(sorted(COLUMNS))}, and write OURS=THEIRS"
         )
 
@@ -312,6 +341,11 @@ def filter_rules(recipe: Recipe) -> FilterRules:
     return FilterRules(**_read(FILTER_OPTIONS, recipe))
 
 
+def set_filter_rules(recipe: Recipe) -> FilterRules:
+    """The recipe's rules for single posts of preference sets."""
+    return filter_rules_for_sets(filter_rules(recipe), recipe.pairs_rules)
+
+
 def _read(options: Iterable[Option], recipe: Recipe) -> dict[str, Any]:
     """Values of the options that the recipe states, as the steps use them."""
     values = {}
@@ -334,6 +368,7 @@ def language_rules(recipe: Recipe) -> "LanguageRules":
         languages=None if "all" in recipe.languages else tuple(sorted(set(recipe.languages))),
         min_probability=recipe.min_language_probability,
         min_prose_chars=recipe.min_prose_chars,
+        kept_sources=() if "languages" in recipe.pairs_rules else (SETS,),
     )
 
 
@@ -356,6 +391,11 @@ def pairing_rules(recipe: Recipe) -> PairingRules:
     """The preset with the recipe's own values over it."""
     own = _read(LABEL_OPTIONS, recipe)
     return dataclasses.replace(preset(recipe.pairing), **own, seed=recipe.seed)
+
+
+def set_pairing_rules(recipe: Recipe) -> SetPairingRules:
+    """The recipe's rules for pairs of preference sets."""
+    return rules_for_sets(pairing_rules(recipe), recipe.pairs_rules)
 
 
 MANIFEST_ORDER: Final = (
@@ -390,7 +430,19 @@ def resolve(recipe: Recipe) -> dict[str, Any]:
             values[name] = list(written) if isinstance(written, tuple) else written
     values["conversational"] = is_conversational(recipe)
     values["input"] = sorted(recipe.input)
+    values["pairs_rules"] = _asked_of_sets(recipe)
     for name in ("decontaminate", "licenses", "pairs_columns", "languages"):
         values[name] = sorted(set(values[name]))
     known = [name for name in MANIFEST_ORDER if name in values]
     return {name: values[name] for name in dict.fromkeys((*known, *values))}
+
+
+def _asked_of_sets(recipe: Recipe) -> list[str]:
+    """Which options change what becomes of preference sets; none where there are no sets."""
+    if not any(entry.partition("=")[0] == SETS for entry in recipe.input):
+        return []
+    off = switched_off(FILTER_OPTIONS, filter_rules(recipe))
+    off |= switched_off(LABEL_OPTIONS, pairing_rules(recipe))
+    if "all" in recipe.languages:
+        off.add("languages")
+    return sorted(set(recipe.pairs_rules) - off)

@@ -134,7 +134,7 @@ def _summary(manifest: Manifest, report: dict[str, Any], name: str, release: Rel
 
 {pairs["total"]:,} preference pairs ({splits}) from {report["threads"]["total"]:,} threads.
 {_ROWS[manifest.ids_only]}; which of the two is
-chosen follows from forum votes (`{recipe["votes"]}`, pairing `{recipe["pairing"]}`).
+chosen {_chosen_by(manifest, report)}.
 Sites: {sites}.
 
 ```python
@@ -169,6 +169,16 @@ _USE = {
     "preference trainers.",
     True: "`forumprefs hydrate` fills in the texts from dumps that you have.",
 }
+
+
+def _chosen_by(manifest: Manifest, report: dict[str, Any]) -> str:
+    recipe = manifest.recipe
+    votes = f"follows from forum votes (`{recipe['votes']}`, pairing `{recipe['pairing']}`)"
+    sources = report["pairs_by_source"]
+    if "pairs" not in sources:
+        return votes
+    stated = "is what the preference sets say that it was made from"
+    return stated if len(sources) == 1 else f"{votes}, or {stated}"
 
 
 def _turns(report: dict[str, Any]) -> str:

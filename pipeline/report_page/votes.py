@@ -99,7 +99,7 @@ def calibration_error(bins: Sequence[tuple[float, Proportion]]) -> float:
 def _compared(thread: Thread) -> Iterator[tuple[Post, Post]]:
     siblings: dict[str | None, list[Post]] = defaultdict(list)
     for post in thread.responses:
-        if post.removed_as is None and post.text.strip() and post.preferred_to is None:
+        if post.removed_as is None and post.text.strip() and not post.is_judged:
             siblings[post.parent_id].append(post)
     for posts in siblings.values():
         yield from combinations(posts[:MAX_COMPARED], 2)

@@ -41,6 +41,8 @@ from .rules import Rule as Rule
 from .rules import asked as asked
 from .rules import asked_of_posts as asked_of_posts
 from .rules import first_refusal as first_refusal
+from .rules import rules_of as rules_of
+from .rules import values_asked as values_asked
 from .rules import values_of as values_of
 from .steps import StepResult as StepResult
 from .steps import apply_to_threads as apply_to_threads

@@ -7,12 +7,12 @@ which the rules are asked, and the first that refuses a post gives the reason.
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 from schemas.audit import Reason
-from schemas.post import Post
+from schemas.post import Post, Thread
 from transforms.core.outcomes import Rejection
 
 
@@ -100,6 +100,24 @@ def values_of(table: Iterable[Option]) -> Callable[[type[V]], type[V]]:
         )
 
     return decorate
+
+
+def values_asked(
+    table: Iterable[Option], values: OptionValues, names: Container[str]
+) -> dict[str, Any]:
+    """Return the values of a table's options, those of rules that are not in ``names`` as off."""
+    return {
+        option.option: option.off
+        if isinstance(option, Rule) and option.option not in names
+        else getattr(values, option.option)
+        for option in table
+        if option.option is not None
+    }
+
+
+def rules_of(thread: Thread, rules: V, by_source: Mapping[str, V]) -> V:
+    """Return the rules for a thread: those of its kind of source, or ``rules`` if it has none."""
+    return by_source.get(thread.prompt.source, rules) if by_source else rules
 
 
 def asked(table: Sequence[R], values: OptionValues) -> Asked[R]:

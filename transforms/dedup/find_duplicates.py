@@ -99,7 +99,16 @@ def bucket_rows(posts: Sequence[Post], rules: MinHashRules) -> Int64Array:
 def hashed_bucket_rows(
     posts: Sequence[Post], hashes: Sequence[WordHashes], rules: MinHashRules
 ) -> Int64Array:
-    """Return :func:`bucket_rows` of posts whose words are hashed, of shorter ones maybe too."""
+    """Return :func:`bucket_rows` of posts whose words are hashed, of shorter ones maybe too.
+
+    Responses that their source itself judges are in no bucket. Two that say the same are two
+    judgements where they answer different prompts, and where two answers to one prompt differ in
+    a few words, that is what the judgement is about. Prompts are compared as all others are.
+    """
+    judged = [post.is_judged for post in posts]
+    if any(judged):
+        hashes = [text for text, out in zip(hashes, judged, strict=True) if not out]
+        posts = [post for post, out in zip(posts, judged, strict=True) if not out]
     if not posts:
         return no_rows()
     nodes = np.array([post_node(post) for post in posts], np.int64)

@@ -17,6 +17,7 @@ from .language import LanguageRules as LanguageRules
 from .language import label_threads as label_threads
 from .post_rules import FILTER_RULES as FILTER_RULES
 from .post_rules import FilterRules as FilterRules
+from .post_rules import filter_rules_for_sets as filter_rules_for_sets
 from .posts import FilterThreads as FilterThreads
 from .posts import filter_thread as filter_thread
 from .posts import judge_post as judge_post

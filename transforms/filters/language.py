@@ -48,11 +48,13 @@ class LanguageRules:
         min_probability: a post whose best language is less probable than this is unsure.
         min_prose_chars: a post with less prose takes the language of its thread; a character of
             Chinese, Japanese or Korean counts as three.
+        kept_sources: kinds of source whose posts stay whatever their language.
     """
 
     languages: tuple[str, ...] | None = ("en",)
     min_probability: float = 0.65
     min_prose_chars: int = 50
+    kept_sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.languages is not None and not self.languages:
@@ -200,6 +202,7 @@ def _label(
     rules: LanguageRules,
 ) -> ThreadOutcome:
     common = shared.language if shared.probability >= rules.min_probability / 2 else UNDETERMINED
+    wanted = None if thread.prompt.source in rules.kept_sources else rules.languages
     refused: dict[str, Rejection] = {}
     labelled = []
     posts = (thread.prompt, *thread.responses)
@@ -209,8 +212,8 @@ def _label(
         elif guess.probability >= rules.min_probability:
             language = guess.language
         else:
-            language = _unsure(guess, common, identifier, post.is_prompt, rules)
-        if rules.languages is not None and language not in rules.languages:
+            language = _unsure(guess, common, identifier, post.is_prompt, wanted)
+        if wanted is not None and language not in wanted:
             detail = f"{guess.language} {guess.probability:.2f}"
             refused[post.id] = Rejection(Reason.LANGUAGE, detail)
         labelled.append(msgspec.structs.replace(post, language=language))
@@ -223,7 +226,7 @@ def _unsure(
     common: str,
     identifier: LanguageIdentifier,
     is_prompt: bool,
-    rules: LanguageRules,
+    wanted: tuple[str, ...] | None,
 ) -> str:
     """Language of an unsure post in a thread that is in `common`."""
     if guess.language == common or common == UNDETERMINED:
@@ -235,7 +238,6 @@ def _unsure(
         return common if fits else UNDETERMINED
     either = [common, guess.language] if fits else [guess.language, common]
     either = [language for language in either if language != UNDETERMINED] or [UNDETERMINED]
-    wanted = rules.languages
     return next((code for code in either if wanted is None or code in wanted), either[0])
 
 

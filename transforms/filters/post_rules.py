@@ -1,13 +1,13 @@
 """The rules for single posts: gone, empty, out of length, closed, too young, and their options."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Annotated, Final
 
 import msgspec
 
 from schemas.audit import Reason
 from schemas.post import ClosedAs, Post, RemovedAs
-from transforms.core.rules import OptionValues, PostRule, values_of
+from transforms.core.rules import OptionValues, PostRule, values_asked, values_of
 
 HOUR_MS: Final = 3_600_000
 
@@ -176,3 +176,11 @@ FILTER_RULES: Final = (
 @values_of(FILTER_RULES)
 class FilterRules(OptionValues):
     """The values of :data:`FILTER_RULES`, by option."""
+
+
+def filter_rules_for_sets(rules: FilterRules, names: Container[str]) -> FilterRules:
+    """Return the rules for preference sets: those of ``rules`` whose options are in ``names``.
+
+    Posts without a text, and those whose text is gone, are refused in any case.
+    """
+    return FilterRules(**values_asked(FILTER_RULES, rules, names))

@@ -1,7 +1,8 @@
 """Posts that no one would want to learn from are dropped, as :data:`FILTER_RULES` say."""
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import apache_beam as beam
 
@@ -13,6 +14,7 @@ from transforms.core import (
     ThreadOutcome,
     apply_to_threads,
     drop_posts,
+    rules_of,
     show_progress,
 )
 from transforms.core.rules import Asked, PostRule, asked_of_posts, first_refusal
@@ -44,8 +46,16 @@ class FilterThreads(beam.PTransform):
     """Thread → Thread."""
 
     rules: FilterRules
+    by_source: Mapping[str, FilterRules] = field(default_factory=dict)
+    """Other rules for kinds of source."""
 
     def expand(self, threads: beam.PCollection[Thread]) -> StepResult:
         show_progress(FilterThreads, "in-threads", "threads filtered", Stage.FILTER)
-        judge = functools.partial(filter_thread, rules=self.rules)
+        judge = functools.partial(_filter_by_source, rules=self.rules, by_source=self.by_source)
         return apply_to_threads(threads, judge, Stage.FILTER, FilterThreads)
+
+
+def _filter_by_source(
+    thread: Thread, rules: FilterRules, by_source: Mapping[str, FilterRules]
+) -> ThreadOutcome:
+    return filter_thread(thread, rules_of(thread, rules, by_source))

@@ -14,7 +14,9 @@ from .rows import pair_row as pair_row
 from .rows import prompt_turns as prompt_turns
 from .rules import PRESETS as PRESETS
 from .rules import PairingRules as PairingRules
+from .rules import SetPairingRules as SetPairingRules
 from .rules import preset as preset
+from .rules import rules_for_sets as rules_for_sets
 from .votes import VoteMode as VoteMode
 from .votes import common_window as common_window
 from .votes import common_window_scores as common_window_scores

@@ -59,7 +59,9 @@ def _ratio(two: Compared, minimum: float) -> float | None:
 
 def _same_author(two: Compared, _: None) -> float | None:
     author = two.winner.author_id
-    return 0.0 if author is not None and author == two.loser.author_id else None
+    if author is None or two.winner.preferred_to is not None:  # a stated order needs no voters
+        return None
+    return 0.0 if author == two.loser.author_id else None
 
 
 def date_ms(text: str) -> int | None:
@@ -190,7 +192,7 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
         reason=Reason.UNDATED_VOTES,
         asked=lambda rules: rules.votes is VoteMode.COMMON_WINDOW,
         on="responses",
-        refuses=lambda post, _, __: post.up_days is None and post.preferred_to is None,
+        refuses=lambda post, _, __: post.up_days is None and not post.is_judged,
     ),
     PairRule(
         reason=Reason.NOT_COMPARED,

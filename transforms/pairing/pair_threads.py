@@ -1,8 +1,7 @@
 """Threads become pairs: the split and the decisions, still beside the texts they refer to."""
 
-import functools
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import apache_beam as beam
@@ -12,7 +11,7 @@ from schemas.audit import Rejected, Stage
 from schemas.fields import doc
 from schemas.pair import Pair
 from schemas.post import Thread
-from transforms.core import StepResult, count, register, show_progress
+from transforms.core import StepResult, count, register, rules_of, show_progress
 from transforms.dedup import SplitThread
 from transforms.pairing.pairs import Decision, decide_pairs
 from transforms.pairing.rows import pair_row
@@ -77,10 +76,12 @@ class PairThreads(beam.PTransform):
     """SplitThread → PairedThread."""
 
     rules: PairingRules
+    by_source: Mapping[str, PairingRules] = field(default_factory=dict)
+    """Other rules for kinds of source."""
 
     def expand(self, threads: beam.PCollection[SplitThread]) -> StepResult:
         show_progress(PairThreads, "out-pairs", "pairs", Stage.PAIR)
-        outputs = threads | "Pair" >> beam.ParDo(_Pair(self.rules)).with_outputs(
+        outputs = threads | "Pair" >> beam.ParDo(_Pair(self.rules, self.by_source)).with_outputs(
             "rejected", main="kept"
         )
         return StepResult(Stage.PAIR, outputs.kept, outputs.rejected)
@@ -89,12 +90,14 @@ class PairThreads(beam.PTransform):
 class _Pair(beam.DoFn):
     COUNT_EVERY = 256
 
-    def __init__(self, rules: PairingRules) -> None:
-        self._decide = functools.partial(pair_thread, rules=rules)
+    def __init__(self, rules: PairingRules, by_source: Mapping[str, PairingRules]) -> None:
+        self._rules = rules
+        self._by_source = by_source
         self._threads = self._pairs = 0
 
     def process(self, item: SplitThread) -> Iterator[Any]:
-        paired, rejected = self._decide(item)
+        rules = rules_of(item.thread, self._rules, self._by_source)
+        paired, rejected = pair_thread(item, rules)
         self._threads += 1
         if paired is not None:
             self._pairs += len(paired.decisions)

@@ -2,8 +2,9 @@
 
 import functools
 import heapq
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -74,7 +75,7 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
 
     Responses to the same post are compared with each other; a reply's prompt is the conversation
     above it. Where the source itself states which of two responses is better, these and only
-    these are pairs, whatever the votes.
+    these are pairs, whatever the votes; where it rates responses, its ratings are compared.
 
     A refused prompt takes its responses along (``prompt_rejected``). A response gets the first
     reason that applies: its own fault (score, edited, deleted author, prompt's author, staff,
@@ -83,6 +84,9 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
     comparison failed, where a comparison is the better the later it fails in the order not
     compared, same author, gap, tie, not later, margin, ratio. A prompt without a pair gets
     ``no_pair``. A response that is part of the conversation of a pair is kept.
+
+    A stated preference that is no pair, of two responses that are in others, is a reject of its
+    own, with ``record='preference'``.
 
     The limits choose by hashes of seed and ids, so neither the order of the responses nor that
     of the threads matters.
@@ -105,15 +109,17 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
             rejections[index] = refused
     decided: list[_Decided] = []
     failures: dict[int, _Failure] = {}
+    unmet: list[tuple[int, int, _Failure]] = []
     for eligible in siblings.values():
         if len(eligible) == 1:
             rejections[eligible[0]] = Rejection(
                 Reason.TOO_FEW_RESPONSES, "nothing to compare it with"
             )
         compared = _limit_responses(thread, eligible, rules)
-        found, failed = _compare(thread.responses, compared, rules.votes, on_two)
-        decided += found
-        failures |= failed
+        found = _compare(thread.responses, compared, rules.votes, on_two)
+        decided += found.decided
+        failures |= found.failures
+        unmet += found.unmet
     kept = _limit_pairs(thread, decided, rules)
     decisions = _add_context(thread, [_decision(thread.responses, pair) for pair in kept])
     used = {index for d in decisions for index in (d.chosen, d.rejected, *d.context)}
@@ -129,7 +135,29 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
         else:
             rejection = _explain(failures[index], on_two)
         rejected.append(_reject(response, rejection))
+    lost = [(first, second, _explain(failure, on_two)) for first, second, failure in unmet]
+    lost += [
+        (first, second, Rejection(Reason.PAIR_CAP))
+        for first, second in {pair[:2] for pair in decided} - {pair[:2] for pair in kept}
+        if _is_stated(thread.responses[first], thread.responses[second])
+    ]
+    rejected += _lost_preferences(thread, [two for two in lost if used.issuperset(two[:2])])
     return decisions, rejected
+
+
+def _lost_preferences(thread: Thread, lost: Iterable[tuple[int, int, Rejection]]) -> list[Rejected]:
+    """Rejects of what the source states of two responses that are both used, ordered by ids."""
+    rows = [
+        Rejected(
+            id=pair_id(thread, thread.responses[first], thread.responses[second]),
+            stage=Stage.PAIR,
+            reason=rejection.reason,
+            detail=rejection.detail,
+            record="preference",
+        )
+        for first, second, rejection in lost
+    ]
+    return sorted(rows, key=lambda row: row.id)
 
 
 def _add_context(thread: Thread, decisions: list[Decision]) -> list[Decision]:
@@ -159,9 +187,14 @@ def _native(post: Post) -> str:
 
 
 def _limit_responses(thread: Thread, eligible: list[int], rules: PairingRules) -> list[int]:
-    """The responses to compare: all, or those with the smallest hashes of seed and id."""
+    """The responses to compare: all, or those with the smallest hashes of seed and id.
+
+    Where the source states preferences, there are no more to compare than it states.
+    """
     limit = rules.max_responses
     if not limit or len(eligible) <= limit:
+        return eligible
+    if "max_responses" not in rules.limits_on_judged and _all_stated(thread.responses, eligible):
         return eligible
 
     def place(index: int) -> tuple[int, str]:
@@ -175,6 +208,11 @@ def _limit_pairs(thread: Thread, decided: list[_Decided], rules: PairingRules) -
     """The pairs with the smallest hashes of seed and pair id, ordered by response ids."""
     responses = thread.responses
     limit = rules.max_pairs_per_thread
+    free: list[_Decided] = []
+    if limit and "max_pairs_per_thread" not in rules.limits_on_judged:
+        judged = [responses[a].is_judged and responses[b].is_judged for a, b, _, _ in decided]
+        free = list(itertools.compress(decided, judged))
+        decided = list(itertools.compress(decided, [not free for free in judged]))
     if limit and len(decided) > limit:
 
         def place(pair: _Decided) -> tuple[int, str]:
@@ -182,54 +220,101 @@ def _limit_pairs(thread: Thread, decided: list[_Decided], rules: PairingRules) -
             return hash63(f"{rules.seed}/{name}"), name
 
         decided = heapq.nsmallest(limit, decided, key=place)
-    return sorted(decided, key=lambda pair: (responses[pair[0]].id, responses[pair[1]].id))
+    both = [*free, *decided]
+    return sorted(both, key=lambda pair: (responses[pair[0]].id, responses[pair[1]].id))
+
+
+class _Comparisons(NamedTuple):
+    """What came of comparing the responses to one post."""
+
+    decided: list[_Decided]
+    failures: dict[int, _Failure]
+    """The best failure of every response that failed with another."""
+    unmet: list[tuple[int, int, _Failure]]
+    """Two of which the source states a preference, or a tie, and why they are no pair."""
 
 
 def _compare(
     responses: Sequence[Post], compared: list[int], mode: VoteMode, rules: Asked[PairRule]
-) -> tuple[list[_Decided], dict[int, _Failure]]:
-    """Compare every two; returns decided pairs and the best failure of every failing response."""
+) -> _Comparisons:
+    """Compare every two."""
     windowed = mode is VoteMode.COMMON_WINDOW
     scores = (
         {} if windowed else {index: response_score(responses[index], mode) for index in compared}
     )
-    decided: list[_Decided] = []
-    failures: dict[int, _Failure] = {}
-    for place, first in enumerate(compared):
-        for second in compared[place + 1 :]:
-            stated = _stated(responses[first], responses[second])
-            if stated is not None:
-                high, low = stated
-            elif windowed:
-                high, low = common_window_scores(responses[first], responses[second])
-            else:
-                high, low = scores[first], scores[second]
-            winner, loser = first, second
-            if low > high:
-                winner, loser, high, low = second, first, low, high
-            failure = _failure(Compared(responses[winner], responses[loser], high, low), rules)
-            if failure is None:
-                decided.append((winner, loser, high, low))
-                continue
-            for index in (winner, loser):
-                if failure > failures.get(index, (-1, 0.0)):
-                    failures[index] = failure
-    return decided, failures
+    result = _Comparisons([], {}, [])
+    for first, second in _every_two(responses, compared):
+        stated = _stated(responses[first], responses[second])
+        if stated is not None:
+            high, low = stated
+        elif windowed:
+            high, low = common_window_scores(responses[first], responses[second])
+        else:
+            high, low = scores[first], scores[second]
+        winner, loser = first, second
+        if low > high:
+            winner, loser, high, low = second, first, low, high
+        failure = _failure(Compared(responses[winner], responses[loser], high, low), rules)
+        if failure is None:
+            result.decided.append((winner, loser, high, low))
+            continue
+        for index in (winner, loser):
+            if failure > result.failures.get(index, (-1, 0.0)):
+                result.failures[index] = failure
+        if _is_stated(responses[first], responses[second]) and not math.isnan(high):
+            result.unmet.append((winner, loser, failure))
+    return result
+
+
+def _every_two(responses: Sequence[Post], compared: list[int]) -> Iterator[tuple[int, int]]:
+    """Every two responses to compare, in their order.
+
+    Where the source states all preferences itself, those two of which it does. One without any is
+    beside the next, to fail: a set may have thousands of responses to one prompt.
+    """
+    if not _all_stated(responses, compared):
+        yield from itertools.combinations(compared, 2)
+        return
+    index_of = {responses[index].id: index for index in compared}
+    known = {
+        (min(index, other), max(index, other))
+        for index in compared
+        for id in responses[index].preferred_to or ()
+        if (other := index_of.get(id)) is not None
+    }
+    met = {index for two in known for index in two}
+    for place, index in enumerate(compared):
+        if index not in met and len(compared) > 1:
+            other = compared[place - 1]
+            known.add((min(index, other), max(index, other)))
+    yield from sorted(known)
+
+
+def _all_stated(responses: Sequence[Post], compared: list[int]) -> bool:
+    return all(responses[index].preferred_to is not None for index in compared)
+
+
+def _is_stated(first: Post, second: Post) -> bool:
+    return first.preferred_to is not None and second.preferred_to is not None
 
 
 def _stated(first: Post, second: Post) -> tuple[float, float] | None:
-    """Scores of two responses whose order the source states itself; None: it gives votes.
+    """Scores of two responses that the source itself judges; None: it gives votes.
 
-    The scores are the source's own where they are in that order, else 1 and 0. Equal scores
-    mean that it states nothing of these two, or both orders.
+    Its ratings are these. Where it states an order, they are its ratings or votes where these are
+    in that order, else 1 and 0. Equal scores mean a tie, or that it states both orders.
     """
-    if first.preferred_to is None or second.preferred_to is None:
-        return None
+    if not _is_stated(first, second):
+        if first.rating is None or second.rating is None:
+            return None
+        return first.rating, second.rating
+    assert first.preferred_to is not None and second.preferred_to is not None
     better = second.id in first.preferred_to
     if better == (first.id in second.preferred_to):
         return _UNSTATED if not better else (0.0, 0.0)
-    if first.score != second.score and (first.score > second.score) == better:
-        return float(first.score), float(second.score)
+    for one, other in ((first.rating, second.rating), (first.score, second.score)):
+        if one is not None and other is not None and one != other and (one > other) == better:
+            return float(one), float(other)
     return (1.0, 0.0) if better else (0.0, 1.0)
 
 
@@ -252,7 +337,8 @@ def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
     chosen, rejected, high, low = pair
     a, b = responses[chosen], responses[rejected]
     # Without votes, the source's word is all there is.
-    by_word = a.preferred_to is not None and a.score == b.score
+    rated = a.rating is not None and b.rating is not None
+    by_word = rated or (a.preferred_to is not None and a.score == b.score)
     dated = a.up_days is not None and b.up_days is not None
     window_chosen, window_rejected = common_window(a, b) if dated else (None, None)
     return Decision(

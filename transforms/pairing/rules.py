@@ -1,12 +1,15 @@
 """The values of the label rules, and published sets of them by name."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from transforms.core import OptionValues, values_of
-from transforms.pairing.label_rules import PAIRING_OPTIONS
+from transforms.core import OptionValues, values_asked, values_of
+from transforms.pairing.label_rules import LIMITS, PAIRING_OPTIONS, VOTES
 from transforms.pairing.votes import VoteMode
+
+_LIMIT_NAMES: Final = frozenset(str(limit.option) for limit in LIMITS)
 
 
 @values_of(PAIRING_OPTIONS)
@@ -20,6 +23,29 @@ class PairingRules(OptionValues):
 
     seed: int = 0
     """Of the random choice where there are more pairs or responses than the limits allow."""
+    # No annotation, for it is no option.
+    limits_on_judged = _LIMIT_NAMES
+    """Which limits hold for what the source itself judges, too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetPairingRules(PairingRules):
+    """Rules for preference sets: what these state is not chosen from again."""
+
+    limits_on_judged: frozenset[str] = frozenset()
+
+
+def rules_for_sets(rules: PairingRules, names: Container[str]) -> SetPairingRules:
+    """Return the rules for preference sets: those of ``rules`` whose options are in ``names``.
+
+    The limits hold in any case where votes are compared, for the number of pairs grows with the
+    square of that of the responses.
+    """
+    own = values_asked(PAIRING_OPTIONS, rules, names) | {"seed": rules.seed}
+    if VOTES.option not in names:
+        own["votes"] = VOTES.default
+    own["limits_on_judged"] = frozenset(name for name in _LIMIT_NAMES if name in names)
+    return SetPairingRules(**own)
 
 
 _YEAR_2023_MS = 1_672_531_200_000

@@ -8,7 +8,9 @@ from schemas.audit import Reason
 from transforms.readers.formats import values
 
 _TURN: Final = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):[ \t]?")
-_ASSISTANTS: Final = ("assistant", "model", "gpt", "chosen", "rejected")
+_HELPSTEER_TURN: Final = re.compile(r"\n?<extra_id_1>(Assistant|User)\n")
+"""Between the turns of a prompt of HelpSteer2, of which the first is the user's."""
+_ASSISTANTS: Final = ("assistant", "model", "gpt")
 """Roles of the one who answers."""
 
 
@@ -30,6 +32,14 @@ class Conversation(NamedTuple):
     rejected: str
 
 
+class Answered(NamedTuple):
+    """What one response answers, and the response."""
+
+    turns: list[str]
+    """As in Conversation."""
+    response: str
+
+
 class _Turn(NamedTuple):
     role: str
     text: str
@@ -44,13 +54,34 @@ def split_conversation(prompt: Any, chosen: Any, rejected: Any) -> Conversation:
     or messages) is used where there are none, or before them if it is messages that they do not
     begin with. Raises SetRowError.
     """
-    for name, value in (("chosen", chosen), ("rejected", rejected)):
-        if value is None:
-            raise SetRowError(Reason.MISSING_FIELD, f"{name} is missing, and is needed")
     before, better = _split(chosen, "chosen")
     before_worse, worse = _split(rejected, "rejected")
     if before != before_worse:
         raise _bad("chosen and rejected answer different prompts")
+    return Conversation(_texts_before(prompt, before), better, worse)
+
+
+def split_response(prompt: Any, response: Any, name: str) -> Answered:
+    """Separate what comes before one response from it, as `split_conversation` does of two.
+
+    ``name``: what messages call the response. Raises SetRowError.
+    """
+    before, text = _split(response, name)
+    return Answered(_texts_before(prompt, before), text)
+
+
+def response_text(response: Any, name: str) -> str:
+    """Return the response alone, without what comes before it; raises SetRowError."""
+    return _split(response, name)[1]
+
+
+def prompt_texts(prompt: Any) -> list[str]:
+    """Texts of the turns of a prompt that has a column of its own; raises SetRowError."""
+    return _texts_before(prompt, [])
+
+
+def _texts_before(prompt: Any, before: list[_Turn]) -> list[str]:
+    """Texts of the turns before the responses, of a column and of what is before them there."""
     turns = [] if prompt is None else _turns(prompt, "prompt")
     if before and before[: len(turns)] != turns and isinstance(prompt, list):
         before = turns + before
@@ -59,11 +90,13 @@ def split_conversation(prompt: Any, chosen: Any, rejected: Any) -> Conversation:
     if not texts:
         detail = "there is no prompt: neither a column, nor turns before the responses"
         raise SetRowError(Reason.MISSING_FIELD, detail)
-    return Conversation(texts, better, worse)
+    return texts
 
 
 def _split(value: Any, name: str) -> tuple[list[_Turn], str]:
     """Turns before the response, and the response."""
+    if value is None:
+        raise SetRowError(Reason.MISSING_FIELD, f"{name} is missing, and is needed")
     turns = _turns(value, name)
     if not turns:
         raise _bad(f"{name} is empty")
@@ -78,7 +111,9 @@ def _turns(value: Any, name: str) -> list[_Turn]:
         text = _text(value, name)
         if _TURN.match(text):
             return _transcript(text)
-        return [_Turn("user" if name == "prompt" else name, text)]
+        if name == "prompt":
+            return _prompt_turns(text)
+        return [_Turn("assistant", text)]
     if not isinstance(value, list):
         raise _bad(f"{name} is {values.shown(value)}, not text or a list of messages")
     turns = []
@@ -93,6 +128,14 @@ def _transcript(text: str) -> list[_Turn]:
     parts = _TURN.split(text)[1:]
     pairs = zip(parts[::2], parts[1::2], strict=True)
     return [_Turn("user" if role == "Human" else "assistant", said.strip()) for role, said in pairs]
+
+
+def _prompt_turns(text: str) -> list[_Turn]:
+    first, *more = _HELPSTEER_TURN.split(text)
+    return [
+        _Turn("user", first),
+        *(_Turn(role.lower(), said) for role, said in zip(more[::2], more[1::2], strict=True)),
+    ]
 
 
 def _content(content: Any, name: str) -> str:

@@ -2,38 +2,45 @@
 
 Forms, told by their columns:
 
-- answer lists: ``question`` and ``answers``, as HuggingFaceH4/stack-exchange-preferences has them
-- SHP and SHP-2 (stanfordnlp): ``history``, ``human_ref_A``, ``human_ref_B``, ``labels``
 - pairs of this project, :mod:`schemas.pair`
 - ``chosen`` and ``rejected`` with or without ``prompt``, as text, as transcripts
   (Anthropic/hh-rlhf) or as messages: the preference formats of TRL. ``response_j`` and
-  ``response_k`` of lvwerra/stack-exchange-paired are taken for them.
+  ``response_k`` of lvwerra/stack-exchange-paired are taken for them, and so are the columns of
+  binarised UltraFeedback.
+- answer lists: ``question`` and ``answers``, as HuggingFaceH4/stack-exchange-preferences has them
+- SHP and SHP-2 (stanfordnlp): ``history``, ``human_ref_A``, ``human_ref_B``, ``labels``
+- two responses and which is better, :mod:`transforms.readers.preferences.compared`
+- responses with ratings, :mod:`transforms.readers.preferences.rated`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from schemas.audit import Reason
-from schemas.ids import content_hash
-from schemas.post import TURN_BREAK, Post
+from schemas.post import Post
 from transforms.readers.base import SamePrompt
 from transforms.readers.formats import values
 from transforms.readers.formats.numbers import number, whole
 from transforms.readers.formats.times import time_ms
+from transforms.readers.preferences import compared, rated
 from transforms.readers.preferences.conversations import SetRowError, split_conversation
 from transforms.readers.preferences.rows import (
     KIND,
+    LINK,
     AnswerList,
     Origin,
     Row,
     StatedPair,
     global_id,
+    links,
     need,
     posts_fields,
-    score,
+    prompt_post,
+    rating,
+    response_post,
     stated,
     take,
     text_of,
@@ -42,31 +49,37 @@ from transforms.readers.preferences.rows import (
 REDDIT: Final = "reddit.com"
 """Host in the ids of the Reddit reader, so that a post has one id wherever it comes from."""
 
+_ALIASES: Final = (
+    ("prompt", ("instruction",)),
+    ("chosen", ("response_j", "chosen_response")),
+    ("rejected", ("response_k", "rejected_response")),
+)
+_SIDES: Final = tuple(name for ours, names in _ALIASES[1:] for name in (ours, *names))
+_RATINGS: Final = ("score_{}", "{}-rating", "{}_rating", "{}_avg_rating")
+"""Columns of binarised sets with a judge's ratings of the two sides; `chosen_score` has votes."""
+
 COLUMNS: Final = frozenset(
     (
         *("answers", "c_root_id_A", "c_root_id_B", "chosen", "chosen_author", "chosen_author_url"),
         *("chosen_created_at", "chosen_id", "chosen_is_accepted", "chosen_license"),
-        *("chosen_score", "chosen_url", "context_ids", "created_at_utc_A", "created_at_utc_B"),
-        *("date", "domain", "history", "human_ref_A", "human_ref_B", "labels", "license"),
-        *("metadata", "pair_id", "post_id", "prompt", "prompt_author", "prompt_author_url"),
-        *("prompt_created_at", "prompt_id", "prompt_license", "prompt_url", "qid", "question"),
-        *("rejected", "rejected_author", "rejected_author_url", "rejected_created_at"),
-        *("rejected_id", "rejected_is_accepted", "rejected_license", "rejected_score"),
-        *("rejected_url", "response_j", "response_k", "score_A", "score_B", "score_chosen"),
-        *("score_rejected", "site", "tags", "thread_id", "title", "url"),
+        *("chosen_score", "chosen_url", "confidence", "context_ids", "created_at_utc_A"),
+        *("created_at_utc_B", "date", "domain", "history", "human_ref_A", "human_ref_B", "labels"),
+        *("license", "metadata", "pair_id", "post_id", "prompt", "prompt_author"),
+        *("prompt_author_url", "prompt_created_at", "prompt_id", "prompt_license", "prompt_url"),
+        *("qid", "question", "rejected", "rejected_author", "rejected_author_url"),
+        *("rejected_created_at", "rejected_id", "rejected_is_accepted", "rejected_license"),
+        *("rejected_score", "rejected_url", "score_A", "score_B", "site", "source", "tags"),
+        *("thread_id", "title", "url"),
+        *(alias for _, aliases in _ALIASES for alias in aliases),
+        *(name.format(side) for name in _RATINGS for side in ("chosen", "rejected")),
+        *compared.COLUMNS,
+        *rated.COLUMNS,
     )
 )
 """Columns that are read; others are left alone."""
 
-_ALIASES: Final = (
-    ("chosen", "response_j"),
-    ("rejected", "response_k"),
-    ("chosen_score", "score_chosen"),
-    ("rejected_score", "score_rejected"),
-)
 _OWN_PAIR: Final = {"pair_id", "thread_id", "prompt_id", "chosen_id", "rejected_id"}
 _SPLIT_NAME = re.compile(r"_(?:train|test|validation)$")
-_LINK = re.compile(r"https?://([^/\s:#?]+)(/\S*)?")
 _USER = re.compile(r"/users?/(-?\d+)")
 
 
@@ -75,10 +88,10 @@ def read_row(row: Row, origin: Origin) -> StatedPair | AnswerList:
     try:
         if row.keys() >= _OWN_PAIR:
             return read_own_pair(row, origin)
-        if row.get("chosen") is None and "answers" in row:
-            return read_answer_list(row, origin)
-        if row.get("chosen") is None and "human_ref_A" in row:
-            return read_shp(row, origin)
+        if all(row.get(name) is None for name in _SIDES):
+            for column, read in _FORMS:
+                if column in row:
+                    return read(row, origin)
         return read_chosen_rejected(row, origin)
     except ValueError as error:
         raise SetRowError(Reason.BAD_VALUE, str(error)) from None
@@ -89,20 +102,20 @@ def read_answer_list(row: Row, origin: Origin) -> AnswerList:
 
     The acceptance is taken out again, for it is a field of its own. Only the question is dated.
     """
-    links = _links(row)
-    hosts = [match[1].lower() for link in links if (match := _LINK.match(link))]
+    found = links(row)
+    hosts = [match[1].lower() for link in found if (match := LINK.match(link))]
     site = values.site(hosts[0]) if hosts else origin.site
     thread_id = f"{site}:{need(row, 'qid', values.key)}"
-    asker = next((match[1] for link in links if (match := _USER.search(link))), None)
+    asker = next((match[1] for link in found if (match := _USER.search(link))), None)
     common = posts_fields(thread_id, site, origin.license_of(site), "html")
     prompt = Post(
         id=thread_id,
-        url=next((link for link in links if "/q" in link), ""),
+        url=next((link for link in found if "/q" in link), ""),
         text=need(row, "question", values.text),
         created_at=take(row, "date", time_ms, 0),
         score=0,
         author_id=None if asker is None else f"{site}:u{asker}",
-        author_url=next((link for link in links if "/users/" in link), None),
+        author_url=next((link for link in found if "/users/" in link), None),
         **common,
     )
     responses: list[Post] = []
@@ -139,11 +152,6 @@ def _answer(answer: Row, answer_id: str, site: str, common: dict[str, Any]) -> P
         author_url=take(answer, "author_profile", values.text, "") or None,
         **common,
     )
-
-
-def _links(row: Row) -> list[str]:
-    links = row.get("metadata")
-    return [link for link in links if isinstance(link, str)] if isinstance(links, list) else []
 
 
 def read_shp(row: Row, origin: Origin) -> StatedPair:
@@ -216,7 +224,7 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
             markup="markdown",
             tags=take(row, "tags", values.texts, ()) if side == "prompt" else (),
             created_at=take(row, f"{side}_created_at", time_ms, 0),
-            score=score(row, f"{side}_score"),
+            **_own_score(row, side),
             accepted=side != "prompt" and take(row, f"{side}_is_accepted", values.flag, False),
             author=text_of(row, f"{side}_author"),
             author_id=_author_id(site, row, side),
@@ -227,6 +235,16 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
     )
     same = SamePrompt(thread_id, prompt_id) if context else None
     return stated(prompt, chosen, rejected)._replace(same_prompt=same)
+
+
+def _own_score(row: Row, side: str) -> dict[str, Any]:
+    """Votes, or what another preference set said before it was made a dataset."""
+    found = take(row, f"{side}_score", rating, 0.0)
+    # Votes have no fraction, and give a confidence of less than 1.
+    is_rating = found != round(found) or (
+        row.get("source") == KIND and row.get("confidence") == 1 and side != "prompt"
+    )
+    return {"score": round(found), "rating": found if is_rating else None}
 
 
 def _global_ids(value: object) -> list[str]:
@@ -245,66 +263,60 @@ def _author_id(site: str, row: Row, side: str) -> str | None:
 
 def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
     """Two responses, the better one first, in any form that `split_conversation` reads."""
-    row = dict(row)
-    for name, alias in _ALIASES:
-        if row.get(name) is None:
-            row[name] = row.get(alias)
+    given, row = row, dict(row)
+    for name, aliases in _ALIASES:
+        for alias in aliases:
+            if row.get(name) is None:
+                row[name] = row.get(alias)
     if row.get("prompt") is None and isinstance(row.get("response_j"), str):
         row["prompt"] = row.get("question")
         row["thread_id"] = row.get("qid")
     if row.get("chosen") is None and row.get("rejected") is None:
-        known = ", ".join(sorted(COLUMNS & row.keys() - {name for name, _ in _ALIASES})) or "none"
-        found = ", ".join(sorted(str(name) for name in row if row[name] is not None)[:12])
-        detail = (
-            f"no chosen and rejected text among its columns {found:.200}; name yours with "
-            f"--pairs-columns chosen=THEIRS,rejected=THEIRS (known here: {known})"
-        )
-        raise SetRowError(Reason.MISSING_FIELD, detail)
+        raise SetRowError(Reason.MISSING_FIELD, _no_form(given))
     prompt_turns, chosen, rejected = split_conversation(
         row.get("prompt"), row.get("chosen"), row.get("rejected")
     )
     if chosen == rejected:
         raise ValueError("chosen and rejected are the same text")
-    site = _site_of(row, origin)
-    text = TURN_BREAK.join(prompt_turns)
-    title = text_of(row, "title")
     native = take(row, "thread_id", values.key, None) or take(row, "prompt_id", values.key, None)
-    if native is None:
-        native = content_hash(f"{title}\0{text}").hex()
-    thread_id = f"{site}:{native}"
-    license_id = text_of(row, "license") or origin.license_of(site)
-    common = posts_fields(thread_id, site, license_id, "markdown")
-    prompt = Post(
-        id=thread_id,
-        url=text_of(row, "url"),
-        title=title,
-        text=text,
-        created_at=0,
-        score=0,
-        **common,
-    )
-    sides = []
-    for side, answer in (("chosen", chosen), ("rejected", rejected)):
-        own_id = take(row, f"{side}_id", values.key, None) or content_hash(answer).hex()
-        sides.append(
-            Post(
-                id=f"{thread_id}#{own_id}",
-                url="",
-                text=answer,
-                created_at=0,
-                score=score(row, f"{side}_score"),
-                **common,
-            )
+    prompt = prompt_post(row, origin, prompt_turns, native)
+    better, worse = (
+        response_post(
+            prompt, text, native=take(row, f"{side}_id", values.key, None), **_worth(row, side)
         )
-    return stated(prompt, *sides)
+        for side, text in (("chosen", chosen), ("rejected", rejected))
+    )
+    return stated(prompt, better, worse)
 
 
-def _site_of(row: Row, origin: Origin) -> str:
-    named = take(row, "site", _site_or_link, "") or next(iter(_links(row)), "")
-    return _site_or_link(named) if named else origin.site
+def _worth(row: Row, side: str) -> dict[str, Any]:
+    """Votes in our column of scores, or the rating of a judge; votes have no fraction."""
+    name = f"{side}_score"
+    for rated_as in (form.format(side) for form in _RATINGS):
+        if row.get(name) is None and row.get(rated_as) is not None:
+            return {"worth": need(row, rated_as, rating)}
+    votes = take(row, name, rating, 0.0)
+    return {"worth": votes, "is_rating": votes != round(votes)}
 
 
-def _site_or_link(value: object) -> str:
-    named = values.text(value)
-    link = _LINK.match(named)
-    return values.site(link[1].lower() if link else named)
+def _no_form(row: Row) -> str:
+    ours = ("chosen", "rejected", "chosen_score", "rejected_score")
+    known = ", ".join(sorted(COLUMNS & row.keys() - set(ours))) or "none"
+    found = ", ".join(sorted(str(name) for name in row if row[name] is not None)[:12])
+    return (
+        f"no chosen and rejected text among its columns {found:.200}; name yours with "
+        f"--pairs-columns chosen=THEIRS,rejected=THEIRS (known here: {known})"
+    )
+
+
+_FORMS: Final[tuple[tuple[str, Callable[[Row, Origin], StatedPair | AnswerList]], ...]] = (
+    ("human_ref_A", read_shp),
+    ("response_1", compared.read_strength),
+    ("response1", compared.read_strength),
+    ("output_1", compared.read_better_of_two),
+    *((column, rated.read_rated_list) for column in rated.LISTS),
+    ("answers", read_answer_list),
+    ("completion", rated.read_labelled),
+    ("response", rated.read_rated_response),
+)
+"""By a column that only rows of the form have, in the order in which they are looked for."""

@@ -16,6 +16,7 @@ from transforms.readers.formats.tables import (
 from transforms.readers.formats.values import Row
 from transforms.readers.preferences.conversations import SetRowError
 from transforms.readers.preferences.formats import COLUMNS, read_row
+from transforms.readers.preferences.rated import LISTS
 from transforms.readers.preferences.rows import KIND, AnswerList, Origin, StatedPair
 from transforms.readers.source import FileSource, LineReader
 
@@ -63,10 +64,20 @@ def _items(
 
 
 def rename(row: Row, columns: Mapping[str, str]) -> Row:
-    """Return the row with the user's names of columns replaced by ours."""
+    """Return the row with the user's names of columns replaced by ours, in lists of objects too."""
     if not columns:
         return row
-    return row | {ours: row.get(theirs) for ours, theirs in columns.items()}
+    renamed = row | {ours: row.get(theirs) for ours, theirs in columns.items()}
+    for name in LISTS:
+        if isinstance(items := renamed.get(name), list):
+            renamed[name] = [_rename_in_list(item, columns) for item in items]
+    return renamed
+
+
+def _rename_in_list(item: object, columns: Mapping[str, str]) -> object:
+    if not isinstance(item, dict):
+        return item
+    return item | {ours: item[theirs] for ours, theirs in columns.items() if theirs in item}
 
 
 def _in_their_words(detail: str, columns: Mapping[str, str]) -> str:
@@ -87,7 +98,7 @@ def _answer_list(file: ForumFile, number: int, answers: AnswerList) -> Iterator[
     yield answers.prompt
     yield from answers.responses
     for index, id, error in answers.bad:
-        place = id or f"{file.name}:{number}/answers[{index}]"
+        place = id or f"{file.name}:{number}/{answers.column}[{index}]"
         yield reject(file, error.reason, error.detail, id=place)
 
 
@@ -97,7 +108,8 @@ def _stated_pair(pair: StatedPair) -> Iterator[Item]:
     yield pair.better
     yield pair.worse
     yield ThreadMetadata(thread_id, PostMetadata(id=pair.better.id, preferred_to=(pair.worse.id,)))
-    yield ThreadMetadata(thread_id, PostMetadata(id=pair.worse.id, preferred_to=()))
+    beaten = (pair.better.id,) if pair.tie else ()
+    yield ThreadMetadata(thread_id, PostMetadata(id=pair.worse.id, preferred_to=beaten))
     if pair.same_prompt is not None:
         yield pair.same_prompt
 
@@ -115,8 +127,9 @@ PAIRS = FileSource(
     read_file=read_preference_set,
     lines=LineReader(is_table_of_lines, read_preference_block),
     suffixes=TABLE_SUFFIXES,
-    help="preference sets: chosen/rejected rows (TRL, HH-RLHF), SHP, answer lists of "
-    "stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",
+    help="preference sets: chosen/rejected rows (TRL, HH-RLHF), two responses and which is better "
+    "(HelpSteer2, LLMBar, SHP), rated responses (UltraFeedback, HelpSteer2), labelled ones (KTO), "
+    "answer lists of stack-exchange-preferences, or datasets made here; JSON Lines or Parquet",
     publishable=True,
     sites_in_rows=True,
     refuse=_not_a_table,
