@@ -16,6 +16,7 @@ LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 PIPELINE_COMMANDS = (
     "curate",
     "diff",
+    "export",
     "hydrate",
     "inspect",
     "prepare",

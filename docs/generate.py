@@ -1,13 +1,14 @@
 """Write the pages that follow from the code: ``python -m docs.generate``."""
 
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
+from docs.export_page import export_page
 from docs.losses_page import losses_page
+from docs.tables import NOTE, rows_of
 from docs.threads_page import threads_page
 from pipeline.curate.options import GROUPS
 from pipeline.curate.recipe import Recipe
-from schemas.arrow import arrow_schema
 from schemas.audit import (
     AUDIT_SCHEMA_VERSION,
     REASON_DOCS,
@@ -16,7 +17,7 @@ from schemas.audit import (
     Rejected,
     Stage,
 )
-from schemas.fields import field_docs, unwrap_optional
+from schemas.fields import field_docs
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
 from schemas.metadata import PostMetadata
 from schemas.pair import PAIR_SCHEMA_VERSION, Pair
@@ -24,36 +25,6 @@ from schemas.post import Post, Thread
 from training.config import options
 
 DOCS = Path(__file__).parent
-NOTE = "<!-- Written by `python -m docs.generate`; edit the code, not this file. -->\n\n"
-
-
-def type_name(annotation: Any) -> str:
-    """Readable name of a field's type."""
-    base, nullable = unwrap_optional(annotation)
-    if get_origin(base) is tuple:
-        name = f"list of {type_name(get_args(base)[0])}"
-    elif get_origin(base) is dict:
-        name = "map"
-    elif get_args(base):
-        name = " / ".join(f"`{value}`" for value in get_args(base))
-    else:
-        name = base.__name__
-    return f"{name} or null" if nullable else name
-
-
-def rows_of(struct: Any, *, arrow: bool = False) -> str:
-    """Table of a struct's fields."""
-    lines = ["| field | type | meaning |", "|---|---|---|"]
-    schema = arrow_schema(struct, version="") if arrow else None
-    for name, (annotation, meta) in field_docs(struct).items():
-        kind = type_name(annotation)
-        if schema is not None:
-            field = schema.field(name)
-            kind = f"{field.type}{' or null' if field.nullable else ''}".replace(
-                " element: string not null", "string"
-            )
-        lines.append(f"| `{name}` | {kind} | {(meta.description or '').replace('|', '&#124;')} |")
-    return "\n".join(lines) + "\n"
 
 
 def schema_page() -> str:
@@ -178,6 +149,7 @@ PAGES = {
     "schema.md": schema_page,
     "recipe.md": recipe_page,
     "threads.md": threads_page,
+    "export.md": export_page,
     "losses.md": losses_page,
     "training_settings.md": training_settings_page,
 }

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from schemas.audit import AUDIT_SCHEMA_VERSION, Duplicate, Rejected
 from schemas.custom_thread import CustomThread
-from schemas.fields import STRING, TIMESTAMP, field_docs, unwrap_optional
+from schemas.fields import STRING, TIMESTAMP, TIMESTAMPS, field_docs, unwrap_optional
 from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION, TEXT_COLUMNS, Pair
 
 _SCALARS: dict[Any, pa.DataType] = {
@@ -24,6 +24,7 @@ _SCALARS: dict[Any, pa.DataType] = {
 }
 _STATED: Final[dict[str, pa.DataType]] = {
     TIMESTAMP: pa.timestamp("ms", tz="UTC"),
+    TIMESTAMPS: pa.list_(pa.field("element", pa.timestamp("ms", tz="UTC"), nullable=False)),
     STRING: pa.string(),
 }
 

@@ -13,6 +13,8 @@ import msgspec
 
 TIMESTAMP: Final = "timestamp"
 """Milliseconds since 1970-01-01 UTC."""
+TIMESTAMPS: Final = "timestamps"
+"""A list of them."""
 STRING: Final = "string"
 
 
@@ -22,13 +24,18 @@ def doc(description: str, **constraints: Any) -> msgspec.Meta:
 
 
 def stored_as(arrow: str, description: str) -> msgspec.Meta:
-    """Describe a field whose Arrow type, TIMESTAMP or STRING, does not follow from its own."""
+    """Describe a field whose Arrow type, one of those above, does not follow from its own."""
     return msgspec.Meta(description=description, extra={"arrow": arrow})
 
 
 def timestamp(description: str) -> msgspec.Meta:
     """Describe an int field that holds milliseconds since 1970-01-01 UTC."""
     return stored_as(TIMESTAMP, description)
+
+
+def timestamps(description: str) -> msgspec.Meta:
+    """Describe a field of integers that hold milliseconds since 1970-01-01 UTC."""
+    return stored_as(TIMESTAMPS, description)
 
 
 def field_meta(annotation: Any) -> tuple[Any, msgspec.Meta]:

@@ -39,9 +39,11 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "diff": {"dataset", "errors"},
         "hub": {"dataset", "diff", "errors"},
         "report_page": {"console", "dataset", "errors"},
+        "export": {"console", "dataset", "errors"},
         "curate": {"console", "dataset", "errors", "hub", "runners"},
         "commands": {
-            "console", "curate", "dataset", "diff", "errors", "hub", "report_page", "runners",
+            "console", "curate", "dataset", "diff", "errors", "export", "hub", "report_page",
+            "runners",
         },
         "cli": {"console", "errors", "runners"},
     },

@@ -1,5 +1,6 @@
 from .table import CURATE as CURATE
 from .table import DIFF as DIFF
+from .table import EXPORT as EXPORT
 from .table import HYDRATE as HYDRATE
 from .table import INSPECT as INSPECT
 from .table import PREPARE as PREPARE

@@ -39,6 +39,13 @@ HYDRATE = _command(
     "restore the texts of a dataset of ids and labels",
     "pipeline.commands.hydrate_command",
 )
+EXPORT = _command(
+    "export",
+    "write a dataset in the columns that trainers read",
+    "pipeline.commands.export",
+    description="Write the pairs of a dataset folder as TRL, OpenRLHF and others read them: pairs "
+    "as text or messages, responses with labels, rankings, prompts.",
+)
 DIFF = _command(
     "diff",
     "say what is new, removed or changed between two versions of a dataset",

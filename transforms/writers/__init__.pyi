@@ -7,8 +7,6 @@ from .parquet import ShardReport as ShardReport
 from .parquet import WriteTables as WriteTables
 from .parquet import move_into_place as move_into_place
 from .parquet import row_groups as row_groups
-from .parquet import to_array as to_array
-from .parquet import to_table as to_table
 from .parquet import without_texts as without_texts
 from .parquet import write_parquet as write_parquet
 from .parquet import write_shard as write_shard
@@ -28,3 +26,6 @@ from .stats import bin_labels as bin_labels
 from .stats import duplicate_stats as duplicate_stats
 from .stats import pair_stats as pair_stats
 from .stats import rejected_stats as rejected_stats
+from .tables import parquet_writer as parquet_writer
+from .tables import to_array as to_array
+from .tables import to_table as to_table

@@ -18,7 +18,6 @@ from typing import Annotated, Any
 import apache_beam as beam
 import msgspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 from apache_beam.io.filesystems import FileSystems
 
 from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
@@ -39,9 +38,12 @@ from transforms.writers.shards import (
 )
 from transforms.writers.sort_rows import RUN_BYTES, sorted_rows
 from transforms.writers.stats import duplicate_stats, pair_stats, rejected_stats
-
-ROW_GROUP_ROWS = 4096
-ROW_GROUP_BYTES = 32 * 1024 * 1024
+from transforms.writers.tables import (
+    ROW_GROUP_BYTES,
+    ROW_GROUP_ROWS,
+    parquet_writer,
+    to_table,
+)
 
 COUNTED_ROWS = 256
 """Rows that are counted at once, because a call of numpy costs more than a row."""
@@ -90,19 +92,6 @@ def _schema(table: str) -> pa.Schema:
     if table.startswith("data/"):
         return PAIR_SCHEMA
     return DUPLICATE_SCHEMA if table.startswith("duplicates/") else REJECTED_SCHEMA
-
-
-def to_table(rows: list[Any], schema: pa.Schema) -> pa.Table:
-    """Build an Arrow table from structs whose fields are the schema's columns."""
-    columns = [to_array([getattr(row, field.name) for row in rows], field.type) for field in schema]
-    return pa.Table.from_arrays(columns, schema=schema)
-
-
-def to_array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    """Build one Arrow column; structs inside tuples become Arrow structs."""
-    if pa.types.is_list(kind) and pa.types.is_struct(kind.value_type):
-        values = [msgspec.to_builtins(value) for value in values]
-    return pa.array(values, type=kind)
 
 
 def without_texts(table: pa.Table) -> pa.Table:
@@ -178,14 +167,7 @@ def write_parquet(folder: str, path: str, schema: pa.Schema, tables: Iterable[pa
     with tempfile.TemporaryDirectory(prefix=".shard-", dir=_scratch(folder)) as temporary:
         local = Path(temporary) / "shard.parquet"
         with (
-            pq.ParquetWriter(
-                local,
-                schema,
-                compression="zstd",
-                compression_level=3,
-                use_content_defined_chunking=True,
-                write_page_index=True,
-            ) as writer,
+            parquet_writer(local, schema) as writer,
             ThreadPoolExecutor(1, thread_name_prefix="parquet") as encoder,
         ):
             encoding: Future[None] | None = None
