@@ -14,6 +14,7 @@ def as_messages(pair):
         "rejected": [{"role": "assistant", "content": pair["rejected"]}],
     }
 
+
 messages = pairs.map(as_messages, remove_columns=pairs.column_names)
 """
 
@@ -44,9 +45,7 @@ GRPO = f"""\
 from trl import GRPOTrainer
 
 prompts = load_dataset("exports", "prompts", split="train")
-GRPOTrainer(
-    model="{MODEL}", reward_funcs="a-reward-model", train_dataset=prompts
-).train()
+GRPOTrainer(model="{MODEL}", reward_funcs="a-reward-model", train_dataset=prompts).train()
 """
 
 OPENRLHF = f"""\
