@@ -20,40 +20,44 @@ KINDS = {
 }
 
 
+ROWS = 64
+"""Of each table: of the first loss only the first batch counts."""
+
+
 def main(folder: Path) -> None:
+    from trl.data_utils import unpair_preference_dataset
+
     from tests.trainers.runs import contradictory, train
 
     made = Made(folder)
     tables = {
         "dataset": made.pairs(),
-        "dataset, vote_margin as margin": made.pairs().rename_column("vote_margin", "margin"),
+        "dataset, votes as `margin`": made.pairs().rename_column("vote_margin", "margin"),
         **{name: made.load(name) for name in ("trl-pairs", "trl-chat", "openrlhf", "kto")},
-        **{
-            f"{name}, margin": made.load(name, "exports-with-margin")
-            for name in ("trl-pairs", "trl-chat")
-        },
+        "trl-chat, margin": made.load("trl-chat", "exports-with-margin"),
     }
-    print("| trainer |", " | ".join(tables), "|")
+    rows = {name: f"{len(table):,}" for name, table in tables.items()}
+    print("|  |", " | ".join(tables), "|")
     print("|---|" + "---:|" * len(tables))
-    counts = {}
+    print("| rows |", " | ".join(rows.values()), "|")
     for kind, title in KINDS.items():
         cells = []
         for name, table in tables.items():
-            if (name == "kto") != (kind == "kto") and not (kind == "kto" and name == "trl-chat"):
+            if (name == "kto") != (kind == "kto"):
                 cells.append("")
                 continue
             with tempfile.TemporaryDirectory() as output:
-                ran = train(made, kind, table, Path(output))
+                ran = train(made, kind, table.select(range(ROWS)), Path(output))
             cells.append(f"{ran.losses[0]:.4f}")
-            if kind == "kto":
-                counts[name] = (
-                    len(ran.rows),
-                    contradictory(ran.rows),
-                    sum(table["label"]) if name == "kto" else None,
-                )
         print(f"| {title} |", " | ".join(cells), "|", flush=True)
-    print("rows:", {name: len(table) for name, table in tables.items()})
-    print("KTO's rows, contradictory, good:", counts)
+    kto = tables["kto"]
+    unpaired = unpair_preference_dataset(tables["trl-chat"])
+    for name, table in {"TRL of the pairs": unpaired, "kto": kto}.items():
+        texts = {repr((row["prompt"], row["completion"])) for row in table}
+        print(
+            f"{name}: {len(table):,} rows, {len(texts):,} responses, {sum(table['label']):,} good, "
+            f"{contradictory(table):,} rows contradict another"
+        )
 
 
 if __name__ == "__main__":

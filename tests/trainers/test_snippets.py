@@ -6,6 +6,7 @@ Only the names of the models are exchanged, since there is no network.
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,18 +27,17 @@ def snippets(card: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def card(made: Made, monkeypatch: pytest.MonkeyPatch) -> str:
+def card(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The card; the working directory is its folder, with the exports that it tells how to make."""
-    folder = made.folder / "dataset"
-    text = (folder / "README.md").read_text(encoding="utf-8")
+    text = (made.folder / "dataset" / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "data").symlink_to(made.folder / "dataset" / "data", target_is_directory=True)
+    shutil.copytree(made.folder / "exports", tmp_path / "exports")
     (command,) = [line for line in snippets(text, "bash") if line.startswith("forumprefs export")]
-    if not (folder / "exports").exists():
-        (folder / "exports").symlink_to(made.folder / "exports", target_is_directory=True)
     words = shlex.split(command)
     assert words[-1] == "exports"
     for name in words[words.index("--to") + 1].split(","):
-        assert (folder / "exports" / name).is_dir()
-    monkeypatch.chdir(folder)
+        assert (tmp_path / "exports" / name).is_dir()
+    monkeypatch.chdir(tmp_path)
     return text
 
 
@@ -79,6 +79,7 @@ def test_trl(
     def here(self: Any) -> None:
         self.use_cpu, self.bf16, self.report_to = True, False, []
         self.max_steps, self.save_strategy, self.output_dir = 1, "no", str(tmp_path)
+        self.max_completion_length = 8  # of GRPO; the others do not look
         prepare(self)
 
     monkeypatch.setattr(transformers.Trainer, "train", noted)
