@@ -244,9 +244,55 @@ def test_a_repeated_prompt_is_left_out_and_counted(
 
 # --- files ---
 
-GOLDEN = {}
+GOLDEN = {
+    "kto/test-00000-of-00001.parquet": "684c1b41325d5a49",
+    "kto/train-00000-of-00001.parquet": "d6a3e681ce940897",
+    "kto/validation-00000-of-00001.parquet": "bbb2be58652181bb",
+    "openrlhf/test-00000-of-00001.parquet": "3eb984f63445de40",
+    "openrlhf/train-00000-of-00003.parquet": "5efe15431b6438ae",
+    "openrlhf/train-00001-of-00003.parquet": "3b08ba72b5a4850e",
+    "openrlhf/train-00002-of-00003.parquet": "3f0d7e7cf74385ba",
+    "openrlhf/validation-00000-of-00001.parquet": "70d1502829a71b7c",
+    "prompts/test-00000-of-00001.parquet": "fe58bea9e237e1e0",
+    "prompts/train-00000-of-00001.parquet": "7b5fb0c38518073b",
+    "prompts/validation-00000-of-00001.parquet": "b4a511e09cb6c376",
+    "rankings/test-00000-of-00001.parquet": "622037ea2ae52427",
+    "rankings/train-00000-of-00001.parquet": "bcdb20fb0ba33242",
+    "rankings/validation-00000-of-00001.parquet": "506ccc9b1a6d0e8f",
+    "trl-chat/test-00000-of-00001.parquet": "d159dd6a744bedf2",
+    "trl-chat/train-00000-of-00002.parquet": "5b9b5586d7b55cf6",
+    "trl-chat/train-00001-of-00002.parquet": "b58409fdea1b0e60",
+    "trl-chat/validation-00000-of-00001.parquet": "9b4ee76f747c0d11",
+    "trl-pairs/test-00000-of-00001.parquet": "7a474e5b895af279",
+    "trl-pairs/train-00000-of-00002.parquet": "a01b9cc9be85984a",
+    "trl-pairs/train-00001-of-00002.parquet": "6783fd31153a1e85",
+    "trl-pairs/validation-00000-of-00001.parquet": "43572f1915cdb6df",
+}
 """The sha256 of the rows of each shard of the sample."""
-GOLDEN_BYTES = {}
+GOLDEN_BYTES = {
+    "kto/test-00000-of-00001.parquet": "e2c87b4a8536f984",
+    "kto/train-00000-of-00001.parquet": "d96e86ea03f3633b",
+    "kto/validation-00000-of-00001.parquet": "6767fddd794311b2",
+    "openrlhf/test-00000-of-00001.parquet": "a68d5b867fd7bed3",
+    "openrlhf/train-00000-of-00003.parquet": "7c63cf9995bbe80c",
+    "openrlhf/train-00001-of-00003.parquet": "a80cd41726e05221",
+    "openrlhf/train-00002-of-00003.parquet": "52af7675d2425e34",
+    "openrlhf/validation-00000-of-00001.parquet": "c6fddb520dc7c175",
+    "prompts/test-00000-of-00001.parquet": "ae573980e4356541",
+    "prompts/train-00000-of-00001.parquet": "af82f8fef557c655",
+    "prompts/validation-00000-of-00001.parquet": "bfcc6b432512020f",
+    "rankings/test-00000-of-00001.parquet": "a2a2d14314baf795",
+    "rankings/train-00000-of-00001.parquet": "dae80e9ac24c913d",
+    "rankings/validation-00000-of-00001.parquet": "e0150fcfa439c35a",
+    "trl-chat/test-00000-of-00001.parquet": "956eac96e3e0354b",
+    "trl-chat/train-00000-of-00002.parquet": "1f105438349ebcf8",
+    "trl-chat/train-00001-of-00002.parquet": "f2a3572d5b54aba0",
+    "trl-chat/validation-00000-of-00001.parquet": "da2a3f66bdf45737",
+    "trl-pairs/test-00000-of-00001.parquet": "e2586d26dee42544",
+    "trl-pairs/train-00000-of-00002.parquet": "01f68315070165c0",
+    "trl-pairs/train-00001-of-00002.parquet": "b818e1388bde5293",
+    "trl-pairs/validation-00000-of-00001.parquet": "bec88f5ae7d96a2e",
+}
 """The sha256 of files; `BYTES_BY` wrote them, and writes its version into each."""
 BYTES_BY = "25.0.1"
 
@@ -317,30 +363,29 @@ def test_bytes_depend_on_dataset_and_options_alone(
 
 
 def test_shards_have_the_size_of_the_recipe_and_whole_threads(
-    sample: Path, exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The sample's recipe asks for shards of 30,000 bytes."""
-    shards = [s for s in manifest_of(exported).shards if s.path.startswith("trl-chat/train")]
-    assert len(shards) > 2
-    assert [s.path for s in shards] == [
-        f"trl-chat/train-{i:05d}-of-{len(shards):05d}.parquet" for i in range(len(shards))
-    ]
-    monkeypatch.setattr(write_rows, "ROW_GROUP_BYTES", 6_000)
-    assert export(sample, tmp_path / "out", to="trl-pairs,rankings") == 0
+    dataset = curated(tmp_path / "set", "--shard-bytes", "8000")
+    monkeypatch.setattr(write_rows, "ROW_GROUP_BYTES", 3_000)
+    assert export(dataset, tmp_path / "out", to="trl-pairs,rankings") == 0
     for name in ("trl-pairs", "rankings"):
-        ends = []
-        sizes = []
-        for shard in manifest_of(tmp_path / "out").shards:
-            if shard.export != name or shard.split != "train":
-                continue
-            file = pq.ParquetFile(tmp_path / "out" / shard.path)
-            groups = [file.read_row_group(i).to_pylist() for i in range(file.num_row_groups)]
-            ends += [(str(group[0]["prompt"]), str(group[-1]["prompt"])) for group in groups]
-            sizes.append(sum(len(str(row)) for group in groups for row in group))
-        assert len(ends) > len(sizes) > 2
-        assert max(sizes[:-1]) < 2 * min(sizes[:-1])
-        for (_, last), (first, _) in itertools.pairwise(ends):
-            assert last != first
+        found = [
+            shard
+            for shard in manifest_of(tmp_path / "out").shards
+            if shard.path.startswith(f"{name}/train")
+        ]
+        assert [shard.path for shard in found] == [
+            f"{name}/train-{i:05d}-of-{len(found):05d}.parquet" for i in range(len(found))
+        ]
+        files = [pq.ParquetFile(tmp_path / "out" / shard.path) for shard in found]
+        groups = [
+            file.read_row_group(i).to_pylist() for file in files for i in range(file.num_row_groups)
+        ]
+        assert len(groups) > len(files) > 2
+        sizes = [len(str(file.read().to_pylist())) for file in files]
+        assert max(sizes) < 20_000 and min(sizes[:-1]) > 7_000
+        for before, after in itertools.pairwise(groups):
+            assert before[-1]["prompt"] != after[0]["prompt"]
     assert rows_of(tmp_path / "out", "rankings") == rows_of(exported, "rankings")
 
 
