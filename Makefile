@@ -12,6 +12,7 @@
 # make bench-nightly  a fixed generated dump against the counts, bytes and throughput that are pinned;
 #             for a schedule: exit code 0 or 1 (docs/design.md). NIGHTLY_ARGS=--update pins anew
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
+# make test-trainers  trainers of others on our exports (docs/trainers.md), in the same environment
 # make bench-peers the pipeline against other tools, which get one, too; BENCH_ARGS='--posts 5000'
 
 PYTHON ?= python3
@@ -24,8 +25,8 @@ LOWEST := constraints-lowest.txt
 
 RUNNERS_ARGS ?=
 
-.PHONY: demo demo-train dags runners test-dataflow bench-nightly bench-trl bench-peers test test-lowest \
-	test-latest lock check format clean
+.PHONY: demo demo-train dags runners test-dataflow bench-nightly bench-trl bench-peers test \
+	test-trainers test-lowest test-latest lock check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -66,6 +67,11 @@ bench-trl: $(VENV)/models.stamp .venv-trl/trl.stamp $(DATASET)/manifest.json
 	$(BIN)/python -m benchmarks.small_models --random out/models/qwen2 --dataset $(DATASET)
 	$(BIN)/python -m benchmarks.against_trl --dataset $(DATASET) --model out/models/qwen2 \
 		$(BENCH_ARGS)
+
+# TRL and the others in their environment, the folders that they read made by ours.
+test-trainers: $(VENV)/test.stamp .venv-trl/trainers.stamp
+	FORUMPREFS_PYTHON=$(CURDIR)/$(BIN)/python .venv-trl/bin/python -m pytest tests/trainers \
+		--confcutdir=tests/trainers --durations 10 $(PYTEST_ARGS)
 
 bench-peers: $(VENV)/test.stamp .venv-ours/ours.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
@@ -170,6 +176,12 @@ $(VENV)/models.stamp: $(BIN)/python setup.py $(LOCK) benchmarks/requirements-mod
 .venv-trl/trl.stamp: .venv-trl/bin/python benchmarks/requirements-trl.txt \
 		benchmarks/constraints-trl.txt
 	$(call install,.venv-trl,benchmarks/constraints-trl.txt,--requirement benchmarks/requirements-trl.txt)
+	@touch $@
+
+# Only their code that reads rows is used (tests/trainers/parts.py), so not what they depend on.
+.venv-trl/trainers.stamp: .venv-trl/trl.stamp benchmarks/requirements-trainers.txt \
+		benchmarks/constraints-trl.txt
+	$(call install,.venv-trl,benchmarks/constraints-trl.txt,--no-deps --requirement benchmarks/requirements-trainers.txt)
 	@touch $@
 
 .venv-dags/dags.stamp: .venv-dags/bin/python dags/requirements.txt dags/constraints.txt

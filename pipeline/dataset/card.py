@@ -8,6 +8,7 @@ from typing import Any, get_args
 import yaml
 
 from pipeline.dataset.card_figures import figures_section, markdown_text
+from pipeline.dataset.card_trainers import trainers_section
 from pipeline.dataset.report import decontamination
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
@@ -51,6 +52,7 @@ def make_card(
     sections = (
         _summary(manifest, report, name, release),
         *((release.changes,) if release is not None and release.changes else ()),
+        *(() if manifest.ids_only else (trainers_section(),)),
         _funnel(manifest),
         figures_section(manifest, report),
         _columns(ids_only=manifest.ids_only),
@@ -165,8 +167,7 @@ _ROWS = {
 }
 
 _USE = {
-    False: "`prompt`, `chosen` and `rejected` can be used as they are by TRL's reward and "
-    "preference trainers.",
+    False: "How to train with them is said under “In a trainer”.",
     True: "`forumprefs hydrate` fills in the texts from dumps that you have.",
 }
 
