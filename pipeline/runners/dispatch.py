@@ -25,7 +25,7 @@ from pipeline.runners.worker_count import choose_workers, usable_cores, usable_m
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""
 
-SHUFFLED_SHARE = 1.25
+SHUFFLED_SHARE = 1.0
 """Bytes on disk at a time per byte of input: the most that was seen (docs/design.md, "Memory of a
 local run"). Most of it, for a short time, are pairs of texts that share a phrase."""
 
