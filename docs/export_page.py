@@ -126,10 +126,26 @@ the name of the dataset's folder. Rows are in the dataset's order, shards of the
 recipe names, and rows of a thread are in one row group. Authors, links and licences are not in the
 rows, so whoever passes an export on passes the dataset on with it, or names them in another way.
 
-### `export.json`
+## To the Hub
+
+```
+forumprefs export out/beer --to kto,trl-chat --output out/beer-trl
+forumprefs publish out/beer acme/beer-prefs --version v1.1.0 --exports out/beer-trl
+```
+
+```python
+rows = load_dataset("acme/beer-prefs", "kto", revision="v1.1.0", split="train")
+```
+
+makes the exports further configurations of the version, below `exports/`, in the one commit that
+the tag names. They must be of this very dataset: its manifest is compared. A version has the
+exports that it was published with; one that is published without them has none. `pull` fetches the
+dataset, from which the same exports can be made again.
+
+## `export.json`
 
 {rows_of(ExportManifest)}
-### Counts
+### Counts of an export
 
 {rows_of(ExportCounts)}
 ### Shard
