@@ -134,7 +134,7 @@ def columns_table(export: str, *, with_margin: bool) -> list[str]:
     return [
         f"| `{name}` | {_type(annotation, meta.extra or {})} | {meta.description} |"
         for name, (annotation, meta) in field_docs(EXPORTS[export]).items()
-        if True
+        if with_margin or name != "margin"
     ]
 
 
