@@ -161,6 +161,16 @@ class DatasetFolder(Folder):
             self._documents[name] = self.read_bytes(name)
         return self._documents[name]
 
+    @property
+    def published_shards(self) -> tuple[Shard, ...]:
+        """Parquet files that a version at the Hub has of it."""
+        return self.manifest.shards
+
+    @property
+    def more_documents(self) -> dict[str, bytes]:
+        """Files beside card, manifest and report that a version at the Hub has of it, by path."""
+        return {}
+
     @cached_property
     def report(self) -> dict[str, Any]:
         """The figures of ``report.json``; raises DatasetError when it cannot be read."""
@@ -214,11 +224,15 @@ class DatasetFolder(Folder):
                 stored = parquet.schema_arrow
                 if faults := column_faults(shard, current_schema(stored), columns, version):
                     raise DatasetError(self.location, faults, REMEDY)
+                names = stored_names(columns, stored)
                 batches = (
                     batch.rename_columns(current_names(batch.schema.names))
+                    # One at a time: of groups that it goes through by itself, Arrow keeps some.
+                    for group in range(parquet.num_row_groups)
                     for batch in parquet.iter_batches(
                         batch_size=batch_rows,
-                        columns=stored_names(columns, stored),
+                        row_groups=[group],
+                        columns=names,
                         use_threads=False,
                     )
                 )
