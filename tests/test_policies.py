@@ -157,6 +157,23 @@ def test_shared_padded_and_single_agree(tmp_path: Path, kind: str) -> None:
     assert shared[1][0].reward == pytest.approx(by_transformers(tmp_path, tokens, after), abs=1e-3)
 
 
+def test_a_state_that_reaches_across_is_seen_in_bf16_and_with_small_weights(
+    tmp_path: Path,
+) -> None:
+    import transformers
+
+    tokenizer = make_tokenizer()
+    torch.manual_seed(0)
+    config = transformers.MambaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, initializer_range=0.02
+    )
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    scorer = policy(tmp_path, precision="bf16", max_length=64)
+    assert scorer._model.layout == "padded"
+    assert "bf16" in scorer.reads
+
+
 def test_few_logits_at_once_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from training.model import language_model
 
@@ -183,7 +200,10 @@ def test_what_does_not_fit_is_cut_and_marked(tmp_path: Path, with_chat: bool) ->
     long = (ChatMessage("user", "flour " * 100),)
     rows = scorer.score([PROMPTS[1], long], [["so", "warm " * 100], ["so"]])
     assert [[one.cut for one in row] for row in rows] == [[False, True], [True]]
-    assert rows[0][1].tokens <= 40
+    for prompt in (PROMPTS[1], long):
+        for before, after, _ in scorer._encoding.encode(prompt, ["so", "warm " * 100]):
+            assert len(before) + len(after) <= 40
+            assert len(before) <= 20
     assert rows[0][1].tokens > rows[0][0].tokens
     # The cut of a prompt is its own: it does not depend on the response.
     (alone,) = scorer.score([long], [["so", "warm " * 100]])

@@ -106,6 +106,7 @@ LOADED_BY_HELP = {
     "hydrate": set(),
     "promote": set(),
     "scaling": set(),
+    "score": set(),
     "train": set(),
     "validate-threads": {"rich"},
 }
