@@ -1,8 +1,11 @@
 """Published preference sets come out row by row; what does not is counted by its reason."""
 
 import gzip
+import json
+import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +14,7 @@ from pipeline.cli import main
 from schemas.exit_codes import ExitCode
 from schemas.post import Post
 from tests.dumps import DUMPS
+from tests.preference_data import WORDS
 from transforms.readers.base import ForumFile, ReadRules
 from transforms.readers.preferences.reader import read_preference_set
 
@@ -96,3 +100,55 @@ def test_llmbar_comes_out_whole(
     assert len(pairs) == pairs.total() == distinct - gone.get("empty", 0)
     assert pairs.keys() <= set(rows)
     assert why == gone
+
+
+def every_form() -> list[dict[str, Any]]:
+    """Rows of all forms, several of one prompt, and some that cannot be used."""
+    rng = random.Random(7)
+
+    def text(count: int) -> str:
+        return " ".join(rng.choices(WORDS, k=count))
+
+    rows: list[dict[str, Any]] = []
+    for number in range(12):
+        rows.append({"prompt": text(12), "response_1": text(8), "response_2": text(8)})
+        rows[-1]["preference_strength"] = number % 7 - 3
+        two = {"output_1": "Yes.", "output_2": "No."}
+        rows.append({"input": text(9), "label": 1 + number % 3} | two)
+        asked = {"prompt": text(10)}
+        rows += [asked | {"response": text(5), "helpfulness": n % 4} for n in range(number % 5)]
+        asked = {"prompt": [{"role": "user", "content": text(10)}]}
+        rows += [asked | {"completion": text(4), "label": n % 2 == 0} for n in range(number % 4)]
+        scores = (7.5, 8, None, "N/A")
+        rated = [{"response": text(6), "overall_score": score} for score in scores]
+        rows.append({"instruction": text(12), "completions": rated})
+        rows.append({"prompt": text(11), "responses": [text(3), text(3)], "scores": [2, 1.5]})
+        asked, four = {"prompt": text(12)}, [text(4) for _ in range(4)]
+        rows += [
+            asked | {"chosen": one, "rejected": other, "score_chosen": rng.choice((None, 8.5))}
+            for one, other in (rng.sample(four, 2) for _ in range(6))
+        ]
+    return rows + rows[:9]
+
+
+def test_the_order_of_rows_changes_no_byte(tmp_path: Path) -> None:
+    rows = every_form()
+    made = []
+    for partitions in (1, 5):
+        folder = tmp_path / str(partitions)
+        folder.mkdir()
+        (folder / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        given = [f"--input=pairs={folder / 'set.jsonl'}", f"--partitions={partitions}", "--quiet"]
+        assert main(["curate", *given, f"--output={folder / 'out'}"]) == ExitCode.FINISHED
+        made.append({f.name: f.read_bytes() for f in folder.glob("out/data/*")})
+        rows.reverse()
+    assert made[0] == made[1] and made[0]
+    table = pq.read_table(tmp_path / "1" / "out" / "data").to_pylist()
+    # The same short answers to eight prompts are eight preferences.
+    assert sum({row["chosen"], row["rejected"]} == {"Yes.", "No."} for row in table) == 8
+    stated = {(row["chosen"], row["rejected"]) for row in table}
+    for row in rows:
+        if "chosen" in row and row["chosen"] not in ("", row["rejected"]):
+            two = row["chosen"], row["rejected"]
+            other_way = any(two == (r.get("rejected"), r.get("chosen")) for r in rows)
+            assert (two in stated) is not other_way

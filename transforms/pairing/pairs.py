@@ -4,7 +4,7 @@ import functools
 import heapq
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -242,9 +242,15 @@ def _compare(
     scores = (
         {} if windowed else {index: response_score(responses[index], mode) for index in compared}
     )
+    # As sets: one response may be preferred to thousands.
+    preferred = {
+        post.id: frozenset(post.preferred_to)
+        for post in map(responses.__getitem__, compared)
+        if post.preferred_to is not None
+    }
     result = _Comparisons([], {}, [])
     for first, second in _every_two(responses, compared):
-        stated = _stated(responses[first], responses[second])
+        stated = _stated(responses[first], responses[second], preferred)
         if stated is not None:
             high, low = stated
         elif windowed:
@@ -298,8 +304,12 @@ def _is_stated(first: Post, second: Post) -> bool:
     return first.preferred_to is not None and second.preferred_to is not None
 
 
-def _stated(first: Post, second: Post) -> tuple[float, float] | None:
+def _stated(
+    first: Post, second: Post, preferred: Mapping[str, frozenset[str]]
+) -> tuple[float, float] | None:
     """Scores of two responses that the source itself judges; None: it gives votes.
+
+    ``preferred``: by the id of a response, those that it is stated to be better than.
 
     Its ratings are these. Where it states an order, they are its ratings or votes where these are
     in that order, else 1 and 0. Equal scores mean a tie, or that it states both orders.
@@ -308,9 +318,8 @@ def _stated(first: Post, second: Post) -> tuple[float, float] | None:
         if first.rating is None or second.rating is None:
             return None
         return first.rating, second.rating
-    assert first.preferred_to is not None and second.preferred_to is not None
-    better = second.id in first.preferred_to
-    if better == (first.id in second.preferred_to):
+    better = second.id in preferred[first.id]
+    if better == (first.id in preferred[second.id]):
         return _UNSTATED if not better else (0.0, 0.0)
     for one, other in ((first.rating, second.rating), (first.score, second.score)):
         if one is not None and other is not None and one != other and (one > other) == better:
