@@ -124,7 +124,7 @@ LLaMA-Factory (`dataset_info.json`):
 
 axolotl:
 
-```yaml
+```yml
 {AXOLOTL}```
 
 ms-swift:

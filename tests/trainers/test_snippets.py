@@ -54,7 +54,7 @@ def section(text: str) -> str:
 
 def test_the_docs_have_the_snippets_of_the_card(card: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for language in ("python", "bash", "json", "yaml"):
+    for language in ("python", "bash", "json", "yml"):
         found = snippets(section(card), language)
         assert found
         for snippet in found:
@@ -122,7 +122,7 @@ def test_llama_factory(card: str, made: Made) -> None:
 def test_axolotl(card: str, made: Made) -> None:
     from datasets import load_dataset
 
-    (text,) = [text for text in snippets(section(card), "yaml") if "rl: dpo" in text]
+    (text,) = [text for text in snippets(section(card), "yml") if "rl: dpo" in text]
     settings = yaml.safe_load(text)
     (entry,) = settings["datasets"]
     module, _, function = entry["type"].partition(".")
