@@ -4,6 +4,7 @@ The columns are those that trainers read, and no others: what a trainer finds be
 for something of its own.
 """
 
+import re
 from enum import StrEnum
 from typing import Annotated, Final
 
@@ -11,7 +12,8 @@ import msgspec
 
 from schemas.fields import doc, timestamps
 from schemas.manifest import Count
-from schemas.pair import Message
+from schemas.pair import SPLITS, Message
+from schemas.small_files import SmallFileError, decode_json
 
 EXPORT_VERSION = "1.0.0"
 """Version of the columns below and of the manifest's layout."""
@@ -165,3 +167,30 @@ class ExportManifest(msgspec.Struct, frozen=True, kw_only=True):
     not_publishable_because: Annotated[tuple[str, ...], doc("as the dataset's manifest says")]
     exports: Annotated[tuple[ExportCounts, ...], doc("what became of the dataset in each")]
     shards: Annotated[tuple[ExportShard, ...], doc("every Parquet file, ordered by path")]
+
+
+_SHARD_PATH = re.compile(
+    rf"({'|'.join(EXPORTS)})/({'|'.join(SPLITS)})-[0-9]{{5}}-of-[0-9]{{5}}\.parquet", re.ASCII
+)
+
+
+def decode_exports(content: bytes) -> ExportManifest:
+    """Decode and check the bytes of ``export.json``; raises SmallFileError.
+
+    It comes from outside, and the files that it names are sent to others.
+    """
+    manifest = decode_json(content, ExportManifest)
+    if manifest.export_version.partition(".")[0] != EXPORT_VERSION.partition(".")[0]:
+        raise SmallFileError(
+            f"has version {manifest.export_version:.20}, and this forumprefs reads {EXPORT_VERSION}"
+        )
+    seen: set[str] = set()
+    for shard in manifest.shards:
+        match = _SHARD_PATH.fullmatch(shard.path)
+        if match is None or match.groups() != (shard.export, shard.split) or shard.path in seen:
+            raise SmallFileError(f"{shard.path!r:.60} is no valid path of a shard, or there twice")
+        seen.add(shard.path)
+    names = [counts.name for counts in manifest.exports]
+    if set(names) != {shard.export for shard in manifest.shards} or len(set(names)) != len(names):
+        raise SmallFileError("its exports are not those of its shards")
+    return manifest

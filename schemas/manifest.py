@@ -16,6 +16,10 @@ MANIFEST_NAME = "manifest.json"
 TABLES = ("data", "duplicates", "rejected")
 """Kinds of shards; those of each lie in a folder of that name."""
 
+EXPORTS_TABLE = "exports"
+"""Folder of a version at the Hub that holds what trainers read, each export in a folder of its
+own; no dataset folder has it, and no manifest names its files (`schemas.exports` does)."""
+
 _MAX = 2**62
 Count = Annotated[int, msgspec.Meta(ge=0, le=_MAX)]
 _VERSION = r"^[0-9]{1,9}\."

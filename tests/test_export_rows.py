@@ -241,6 +241,11 @@ def test_levels_are_longest_chains(pairs: list[ThreadPair]) -> None:
     assert levels_of(7, beaten) == ([longest(player) for player in range(7)], frozenset())
 
 
+def test_a_circle_is_one_player() -> None:
+    beaten = [(0, 1), (1, 2), (2, 3), (3, 1), (2, 4), (0, 5), (5, 4)]
+    assert levels_of(6, beaten) == ([0, 1, 1, 1, 2, 1], frozenset({1, 2, 3}))
+
+
 TURNS = (
     Message(role="user", content="q"),
     Message(role="assistant", content="a"),

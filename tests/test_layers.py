@@ -37,7 +37,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "runners": {"console", "errors"},
         "dataset": {"console", "errors"},
         "diff": {"dataset", "errors"},
-        "hub": {"dataset", "diff", "errors"},
+        "hub": {"dataset", "diff", "errors", "export"},
         "report_page": {"console", "dataset", "errors"},
         "export": {"console", "dataset", "errors"},
         "curate": {"console", "dataset", "errors", "hub", "runners"},

@@ -18,6 +18,7 @@ from pipeline.hub.publish_request import SHRINK_LIMIT, PublishRequest
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.hub.release_notes import ReleaseNotes
 from pipeline.hub.retries import hub_retry_policy, retry_at_hub
+from pipeline.hub.with_exports import FolderWithExports
 from schemas.manifest import Manifest
 
 LONGEST_MESSAGE = 100
@@ -29,6 +30,7 @@ examples:
   forumprefs publish out/beer acme/beer-prefs --version v1.0.0
   forumprefs publish out/beer acme/beer-prefs --version v1.1.0 --dry-run
   forumprefs publish gs://bucket/beer acme/beer-prefs --version v1.1.0
+  forumprefs publish out/beer acme/beer-prefs --version v1.1.0 --exports out/beer-trl
 
 A version is a tag that never moves: readers see all of it or none. The command can be repeated
 after any failure; what has been sent is not sent again, and a finished version is left alone.
@@ -47,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("repo", metavar="OWNER/NAME", help="dataset at the Hub; made if missing")
     parser.add_argument(
         "--version", required=True, metavar="V", help="tag to make, e.g. v1.2.0 (semver.org)"
+    )
+    parser.add_argument(
+        "--exports",
+        metavar="DIR2",
+        help="what `forumprefs export` has made of DIR, as further configurations of the version",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would change; change nothing"
@@ -99,7 +106,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not 0 <= arguments.shrink_limit <= 100:
         raise UsageError(f"--shrink-limit {arguments.shrink_limit:g}: between 0 and 100")
     check_message(arguments.message)
-    folder = DatasetFolder(arguments.folder)
+    if arguments.exports is None:
+        folder = DatasetFolder(arguments.folder)
+    else:
+        folder = FolderWithExports(arguments.folder, arguments.exports)
     request = PublishRequest(
         folder=folder,
         repo=repo,
@@ -178,6 +188,8 @@ def publish_folder(
     edited = None
     if not is_generated(request.folder.document(CARD_NAME).decode("utf-8")):
         edited = f"{CARD_NAME} was edited by hand and goes as it stands, its load line included."
+        if request.folder.more_documents:
+            edited += " It has to name the exports in its `configs` itself."
     for line in [*lines, *filter(None, [edited, notes.advice()])] if not quiet else ():
         print_text(line)
     return found
@@ -241,7 +253,7 @@ def describe_forecast(request: PublishRequest, forecast: Forecast) -> Iterable[s
     if forecast.new_repo:
         yield f"would make the {'private' if request.private else 'public'} dataset {request.repo}"
     new = len(changes.shards)
-    total = len(request.folder.manifest.shards)
+    total = len(request.folder.published_shards)
     yield f"shards: {new:,} new, {total - new:,} as they are, {len(changes.stale):,} removed"
     yield (
         f"bytes to send: {readable_size(forecast.missing_bytes)} in "

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -37,6 +38,10 @@ class Release:
     version: str
     changes: str = ""
     """Markdown section on the changes since the version before; '' where there is none."""
+    configs: Sequence[dict[str, Any]] = ()
+    """Further entries of `configs` in the front matter, for what is beside the dataset."""
+    sections: Sequence[str] = ()
+    """Markdown sections on it."""
 
 
 def make_card(
@@ -46,13 +51,15 @@ def make_card(
 
     The last line holds a hash of the others, by which :func:`is_generated` tells an edited card.
     """
-    front = yaml.safe_dump(
-        make_front_matter(manifest, report, name), sort_keys=False, allow_unicode=True, width=1000
-    )
+    metadata = make_front_matter(manifest, report, name)
+    if release is not None:
+        metadata["configs"] += release.configs
+    front = yaml.safe_dump(metadata, sort_keys=False, allow_unicode=True, width=1000)
     sections = (
         _summary(manifest, report, name, release),
         *((release.changes,) if release is not None and release.changes else ()),
         *(() if manifest.ids_only else (trainers_section(),)),
+        *(release.sections if release is not None else ()),
         _funnel(manifest),
         figures_section(manifest, report),
         _columns(ids_only=manifest.ids_only),

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.arrow import DUPLICATE_SCHEMA, PAIR_IDS_SCHEMA, PAIR_SCHEMA, REJECTED_SCHEMA
-from schemas.manifest import MANIFEST_NAME, Manifest, Shard, major
+from schemas.manifest import EXPORTS_TABLE, MANIFEST_NAME, Manifest, Shard, major
 from schemas.pair import READ_MAJOR_VERSIONS, SPLITS
 from schemas.small_files import SmallFileError, decode_text
 
@@ -179,6 +179,8 @@ def card_faults(content: bytes, card: str, shards: Sequence[Shard]) -> list[str]
             (config["config_name"], str(entry["split"]), str(entry["path"]))
             for config in front.get("configs") or []
             for entry in config["data_files"]
+            # Published beside a dataset, and in no folder of one.
+            if not str(entry["path"]).startswith(f"{EXPORTS_TABLE}/")
         ]
     except (TypeError, KeyError):
         return [f"{card}: `configs` is not a list of config_name and data_files"]

@@ -161,6 +161,16 @@ class DatasetFolder(Folder):
             self._documents[name] = self.read_bytes(name)
         return self._documents[name]
 
+    @property
+    def published_shards(self) -> tuple[Shard, ...]:
+        """Parquet files that a version at the Hub has of it."""
+        return self.manifest.shards
+
+    @property
+    def more_documents(self) -> dict[str, bytes]:
+        """Files beside card, manifest and report that a version at the Hub has of it, by path."""
+        return {}
+
     @cached_property
     def report(self) -> dict[str, Any]:
         """The figures of ``report.json``; raises DatasetError when it cannot be read."""

@@ -1,5 +1,7 @@
 from .card import columns_table as columns_table
+from .card import configs_of as configs_of
 from .card import export_card as export_card
+from .card import sections_of as sections_of
 from .formats import FORMATS as FORMATS
 from .formats import Converted as Converted
 from .formats import Export as Export

@@ -31,8 +31,7 @@ def export_card(manifest: ExportManifest, folder: DatasetFolder, name: str) -> s
     )
     sections = (
         _summary(manifest, name),
-        *(_export(counts, manifest.margin) for counts in manifest.exports),
-        _left_out(manifest),
+        *sections_of(manifest, "FOLDER"),
         _licence(manifest, folder, name),
     )
     return f"---\n{front}---\n\n" + "\n".join(sections)
@@ -43,18 +42,23 @@ def _front_matter(manifest: ExportManifest, folder: DatasetFolder, name: str) ->
     front = make_front_matter(folder.manifest, folder.report, f"{name} for trainers")
     return front | {
         "size_categories": [next(label for limit, label in _SIZES if rows < limit)],
-        "configs": [
-            {
-                "config_name": counts.name,
-                "data_files": [
-                    {"split": split, "path": f"{counts.name}/{split}-*.parquet"}
-                    for split in SPLITS
-                    if counts.rows.get(split)
-                ],
-            }
-            for counts in manifest.exports
-        ],
+        "configs": configs_of(manifest),
     }
+
+
+def configs_of(manifest: ExportManifest, folder: str = "") -> list[dict[str, Any]]:
+    """Return what a card's front matter says of exports that lie below ``folder``, such as 'a/'."""
+    return [
+        {
+            "config_name": counts.name,
+            "data_files": [
+                {"split": split, "path": f"{folder}{counts.name}/{split}-*.parquet"}
+                for split in SPLITS
+                if counts.rows.get(split)
+            ],
+        }
+        for counts in manifest.exports
+    ]
 
 
 _SIZES: Final = (*SIZE_CATEGORIES, (float("inf"), "100M<n<1B"))
@@ -79,7 +83,26 @@ rows = load_dataset(FOLDER, "{first.name}", split="{split}")
 """
 
 
-def _export(counts: ExportCounts, margin: str) -> str:
+def sections_of(manifest: ExportManifest, place: str, revision: str = "") -> list[str]:
+    """Return the sections of a card on each export, and on what is left out.
+
+    ``place`` and ``revision``: what `load_dataset` takes for them, in Python.
+    """
+    at = f", revision={revision}" if revision else ""
+    return [
+        *(
+            _export(
+                counts,
+                manifest.margin,
+                f'load_dataset({place}, "{counts.name}"{at}, split="{next(iter(counts.rows))}")',
+            )
+            for counts in manifest.exports
+        ),
+        _left_out(manifest),
+    ]
+
+
+def _export(counts: ExportCounts, margin: str, load: str) -> str:
     """The section of one export."""
     splits = ", ".join(f"{split}: {rows:,}" for split, rows in counts.rows.items())
     total = sum(counts.rows.values())
@@ -90,7 +113,7 @@ def _export(counts: ExportCounts, margin: str) -> str:
         "",
         f"For {use}. {total:,} rows ({splits}){of}.{_labels(counts)}",
         "",
-        f'`load_dataset(FOLDER, "{counts.name}", split="{next(iter(counts.rows))}")`',
+        f"`{load}`",
         "",
         "| column | type | meaning |",
         "|---|---|---|",

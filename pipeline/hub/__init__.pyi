@@ -47,3 +47,4 @@ from .upload import missing_shards as missing_shards
 from .upload import prepare_documents as prepare_documents
 from .upload import upload_group as upload_group
 from .upload import upload_shards as upload_shards
+from .with_exports import FolderWithExports as FolderWithExports

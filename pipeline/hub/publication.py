@@ -18,6 +18,7 @@ from pipeline.hub.pull_request import FILES_PER_COMMIT, merge_proposal, open_pro
 from pipeline.hub.release_notes import ReleaseNotes
 from pipeline.hub.repo_state import (
     DATASET,
+    EXPORTS_MANIFEST,
     Changes,
     HubFolder,
     Refs,
@@ -28,8 +29,11 @@ from pipeline.hub.repo_state import (
 )
 from pipeline.hub.retries import retry_at_hub
 from pipeline.hub.upload import commit_operations, missing_shards, prepare_documents, upload_shards
+from pipeline.hub.with_exports import shards_of
+from schemas.exports import decode_exports
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.retry import RetryPolicy
+from schemas.small_files import SmallFileError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -293,6 +297,8 @@ def check_losses(
     remedy = "; if that is right, give --allow-shrink"
     there = _manifest_at(api, request, head, remedy) if MANIFEST_NAME in tree else None
     ours = {shard.path for shard in there.shards} if there is not None else set()
+    if there is not None and EXPORTS_MANIFEST in tree:
+        ours |= _exports_at(api, request, head, remedy)
     replaced = [shard.path for shard in changes.shards if shard.path in tree]
     lost = [path for path in (*changes.stale, *replaced) if path not in ours]
     if lost:
@@ -315,6 +321,20 @@ def check_losses(
         raise RefusedError(
             f"{request.name}: has no split {', '.join(gone)}, which main has{remedy}"
         )
+
+
+def _exports_at(api: "HfApi", request: PublishRequest, head: str, remedy: str) -> set[str]:
+    """Files of main that its exports account for."""
+    main = HubFolder(api, request.repo, "main", head)
+    content = call_hub(request.name, lambda: main.read_bytes(EXPORTS_MANIFEST))
+    try:
+        exports = decode_exports(content)
+    except SmallFileError as error:
+        raise RefusedError(
+            f"{request.name}: would replace what cannot be compared: {EXPORTS_MANIFEST} of main "
+            f"{error}{remedy}"
+        ) from None
+    return {EXPORTS_MANIFEST, *(shard.path for shard in shards_of(exports))}
 
 
 def _manifest_at(api: "HfApi", request: PublishRequest, head: str, remedy: str) -> Manifest:

@@ -1,7 +1,7 @@
 """What a version says of itself at the Hub: its card, with the changes since the one before."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pipeline.dataset.card import Release, is_generated, make_card
@@ -12,6 +12,7 @@ from pipeline.diff.difference import Advice, DatasetDifference
 from pipeline.errors import DatasetError
 from pipeline.hub.client import as_hub_error
 from pipeline.hub.repo_state import HubFolder, Refs
+from pipeline.hub.with_exports import FolderWithExports
 from schemas.hub_names import Version
 from schemas.manifest import MANIFEST_NAME
 
@@ -39,6 +40,7 @@ class ReleaseNotes:
             CARD_NAME: self.card(refs),
             MANIFEST_NAME: self.folder.manifest_bytes,
             REPORT_NAME: self.folder.document(REPORT_NAME),
+            **self.folder.more_documents,
         }
 
     def card(self, refs: Refs) -> bytes:
@@ -51,6 +53,12 @@ class ReleaseNotes:
         if self.difference is not None and self.previous is not None:
             changes = make_changelog(self.difference, self.previous.tag, self.version.tag)
         release = Release(repo=self.repo, version=self.version.tag, changes=changes)
+        if isinstance(self.folder, FolderWithExports):
+            release = replace(
+                release,
+                configs=self.folder.card_configs(),
+                sections=self.folder.card_sections(release.repo, release.version),
+            )
         try:
             card = make_card(self.folder.manifest, self.folder.report, self.repo, release)
         except (KeyError, TypeError, AttributeError) as error:

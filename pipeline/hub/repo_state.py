@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from pipeline.dataset.folder import DatasetFolder
 from pipeline.errors import HubError, MissingRepoError
 from pipeline.hub.client import call_hub
+from schemas.exports import EXPORT_MANIFEST_NAME
 from schemas.hub_names import Version, parse_version
-from schemas.manifest import MANIFEST_NAME, TABLES, Shard
+from schemas.manifest import EXPORTS_TABLE, MANIFEST_NAME, TABLES, Shard
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 DATASET = "dataset"
 MAIN = "main"
+
+EXPORTS_MANIFEST = f"{EXPORTS_TABLE}/{EXPORT_MANIFEST_NAME}"
+"""Where the manifest of the exports lies in a version that has any."""
 
 
 @dataclass(frozen=True)
@@ -149,27 +153,35 @@ def find_changes(
     Files that are none of ours stay, `.gitattributes` among them: it says what is large. Raises
     DatasetError where a shard that has to be read is not the manifest's any more.
     """
-    wanted = {shard.path for shard in folder.manifest.shards}
+    wanted = {shard.path for shard in folder.published_shards}
     return Changes(
-        shards=tuple(shard for shard in folder.manifest.shards if not _is_at(tree, shard, folder)),
+        shards=tuple(shard for shard in folder.published_shards if not _is_at(tree, shard, folder)),
         documents={
             path: content
             for path, content in documents.items()
             if path not in tree or not is_content(tree[path], content)
         },
-        stale=tuple(sorted(path for path in tree if is_table_file(path) and path not in wanted)),
+        stale=tuple(
+            sorted(
+                path
+                for path in tree
+                if (is_table_file(path) and path not in wanted)
+                or (path == EXPORTS_MANIFEST and path not in documents)
+            )
+        ),
     )
 
 
 def holds(tree: dict[str, "RepoFile"], folder: DatasetFolder) -> bool:
     """Whether a tree holds the data of a folder: the manifest and, by it, every shard."""
-    return not find_changes(tree, folder, {MANIFEST_NAME: folder.manifest_bytes}).files
+    documents = {MANIFEST_NAME: folder.manifest_bytes, **folder.more_documents}
+    return not find_changes(tree, folder, documents).files
 
 
 def is_table_file(path: str) -> bool:
     """Whether a path in a repository lies where shards lie, and a reader would take it for one."""
     table, _, name = path.partition("/")
-    return table in TABLES and name.endswith(".parquet")
+    return table in (*TABLES, EXPORTS_TABLE) and name.endswith(".parquet")
 
 
 def _is_at(tree: dict[str, "RepoFile"], shard: Shard, folder: DatasetFolder) -> bool:
