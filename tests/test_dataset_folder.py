@@ -437,3 +437,19 @@ def test_damage_in_a_bucket(bucket: dict[str, bytes]) -> None:
 
 def test_versions_are_those_that_the_folder_was_made_with(sample: Path) -> None:
     assert DatasetFolder(sample).manifest.pair_schema_version == PAIR_SCHEMA_VERSION
+
+
+def test_row_groups_are_read_one_at_a_time(sample: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow keeps some of those that one call goes through: memory would grow with the shard."""
+    asked: list[list[int]] = []
+    read = pq.ParquetFile.iter_batches
+
+    def recording(parquet: pq.ParquetFile, *args: Any, **options: Any) -> Any:
+        asked.append(options["row_groups"])
+        return read(parquet, *args, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", recording)
+    folder = DatasetFolder(sample)
+    rows = sum(batch.num_rows for batch in folder.read_columns("data", ["pair_id"]))
+    assert rows == sum(shard.rows for shard in folder.shards("data"))
+    assert asked and all(len(groups) == 1 for groups in asked)

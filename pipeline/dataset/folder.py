@@ -224,11 +224,15 @@ class DatasetFolder(Folder):
                 stored = parquet.schema_arrow
                 if faults := column_faults(shard, current_schema(stored), columns, version):
                     raise DatasetError(self.location, faults, REMEDY)
+                names = stored_names(columns, stored)
                 batches = (
                     batch.rename_columns(current_names(batch.schema.names))
+                    # One at a time: of groups that it goes through by itself, Arrow keeps some.
+                    for group in range(parquet.num_row_groups)
                     for batch in parquet.iter_batches(
                         batch_size=batch_rows,
-                        columns=stored_names(columns, stored),
+                        row_groups=[group],
+                        columns=names,
                         use_threads=False,
                     )
                 )
