@@ -31,32 +31,32 @@ DPOTrainer(model="{MODEL}", train_dataset=messages).train()
 """
 
 EXPORT = """\
-forumprefs export . --to trl-pairs,trl-chat,kto,prompts,openrlhf --output exports
+forumprefs export . --to trl-pairs,trl-chat,kto,prompts,openrlhf --output exported
 """
 
 KTO = f"""\
 from trl import KTOTrainer
 
-responses = load_dataset("exports", "kto", split="train").shuffle(seed=0)
+responses = load_dataset("exported", "kto", split="train").shuffle(seed=0)
 KTOTrainer(model="{MODEL}", train_dataset=responses).train()
 """
 
 GRPO = f"""\
 from trl import GRPOTrainer
 
-prompts = load_dataset("exports", "prompts", split="train")
+prompts = load_dataset("exported", "prompts", split="train")
 GRPOTrainer(model="{MODEL}", reward_funcs="a-reward-model", train_dataset=prompts).train()
 """
 
 OPENRLHF = f"""\
 deepspeed --module openrlhf.cli.train_rm --model.model_name_or_path {MODEL} \\
-    --data.dataset exports/openrlhf --data.apply_chat_template --data.max_len 2048
+    --data.dataset exported/openrlhf --data.apply_chat_template --data.max_len 2048
 """
 
 LLAMA_FACTORY = """\
 {
   "forum_pairs": {
-    "file_name": "exports/trl-pairs/train-00000-of-00001.parquet",
+    "file_name": "exported/trl-pairs/train-00000-of-00001.parquet",
     "ranking": true,
     "columns": {"prompt": "prompt", "chosen": "chosen", "rejected": "rejected"}
   }
@@ -66,7 +66,7 @@ LLAMA_FACTORY = """\
 AXOLOTL = """\
 rl: dpo
 datasets:
-  - path: exports/trl-chat
+  - path: exported/trl-chat
     split: train
     type: chat_template.default
     chat_template: tokenizer_default
@@ -75,7 +75,7 @@ datasets:
 
 MS_SWIFT = f"""\
 swift rlhf --rlhf_type rm --model {MODEL} \\
-    --dataset exports/openrlhf/train-00000-of-00001.parquet \\
+    --dataset exported/openrlhf/train-00000-of-00001.parquet \\
     --columns '{{"chosen": "messages", "rejected": "rejected_messages"}}'
 """
 
@@ -124,7 +124,7 @@ LLaMA-Factory (`dataset_info.json`):
 
 axolotl:
 
-```yaml
+```yml
 {AXOLOTL}```
 
 ms-swift:

@@ -31,12 +31,12 @@ def card(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The card; the working directory is its folder, with the exports that it tells how to make."""
     text = (made.folder / "dataset" / "README.md").read_text(encoding="utf-8")
     (tmp_path / "data").symlink_to(made.folder / "dataset" / "data", target_is_directory=True)
-    shutil.copytree(made.folder / "exports", tmp_path / "exports")
+    shutil.copytree(made.folder / "exports", tmp_path / "exported")
     (command,) = [line for line in snippets(text, "bash") if line.startswith("forumprefs export")]
     words = shlex.split(command)
-    assert words[-1] == "exports"
+    assert words[-1] == "exported"
     for name in words[words.index("--to") + 1].split(","):
-        assert (tmp_path / "exports" / name).is_dir()
+        assert (tmp_path / "exported" / name).is_dir()
     monkeypatch.chdir(tmp_path)
     return text
 
@@ -54,7 +54,7 @@ def section(text: str) -> str:
 
 def test_the_docs_have_the_snippets_of_the_card(card: str) -> None:
     page = PAGE.read_text(encoding="utf-8")
-    for language in ("python", "bash", "json", "yaml"):
+    for language in ("python", "bash", "json", "yml"):
         found = snippets(section(card), language)
         assert found
         for snippet in found:
@@ -122,7 +122,7 @@ def test_llama_factory(card: str, made: Made) -> None:
 def test_axolotl(card: str, made: Made) -> None:
     from datasets import load_dataset
 
-    (text,) = [text for text in snippets(section(card), "yaml") if "rl: dpo" in text]
+    (text,) = [text for text in snippets(section(card), "yml") if "rl: dpo" in text]
     settings = yaml.safe_load(text)
     (entry,) = settings["datasets"]
     module, _, function = entry["type"].partition(".")
@@ -163,6 +163,6 @@ def test_axolotl_reward_models(card: str, made: Made) -> None:
         if "axolotl-reward" in code
     ]
     exec(code, {"load_dataset": load_dataset})
-    table = Dataset.from_parquet("exports/axolotl-reward.parquet")
+    table = Dataset.from_parquet("exported/axolotl-reward.parquet")
     assert set(table.column_names) == {"system", "input", "chosen", "rejected"}
     assert len(table) == len(made.expected)
