@@ -242,6 +242,42 @@ def test_a_repeated_prompt_is_left_out_and_counted(
     assert counts.considered == threads
 
 
+def test_scores_of_a_common_window_order_nothing(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """a beats b, c beats d; the scores, each from another window, would have c above a."""
+
+    def two_pairs(*given: Any) -> Iterator[list[thread_pairs.ThreadPair]]:
+        for pairs in thread_pairs.read_threads(*given):
+            first = msgspec.structs.replace(pairs[0], prompt_turns=None, context_ids=())
+            yield [
+                msgspec.structs.replace(
+                    first,
+                    **{"chosen_id": high, "chosen": high, "chosen_score": score + 1.0},
+                    **{"rejected_id": low, "rejected": low, "rejected_score": score},
+                )
+                for high, low, score in (("a", "b", 1.0), ("c", "d", 8.0))
+            ]
+
+    dataset = tmp_path / "set"
+    shutil.copytree(sample, dataset)
+    path = dataset / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    monkeypatch.setattr(run, "read_threads", two_pairs)
+    expected = {
+        "net_votes": ([0, 1, 2, 3], {"c": True, "b": False}),
+        "common_window": ([0, 0, 1, 1], {"a": True, "b": False, "c": True, "d": False}),
+    }
+    for votes, (groups, labels) in expected.items():
+        manifest["recipe"]["votes"] = votes
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+        assert export(dataset, tmp_path / votes, to="kto,rankings") == 0
+        for row in rows_of(tmp_path / votes, "rankings"):
+            assert row["tie_groups"] == groups
+        found = rows_of(tmp_path / votes, "kto")
+        assert {row["completion"][0]["content"]: row["label"] for row in found} == labels
+
+
 # --- files ---
 
 GOLDEN = {
@@ -565,8 +601,8 @@ def test_what_is_lost_fails_the_run(
 ) -> None:
     from dataclasses import replace
 
-    def losing(pairs: Any) -> Any:
-        converted = FORMATS["trl-pairs"].convert(pairs)
+    def losing(pairs: Any, **given: Any) -> Any:
+        converted = FORMATS["trl-pairs"].convert(pairs, **given)
         return converted._replace(rows=converted.rows[1:])
 
     monkeypatch.setattr(

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import pyarrow as pa
 
@@ -35,6 +35,13 @@ class Converted(NamedTuple):
     """Units that are in no row."""
 
 
+class Convert(Protocol):
+    """Makes the rows of a thread."""
+
+    def __call__(self, pairs: Sequence[ThreadPair], /, *, by_pairs: bool = False) -> Converted:
+        """``by_pairs``: the scores of different pairs are not to be compared."""
+
+
 @dataclass(frozen=True)
 class Export:
     """One export; its name and row type are in :data:`schemas.exports.EXPORTS`."""
@@ -44,7 +51,7 @@ class Export:
     """What is counted: 'pairs', 'responses' or 'prompts'."""
     columns: tuple[str, ...]
     """Columns of pairs that it needs."""
-    convert: Callable[[Sequence[ThreadPair]], Converted]
+    convert: Convert
     use: str
     """Who reads it, as a sentence without a full stop."""
     distinct: bool = False
@@ -62,23 +69,24 @@ class Export:
         return schema
 
 
-def _each_pair(
-    convert: Callable[[Sequence[ThreadPair]], list[Any]],
-) -> Callable[[Sequence[ThreadPair]], Converted]:
-    return lambda pairs: Converted(convert(pairs), len(pairs), Counter())
+def _each_pair(convert: Callable[[Sequence[ThreadPair]], list[Any]]) -> Convert:
+    def converted(pairs: Sequence[ThreadPair], /, *, by_pairs: bool = False) -> Converted:
+        return Converted(convert(pairs), len(pairs), Counter())
+
+    return converted
 
 
-def _prompts(pairs: Sequence[ThreadPair]) -> Converted:
+def _prompts(pairs: Sequence[ThreadPair], /, *, by_pairs: bool = False) -> Converted:
     return Converted(thread_prompts(pairs), len(conversations(pairs)), Counter())
 
 
-def _labelled(pairs: Sequence[ThreadPair]) -> Converted:
-    rows, left_out = labelled_responses(pairs)
+def _labelled(pairs: Sequence[ThreadPair], /, *, by_pairs: bool = False) -> Converted:
+    rows, left_out = labelled_responses(pairs, by_pairs=by_pairs)
     return Converted(rows, count_responses(pairs), left_out)
 
 
-def _ranked(pairs: Sequence[ThreadPair]) -> Converted:
-    rows, left_out = rankings(pairs)
+def _ranked(pairs: Sequence[ThreadPair], /, *, by_pairs: bool = False) -> Converted:
+    rows, left_out = rankings(pairs, by_pairs=by_pairs)
     return Converted(rows, count_responses(pairs), left_out)
 
 

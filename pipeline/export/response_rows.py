@@ -29,16 +29,17 @@ class Ranked(NamedTuple):
     """Responses in no row."""
 
 
-def labelled_responses(pairs: Sequence[ThreadPair]) -> Labelled:
+def labelled_responses(pairs: Sequence[ThreadPair], *, by_pairs: bool = False) -> Labelled:
     """Return each response of a thread's pairs that can be called good or bad, once.
 
-    See :func:`fates`. Within a conversation the best come first.
+    See :func:`fates`, and for ``by_pairs`` :func:`pipeline.export.standings.standing`. Within a
+    conversation the best come first.
     """
     rows: list[LabelledResponse] = []
     left_out: Counter[LeftOut] = Counter()
     for part in conversations(pairs):
         prompt = prompt_messages(part[0])
-        for response, fate in fates(standing(part)):
+        for response, fate in fates(standing(part, by_pairs=by_pairs)):
             if isinstance(fate, LeftOut):
                 left_out[fate] += 1
                 continue
@@ -106,7 +107,7 @@ def _once(found: list[tuple[Response, Fate]]) -> list[tuple[Response, Fate]]:
     return kept
 
 
-def rankings(pairs: Sequence[ThreadPair]) -> Ranked:
+def rankings(pairs: Sequence[ThreadPair], *, by_pairs: bool = False) -> Ranked:
     """Return for each conversation of a thread its responses in their order.
 
     See :func:`pipeline.export.standings.standing`. A row has at least two tie groups.
@@ -114,7 +115,7 @@ def rankings(pairs: Sequence[ThreadPair]) -> Ranked:
     rows: list[Ranking] = []
     left_out: Counter[LeftOut] = Counter()
     for part in conversations(pairs):
-        order = standing(part)
+        order = standing(part, by_pairs=by_pairs)
         left_out[LeftOut.CIRCULAR] += len(order.circular)
         responses = order.responses
         if len({response.tie_group for response in responses}) < 2:

@@ -31,6 +31,7 @@ from schemas.exports import (
 )
 from schemas.manifest import Manifest
 from schemas.pair import SPLITS
+from transforms.pairing.votes import VoteMode
 
 DEFAULT_SHARD_BYTES: Final = 512 * 1024 * 1024
 """Texts of a shard where the dataset's recipe names no size."""
@@ -197,13 +198,14 @@ def _export(
 class _ExportWriter:
     """Converts and writes the threads of one split for one export."""
 
-    def __init__(self, export: Export, rows: SplitWriter) -> None:
+    def __init__(self, export: Export, rows: SplitWriter, by_pairs: bool) -> None:
         self.export = export
+        self._by_pairs = by_pairs
         self.rows = rows
         self._seen = SeenRows() if export.distinct else None
 
     def add(self, pairs: Sequence[ThreadPair], tally: _Tally) -> None:
-        converted = self.export.convert(pairs)
+        converted = self.export.convert(pairs, by_pairs=self._by_pairs)
         rows = converted.rows
         if self._seen is not None:
             rows = self._seen.new(rows)
@@ -230,11 +232,13 @@ def _writers(
 ) -> Iterator[list[_ExportWriter]]:
     asked = manifest.recipe.get("shard_bytes")
     shard_bytes = asked if isinstance(asked, int) and asked > 0 else DEFAULT_SHARD_BYTES
+    # There a score counts the votes since the later response of a pair: another one in each pair.
+    by_pairs = manifest.recipe.get("votes") == VoteMode.COMMON_WINDOW.value
     with ExitStack() as stack:
         writers = []
         for export in exports:
             rows = SplitWriter(staging, export.name, split, export.schema(margin), shard_bytes)
-            writers.append(_ExportWriter(export, rows))
+            writers.append(_ExportWriter(export, rows, by_pairs))
             stack.callback(writers[-1].abandon)
         yield writers
 

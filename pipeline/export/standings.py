@@ -36,20 +36,20 @@ class Standing(NamedTuple):
     """Whether the order is that of the scores, rather than of the pairs."""
 
 
-def standing(pairs: Sequence[ThreadPair]) -> Standing:
+def standing(pairs: Sequence[ThreadPair], *, by_pairs: bool = False) -> Standing:
     """Order the responses of one conversation's pairs.
 
-    By their scores where each has one, which it has in all pairs. Else, under a vote mode that only
-    compares two or where the source states preferences and nothing else, by the pairs: each
-    response is in the first tie group below all that beat it, directly or by way of others, and its
-    score counts the tie groups below its own. Either way no pair is contradicted, so responses in a
-    circle stand nowhere.
+    By their scores where each has one, which it has in all pairs. Else, or with ``by_pairs`` (under
+    a vote mode whose scores only compare the two of a pair, even where they happen to agree), by
+    the pairs: each response is in the first tie group below all that beat it, directly or by way of
+    others, and its score counts the tie groups below its own. Either way no pair is contradicted,
+    so responses in a circle stand nowhere.
     """
     sides = {side.id: side for pair in pairs for side in (_chosen(pair), _rejected(pair))}
     won = {pair.chosen_id for pair in pairs}
     lost = {pair.rejected_id for pair in pairs}
     ids = sorted(sides)
-    scores = own_scores(pairs)
+    scores = None if by_pairs else own_scores(pairs)
     circular: set[str] = set()
     if scores is None:
         place = {name: index for index, name in enumerate(ids)}
