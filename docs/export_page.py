@@ -72,19 +72,22 @@ the second of three responses is then good in one row and bad in another, and a 
 pairs is there ten times. Here each response is there at most once, and its label is that of the
 votes on all of its thread's responses that are in a pair:
 
-1. **By its score**, wherever a response has one score in all its pairs, which it has under every
-   vote mode but `common_window`: it is good above the median of the thread's scores and bad below
-   it. At the median it is neither, so that ties at the border and the middle of an odd number are
+1. **By its score**, under every vote mode but `common_window`, wherever a response has one score
+   in all its pairs: it is good above the median of the thread's scores and bad below it. At the median it is neither, so that ties at the border and the middle of an odd number are
    left out. Where more than half of the responses tie for the best score they are good, since all
    others are worse; where they tie for the worst they are bad.
 2. **A pair must agree**: at least one chooses what is good, at least one rejects what is bad. Votes
    and pairs differ where the recipe refuses pairs: under `later_wins` the earliest response may
    have most votes, and be in pairs only as the one that was overtaken.
-3. **By its pairs**, where a response has no score of its own (`common_window`, sets that state
-   preferences and no votes): it is good if no pair rejects it, and bad if no pair chooses it.
+3. **By its pairs**, where a response has no score of its own (sets that state preferences and no
+   votes) and under `common_window`, whose scores count the votes since the later response of a pair
+   and so are to be compared within it alone: it is good if no pair rejects it, and bad if no pair
+   chooses it.
 
-So no pair of the dataset chooses a bad response over a good one, no text has both labels under one
-prompt, and a prompt has both good and bad responses or none. The label says on which side of its
+So no pair of a thread chooses a bad response over a good one, no text has both labels under one
+prompt of a split, and a prompt has both good and bad responses or none. Where several threads have
+the same prompt and response (preference sets that overlap, `--dedup off`), the first in the
+dataset's order is kept, so that a pair of a later thread may say otherwise. The label says on which side of its
 thread a response is, and not how far: `min_margin` of the recipe decides about pairs alone. Good
 and bad responses are about as many as each other; `export.json` has the numbers, from which
 trainers' weights of the two follow. Replies to a response are a thread of their own, with the
@@ -97,12 +100,12 @@ are those whose response has the other label in another row of the same prompt:
 |---|---:|---:|---:|---:|---:|---:|
 | `net_votes` | 1,911 | 3,822 | 1,338 | 1,794 | 1,533 | 0 |
 | `later_wins` | 665 | 1,330 | 104 | 918 | 741 | 0 |
-| `common_window` | 1,638 | 3,276 | 991 | 1,631 | 1,289 | 0 |
+| `common_window` | 1,638 | 3,276 | 991 | 1,631 | 1,290 | 0 |
 
 ## How `rankings` orders responses
 
-By their scores, in tie groups of equal ones, wherever a response has one score in all its pairs.
-Else by the pairs: a response is in the first group below all those that beat it, directly or by way
+By their scores, in tie groups of equal ones, under every vote mode but `common_window`, wherever a
+response has one score in all its pairs. Else by the pairs: a response is in the first group below all those that beat it, directly or by way
 of others, and its score is the number of groups below its own. Being in one group then means that
 none of the two beats the other, which may be because they were not compared. Responses in a circle
 (a beats b, b beats c, c beats a) are left out. Either way no pair is contradicted.
@@ -117,8 +120,8 @@ unless what was read is written or left out for one of these reasons:
 
 {reasons}
 
-`prompts` leaves out repeated prompts over the whole split; the dataset has some only if
-duplicates were not removed.
+`prompts` leaves out repeated prompts, and `kto` repeated responses to them, over the whole split; the
+dataset has some only if duplicates were not removed.
 
 ## Files
 

@@ -110,6 +110,7 @@ class LeftOut(StrEnum):
     WON_AND_LOST = "won_and_lost"
     UNSUPPORTED = "unsupported"
     SAME_TEXT = "same_text"
+    SAME_RESPONSE = "same_response"
     CIRCULAR = "circular"
     NO_COUNTERPART = "no_counterpart"
     SAME_PROMPT = "same_prompt"
@@ -124,6 +125,8 @@ LEFT_OUT_DOCS: Final[dict[LeftOut, str]] = {
     "and no pair rejects it",
     LeftOut.SAME_TEXT: "`kto`: its text is that of another response to the prompt; where the two "
     "have different labels, both are left out",
+    LeftOut.SAME_RESPONSE: "`kto`: the split has the prompt with this response already, from another "
+    "thread; the label of the first in the dataset's order stands",
     LeftOut.CIRCULAR: "`rankings`: it is in a circle of preferences (a > b > c > a), which no "
     "order agrees with",
     LeftOut.NO_COUNTERPART: "`kto`, `rankings`: nothing is left that it is better or worse than",

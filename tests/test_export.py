@@ -242,6 +242,54 @@ def test_a_repeated_prompt_is_left_out_and_counted(
     assert counts.considered == threads
 
 
+def test_a_response_under_the_prompt_of_another_thread_is_left_out_and_counted(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two sets of preferences, of which the second says the opposite and has a response more."""
+
+    def opposite(*given: Any) -> Iterator[list[thread_pairs.ThreadPair]]:
+        threads = itertools.islice(thread_pairs.read_threads(*given), 2)
+        for pairs, edges in zip(threads, (["ab"], ["ba", "bc"]), strict=True):
+            first = msgspec.structs.replace(
+                pairs[0], prompt="The same?", prompt_turns=None, context_ids=(), rejected_score=0.0
+            )
+            yield [
+                msgspec.structs.replace(
+                    first,
+                    **{"chosen_id": f"{first.thread_id}{high}", "chosen": high},
+                    **{"rejected_id": f"{first.thread_id}{low}", "rejected": low},
+                    chosen_score=1.0,
+                )
+                for high, low in edges
+            ]
+
+    monkeypatch.setattr(run, "read_threads", opposite)
+    assert export(sample, tmp_path / "out", "--split", "train", to="kto") == 0
+    rows = rows_of(tmp_path / "out", "kto")
+    labels = [(row["completion"][0]["content"], row["label"]) for row in rows]
+    assert labels == [("a", True), ("b", False), ("c", False)]
+    (counts,) = manifest_of(tmp_path / "out").exports
+    assert (counts.considered, counts.left_out) == (5, {"same_response": 2})
+
+
+def test_the_pairs_of_a_thread_share_their_texts(
+    sample: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a thread takes memory with the square of its responses; threads reach over batches."""
+    monkeypatch.setattr(thread_pairs, "BATCH_ROWS", 2)
+    threads = list(
+        thread_pairs.read_threads(
+            DatasetFolder(sample), "train", FORMATS["trl-chat"].columns + FORMATS["kto"].columns
+        )
+    )
+    assert sum(map(len, threads)) == len(pairs_of(sample, "train"))
+    largest = max(threads, key=len)
+    assert len(largest) > 5
+    texts = [text for pair in largest for text in (pair.prompt, pair.chosen, pair.rejected)]
+    # Those of the batch in which the thread begins may be there again: a prompt, two pairs.
+    assert len(set(map(id, texts))) <= len(set(texts)) + 5 < len(texts)
+
+
 def test_scores_of_a_common_window_order_nothing(
     sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,8 +54,10 @@ class Export:
     convert: Convert
     use: str
     """Who reads it, as a sentence without a full stop."""
-    distinct: bool = False
-    """Whether a split holds no row twice."""
+    distinct: Callable[[Any], Any] | None = None
+    """What no two rows of a split share, where there is such a thing; the first of them is kept."""
+    repeated: LeftOut = LeftOut.SAME_PROMPT
+    """Why the others are left out."""
     units: Callable[[Any], int] = lambda row: 1
     """Units in a row."""
     label: Callable[[Any], bool] | None = None
@@ -121,6 +123,8 @@ FORMATS: Final[dict[str, Export]] = {
             (*_TEXTS, *_RESPONSES),
             _labelled,
             "TRL's `KTOTrainer`, and whatever wants good and bad responses rather than pairs",
+            distinct=lambda row: (row.prompt, row.completion),
+            repeated=LeftOut.SAME_RESPONSE,
             label=lambda row: bool(row.label),
         ),
         Export(
@@ -137,7 +141,7 @@ FORMATS: Final[dict[str, Export]] = {
             _PROMPT,
             _prompts,
             "TRL's `GRPOTrainer`, online DPO, and whatever else makes its own responses",
-            distinct=True,
+            distinct=lambda row: row.prompt,
         ),
         Export(
             "openrlhf",

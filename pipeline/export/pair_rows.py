@@ -28,9 +28,10 @@ def response_messages(text: str, turns: tuple[Message, ...] | None = None) -> tu
 
 def text_pairs(pairs: Sequence[ThreadPair]) -> list[TextPair]:
     """Return pairs as text: trainers join the prompt and a response, and put nothing between."""
+    prompts = {text: f"{text.rstrip()}\n\n" for text in {pair.prompt for pair in pairs}}
     return [
         TextPair(
-            prompt=f"{pair.prompt.rstrip()}\n\n",
+            prompt=prompts[pair.prompt],
             chosen=pair.chosen,
             rejected=pair.rejected,
             margin=log_margin(pair.vote_margin),

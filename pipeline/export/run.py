@@ -202,14 +202,14 @@ class _ExportWriter:
         self.export = export
         self._by_pairs = by_pairs
         self.rows = rows
-        self._seen = SeenRows() if export.distinct else None
+        self._seen = SeenRows(export.distinct) if export.distinct is not None else None
 
     def add(self, pairs: Sequence[ThreadPair], tally: _Tally) -> None:
         converted = self.export.convert(pairs, by_pairs=self._by_pairs)
         rows = converted.rows
         if self._seen is not None:
             rows = self._seen.new(rows)
-            tally.left_out[LeftOut.SAME_PROMPT] += len(converted.rows) - len(rows)
+            tally.left_out[self.export.repeated] += len(converted.rows) - len(rows)
         self.rows.add(rows)
         tally.considered += converted.considered
         tally.written += sum(map(self.export.units, rows))

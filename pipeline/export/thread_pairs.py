@@ -1,7 +1,7 @@
 """The pairs of a dataset, thread by thread, with the columns that exports use."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -46,7 +46,8 @@ def read_threads(
 ) -> Iterator[list[ThreadPair]]:
     """Yield the pairs of each thread of a split, with ``columns`` and thread_id, in their order.
 
-    Memory: a row group, a batch and one thread. Raises DatasetError as
+    Memory: a row group, a batch and one thread, whose pairs share the texts that they have in
+    common: pairs may be as many as the square of the responses. Raises DatasetError as
     `DatasetFolder.read_columns` does.
     """
     schema = folder.schema("data")
@@ -56,19 +57,34 @@ def read_threads(
             name for name in ("thread_id", *columns) if name in stored or name not in _SINCE_1_1
         )
     )
-    rows = (
-        row
-        for batch in folder.read_columns("data", wanted, split, BATCH_ROWS)
-        for row in pairs_of(batch)
-    )
-    for _, pairs in itertools.groupby(rows, key=lambda pair: pair.thread_id):
+    batches = folder.read_columns("data", wanted, split, BATCH_ROWS)
+    for _, pairs in itertools.groupby(_rows(batches), key=lambda pair: pair.thread_id):
         yield list(pairs)
 
 
-def pairs_of(batch: pa.RecordBatch) -> list[ThreadPair]:
-    """Return the rows of a batch whose columns are fields of :class:`ThreadPair`."""
+def _rows(batches: Iterable[pa.RecordBatch]) -> Iterator[ThreadPair]:
+    shared: dict[Any, Any] = {}
+    thread = ""
+    for batch in batches:
+        rows = pairs_of(batch, shared)
+        yield from rows
+        if rows and rows[0].thread_id != thread:  # else the thread may go on in the next batch
+            shared.clear()
+            thread = rows[-1].thread_id
+
+
+def pairs_of(batch: pa.RecordBatch, shared: dict[Any, Any]) -> list[ThreadPair]:
+    """Return the rows of a batch whose columns are fields of :class:`ThreadPair`.
+
+    Equal texts become one object, that in ``shared`` if there is one, to which new ones are added.
+    """
     names = batch.schema.names
-    columns = [_values(column) for column in batch.columns]
+    columns = [
+        [shared.setdefault(value, value) for value in _values(column)]
+        if pa.types.is_string(column.type) or pa.types.is_list(column.type)
+        else _values(column)
+        for column in batch.columns
+    ]
     return [ThreadPair(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
 
 

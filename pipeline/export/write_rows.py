@@ -1,7 +1,7 @@
 """The rows of one export and split as Parquet files: streamed, and of the same bytes each time."""
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +115,10 @@ def text_bytes(row: msgspec.Struct) -> int:
 
 
 class SeenRows:
-    """Remembers rows that it was asked about, in a temporary file: there may be very many."""
+    """Remembers rows by their ``key``, in a temporary file: there may be very many."""
 
-    def __init__(self) -> None:
+    def __init__(self, key: Callable[[Any], Any]) -> None:
+        self._key = key
         self._rows = sqlite3.connect("", isolation_level=None)
         self._rows.execute("pragma journal_mode = off")
         self._rows.execute("create table rows (hash blob primary key) without rowid")
@@ -127,10 +128,10 @@ class SeenRows:
         self._rows.close()
 
     def new(self, rows: Iterable[Any]) -> list[Any]:
-        """Return the rows that it sees for the first time."""
+        """Return the rows whose key it sees for the first time."""
         return [row for row in rows if self._add(row)]
 
     def _add(self, row: Any) -> bool:
-        digest = content_hash(msgspec.json.encode(row).decode())
+        digest = content_hash(msgspec.json.encode(self._key(row)).decode())
         added = self._rows.execute("insert or ignore into rows values (?)", (digest,))
         return added.rowcount == 1
