@@ -196,4 +196,11 @@ def decode_exports(content: bytes) -> ExportManifest:
     names = [counts.name for counts in manifest.exports]
     if set(names) != {shard.export for shard in manifest.shards} or len(set(names)) != len(names):
         raise SmallFileError("its exports are not those of its shards")
+    rows: dict[tuple[str, str], int] = {}
+    for shard in manifest.shards:
+        key = shard.export, shard.split
+        rows[key] = rows.get(key, 0) + shard.rows
+    for counts in manifest.exports:
+        if counts.rows != {split: n for (name, split), n in rows.items() if name == counts.name}:
+            raise SmallFileError(f"the rows of {counts.name} are not those of its shards")
     return manifest

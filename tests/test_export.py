@@ -641,6 +641,46 @@ def test_what_breaks_off_leaves_what_was_there(
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_full_disk_where_prompts_are_remembered(
+    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The database lies beside what is written, and a limit of pages stands for a full disk."""
+    connect = write_rows.sqlite3.connect
+    opened = []
+
+    def small(path: Any, **given: Any) -> Any:
+        opened.append(Path(path))
+        connection = connect(path, **given)
+        connection.execute("pragma max_page_count = 1")
+        return connection
+
+    assert export(sample, tmp_path / "whole", to="prompts") == 0
+    assert {path.name for path in (tmp_path / "whole").iterdir()} == {
+        "README.md", "export.json", "prompts",
+    }  # fmt: skip
+    monkeypatch.setattr(write_rows.sqlite3, "connect", small)
+    assert export(sample, tmp_path / "out", to="prompts") == 1
+    assert "cannot be written" in capsys.readouterr().err
+    (path,) = opened
+    assert path.is_relative_to(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+def test_options_from_python_are_checked(sample: Path, tmp_path: Path) -> None:
+    from pipeline.errors import UsageError
+
+    for exports, margin, said in (
+        ((), "none", "no export was named"),
+        (("kto", "nothing"), "none", "no export 'nothing'; there are trl-pairs"),
+        (("kto",), "votes", "--margin votes: can be none, log"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            run.export_dataset(
+                run.ExportOptions(str(sample), str(tmp_path / "out"), exports, margin)
+            )
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_lost_fails_the_run(
     sample: Path,
     tmp_path: Path,

@@ -61,6 +61,7 @@ def test_exports_are_configurations_of_the_version(
     for shard in DatasetFolder(sample).manifest.shards:
         assert user.hub.read(REPO, shard.path, "v1.0.0") == (sample / shard.path).read_bytes()
     card = user.hub.read(REPO, "README.md", "v1.0.0").decode()
+    # `default` is first: load_dataset of a folder without the exports then still finds it.
     configs = yaml.safe_load(card.split("---\n")[1])["configs"]
     assert [config["config_name"] for config in configs] == [
         "default", "duplicates", "rejected", "trl-pairs", "kto",
@@ -178,6 +179,8 @@ def test_a_manifest_of_exports_names_nothing_but_exports(exports: Path, tmp_path
         {"exports": values["exports"][:1]},
         {"exports": values["exports"] * 2},
         {"margin": 1},
+        {"exports": [values["exports"][0] | {"rows": {}}, *values["exports"][1:]]},
+        {"exports": [values["exports"][0] | {"rows": {"train": 1}}, *values["exports"][1:]]},
     ):
         with pytest.raises(SmallFileError):
             decode_exports(json.dumps(values | change).encode())

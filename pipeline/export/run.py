@@ -24,6 +24,7 @@ from pipeline.export.write_rows import SeenRows, SplitWriter
 from schemas.exports import (
     EXPORT_MANIFEST_NAME,
     EXPORT_VERSION,
+    MARGINS,
     ExportCounts,
     ExportManifest,
     ExportShard,
@@ -72,6 +73,7 @@ def export_dataset(options: ExportOptions) -> ExportManifest:
     The folder appears at the very end, complete. Raises UsageError (and DatasetError, which is one)
     where nothing can be exported, and AccountingError where something would be lost.
     """
+    _check_options(options)
     exports = [FORMATS[name] for name in FORMATS if name in options.exports]
     folder = DatasetFolder(options.dataset)
     output = _check_output(options)
@@ -90,6 +92,16 @@ def export_dataset(options: ExportOptions) -> ExportManifest:
             _check_output(options)
             replace_folder(staging, output)
     return manifest
+
+
+def _check_options(options: ExportOptions) -> None:
+    """Raise UsageError for names that there are not."""
+    unknown = [name for name in options.exports if name not in FORMATS]
+    if unknown or not options.exports:
+        wrong = f"no export {unknown[0]!r}" if unknown else "no export was named"
+        raise UsageError(f"--to: {wrong}; there are {', '.join(FORMATS)}")
+    if options.margin not in MARGINS:
+        raise UsageError(f"--margin {options.margin}: can be {', '.join(MARGINS)}")
 
 
 def _check_output(options: ExportOptions) -> Path:
@@ -202,7 +214,7 @@ class _ExportWriter:
         self.export = export
         self._by_pairs = by_pairs
         self.rows = rows
-        self._seen = SeenRows(export.distinct) if export.distinct is not None else None
+        self._seen = None if export.distinct is None else SeenRows(export.distinct, rows.folder)
 
     def add(self, pairs: Sequence[ThreadPair], tally: _Tally) -> None:
         converted = self.export.convert(pairs, by_pairs=self._by_pairs)

@@ -1,6 +1,8 @@
 """The rows of one export and split as Parquet files: streamed, and of the same bytes each time."""
 
+import os
 import sqlite3
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,7 @@ class SplitWriter:
     def __init__(
         self, folder: Path, export: str, split: str, schema: pa.Schema, shard_bytes: int
     ) -> None:
-        self._folder = folder
+        self.folder = folder
         self._export = export
         self._split = split
         self._schema = schema
@@ -65,7 +67,7 @@ class SplitWriter:
             self._writer.close()
 
     def _unfinished(self, index: int) -> Path:
-        return self._folder / self._export / f".{self._split}-{index:05d}"
+        return self.folder / self._export / f".{self._split}-{index:05d}"
 
     def _write_row_group(self) -> None:
         if not self._rows:
@@ -89,7 +91,7 @@ class SplitWriter:
 
     def _name(self, index: int, count: int, rows: int) -> ExportShard:
         name = f"{self._export}/{self._split}-{index:05d}-of-{count:05d}.parquet"
-        path = self._unfinished(index).rename(self._folder / name)
+        path = self._unfinished(index).rename(self.folder / name)
         return ExportShard(
             path=name,
             export=self._export,
@@ -115,17 +117,32 @@ def text_bytes(row: msgspec.Struct) -> int:
 
 
 class SeenRows:
-    """Remembers rows by their ``key``, in a temporary file: there may be very many."""
+    """Remembers rows by their ``key``, in a file in ``folder``: there may be very many.
 
-    def __init__(self, key: Callable[[Any], Any]) -> None:
+    Raises OSError where the file cannot be written.
+    """
+
+    def __init__(self, key: Callable[[Any], Any], folder: Path) -> None:
         self._key = key
-        self._rows = sqlite3.connect("", isolation_level=None)
-        self._rows.execute("pragma journal_mode = off")
-        self._rows.execute("create table rows (hash blob primary key) without rowid")
+        number, name = tempfile.mkstemp(prefix=".seen-", dir=folder)
+        os.close(number)
+        self._path = Path(name)
+        self._rows = sqlite3.connect(self._path, isolation_level=None)
+        self._do("pragma journal_mode = off")
+        self._do("pragma synchronous = off")
+        self._do("create table rows (hash blob primary key) without rowid")
 
     def close(self) -> None:
         """Forget them."""
         self._rows.close()
+        self._path.unlink(missing_ok=True)
+
+    def _do(self, statement: str, *values: bytes) -> int:
+        """Execute a statement; returns how many rows it added."""
+        try:
+            return self._rows.execute(statement, values).rowcount
+        except sqlite3.OperationalError as error:
+            raise OSError(f"{self._path}: cannot be written ({error})") from error
 
     def new(self, rows: Iterable[Any]) -> list[Any]:
         """Return the rows whose key it sees for the first time."""
@@ -133,5 +150,4 @@ class SeenRows:
 
     def _add(self, row: Any) -> bool:
         digest = content_hash(msgspec.json.encode(self._key(row)).decode())
-        added = self._rows.execute("insert or ignore into rows values (?)", (digest,))
-        return added.rowcount == 1
+        return self._do("insert or ignore into rows values (?)", digest) == 1
