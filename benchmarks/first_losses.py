@@ -1,7 +1,7 @@
 """The figures of docs/trainers.md: the first loss of each trainer on each export.
 
 .venv/bin/python -m tests.trainers.inputs make FOLDER DATASET
-.venv-trl/bin/python -m tests.trainers.table FOLDER
+.venv-trl/bin/python -m benchmarks.first_losses FOLDER
 """
 
 import sys

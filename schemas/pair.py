@@ -121,6 +121,12 @@ FORMER_NAMES = {
 }
 """Columns of version 1, and what they are called now: trainers took them for columns of theirs."""
 
+SINCE_1_1 = (
+    *("prompt_turns", "chosen_turns", "rejected_turns", "text_hash"),
+    *("context_ids", "context_urls", "context_authors", "context_licenses"),
+)
+"""Columns that version 1.0 did not have."""
+
 TEXT_COLUMNS = (
     "prompt",
     "chosen",
@@ -130,6 +136,20 @@ TEXT_COLUMNS = (
     "rejected_turns",
 )
 """What a dataset of ids and labels does not have."""
+
+
+def stored_columns(version: str) -> dict[str, str]:
+    """Return what the columns of a version are called there, by their names now.
+
+    Raises ValueError where ``version`` does not begin with two numbers, as in '1.0.0'.
+    """
+    major, minor = map(int, version.split(".")[:2])
+    former = {new: old for old, new in FORMER_NAMES.items()} if major == 1 else {}
+    return {
+        name: former.get(name, name)
+        for name in Pair.__struct_fields__
+        if (major, minor) >= (1, 1) or name not in SINCE_1_1
+    }
 
 
 def text_hash(prompt: str, chosen: str, rejected: str) -> int:

@@ -8,6 +8,7 @@ from pipeline.dataset.card import Release, is_generated, make_card
 from pipeline.dataset.card_figures import markdown_text
 from pipeline.dataset.report import make_report
 from schemas.manifest import Accounting, InputFile, Manifest, StageCount
+from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION
 
 STATS = {
     "pairs": 3,
@@ -36,7 +37,7 @@ ACCOUNTING = Accounting(
 
 def card(release: Release | None = None, name: str = "x", **changes: object) -> str:
     values = {
-        "pair_schema_version": "1.0.0",
+        "pair_schema_version": PAIR_SCHEMA_VERSION,
         "recipe": {"votes": "net_votes", "pairing": "all", "dedup": "near"},
         "versions": {"forumprefs": "0"},
         "inputs": (InputFile(site="a", name="n", bytes=1, sha256="0" * 64),),
@@ -46,6 +47,24 @@ def card(release: Release | None = None, name: str = "x", **changes: object) -> 
     }
     manifest = Manifest(**(values | changes))
     return make_card(manifest, make_report(manifest, Counter(STATS)), name, release)
+
+
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
+def test_a_dataset_of_version_1_is_told_of_by_the_names_it_has(version: str) -> None:
+    """It can be published; its columns are then still those of version 1."""
+    text = card(pair_schema_version=version)
+    assert "| `margin` | float |" in text
+    for name in FORMER_NAMES.values():
+        assert name not in text
+    has_turns = version != "1.0.0"
+    assert ("| `rejected_messages` |" in text) == has_turns
+    assert ("| `text_hash` |" in text) == has_turns
+    assert ('"prompt": pair["prompt_messages"] or [' in text) == has_turns
+    assert "no other column" not in text
+    assert "TRL and others subtract a column `margin`" in text
+    current = card()
+    assert "| `vote_margin` | float |" in current and "| `margin` |" not in current
+    assert "no other column\nhas a name that a trainer takes" in current
 
 
 def front(text: str) -> dict:

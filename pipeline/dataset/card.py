@@ -13,7 +13,7 @@ from pipeline.dataset.card_trainers import trainers_section
 from pipeline.dataset.report import decontamination
 from schemas.fields import field_docs, unwrap_optional
 from schemas.manifest import Manifest
-from schemas.pair import SPLITS, TEXT_COLUMNS, Message, Pair
+from schemas.pair import SPLITS, TEXT_COLUMNS, Message, Pair, stored_columns
 
 SIZE_CATEGORIES = (
     (1_000, "n<1K"),
@@ -58,11 +58,11 @@ def make_card(
     sections = (
         _summary(manifest, report, name, release),
         *((release.changes,) if release is not None and release.changes else ()),
-        *(() if manifest.ids_only else (trainers_section(),)),
+        *(() if manifest.ids_only else (trainers_section(manifest.pair_schema_version),)),
         *(release.sections if release is not None else ()),
         _funnel(manifest),
         figures_section(manifest, report),
-        _columns(ids_only=manifest.ids_only),
+        _columns(manifest),
         _licence(manifest, report),
         _citing(name, release),
         _removal(release),
@@ -217,14 +217,16 @@ def _funnel(manifest: Manifest) -> str:
     return "\n".join([*lines, ""])
 
 
-def _columns(*, ids_only: bool) -> str:
+def _columns(manifest: Manifest) -> str:
+    stored = stored_columns(manifest.pair_schema_version)
     lines = ["## Columns", "", "| column | type | meaning |", "|---|---|---|"]
     for name, (annotation, meta) in field_docs(Pair).items():
-        if ids_only and name in TEXT_COLUMNS:
+        if name not in stored or (manifest.ids_only and name in TEXT_COLUMNS):
             continue
         base, nullable = unwrap_optional(annotation)
         kind = "timestamp[ms, UTC]" if (meta.extra or {}).get("arrow") else _type_name(base)
-        lines.append(f"| `{name}` | {kind}{' or null' if nullable else ''} | {meta.description} |")
+        kind += " or null" if nullable else ""
+        lines.append(f"| `{stored[name]}` | {kind} | {meta.description} |")
     return "\n".join([*lines, ""])
 
 

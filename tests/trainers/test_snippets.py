@@ -3,10 +3,12 @@
 Only the names of the models are exchanged, since there is no network.
 """
 
+import glob
 import json
 import re
 import shlex
 import shutil
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.trainers.conftest import Made
+from tests.trainers.conftest import PYTHON, Made
 from tests.trainers.parts import part
 from tests.trainers.runs import tokenizer
 from tests.trainers.test_other_trainers import SWIFT_STUBS, converter_of, plain
@@ -26,19 +28,26 @@ def snippets(card: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", card, re.DOTALL)
 
 
-@pytest.fixture
-def card(made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The card; the working directory is its folder, with the exports that it tells how to make."""
-    text = (made.folder / "dataset" / "README.md").read_text(encoding="utf-8")
-    (tmp_path / "data").symlink_to(made.folder / "dataset" / "data", target_is_directory=True)
-    shutil.copytree(made.folder / "exports", tmp_path / "exported")
+@pytest.fixture(scope="module")
+def followed(made: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the dataset's folder in which its card's command was executed."""
+    folder = tmp_path_factory.mktemp("followed") / "dataset"
+    shutil.copytree(made.folder / "dataset", folder)
+    text = (folder / "README.md").read_text(encoding="utf-8")
     (command,) = [line for line in snippets(text, "bash") if line.startswith("forumprefs export")]
     words = shlex.split(command)
-    assert words[-1] == "exported"
-    for name in words[words.index("--to") + 1].split(","):
-        assert (tmp_path / "exported" / name).is_dir()
-    monkeypatch.chdir(tmp_path)
-    return text
+    done = subprocess.run(
+        [PYTHON.with_name(words[0]), *words[1:]], cwd=folder, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def card(followed: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The card; the working directory is its folder."""
+    monkeypatch.chdir(followed)
+    return (followed / "README.md").read_text(encoding="utf-8")
 
 
 def named(code: str, made: Made) -> str:
@@ -102,6 +111,7 @@ def test_openrlhf(card: str, made: Made) -> None:
     words = shlex.split(command)
     path = words[words.index("--data.dataset") + 1]
     assert "--data.apply_chat_template" in words
+    assert Path(path).is_dir()
     strategy = SimpleNamespace(print=print, is_rank_0=lambda: False)
     part("openrlhf.utils.utils")
     table = part("openrlhf.datasets.utils").blending_datasets(path, None, strategy)
@@ -144,7 +154,9 @@ def test_ms_swift(card: str, made: Made) -> None:
     words = shlex.split(command)
     columns = json.loads(words[words.index("--columns") + 1])
     core = part("swift.dataset.preprocessor.core", SWIFT_STUBS)
-    table = Dataset.from_parquet(words[words.index("--dataset") + 1])
+    files = glob.glob(words[words.index("--dataset") + 1])  # as the shell does
+    assert files
+    table = Dataset.from_parquet(files)
     renamed = core.RowPreprocessor.safe_rename_columns(table, columns)
     reader = core.AutoPreprocessor(columns=columns)._get_preprocessor(renamed)
     assert type(reader).__name__ == "MessagesPreprocessor"
@@ -163,6 +175,6 @@ def test_axolotl_reward_models(card: str, made: Made) -> None:
         if "axolotl-reward" in code
     ]
     exec(code, {"load_dataset": load_dataset})
-    table = Dataset.from_parquet("exported/axolotl-reward.parquet")
+    table = Dataset.from_parquet("../axolotl-reward.parquet")
     assert set(table.column_names) == {"system", "input", "chosen", "rejected"}
     assert len(table) == len(made.expected)

@@ -141,6 +141,7 @@ def prompts_are_whole(ran: Ran, name: str, table: Any, read: Any) -> None:
         ("dpo", LOG_2, "trl-pairs", "exports"),
         ("dpo", LOG_2, "trl-chat", "exports"),
         ("dpo", LOG_2, "openrlhf", "exports"),
+        ("dpo", LOG_2, "trl-pairs", "exports-with-margin"),
         ("dpo", LOG_2, "trl-chat", "exports-with-margin"),
         ("ipo", (1 / (2 * BETA)) ** 2, "trl-pairs", "exports"),
         ("ipo", (1 / (2 * BETA)) ** 2, "trl-chat", "exports"),
@@ -209,6 +210,31 @@ def test_trl_itself_makes_contradictory_rows_of_pairs(made: Made, trained: Train
     ran = trained("kto", "trl-chat")
     assert len(ran.rows) == 2 * len(made.expected)
     assert contradictory(ran.rows) > 0
+
+
+# Lists
+
+
+def test_rankings_load_as_lists_of_one_length_best_first(made: Made) -> None:
+    table = made.load("rankings")
+    lists = ("responses", "scores", "tie_groups", "response_ids", "created_at")
+    assert set(table.column_names) == {"thread_id", "prompt", *lists}
+    for row in table:
+        (length,) = {len(row[name]) for name in lists}
+        assert length >= 2
+        groups = row["tie_groups"]
+        assert groups == sorted(groups)
+        assert set(groups) == set(range(groups[-1] + 1)) and groups[-1] > 0
+        assert row["scores"] == sorted(row["scores"], reverse=True)
+        assert len(set(row["scores"])) == groups[-1] + 1
+        assert row["prompt"][-1]["role"] == "user"
+    # A pair is in the order of its ranking.
+    places = {
+        name: group
+        for row in table
+        for name, group in zip(row["response_ids"], row["tie_groups"], strict=True)
+    }
+    assert all(places[pair["chosen_id"]] < places[pair["rejected_id"]] for pair in made.pairs())
 
 
 # Prompts
