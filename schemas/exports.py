@@ -59,9 +59,16 @@ class LabelledResponse(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class Ranking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """All responses to a prompt, best first; the lists are of one length, at least 2."""
+    """All responses to a prompt, best first; the lists of them are of one length, at least 2."""
 
-    thread_id: Annotated[str, doc("'<site>:<question id>'")]
+    thread_id: Annotated[str, doc("the dataset's name for the thread, e.g. '<site>:<question id>'")]
+    context_ids: Annotated[
+        tuple[str, ...],
+        doc(
+            "responses between the thread's prompt and these, outermost first, by which rows of a "
+            "thread differ; empty for most"
+        ),
+    ]
     prompt: Annotated[_Messages, doc(_PROMPT)]
     responses: Annotated[tuple[str, ...], doc("responses, Markdown, best first")]
     scores: Annotated[
@@ -75,7 +82,10 @@ class Ranking(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         tuple[int, ...], doc("0: best; equal for responses of which none is better; no gaps")
     ]
     response_ids: Annotated[tuple[str, ...], doc("'<site>:<id>' of each response")]
-    created_at: Annotated[tuple[int, ...], timestamps("when each response was posted, UTC")]
+    created_at: Annotated[
+        tuple[int, ...],
+        timestamps("when each response was posted, UTC; 1970-01-01 where the source does not say"),
+    ]
 
 
 class DistinctPrompt(msgspec.Struct, frozen=True, gc=False, kw_only=True):

@@ -192,6 +192,7 @@ def test_rankings_are_those_of_the_votes(
         expected.append(
             {
                 "thread_id": thread,
+                "context_ids": first["context_ids"],
                 "prompt": first["prompt_turns"] or [{"role": "user", "content": first["prompt"]}],
                 "responses": [of[name][0] for name in best_first],
                 "scores": [votes[name] for name in best_first],
@@ -200,7 +201,10 @@ def test_rankings_are_those_of_the_votes(
                 "created_at": [of[name][1] for name in best_first],
             }
         )
-    assert rows_of(tmp_path / "out", "rankings") == expected
+    found = rows_of(tmp_path / "out", "rankings")
+    assert found == expected
+    names = {(row["thread_id"], *row["context_ids"]) for row in found}
+    assert len(names) == len(found), "two rows of a thread cannot be told apart"
 
 
 @pytest.mark.parametrize("name", ["sample", "threaded"])
@@ -340,9 +344,9 @@ GOLDEN = {
     "prompts/test-00000-of-00001.parquet": "fe58bea9e237e1e0",
     "prompts/train-00000-of-00001.parquet": "7b5fb0c38518073b",
     "prompts/validation-00000-of-00001.parquet": "b4a511e09cb6c376",
-    "rankings/test-00000-of-00001.parquet": "622037ea2ae52427",
-    "rankings/train-00000-of-00001.parquet": "bcdb20fb0ba33242",
-    "rankings/validation-00000-of-00001.parquet": "506ccc9b1a6d0e8f",
+    "rankings/test-00000-of-00001.parquet": "29421a9ede83371c",
+    "rankings/train-00000-of-00001.parquet": "4d239d8ba7f5643d",
+    "rankings/validation-00000-of-00001.parquet": "66b1600527984a73",
     "trl-chat/test-00000-of-00001.parquet": "d159dd6a744bedf2",
     "trl-chat/train-00000-of-00002.parquet": "5b9b5586d7b55cf6",
     "trl-chat/train-00001-of-00002.parquet": "b58409fdea1b0e60",
@@ -365,9 +369,9 @@ GOLDEN_BYTES = {
     "prompts/test-00000-of-00001.parquet": "ae573980e4356541",
     "prompts/train-00000-of-00001.parquet": "af82f8fef557c655",
     "prompts/validation-00000-of-00001.parquet": "bfcc6b432512020f",
-    "rankings/test-00000-of-00001.parquet": "a2a2d14314baf795",
-    "rankings/train-00000-of-00001.parquet": "dae80e9ac24c913d",
-    "rankings/validation-00000-of-00001.parquet": "e0150fcfa439c35a",
+    "rankings/test-00000-of-00001.parquet": "23f03ed19e1f21b2",
+    "rankings/train-00000-of-00001.parquet": "cb8f7fa4283e3388",
+    "rankings/validation-00000-of-00001.parquet": "d609d15b07ae084a",
     "trl-chat/test-00000-of-00001.parquet": "956eac96e3e0354b",
     "trl-chat/train-00000-of-00002.parquet": "1f105438349ebcf8",
     "trl-chat/train-00001-of-00002.parquet": "f2a3572d5b54aba0",
@@ -588,6 +592,12 @@ def test_a_dataset_without_texts_or_pairs(
     ids = curated(tmp_path / "ids", "--ids-only")
     to = ("--to", "kto", "--output", str(tmp_path / "out"))
     assert f"forumprefs hydrate {ids} --output" in refused(capsys, str(ids), *to)
+    path = ids / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest |= {"pair_schema_version": "1.1.0", "versions": {"forumprefs": "0.7"}}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    message = refused(capsys, str(ids), *to)
+    assert "with the forumprefs that made it (0.7), then export" in message
     given = ("--split", "10/0/90")
     no_train = curated(tmp_path / "none", *given)
     message = refused(capsys, str(no_train), *to, "--split", "validation")
@@ -642,7 +652,10 @@ def test_what_breaks_off_leaves_what_was_there(
 
 
 def test_a_full_disk_where_prompts_are_remembered(
-    sample: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    sample: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """The database lies beside what is written, and a limit of pages stands for a full disk."""
     connect = write_rows.sqlite3.connect

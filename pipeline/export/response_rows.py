@@ -124,6 +124,7 @@ def rankings(pairs: Sequence[ThreadPair], *, by_pairs: bool = False) -> Ranked:
         rows.append(
             Ranking(
                 thread_id=part[0].thread_id,
+                context_ids=part[0].context_ids,
                 prompt=prompt_messages(part[0]),
                 responses=tuple(response.text for response in responses),
                 scores=tuple(response.score for response in responses),

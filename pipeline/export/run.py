@@ -30,8 +30,8 @@ from schemas.exports import (
     ExportShard,
     LeftOut,
 )
-from schemas.manifest import Manifest
-from schemas.pair import SPLITS
+from schemas.manifest import Manifest, major
+from schemas.pair import PAIR_SCHEMA_VERSION, SPLITS
 from transforms.pairing.votes import VoteMode
 
 DEFAULT_SHARD_BYTES: Final = 512 * 1024 * 1024
@@ -142,9 +142,12 @@ def _check_dataset(folder: DatasetFolder, options: ExportOptions) -> tuple[str, 
     """Return the splits to export; raises UsageError where there is nothing to export."""
     manifest = folder.manifest
     if manifest.ids_only:
+        hydrate = f"forumprefs hydrate {folder.location} --output DIR"
+        if major(manifest.pair_schema_version) != major(PAIR_SCHEMA_VERSION):
+            made_by = manifest.versions.get("forumprefs", "unknown")
+            hydrate += f", with the forumprefs that made it ({made_by}), then export DIR"
         raise UsageError(
-            f"{folder.location}: holds ids and labels without texts; fill them in first: "
-            f"forumprefs hydrate {folder.location} --output DIR"
+            f"{folder.location}: holds ids and labels without texts; fill them in first: {hydrate}"
         )
     there = [split for split in SPLITS if folder.shards("data", split)]
     if not there:

@@ -218,7 +218,7 @@ def test_trl_itself_makes_contradictory_rows_of_pairs(made: Made, trained: Train
 def test_rankings_load_as_lists_of_one_length_best_first(made: Made) -> None:
     table = made.load("rankings")
     lists = ("responses", "scores", "tie_groups", "response_ids", "created_at")
-    assert set(table.column_names) == {"thread_id", "prompt", *lists}
+    assert set(table.column_names) == {"thread_id", "context_ids", "prompt", *lists}
     for row in table:
         (length,) = {len(row[name]) for name in lists}
         assert length >= 2
