@@ -20,7 +20,7 @@ from schemas.audit import (
 from schemas.fields import field_docs
 from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
 from schemas.metadata import PostMetadata
-from schemas.pair import PAIR_SCHEMA_VERSION, Pair
+from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION, Pair
 from schemas.post import Post, Thread
 from training.config import options
 
@@ -31,6 +31,7 @@ def schema_page() -> str:
     """Everything in a dataset folder, and the rows between the steps."""
     reasons = "\n".join(f"- `{reason.value}`: {REASON_DOCS[reason]}" for reason in Reason)
     stages = " → ".join(f"`{stage.value}`" for stage in Stage)
+    renamed = "\n".join(f"| `{former}` | `{name}` |" for former, name in FORMER_NAMES.items())
     return (
         NOTE
         + f"""# Schema
@@ -45,6 +46,24 @@ Ordered by a stable hash of the thread, so all pairs of a thread lie together, a
 all pairs of a chosen response. A thread is never divided over two row groups.
 
 {rows_of(Pair, arrow=True)}
+Where a source gives no date (most sets of preferences), `*_created_at` is 1970-01-01. A
+`thread_id` is made of what the source calls its threads: the id of the question or post, or what
+stands for it in a set of preferences.
+
+### Version 1
+
+Version 2 calls {len(FORMER_NAMES)} columns by other names, because trainers took the former ones for
+columns of theirs ([Names that trainers take](trainers.md#names-that-trainers-take)):
+
+| version 1 | version 2 |
+|---|---|
+{renamed}
+
+Folders of version 1 are still read: everything that reads a finished dataset (`train`, `export`,
+`inspect`, `diff`, `publish`, …) finds these columns under their former names, and a dataset that is
+published keeps them. Only `hydrate`, which writes pairs, takes no dataset of ids of version 1: use
+the forumprefs that made it, which its manifest names, and export what that makes.
+
 ## Duplicates: `duplicates/*.parquet` (version {AUDIT_SCHEMA_VERSION})
 
 {rows_of(Duplicate, arrow=True)}

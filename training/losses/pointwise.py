@@ -59,7 +59,7 @@ SOFT: Final = Loss(
 def margin_bradley_terry(
     chosen: Tensor, rejected: Tensor, labels: Labels, *, scale: float
 ) -> Tensor:
-    """Bradley–Terry with a margin: softplus(−(d − m)), m = scale · log(1 + votes of margin).
+    """Bradley–Terry with a margin: softplus(−(d − m)), m = scale · log(1 + vote_margin).
 
     Source: Touvron et al. 2023, Llama 2 (arXiv 2307.09288, section 3.2.2, eq. 2). The logarithm
     is ours: votes are heavy-tailed, their m was one of four ratings. WorldPM found no use for
@@ -72,9 +72,9 @@ def margin_bradley_terry(
 MARGIN: Final = Loss(
     name="margin",
     summary="BT with a margin from the votes",
-    formula="softplus(−(d − m)), m = `margin_scale`·log(1 + margin)",
+    formula="softplus(−(d − m)), m = `margin_scale`·log(1 + vote_margin)",
     source="Llama 2 (arXiv 2307.09288, section 3.2.2, eq. 2)",
-    needs="`margin`",
+    needs="`vote_margin`",
     known_failure="p is no longer the probability of the label, so the calibration error is off by "
     "design; margins also count how many people came by",
     settings=("margin_scale",),
@@ -85,7 +85,7 @@ MARGIN: Final = Loss(
 def scaled_bradley_terry(
     chosen: Tensor, rejected: Tensor, labels: Labels, *, scale: float
 ) -> Tensor:
-    """Bradley–Terry times the strength of the preference: m·l₊, m = scale · log(1 + votes).
+    """Bradley–Terry times the strength of the preference: m·l₊, m = scale · log(1 + vote_margin).
 
     That is a pair weight: a pair of strength m counts as m pairs. The pair weight of the step
     does not contain m, so losses with other scales cannot be compared, and `optim.clip` bites
@@ -102,7 +102,7 @@ SCALED: Final = Loss(
     summary="BT times a weight from the votes",
     formula="m·l₊",
     source="HelpSteer2-Preference (arXiv 2410.01257)",
-    needs="`margin`",
+    needs="`vote_margin`",
     known_failure="a pair weight: busy threads dominate again; `optim.clip` bites differently",
     settings=("margin_scale",),
     make=lambda config, sites: partial(scaled_bradley_terry, scale=config.margin_scale),

@@ -18,7 +18,7 @@ class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         float, doc("share of flipped labels that `robust` assumes", ge=0, lt=0.5)
     ] = 0.1
     margin_scale: Annotated[
-        float, doc("`margin` and `scaled` use margin_scale · log(1 + votes of margin)", ge=0)
+        float, doc("`margin` and `scaled` use margin_scale · log(1 + vote_margin)", ge=0)
     ] = 0.1
     centring: Annotated[
         float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
