@@ -72,10 +72,11 @@ the second of three responses is then good in one row and bad in another, and a 
 pairs is there ten times. Here each response is there at most once, and its label is that of the
 votes on all of its thread's responses that are in a pair:
 
-1. **By its score**, under every vote mode but `common_window`, wherever a response has one score
-   in all its pairs: it is good above the median of the thread's scores and bad below it. At the median it is neither, so that ties at the border and the middle of an odd number are
-   left out. Where more than half of the responses tie for the best score they are good, since all
-   others are worse; where they tie for the worst they are bad.
+1. **By its score**, under every vote mode but `common_window`, wherever a response has one score in
+   all its pairs: it is good above the median of the thread's scores and bad below it. At the median
+   it is neither, so that ties at the border and the middle of an odd number are left out. Where
+   more than half of the responses tie for the best score they are good, since all others are worse;
+   where they tie for the worst they are bad.
 2. **A pair must agree**: at least one chooses what is good, at least one rejects what is bad. Votes
    and pairs differ where the recipe refuses pairs: under `later_wins` the earliest response may
    have most votes, and be in pairs only as the one that was overtaken.
@@ -87,10 +88,10 @@ votes on all of its thread's responses that are in a pair:
 So no pair of a thread chooses a bad response over a good one, no text has both labels under one
 prompt of a split, and a prompt has both good and bad responses or none. Where several threads have
 the same prompt and response (preference sets that overlap, `--dedup off`), the first in the
-dataset's order is kept, so that a pair of a later thread may say otherwise. The label says on which side of its
-thread a response is, and not how far: `min_margin` of the recipe decides about pairs alone. Good
-and bad responses are about as many as each other; `export.json` has the numbers, from which
-trainers' weights of the two follow. Replies to a response are a thread of their own, with the
+dataset's order is kept, so that a pair of a later thread may say otherwise. The label says on which
+side of its thread a response is, and not how far: `min_margin` of the recipe decides about pairs
+alone. Good and bad responses are about as many as each other; `export.json` has the numbers, from
+which trainers' weights of the two follow. Replies to a response are a thread of their own, with the
 conversation above them as the prompt.
 
 Measured on the beer site (dump of 2020-05, one curation for each vote mode); "contradictory" rows
@@ -105,10 +106,11 @@ are those whose response has the other label in another row of the same prompt:
 ## How `rankings` orders responses
 
 By their scores, in tie groups of equal ones, under every vote mode but `common_window`, wherever a
-response has one score in all its pairs. Else by the pairs: a response is in the first group below all those that beat it, directly or by way
-of others, and its score is the number of groups below its own. Being in one group then means that
-none of the two beats the other, which may be because they were not compared. Responses in a circle
-(a beats b, b beats c, c beats a) are left out. Either way no pair is contradicted.
+response has one score in all its pairs. Else by the pairs: a response is in the first group below
+all those that beat it, directly or by way of others, and its score is the number of groups below
+its own. Being in one group then means that none of the two beats the other, which may be because
+they were not compared. Responses in a circle (a beats b, b beats c, c beats a) are left out. Either
+way no pair is contradicted.
 
 Only responses in a pair are there: `max_pairs_per_thread` (10 unless the recipe says otherwise) and
 the other rules have decided which. For whole rankings, curate with `--max-pairs-per-thread 0`.
@@ -120,8 +122,8 @@ unless what was read is written or left out for one of these reasons:
 
 {reasons}
 
-`prompts` leaves out repeated prompts, and `kto` repeated responses to them, over the whole split; the
-dataset has some only if duplicates were not removed.
+`prompts` leaves out repeated prompts, and `kto` repeated responses to them, over the whole split;
+the dataset has some only if duplicates were not removed.
 
 ## Files
 

@@ -46,14 +46,14 @@ Ordered by a stable hash of the thread, so all pairs of a thread lie together, a
 all pairs of a chosen response. A thread is never divided over two row groups.
 
 {rows_of(Pair, arrow=True)}
-Where a source gives no date (most sets of preferences), `*_created_at` is 1970-01-01. A
+Where a source gives no date (some sets of preferences), `*_created_at` is 1970-01-01. A
 `thread_id` is made of what the source calls its threads: the id of the question or post, or what
 stands for it in a set of preferences.
 
 ### Version 1
 
-Version 2 calls {len(FORMER_NAMES)} columns by other names, because trainers took the former ones for
-columns of theirs ([Names that trainers take](trainers.md#names-that-trainers-take)):
+Version 2 calls {len(FORMER_NAMES)} columns by other names, because trainers took the former ones
+for columns of theirs ([Names that trainers take](trainers.md#names-that-trainers-take)):
 
 | version 1 | version 2 |
 |---|---|

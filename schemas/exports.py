@@ -135,8 +135,8 @@ LEFT_OUT_DOCS: Final[dict[LeftOut, str]] = {
     "and no pair rejects it",
     LeftOut.SAME_TEXT: "`kto`: its text is that of another response to the prompt; where the two "
     "have different labels, both are left out",
-    LeftOut.SAME_RESPONSE: "`kto`: the split has the prompt with this response already, from another "
-    "thread; the label of the first in the dataset's order stands",
+    LeftOut.SAME_RESPONSE: "`kto`: the split has the prompt with this response already, from "
+    "another thread; the label of the first in the dataset's order stands",
     LeftOut.CIRCULAR: "`rankings`: it is in a circle of preferences (a > b > c > a), which no "
     "order agrees with",
     LeftOut.NO_COUNTERPART: "`kto`, `rankings`: nothing is left that it is better or worse than",

@@ -260,8 +260,10 @@ def test_a_response_under_the_prompt_of_another_thread_is_left_out_and_counted(
             yield [
                 msgspec.structs.replace(
                     first,
-                    **{"chosen_id": f"{first.thread_id}{high}", "chosen": high},
-                    **{"rejected_id": f"{first.thread_id}{low}", "rejected": low},
+                    chosen_id=f"{first.thread_id}{high}",
+                    chosen=high,
+                    rejected_id=f"{first.thread_id}{low}",
+                    rejected=low,
                     chosen_score=1.0,
                 )
                 for high, low in edges
@@ -305,8 +307,12 @@ def test_scores_of_a_common_window_order_nothing(
             yield [
                 msgspec.structs.replace(
                     first,
-                    **{"chosen_id": high, "chosen": high, "chosen_score": score + 1.0},
-                    **{"rejected_id": low, "rejected": low, "rejected_score": score},
+                    chosen_id=high,
+                    chosen=high,
+                    chosen_score=score + 1.0,
+                    rejected_id=low,
+                    rejected=low,
+                    rejected_score=score,
                 )
                 for high, low, score in (("a", "b", 1.0), ("c", "d", 8.0))
             ]

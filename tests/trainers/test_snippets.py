@@ -3,7 +3,6 @@
 Only the names of the models are exchanged, since there is no network.
 """
 
-import glob
 import json
 import re
 import shlex
@@ -154,7 +153,7 @@ def test_ms_swift(card: str, made: Made) -> None:
     words = shlex.split(command)
     columns = json.loads(words[words.index("--columns") + 1])
     core = part("swift.dataset.preprocessor.core", SWIFT_STUBS)
-    files = glob.glob(words[words.index("--dataset") + 1])  # as the shell does
+    files = [str(path) for path in Path().glob(words[words.index("--dataset") + 1])]
     assert files
     table = Dataset.from_parquet(files)
     renamed = core.RowPreprocessor.safe_rename_columns(table, columns)
