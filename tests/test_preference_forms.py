@@ -252,6 +252,44 @@ def test_prompts_with_one_label_only_are_counted(tmp_path: Path) -> None:
     ]
 
 
+DIALOGUE = "Human: Do you like tea?\n\nAssistant: Yes, green."
+
+
+@pytest.mark.parametrize("prompt", ["Write a dialogue.", [message("user", "Write a dialogue.")]])
+@pytest.mark.parametrize("text", [DIALOGUE, "Assistant: started", "\n\nHuman: and no more"])
+def test_a_response_that_is_a_dialogue_stays_whole(tmp_path: Path, prompt: Any, text: str) -> None:
+    asked = {"prompt": prompt}
+    rows = [
+        asked | {"chosen": text, "rejected": "no"},
+        asked | {"completions": [completion(text, overall_score=2), completion("no")]},
+        asked | {"responses": [text, "no"], "ratings": [2, 1]},
+        steer(-1, **asked, response_1=text),
+        {"input": prompt, "output_1": text, "output_2": "no", "label": 1},
+        rated(text, 3, **asked),
+        kto(text, True, prompt),
+    ]
+    for row in rows:
+        first, better, *_ = posts_of(read(tmp_path, row))
+        assert (first.text, better.text) == ("Write a dialogue.", text)
+
+
+def test_a_transcript_beside_its_prompt_is_read_as_one(tmp_path: Path) -> None:
+    asked, more = "\n\nHuman: How?", "\n\nAssistant: So.\n\nHuman: Why?\n\nAssistant: Thus."
+    for prompt in (asked, f"{asked}\n\nAssistant:", "How?", [message("user", "How?")]):
+        first, answer = posts_of(read(tmp_path, kto(asked + more, True, prompt)))
+        assert (first.text, answer.text) == (TURN_BREAK.join(["How?", "So.", "Why?"]), "Thus.")
+    for blank in ("", " ", [], None):
+        first, answer = posts_of(read(tmp_path, kto(asked + more, True, blank)))
+        assert (first.text, answer.text) == (TURN_BREAK.join(["How?", "So.", "Why?"]), "Thus.")
+    # The turn that the prompt opened, or that follows it.
+    for prompt, text, expected in (
+        (f"{asked}\n\nAssistant:", DIALOGUE, DIALOGUE),
+        (asked, f"\n\nAssistant: A play.\n\n{DIALOGUE}", f"A play.\n\n{DIALOGUE}"),
+    ):
+        first, answer = posts_of(read(tmp_path, kto(text, True, prompt)))
+        assert (first.text, answer.text) == ("How?", expected)
+
+
 # What cannot be used
 
 
