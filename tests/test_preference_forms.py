@@ -224,6 +224,22 @@ def test_binarised_ultrafeedback_keeps_its_ratings(
     assert relation(read(tmp_path, row, name=name)) == {("How?", "a", "b", 7.5, 7.0)}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [(9.5, 7.0, (9.5, 7.0)), (9, 7.5, (9.0, 7.5)), (0.4, 0, (0.4, 0.0)), (0.4, None, (0.4, 0.0))],
+)
+def test_a_rating_beside_a_whole_number_keeps_its_fraction(
+    tmp_path: Path, chosen: Any, rejected: Any, expected: tuple[float, float]
+) -> None:
+    row = {"prompt": "How?", "chosen": "a", "rejected": "b"}
+    row |= {"chosen_score": chosen, "rejected_score": rejected}
+    assert relation(read(tmp_path, row)) == {("How?", "a", "b", *expected)}
+    own = {"pair_id": "p", "site": "f.example", "source": "stackexchange", "confidence": 0.8}
+    own |= {f"{name}_id": f"f.example:{n}" for n, name in enumerate(("prompt", *row))}
+    own |= {"thread_id": own["prompt_id"]}
+    assert relation(read(tmp_path, row | own)) == {("How?", "a", "b", *expected)}
+
+
 def kto(completion: Any, label: Any, prompt: Any = "How?") -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion, "label": label}
 
@@ -311,6 +327,17 @@ def test_a_transcript_beside_its_prompt_is_read_as_one(tmp_path: Path) -> None:
             "label: 3: must be 1 or 2",
         ),
         ({"input": "Q", "output_1": "a", "label": 1}, Reason.MISSING_FIELD, "output_2 is missing"),
+        (steer(1, response_1="same", response_2="same \n"), Reason.BAD_VALUE, "are the same text"),
+        (
+            {"input": "Q", "output_1": " a", "output_2": "a", "label": 1},
+            Reason.BAD_VALUE,
+            "output_1 and output_2 are the same text",
+        ),
+        (
+            {"prompt": "Q", "chosen": "a\n", "rejected": "a"},
+            Reason.BAD_VALUE,
+            "chosen and rejected are the same text",
+        ),
         (rated("a", None), Reason.MISSING_FIELD, "--pairs-columns helpfulness=THEIRS"),
         (rated("a", [3, 4]), Reason.BAD_VALUE, "helpfulness: a list of 2: must be a number"),
         (rated("a", 10**40), Reason.BAD_VALUE, "must be a number of at most 62 bits"),
