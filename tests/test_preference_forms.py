@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +305,63 @@ def test_a_transcript_beside_its_prompt_is_read_as_one(tmp_path: Path) -> None:
     ):
         first, answer = posts_of(read(tmp_path, kto(text, True, prompt)))
         assert (first.text, answer.text) == ("How?", expected)
+
+
+# The same response in several rows
+
+
+def gone(items: list[Any]) -> list[tuple[str, Reason]]:
+    metadata = metadata_by_id(item.metadata for item in items if isinstance(item, ThreadMetadata))
+    by_id = {post.id: post.text for post in posts_of(items)}
+    outcomes = assemble_threads(posts_of(items), metadata)
+    return sorted((by_id[row.id], row.reason) for found in outcomes for row in found.rejected)
+
+
+def test_ratings_of_one_response_that_differ_are_averaged_in_any_order(tmp_path: Path) -> None:
+    rows = [rated("Nile", 4), rated("Rhine", 2), rated("Nile", -1), rated("Nile", 0.1)]
+    for order in permutations(rows):
+        items = read(tmp_path, *order)
+        assert relation(items) == {("How?", "Rhine", "Nile", 2.0, math.fsum((4, -1, 0.1)) / 3)}
+        assert (
+            gone(items) == [("How?", Reason.REPEATED_ID)] * 3 + [("Nile", Reason.REPEATED_ID)] * 2
+        )
+    one_row = {"prompt": "Q", "responses": ["Nile", "Rhine", "Nile"], "scores": [3, 2, 0]}
+    assert relation(read(tmp_path, one_row)) == {("Q", "Rhine", "Nile", 2.0, 1.5)}
+
+
+def test_labels_that_contradict_are_refused_and_counted(tmp_path: Path) -> None:
+    rows = [kto("a", True), kto("a", False), kto("a", True), kto("b", True), kto("c", False)]
+    for order in (rows, rows[::-1], [*rows[1:], rows[0]]):
+        items = read(tmp_path, *order)
+        assert relation(items) == {("How?", "b", "c", 1.0, 0.0)}
+        assert [row for row in gone(items) if row[0] == "a"] == [
+            ("a", Reason.CONTRADICTORY_LABEL)
+        ] * 3
+    assert gone(read(tmp_path, rows[0], rows[0], rows[4]))[-1] == ("a", Reason.REPEATED_ID)
+
+
+def test_the_amount_of_a_preference_is_not_that_of_another(tmp_path: Path) -> None:
+    def two(better: str, worse: str, amount: int) -> dict[str, Any]:
+        return steer(-amount, response_1=better, response_2=worse)
+
+    rows = [two("Nile", "Amazon", 2), two("Nile", "Amazon", 1), two("Nile", "Rhine", 3)]
+    rows += [two("Po", "Nile", 2), two("Po", "Rhine", 2)]
+    for order in (rows, rows[::-1]):
+        assert relation(read(tmp_path, *order)) == {
+            ("How?", "Nile", "Amazon", 1.0, 0.0),
+            ("How?", "Nile", "Rhine", 1.0, 0.0),
+            ("How?", "Po", "Nile", 1.0, 0.0),
+            ("How?", "Po", "Rhine", 2.0, 0.0),
+        }
+    outputs = [("a", "b"), ("b", "c")]
+    rows = [{"input": "Q", "output_1": a, "output_2": b, "label": 1} for a, b in outputs]
+    assert relation(read(tmp_path, *rows)) == {("Q", a, b, 1.0, 0.0) for a, b in outputs}
+
+
+def test_a_stated_amount_is_not_compared_with_a_rating_beside_it(tmp_path: Path) -> None:
+    items = read(tmp_path, steer(-2), steer(-1), rated("third", 4))
+    of_first = {row for row in relation(items) if "first" in row}
+    assert of_first == {("How?", "first", "second", 1.0, 0.0)}
 
 
 # What cannot be used
