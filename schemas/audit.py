@@ -60,6 +60,10 @@ class Reason(StrEnum):
     TOO_DEEP = "too_deep", "a reply to a response, deeper than the recipe's `reply_depth`"
     # assemble
     REPEATED_ID = "repeated_id", "another copy of this id in the same thread is used"
+    CONTRADICTORY_LABEL = (
+        "contradictory_label",
+        "copies of it in a preference set are labelled both true and false",
+    )
     ORPHAN_RESPONSE = (
         "orphan_response",
         "its prompt, or the response it replies to, is not in the input",

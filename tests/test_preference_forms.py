@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -224,6 +225,22 @@ def test_binarised_ultrafeedback_keeps_its_ratings(
     assert relation(read(tmp_path, row, name=name)) == {("How?", "a", "b", 7.5, 7.0)}
 
 
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "expected"),
+    [(9.5, 7.0, (9.5, 7.0)), (9, 7.5, (9.0, 7.5)), (0.4, 0, (0.4, 0.0)), (0.4, None, (0.4, 0.0))],
+)
+def test_a_rating_beside_a_whole_number_keeps_its_fraction(
+    tmp_path: Path, chosen: Any, rejected: Any, expected: tuple[float, float]
+) -> None:
+    row = {"prompt": "How?", "chosen": "a", "rejected": "b"}
+    row |= {"chosen_score": chosen, "rejected_score": rejected}
+    assert relation(read(tmp_path, row)) == {("How?", "a", "b", *expected)}
+    own = {"pair_id": "p", "site": "f.example", "source": "stackexchange", "confidence": 0.8}
+    own |= {f"{name}_id": f"f.example:{n}" for n, name in enumerate(("prompt", *row))}
+    own |= {"thread_id": own["prompt_id"]}
+    assert relation(read(tmp_path, row | own)) == {("How?", "a", "b", *expected)}
+
+
 def kto(completion: Any, label: Any, prompt: Any = "How?") -> dict[str, Any]:
     return {"prompt": prompt, "completion": completion, "label": label}
 
@@ -252,6 +269,101 @@ def test_prompts_with_one_label_only_are_counted(tmp_path: Path) -> None:
     ]
 
 
+DIALOGUE = "Human: Do you like tea?\n\nAssistant: Yes, green."
+
+
+@pytest.mark.parametrize("prompt", ["Write a dialogue.", [message("user", "Write a dialogue.")]])
+@pytest.mark.parametrize("text", [DIALOGUE, "Assistant: started", "\n\nHuman: and no more"])
+def test_a_response_that_is_a_dialogue_stays_whole(tmp_path: Path, prompt: Any, text: str) -> None:
+    asked = {"prompt": prompt}
+    rows = [
+        asked | {"chosen": text, "rejected": "no"},
+        asked | {"completions": [completion(text, overall_score=2), completion("no")]},
+        asked | {"responses": [text, "no"], "ratings": [2, 1]},
+        steer(-1, **asked, response_1=text),
+        {"input": prompt, "output_1": text, "output_2": "no", "label": 1},
+        rated(text, 3, **asked),
+        kto(text, True, prompt),
+    ]
+    for row in rows:
+        first, better, *_ = posts_of(read(tmp_path, row))
+        assert (first.text, better.text) == ("Write a dialogue.", text)
+
+
+def test_a_transcript_beside_its_prompt_is_read_as_one(tmp_path: Path) -> None:
+    asked, more = "\n\nHuman: How?", "\n\nAssistant: So.\n\nHuman: Why?\n\nAssistant: Thus."
+    for prompt in (asked, f"{asked}\n\nAssistant:", "How?", [message("user", "How?")]):
+        first, answer = posts_of(read(tmp_path, kto(asked + more, True, prompt)))
+        assert (first.text, answer.text) == (TURN_BREAK.join(["How?", "So.", "Why?"]), "Thus.")
+    for blank in ("", " ", [], None):
+        first, answer = posts_of(read(tmp_path, kto(asked + more, True, blank)))
+        assert (first.text, answer.text) == (TURN_BREAK.join(["How?", "So.", "Why?"]), "Thus.")
+    # The turn that the prompt opened, or that follows it.
+    for prompt, text, expected in (
+        (f"{asked}\n\nAssistant:", DIALOGUE, DIALOGUE),
+        (asked, f"\n\nAssistant: A play.\n\n{DIALOGUE}", f"A play.\n\n{DIALOGUE}"),
+    ):
+        first, answer = posts_of(read(tmp_path, kto(text, True, prompt)))
+        assert (first.text, answer.text) == ("How?", expected)
+
+
+# The same response in several rows
+
+
+def gone(items: list[Any]) -> list[tuple[str, Reason]]:
+    metadata = metadata_by_id(item.metadata for item in items if isinstance(item, ThreadMetadata))
+    by_id = {post.id: post.text for post in posts_of(items)}
+    outcomes = assemble_threads(posts_of(items), metadata)
+    return sorted((by_id[row.id], row.reason) for found in outcomes for row in found.rejected)
+
+
+def test_ratings_of_one_response_that_differ_are_averaged_in_any_order(tmp_path: Path) -> None:
+    rows = [rated("Nile", 4), rated("Rhine", 2), rated("Nile", -1), rated("Nile", 0.1)]
+    for order in permutations(rows):
+        items = read(tmp_path, *order)
+        assert relation(items) == {("How?", "Rhine", "Nile", 2.0, math.fsum((4, -1, 0.1)) / 3)}
+        assert (
+            gone(items) == [("How?", Reason.REPEATED_ID)] * 3 + [("Nile", Reason.REPEATED_ID)] * 2
+        )
+    one_row = {"prompt": "Q", "responses": ["Nile", "Rhine", "Nile"], "scores": [3, 2, 0]}
+    assert relation(read(tmp_path, one_row)) == {("Q", "Rhine", "Nile", 2.0, 1.5)}
+
+
+def test_labels_that_contradict_are_refused_and_counted(tmp_path: Path) -> None:
+    rows = [kto("a", True), kto("a", False), kto("a", True), kto("b", True), kto("c", False)]
+    for order in (rows, rows[::-1], [*rows[1:], rows[0]]):
+        items = read(tmp_path, *order)
+        assert relation(items) == {("How?", "b", "c", 1.0, 0.0)}
+        assert [row for row in gone(items) if row[0] == "a"] == [
+            ("a", Reason.CONTRADICTORY_LABEL)
+        ] * 3
+    assert gone(read(tmp_path, rows[0], rows[0], rows[4]))[-1] == ("a", Reason.REPEATED_ID)
+
+
+def test_the_amount_of_a_preference_is_not_that_of_another(tmp_path: Path) -> None:
+    def two(better: str, worse: str, amount: int) -> dict[str, Any]:
+        return steer(-amount, response_1=better, response_2=worse)
+
+    rows = [two("Nile", "Amazon", 2), two("Nile", "Amazon", 1), two("Nile", "Rhine", 3)]
+    rows += [two("Po", "Nile", 2), two("Po", "Rhine", 2)]
+    for order in (rows, rows[::-1]):
+        assert relation(read(tmp_path, *order)) == {
+            ("How?", "Nile", "Amazon", 1.0, 0.0),
+            ("How?", "Nile", "Rhine", 1.0, 0.0),
+            ("How?", "Po", "Nile", 1.0, 0.0),
+            ("How?", "Po", "Rhine", 2.0, 0.0),
+        }
+    outputs = [("a", "b"), ("b", "c")]
+    rows = [{"input": "Q", "output_1": a, "output_2": b, "label": 1} for a, b in outputs]
+    assert relation(read(tmp_path, *rows)) == {("Q", a, b, 1.0, 0.0) for a, b in outputs}
+
+
+def test_a_stated_amount_is_not_compared_with_a_rating_beside_it(tmp_path: Path) -> None:
+    items = read(tmp_path, steer(-2), steer(-1), rated("third", 4))
+    of_first = {row for row in relation(items) if "first" in row}
+    assert of_first == {("How?", "first", "second", 1.0, 0.0)}
+
+
 # What cannot be used
 
 
@@ -273,6 +385,17 @@ def test_prompts_with_one_label_only_are_counted(tmp_path: Path) -> None:
             "label: 3: must be 1 or 2",
         ),
         ({"input": "Q", "output_1": "a", "label": 1}, Reason.MISSING_FIELD, "output_2 is missing"),
+        (steer(1, response_1="same", response_2="same \n"), Reason.BAD_VALUE, "are the same text"),
+        (
+            {"input": "Q", "output_1": " a", "output_2": "a", "label": 1},
+            Reason.BAD_VALUE,
+            "output_1 and output_2 are the same text",
+        ),
+        (
+            {"prompt": "Q", "chosen": "a\n", "rejected": "a"},
+            Reason.BAD_VALUE,
+            "chosen and rejected are the same text",
+        ),
         (rated("a", None), Reason.MISSING_FIELD, "--pairs-columns helpfulness=THEIRS"),
         (rated("a", [3, 4]), Reason.BAD_VALUE, "helpfulness: a list of 2: must be a number"),
         (rated("a", 10**40), Reason.BAD_VALUE, "must be a number of at most 62 bits"),

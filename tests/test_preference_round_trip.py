@@ -3,6 +3,7 @@
 import gzip
 import json
 import random
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,9 @@ import pytest
 
 from pipeline.cli import main
 from schemas.exit_codes import ExitCode
-from schemas.post import Post
+from schemas.post import TURN_BREAK
 from tests.dumps import DUMPS
 from tests.preference_data import WORDS
-from transforms.readers.base import ForumFile, ReadRules
-from transforms.readers.preferences.reader import read_preference_set
 
 SETS = DUMPS.parent / "preference"
 HH = SETS / "hh-rlhf" / "harmless-base-test.jsonl.gz"
@@ -44,19 +43,38 @@ def curate(path: Path, output: Path) -> tuple[Counter[Triple], Counter[str]]:
     return Counter(pairs), Counter(gone) + Counter({"duplicate": copies})
 
 
-def rows_of(path: Path) -> list[Triple]:
-    """What the rows of a file say, its lines ended as in a dataset."""
-    file = ForumFile(kind="pairs", site="", path=str(path), size=path.stat().st_size)
-    posts = [p for p in read_preference_set(file, ReadRules()) if isinstance(p, Post)]
-    texts = [post.text.replace("\r\n", "\n") for post in posts]
-    return list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
+def hh_rows() -> list[Triple]:
+    """What HH-RLHF says, without the rows whose transcripts part before the last turn."""
+    rows = []
+    with gzip.open(HH, "rt", encoding="utf-8", newline="\n") as lines:
+        for row in map(json.loads, lines):
+            (before, _, chosen), (same, _, rejected) = (
+                row[side].rpartition("\n\nAssistant:") for side in ("chosen", "rejected")
+            )
+            if before == same:
+                _, *turns = re.split(r"\n\n(?:Human|Assistant):", before)
+                rows.append((TURN_BREAK.join(map(str.strip, turns)), chosen, rejected))
+    return [(prompt, chosen.strip(), rejected.strip()) for prompt, chosen, rejected in rows]
+
+
+def llmbar_rows(folder: Path) -> list[Triple]:
+    """What LLMBar says, its lines ended as in a dataset."""
+    rows = []
+    for file in sorted(folder.rglob("*.json")):
+        for row in json.loads(file.read_text(encoding="utf-8")):
+            outputs = row["output_1"], row["output_2"]
+            if outputs[0] != outputs[1]:
+                better = outputs[row["label"] - 1], outputs[2 - row["label"]]
+                said = (text.replace("\r\n", "\n") for text in (row["input"], *better))
+                rows.append(tuple(said))
+    return rows
 
 
 @real
 def test_hh_rlhf_comes_out_whole(tmp_path: Path) -> None:
     with gzip.open(HH) as lines:
         assert sum(1 for _ in lines) == 2312
-    rows = rows_of(HH)
+    rows = hh_rows()
     pairs, gone = curate(HH, tmp_path / "out")
     # No transcript that parts before the last turn, no response without text, no prompt that is
     # a near-duplicate of another one.
@@ -94,7 +112,7 @@ def test_hh_rlhf_comes_out_whole(tmp_path: Path) -> None:
 def test_llmbar_comes_out_whole(
     tmp_path: Path, folder: str, read: int, distinct: int, gone: dict[str, int]
 ) -> None:
-    rows = [row for file in sorted((LLMBAR / folder).rglob("*.json")) for row in rows_of(file)]
+    rows = llmbar_rows(LLMBAR / folder)
     assert (len(rows), len(set(rows))) == (read, distinct)
     pairs, why = curate(LLMBAR / folder, tmp_path / "out")
     assert len(pairs) == pairs.total() == distinct - gone.get("empty", 0)

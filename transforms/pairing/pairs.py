@@ -312,16 +312,19 @@ def _stated(
     ``preferred``: by the id of a response, those that it is stated to be better than.
 
     Its ratings are these. Where it states an order, they are its ratings or votes where these are
-    in that order, else 1 and 0. Equal scores mean a tie, or that it states both orders.
+    in that order, else 1 and 0. Equal scores mean a tie, or that it states both orders. A rating
+    is not compared with votes.
     """
+    one_is_rated = (first.rating is None) is not (second.rating is None)
     if not _is_stated(first, second):
         if first.rating is None or second.rating is None:
-            return None
+            return _UNSTATED if one_is_rated else None
         return first.rating, second.rating
     better = second.id in preferred[first.id]
     if better == (first.id in preferred[second.id]):
         return _UNSTATED if not better else (0.0, 0.0)
-    for one, other in ((first.rating, second.rating), (first.score, second.score)):
+    amounts = ((first.rating, second.rating), (first.score, second.score))
+    for one, other in () if one_is_rated else amounts:
         if one is not None and other is not None and one != other and (one > other) == better:
             return float(one), float(other)
     return (1.0, 0.0) if better else (0.0, 1.0)
@@ -346,7 +349,7 @@ def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
     chosen, rejected, high, low = pair
     a, b = responses[chosen], responses[rejected]
     # Without votes, the source's word is all there is.
-    rated = a.rating is not None and b.rating is not None
+    rated = a.rating is not None or b.rating is not None
     by_word = rated or (a.preferred_to is not None and a.score == b.score)
     dated = a.up_days is not None and b.up_days is not None
     window_chosen, window_rejected = common_window(a, b) if dated else (None, None)

@@ -4,6 +4,7 @@ from .assemble import CountUnread as CountUnread
 from .assemble import assemble_threads as assemble_threads
 from .assemble import complete_post as complete_post
 from .assemble import latest_copy as latest_copy
+from .assemble import merge_ratings as merge_ratings
 from .links import UnclearLinkError as UnclearLinkError
 from .links import hint_for as hint_for
 from .links import names_of_link as names_of_link

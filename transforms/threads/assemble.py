@@ -1,5 +1,6 @@
 """Posts and the metadata about them become threads."""
 
+import math
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -89,21 +90,34 @@ def assemble_threads(
 
     Yields one outcome per thread and one for each lot of posts that belong to none. Every post
     is in exactly one outcome. Copies of one id in one thread (``repeated_id``) leave the one that
-    :func:`latest_copy` chooses. Replies more than ``reply_depth`` responses below the prompt
-    are ``too_deep``, and those whose parent is missing are ``orphan_response``. Posts in
-    ``taken_down`` (`transforms.threads.takedown.named_posts`) go first, so their count is that of
-    what would have been published.
+    :func:`latest_copy` chooses, with the rating that :func:`merge_ratings` makes of theirs; copies
+    labelled both ways are all ``contradictory_label``. Replies more than ``reply_depth`` responses
+    below the prompt are ``too_deep``, and those whose parent is missing are ``orphan_response``.
+    Posts in ``taken_down`` (`transforms.threads.takedown.named_posts`) go first, so their count is
+    that of what would have been published.
     """
     # By thread and id, because copies in two threads may be in two partitions, where neither
     # could know of the other: what happens must not depend on the number of partitions.
     latest: dict[tuple[str, str], Post] = {}
-    repeated: list[Rejected] = []
+    copies: dict[tuple[str, str], list[Post]] = {}
     for post in posts:
         key = (post.thread_id, post.id)
         other = latest.setdefault(key, post)
         if other is not post:
             latest[key] = latest_copy(post, other)
-            repeated.append(_reject(post, Reason.REPEATED_ID, "another copy of this id is used"))
+            copies.setdefault(key, [other]).append(post)
+    repeated: list[Rejected] = []
+    for key, same in copies.items():
+        is_stated = any(entry.preferred_to is not None for entry in metadata.get(key[1], ()))
+        merged = merge_ratings(latest[key], same, is_stated=is_stated)
+        if merged is None:
+            del latest[key]
+            detail = "copies of it are labelled both true and false, or rated both 1 and 0"
+            repeated += [_reject(post, Reason.CONTRADICTORY_LABEL, detail) for post in same]
+            continue
+        detail = "another copy of this id is used"
+        repeated += [_reject(merged, Reason.REPEATED_ID, detail)] * (len(same) - 1)
+        latest[key] = merged
     if repeated:
         yield ThreadOutcome(None, repeated)
 
@@ -193,6 +207,25 @@ def latest_copy(post: Post, other: Post) -> Post:
     return max(post, other, key=_recency)
 
 
+def merge_ratings(latest: Post, copies: Sequence[Post], *, is_stated: bool) -> Post | None:
+    """Return the latest of several copies of a post, with the rating that stands for all of them.
+
+    Where ratings differ, it is their mean, for they may be by several judges. Labels, which are
+    ratings of 0 and 1 only, have no mean: None. Where the source states an order (``is_stated``),
+    a rating is that of one pair, and none stands for all: the order alone counts.
+    """
+    if latest.removed_as is not None or all(post.rating == latest.rating for post in copies):
+        return latest
+    # Whole ratings may have been taken for votes, which look like them.
+    ratings = sorted(post.score if post.rating is None else post.rating for post in copies)
+    if is_stated and ratings[0] != ratings[-1]:
+        return msgspec.structs.replace(latest, rating=None, score=0)
+    if set(ratings) == {0, 1}:
+        return None
+    mean = math.fsum(ratings) / len(ratings)
+    return msgspec.structs.replace(latest, rating=mean, score=round(mean))
+
+
 def _recency(post: Post) -> tuple[bool, int, int, bytes]:
     edited = post.edited_at or post.created_at
     return post.removed_as is not None, post.score_seen_at or 0, edited, _encode(post)
@@ -259,17 +292,20 @@ class _Assemble(beam.DoFn):
             threads += outcome.thread is not None
             yield from outputs_of(outcome)
         count(AssembleThreads, "out-threads", threads)
-        for found in self._found(posts, named):
+        for found in self._found(posts, metadata, named):
             yield beam.pvalue.TaggedOutput("found", found)
 
     def _found(
-        self, posts: Sequence[Post], named: Mapping[PostKey, frozenset[int]]
+        self,
+        posts: Sequence[Post],
+        metadata: Mapping[str, Sequence[PostMetadata]],
+        named: Mapping[PostKey, frozenset[int]],
     ) -> list[RecordCount]:
         """Assemble the threads of named posts again, with and without these."""
         threads = {thread for thread, _ in named}
         theirs = [post for post in posts if post.thread_id in threads]
         without, within = (
-            assemble_threads(theirs, {}, taken_down, self._reply_depth)
+            assemble_threads(theirs, metadata, taken_down, self._reply_depth)
             for taken_down in (frozenset[PostKey](), named)
         )
         return count_found(named, without, within)

@@ -53,7 +53,7 @@ def _of_two(
     first, second = (split_response(asked, row.get(name), name) for name in names)
     if first.turns != second.turns:
         raise ValueError(f"{names[0]} and {names[1]} answer different prompts")
-    if first.response == second.response:
+    if first.response.strip() == second.response.strip():
         raise ValueError(f"{names[0]} and {names[1]} are the same text")
     better, worse = (second, first) if strength > 0 else (first, second)
     prompt = prompt_post(row, origin, first.turns)

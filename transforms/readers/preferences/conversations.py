@@ -8,6 +8,7 @@ from schemas.audit import Reason
 from transforms.readers.formats import values
 
 _TURN: Final = re.compile(r"(?:^\s*|\n\n)(Human|Assistant):[ \t]?")
+_ANSWER: Final = re.compile(r"\s*Assistant:[ \t]?")
 _HELPSTEER_TURN: Final = re.compile(r"\n?<extra_id_1>(Assistant|User)\n")
 """Between the turns of a prompt of HelpSteer2, of which the first is the user's."""
 _ASSISTANTS: Final = ("assistant", "model", "gpt")
@@ -52,10 +53,12 @@ def split_conversation(prompt: Any, chosen: Any, rejected: Any) -> Conversation:
     the turns, or lists of messages. Transcripts and lists may hold the turns before the response
     too, which must then be equal in both; these are the prompt, and ``prompt`` (text, transcript
     or messages) is used where there are none, or before them if it is messages that they do not
-    begin with. Raises SetRowError.
+    begin with. Beside a prompt, a text that begins with the name of a role is a transcript only
+    where it goes on with the prompt or repeats it: a response may be a dialogue. Raises
+    SetRowError.
     """
-    before, better = _split(chosen, "chosen")
-    before_worse, worse = _split(rejected, "rejected")
+    before, better = _split(prompt, chosen, "chosen")
+    before_worse, worse = _split(prompt, rejected, "rejected")
     if before != before_worse:
         raise _bad("chosen and rejected answer different prompts")
     return Conversation(_texts_before(prompt, before), better, worse)
@@ -66,13 +69,13 @@ def split_response(prompt: Any, response: Any, name: str) -> Answered:
 
     ``name``: what messages call the response. Raises SetRowError.
     """
-    before, text = _split(response, name)
+    before, text = _split(prompt, response, name)
     return Answered(_texts_before(prompt, before), text)
 
 
-def response_text(response: Any, name: str) -> str:
+def response_text(prompt: Any, response: Any, name: str) -> str:
     """Return the response alone, without what comes before it; raises SetRowError."""
-    return _split(response, name)[1]
+    return _split(prompt, response, name)[1]
 
 
 def prompt_texts(prompt: Any) -> list[str]:
@@ -93,17 +96,31 @@ def _texts_before(prompt: Any, before: list[_Turn]) -> list[str]:
     return texts
 
 
-def _split(value: Any, name: str) -> tuple[list[_Turn], str]:
+def _split(prompt: Any, value: Any, name: str) -> tuple[list[_Turn], str]:
     """Turns before the response, and the response."""
     if value is None:
         raise SetRowError(Reason.MISSING_FIELD, f"{name} is missing, and is needed")
-    turns = _turns(value, name)
+    turns = _said_after(prompt, value, name) if isinstance(value, str) else _turns(value, name)
     if not turns:
         raise _bad(f"{name} is empty")
     last = turns[-1]
     if last.role not in _ASSISTANTS:
         raise _bad(f"{name} does not end with a turn of the assistant, but of {last.role[:30]!r}")
     return turns[:-1], last.text
+
+
+def _said_after(prompt: Any, value: str, name: str) -> list[_Turn]:
+    """Turns of a text that answers ``prompt``; blank or absent, it is in the text."""
+    if not _TURN.match(value) or not (prompt.strip() if isinstance(prompt, str) else prompt):
+        return _turns(value, name)
+    text = _text(value, name)
+    asked = [_Turn(turn.role, turn.text.strip()) for turn in _turns(prompt, "prompt")]
+    if asked[-1] == _Turn("assistant", ""):  # 'Assistant:' only asks for the response
+        del asked[-1]
+    elif isinstance(prompt, str) and _TURN.match(prompt) and (name_of_role := _ANSWER.match(text)):
+        return [_Turn("assistant", text[name_of_role.end() :].strip())]
+    whole = _transcript(text)
+    return whole if asked and whole[: len(asked)] == asked else [_Turn("assistant", text)]
 
 
 def _turns(value: Any, name: str) -> list[_Turn]:

@@ -14,7 +14,7 @@ Forms, told by their columns:
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +55,7 @@ _ALIASES: Final = (
     ("rejected", ("response_k", "rejected_response")),
 )
 _SIDES: Final = tuple(name for ours, names in _ALIASES[1:] for name in (ours, *names))
+_TWO: Final = ("chosen", "rejected")
 _RATINGS: Final = ("score_{}", "{}-rating", "{}_rating", "{}_avg_rating")
 """Columns of binarised sets with a judge's ratings of the two sides; `chosen_score` has votes."""
 
@@ -71,7 +72,7 @@ COLUMNS: Final = frozenset(
         *("rejected_score", "rejected_url", "score_A", "score_B", "site", "source", "tags"),
         *("thread_id", "title", "url"),
         *(alias for _, aliases in _ALIASES for alias in aliases),
-        *(name.format(side) for name in _RATINGS for side in ("chosen", "rejected")),
+        *(name.format(side) for name in _RATINGS for side in _TWO),
         *compared.COLUMNS,
         *rated.COLUMNS,
     )
@@ -240,11 +241,17 @@ def read_own_pair(row: Row, origin: Origin) -> StatedPair:
 def _own_score(row: Row, side: str) -> dict[str, Any]:
     """Votes, or what another preference set said before it was made a dataset."""
     found = take(row, f"{side}_score", rating, 0.0)
-    # Votes have no fraction, and give a confidence of less than 1.
-    is_rating = found != round(found) or (
-        row.get("source") == KIND and row.get("confidence") == 1 and side != "prompt"
+    # Votes give a confidence of less than 1.
+    is_rating = side != "prompt" and (
+        (row.get("source") == KIND and row.get("confidence") == 1)
+        or _has_fraction(take(row, f"{name}_score", rating, 0.0) for name in _TWO)
     )
     return {"score": round(found), "rating": found if is_rating else None}
+
+
+def _has_fraction(scores: Iterable[float]) -> bool:
+    """Whether one of a row's scores tells that all are ratings: votes have no fraction."""
+    return any(score != round(score) for score in scores)
 
 
 def _global_ids(value: object) -> list[str]:
@@ -276,27 +283,31 @@ def read_chosen_rejected(row: Row, origin: Origin) -> StatedPair:
     prompt_turns, chosen, rejected = split_conversation(
         row.get("prompt"), row.get("chosen"), row.get("rejected")
     )
-    if chosen == rejected:
+    if chosen.strip() == rejected.strip():
         raise ValueError("chosen and rejected are the same text")
     native = take(row, "thread_id", values.key, None) or take(row, "prompt_id", values.key, None)
     prompt = prompt_post(row, origin, prompt_turns, native)
     better, worse = (
-        response_post(
-            prompt, text, native=take(row, f"{side}_id", values.key, None), **_worth(row, side)
-        )
-        for side, text in (("chosen", chosen), ("rejected", rejected))
+        response_post(prompt, text, native=take(row, f"{side}_id", values.key, None), **worth)
+        for side, text, worth in zip(_TWO, (chosen, rejected), _worths(row), strict=True)
     )
     return stated(prompt, better, worse)
 
 
-def _worth(row: Row, side: str) -> dict[str, Any]:
-    """Votes in our column of scores, or the rating of a judge; votes have no fraction."""
+def _worths(row: Row) -> Iterator[dict[str, Any]]:
+    """Of each side the votes in our column of scores, or else the ratings of a judge."""
+    found = [_worth(row, side) for side in _TWO]
+    is_rating = any(rated for _, rated in found) or _has_fraction(worth for worth, _ in found)
+    return ({"worth": worth, "is_rating": is_rating} for worth, _ in found)
+
+
+def _worth(row: Row, side: str) -> tuple[float, bool]:
+    """What the row says that a side is worth, and whether the column is one of ratings."""
     name = f"{side}_score"
     for rated_as in (form.format(side) for form in _RATINGS):
         if row.get(name) is None and row.get(rated_as) is not None:
-            return {"worth": need(row, rated_as, rating)}
-    votes = take(row, name, rating, 0.0)
-    return {"worth": votes, "is_rating": votes != round(votes)}
+            return need(row, rated_as, rating), True
+    return take(row, name, rating, 0.0), False
 
 
 def _no_form(row: Row) -> str:

@@ -86,8 +86,8 @@ def read_rated_list(row: Row, origin: Origin) -> AnswerList:
     """
     column = next(name for name in LISTS if name in row)
     given = need(row, column, values.sequence)
-    asked = row.get("prompt")
-    turns = prompt_texts(row.get("instruction") if asked is None else asked)
+    asked = row.get("instruction") if row.get("prompt") is None else row["prompt"]
+    turns = prompt_texts(asked)
     beside = next((name for name in _RATINGS_BESIDE if row.get(name) is not None), None)
     if beside is not None:
         numbers = need(row, beside, values.sequence)
@@ -103,7 +103,7 @@ def read_rated_list(row: Row, origin: Origin) -> AnswerList:
     for index, item in enumerate(items):
         try:
             found = item if isinstance(item, _Rated) else _inside(item, column)
-            text = response_text(found.text, "response")
+            text = response_text(asked, found.text, "response")
             responses.append(response_post(prompt, text, worth=_worth(found)))
         except SetRowError as error:
             bad.append((index, None, error))
