@@ -26,8 +26,9 @@ from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 ROWS = {
-    "data/train-00000-of-00001.parquet": "ef00ed82310169bb",
-    "rejected/rejected-00000-of-00001.parquet": "baa5dcfdb809b7f5",
+    "data/test-00000-of-00001.parquet": "dcc9a568357d4e29",
+    "data/train-00000-of-00001.parquet": "5ca95192faea63af",
+    "rejected/rejected-00000-of-00001.parquet": "7caaa29c02eac4f2",
 }
 SAMPLE_ROWS = {
     "data/test-00000-of-00001.parquet": "158e7d26018bdaa8",
@@ -38,8 +39,9 @@ SAMPLE_ROWS = {
 }
 """Of the shipped samples, in which duplicates are found and splits made."""
 BYTES = {
-    "data/train-00000-of-00001.parquet": "90966ec2a194c9a9",
-    "rejected/rejected-00000-of-00001.parquet": "aa14a9c79f9bbef3",
+    "data/test-00000-of-00001.parquet": "ae65234f581164f5",
+    "data/train-00000-of-00001.parquet": "4e4a6d8eca3bb836",
+    "rejected/rejected-00000-of-00001.parquet": "6cc555d9c3582e91",
 }
 """Of files; `BYTES_BY` wrote them, and writes its version into each."""
 BYTES_BY = "25.0.1"
