@@ -59,9 +59,12 @@ def test_a_plain_model_gives_the_logprobs_of_transformers(tmp_path: Path) -> Non
     assert scorer._model.layout == "shared"
     found = scorer.score(PROMPTS, RESPONSES)
     for prompt, texts, row in zip(PROMPTS, RESPONSES, found, strict=True):
-        before = [*tokenizer(prompt[0].content)["input_ids"], *tokenizer("\n\n")["input_ids"]]
+        start = f"{prompt[0].content}\n\n"
+        before = tokenizer(start)["input_ids"]
         for text, one in zip(texts, row, strict=True):
-            after = [*tokenizer(text.strip())["input_ids"], tokenizer.eos_token_id]
+            ids = [*tokenizer(start + text.strip())["input_ids"], tokenizer.eos_token_id]
+            assert ids[: len(before)] == before
+            after = ids[len(before) :]
             expected = by_transformers(folder, before, after)
             assert one.reward == pytest.approx(expected, abs=TOLERANCE)
             assert (one.tokens, one.cut) == (len(after), False)
@@ -150,10 +153,10 @@ def test_shared_padded_and_single_agree(tmp_path: Path, kind: str) -> None:
             assert one.reward == pytest.approx(other.reward, abs=1e-3)
             assert one.reward == pytest.approx(third.reward, abs=1e-3)
             assert one.tokens == other.tokens == third.tokens
-    tokens = [*tokenizer(PROMPTS[1][0].content)["input_ids"], *tokenizer("\n\n")["input_ids"]]
-    if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id:
-        tokens = [tokenizer.bos_token_id, *tokens]
-    after = [*tokenizer("so")["input_ids"], tokenizer.eos_token_id]
+    tokens = tokenizer(f"{PROMPTS[1][0].content}\n\n")["input_ids"]
+    whole = tokenizer(f"{PROMPTS[1][0].content}\n\nso")["input_ids"]
+    assert whole[: len(tokens)] == tokens
+    after = [*whole[len(tokens) :], tokenizer.eos_token_id]
     assert shared[1][0].reward == pytest.approx(by_transformers(tmp_path, tokens, after), abs=1e-3)
 
 
