@@ -58,6 +58,24 @@ class LanguageModel:
         """Logits of a token."""
         return int(self.hf.get_input_embeddings().num_embeddings)
 
+    @property
+    def longest_short_text(self) -> int | None:
+        """Tokens up to which a LongRoPE model reads a text with its factors for short ones.
+
+        It picks one set for all of a batch by the longest, so those over it want batches of their
+        own. None: its factors are always the same.
+        """
+        found: dict[str, Any] = (
+            getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
+        )
+        kinds = [found, *(one for one in found.values() if isinstance(one, dict))]
+        limits = {
+            one["original_max_position_embeddings"]
+            for one in kinds  # of all layers, or of each kind of them
+            if one.get("rope_type") == "longrope"
+        }
+        return min(limits) if limits else None
+
     def micro_batch_tokens(self, wanted: int) -> int:
         """Tokens of a micro-batch whose logits find room, at most ``wanted``."""
         return max(1, min(wanted, MAX_LOGITS // self.vocabulary))
