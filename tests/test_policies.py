@@ -290,6 +290,9 @@ def test_models_that_give_no_probability_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads both directions"):
         policy(both)
     whole = saved("whole", transformers.Qwen2ForCausalLM(qwen))
+    with pytest.raises(ConfigError, match=r"--max-length 15 leaves no room .* at least 16"):
+        policy(whole, max_length=15)
+    assert policy(whole, max_length=16).score([PROMPTS[0]], [["so " * 9]])[0][0].cut
     with pytest.raises(ConfigError, match=r"--reference .* reads at most 64 tokens"):
         policy(whole, max_length=65, option="--reference")
     (whole / "reward_template.json").write_text(

@@ -25,6 +25,8 @@ from training.model.pretrained import read_language_config, read_tokenizer
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.validation.score import score_likelihoods
 
+MIN_LENGTH = 16
+"""Tokens of a prompt and a response, with the special tokens around them."""
 _Prompt = tuple[ChatMessage, ...]
 
 
@@ -61,6 +63,10 @@ def open_policy(
         )
     config = read_language_config(located)
     length = max_length or found.max_length or longest_of(config)
+    if length < MIN_LENGTH:
+        raise located.source.error(
+            f"--max-length {length} leaves no room for prompt and response; at least {MIN_LENGTH}"
+        )
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and length > longest:
         raise located.source.error(f"reads at most {longest} tokens; set --max-length {longest}")
@@ -70,9 +76,8 @@ def open_policy(
         if tokenizer.chat_template
         else _ParagraphEncoding(tokenizer, located.source.name, length)
     )
-    model = load_language_model(
-        located, config, longest=length, dtype=torch.bfloat16 if half else torch.float32
-    )
+    dtype = torch.bfloat16 if half else torch.float32
+    model = load_language_model(located, config, longest=length, dtype=dtype, device=device)
     return _PolicyScorer(model, encoding, located, device, length, half, batch_tokens)
 
 
@@ -138,7 +143,6 @@ class _PolicyScorer:
         half: bool,
         batch_tokens: int,
     ) -> None:
-        model.hf.to(device)
         self._model, self._encoding, self._device = model, encoding, device
         self._batch_tokens = batch_tokens
         self.reads = (
