@@ -64,10 +64,11 @@ def usual_logprobs(path: str, rows: list[dict[str, Any]], batch: int, length: in
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
     sequences = []
     for row in rows:
-        prompt = tokenizer(row["prompt"].strip())["input_ids"] + tokenizer("\n\n")["input_ids"]
+        prompt = row["prompt"].strip() + "\n\n"
+        start = len(tokenizer(prompt)["input_ids"])
         for response in row["responses"]:
-            ids = [*tokenizer(response.strip())["input_ids"], tokenizer.eos_token_id]
-            sequences.append(((prompt + ids)[:length], len(prompt)))
+            ids = [*tokenizer(prompt + response.strip())["input_ids"], tokenizer.eos_token_id]
+            sequences.append((ids[:length], start))
     found = []
     for begin in range(0, len(sequences), batch):
         together = sequences[begin : begin + batch]
@@ -122,7 +123,9 @@ def main() -> None:
     )
     parser.add_argument("--kind", choices=("reward", "logprob"), default="reward")
     parser.add_argument("--model", required=True, help="as for forumprefs score")
-    parser.add_argument("--benchmark", metavar="NAME=PATH", help="whose prompts and responses")
+    parser.add_argument(
+        "--benchmark", required=True, metavar="NAME=PATH", help="whose prompts and responses"
+    )
     parser.add_argument("--limit", type=int, default=16, help="prompts (default: 16)")
     parser.add_argument("--batch", type=int, default=8, help="of the usual loop (default: 8)")
     parser.add_argument("--max-length", type=int, default=2048)

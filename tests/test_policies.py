@@ -17,7 +17,8 @@ from training.evaluation.models import find_model
 from training.evaluation.policies import open_policy
 from training.evaluation.results import Results
 from training.evaluation.suites.registry import load_suite
-from training.validation.score import single_responses
+from training.model.language_model import LanguageModel
+from training.validation.score import score_likelihoods, single_responses
 
 CPU = torch.device("cpu")
 CHAT = (
@@ -59,9 +60,12 @@ def test_a_plain_model_gives_the_logprobs_of_transformers(tmp_path: Path) -> Non
     assert scorer._model.layout == "shared"
     found = scorer.score(PROMPTS, RESPONSES)
     for prompt, texts, row in zip(PROMPTS, RESPONSES, found, strict=True):
-        before = [*tokenizer(prompt[0].content)["input_ids"], *tokenizer("\n\n")["input_ids"]]
+        start = f"{prompt[0].content}\n\n"
+        before = tokenizer(start)["input_ids"]
         for text, one in zip(texts, row, strict=True):
-            after = [*tokenizer(text.strip())["input_ids"], tokenizer.eos_token_id]
+            ids = [*tokenizer(start + text.strip())["input_ids"], tokenizer.eos_token_id]
+            assert ids[: len(before)] == before
+            after = ids[len(before) :]
             expected = by_transformers(folder, before, after)
             assert one.reward == pytest.approx(expected, abs=TOLERANCE)
             assert (one.tokens, one.cut) == (len(after), False)
@@ -150,10 +154,10 @@ def test_shared_padded_and_single_agree(tmp_path: Path, kind: str) -> None:
             assert one.reward == pytest.approx(other.reward, abs=1e-3)
             assert one.reward == pytest.approx(third.reward, abs=1e-3)
             assert one.tokens == other.tokens == third.tokens
-    tokens = [*tokenizer(PROMPTS[1][0].content)["input_ids"], *tokenizer("\n\n")["input_ids"]]
-    if tokenizer("x")["input_ids"][0] == tokenizer.bos_token_id:
-        tokens = [tokenizer.bos_token_id, *tokens]
-    after = [*tokenizer("so")["input_ids"], tokenizer.eos_token_id]
+    tokens = tokenizer(f"{PROMPTS[1][0].content}\n\n")["input_ids"]
+    whole = tokenizer(f"{PROMPTS[1][0].content}\n\nso")["input_ids"]
+    assert whole[: len(tokens)] == tokens
+    after = [*whole[len(tokens) :], tokenizer.eos_token_id]
     assert shared[1][0].reward == pytest.approx(by_transformers(tmp_path, tokens, after), abs=1e-3)
 
 
@@ -172,6 +176,56 @@ def test_a_state_that_reaches_across_is_seen_in_bf16_and_with_small_weights(
     scorer = policy(tmp_path, precision="bf16", max_length=64)
     assert scorer._model.layout == "padded"
     assert "bf16" in scorer.reads
+
+
+@pytest.mark.parametrize("kind", ["llama4_text", "phi3", "olmo3"])
+def test_what_depends_on_the_length_of_a_text_is_seen(kind: str) -> None:
+    """Chunks of attention, windows, and factors of LongRoPE, of which a short text shows none."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    window = 48
+    settings: dict[str, Any] = {
+        "vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "intermediate_size": 64, "max_position_embeddings": 256,
+        "initializer_range": 0.15, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+    }  # fmt: skip
+    settings |= {
+        "llama4_text": {
+            "head_dim": 8, "num_local_experts": 2, "attention_chunk_size": window,
+            "intermediate_size_mlp": 64,
+        },
+        "phi3": {
+            "original_max_position_embeddings": 64,
+            "rope_scaling": {
+                "type": "longrope", "short_factor": [1.0] * 4, "long_factor": [4.0] * 4
+            },
+        },
+        "olmo3": {"sliding_window": window},
+    }[kind]  # fmt: skip
+    torch.manual_seed(0)
+    hf = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **settings)).eval().float()
+    rng = np.random.default_rng(0)
+
+    def ids(*sizes: int) -> list[Any]:
+        return [rng.integers(5, 120, size).astype(np.int32) for size in sizes]
+
+    prompts = ids(100, 20, 3)
+    responses = [ids(4, 90, 1), ids(7, 3), ids(62, 30, 61)]  # 64 tokens are still a short text
+    expected = []
+    for prompt, texts in zip(prompts, responses, strict=True):
+        for text in texts:
+            sequence = torch.tensor([[*prompt, *text]])
+            with torch.no_grad():
+                logs = hf(sequence, use_cache=False).logits[0].double().log_softmax(-1)
+            places = range(len(prompt), sequence.shape[1])
+            expected.append(sum(float(logs[place - 1, sequence[0, place]]) for place in places))
+    model = LanguageModel(hf, longest=200)
+    assert model.longest_short_text == (64 if kind == "phi3" else None)
+    found = score_likelihoods(model, prompts, responses, device=CPU)
+    assert [one.logprob for row in found for one in row] == pytest.approx(expected, abs=1e-3)
+    assert [[one.tokens for one in row] for row in found] == [
+        [len(text) for text in texts] for texts in responses
+    ]
 
 
 def test_few_logits_at_once_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +290,9 @@ def test_models_that_give_no_probability_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="reads both directions"):
         policy(both)
     whole = saved("whole", transformers.Qwen2ForCausalLM(qwen))
+    with pytest.raises(ConfigError, match=r"--max-length 15 leaves no room .* at least 16"):
+        policy(whole, max_length=15)
+    assert policy(whole, max_length=16).score([PROMPTS[0]], [["so " * 9]])[0][0].cut
     with pytest.raises(ConfigError, match=r"--reference .* reads at most 64 tokens"):
         policy(whole, max_length=65, option="--reference")
     (whole / "reward_template.json").write_text(

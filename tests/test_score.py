@@ -1,9 +1,11 @@
 """``forumprefs score``: rows in, the same rows with scores out."""
 
+import errno
 import gzip
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +25,9 @@ from training.evaluation.models import find_model, open_scorer
 from training.evaluation.policies import open_policy
 from training.evaluation.suites.registry import load_suite
 from training.model.reward_model import load_model, save_model
-from training.scoring import score_files
+from training.scoring import files, score_files
 from training.scoring.columns import best_of
+from training.scoring.files import NewColumns, write_rows
 from training.scoring.score_log import ScoreLog
 
 CPU = torch.device("cpu")
@@ -429,3 +432,104 @@ def test_two_processes_do_not_write_one_folder(models: Path, tmp_path: Path, cap
         assert score(models, source, tmp_path / "out") == 2
     assert "another forumprefs score writes it" in capsys.readouterr().err
     assert score(models, source, tmp_path / "out") == 0
+
+
+def test_a_file_system_without_locks_is_named(
+    models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    source = write_lines(tmp_path / "rows.jsonl", ROWS)
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    assert score(models, source, tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert f"--output {tmp_path / 'out'}: its file system does not lock files (No locks" in told
+
+
+def test_no_file_of_other_scores_is_left(models: Path, tmp_path: Path, capsys: Any) -> None:
+    source = write_lines(tmp_path / "rows.jsonl", ROWS)
+    output = tmp_path / "out"
+    assert score(models, source, output, "--best-of") == 0
+    (output / "mine.txt").write_text("not of this command")
+    best = output / "best-of" / "rows.jsonl"
+    for given in ([], ["--name", "two"]):  # would write over the file that it was made of
+        assert score(models, best, output, *given) == 2
+        assert "rows.jsonl is there already" in capsys.readouterr().err
+    shutil.copytree(output / "best-of", tmp_path / "new" / "best-of")
+    assert score(models, tmp_path / "new" / "best-of" / "rows.jsonl", tmp_path / "new") == 2
+    assert score(models, source, output, "--kind", "logprob", model="policy") == 0
+    assert not best.exists()
+    other = write_lines(tmp_path / "other.jsonl", ROWS)
+    assert score(models, other, output) == 0
+    assert {one.name for one in output.iterdir() if one.is_file()} == {
+        "other.jsonl", "score.json", "mine.txt"
+    }  # fmt: skip
+    record = json.loads((output / "score.json").read_text())
+    record["outputs"][0]["path"] = "../rows.jsonl"
+    (output / "score.json").write_text(json.dumps(record))
+    capsys.readouterr()
+    assert score(models, other, output) == 2
+    assert "../rows.jsonl is no file of the folder" in capsys.readouterr().err
+    assert source.exists()
+
+
+def test_the_best_keep_numbers_that_json_does_not_have(models: Path, tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    rows = [
+        {**ROWS[0], "a": [math.nan, -math.inf], "é": {"b": math.inf}, "big": 2**70},
+        {**ROWS[0], "half": "\ud800 é", "c": math.nan},
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert score(models, source, tmp_path / "out", "--best-of") == 0
+    path = tmp_path / "out" / "best-of" / "rows.jsonl"
+    for given, got in zip(rows, lines(path), strict=True):
+        kept = {name: value for name, value in given.items() if name != "responses"}
+        # repr: NaN is equal to nothing, itself included
+        assert repr({name: got[name] for name in kept}) == repr(kept)
+    assert '"é":' in path.read_text(encoding="utf-8")
+
+
+def test_narrow_rows_cost_the_same_however_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BATCH_ROWS", 2)
+    source, target = tmp_path / "rows.parquet", tmp_path / "out.parquet"
+    pq.write_table(pa.table({"a": range(400)}), source)
+    columns = NewColumns({"b": pa.float64()}, lambda _: [1.0])
+
+    class Counted:
+        """Tables that count how often their size is looked up."""
+
+        looked = 0
+
+        @classmethod
+        def from_arrays(cls, arrays: Any, schema: Any) -> Any:
+            table = pa.Table.from_arrays(arrays, schema=schema)
+
+            class One:
+                @property
+                def nbytes(self) -> int:
+                    cls.looked += 1
+                    return int(table.nbytes)
+
+            one = One()
+            one.table = table  # type: ignore[attr-defined]
+            return one
+
+    class Arrow:
+        Table = Counted
+        concat_tables = staticmethod(lambda all_: pa.concat_tables([one.table for one in all_]))
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(pa, name)
+
+    monkeypatch.setattr(files, "pa", Arrow())
+    monkeypatch.setattr(files, "GROUP_BYTES", 1600)  # 100 rows of two numbers
+    write_rows(source, target, columns)
+    assert Counted.looked == 200  # each table once
+    with pq.ParquetFile(target) as written:
+        groups = range(written.num_row_groups)
+        sizes = [written.metadata.row_group(group).num_rows for group in groups]
+        assert len(sizes) > 2 and len(set(sizes[:-1])) == 1  # the sum begins anew
+        assert written.read().column("a").to_pylist() == list(range(400))

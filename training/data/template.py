@@ -23,7 +23,7 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """``before + prompt + between + response + after + reward_token``."""
 
     version: Annotated[int, doc("version of this layout")] = TEMPLATE_VERSION
-    name: Annotated[str, doc("'chatml', 'plain' or 'encoder'; 'paragraphs' for language models")]
+    name: Annotated[str, doc("'chatml', 'plain' or 'encoder'")]
     before: Annotated[str, doc("before the prompt; special tokens by name")]
     between: Annotated[str, doc("between prompt and response")]
     after: Annotated[str, doc("after the response")]
@@ -110,25 +110,6 @@ def choose_template(
             reward_token=reward,
             pad_token="",
         )
-    return msgspec.structs.replace(template, pad_token=_pad_token(tokenizer, template))
-
-
-def paragraph_template(tokenizer: Any) -> Template:
-    """Prompt and response as two paragraphs, for a language model without a chat template.
-
-    The response ends with the tokenizer's end-of-text token. May add a pad token to the tokenizer.
-    Raises TemplateError where the tokenizer has no token that ends a text.
-    """
-    if tokenizer.eos_token is None:
-        raise TemplateError("the tokenizer has no end-of-text token, with which a response ends")
-    template = Template(
-        name="paragraphs",
-        before=_first_token(tokenizer),
-        between="\n\n",
-        after="",
-        reward_token=tokenizer.eos_token,
-        pad_token="",
-    )
     return msgspec.structs.replace(template, pad_token=_pad_token(tokenizer, template))
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 
 from schemas.post import TURN_BREAK
-from training.data.template import load_template, paragraph_template
-from training.data.tokenizer import Ids, PairTokenizer, without_middle
+from training.data.template import load_template
+from training.data.tokenizer import Ids
+from training.errors import TemplateError
 from training.evaluation.chat_template import ChatTemplate
+from training.evaluation.continuation import Continuation, ContinuationTokenizer
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import (
     ModelLocation,
@@ -24,9 +25,9 @@ from training.model.pretrained import read_language_config, read_tokenizer
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.validation.score import score_likelihoods
 
+MIN_LENGTH = 16
+"""Tokens of a prompt and a response, with the special tokens around them."""
 _Prompt = tuple[ChatMessage, ...]
-_Encoded = tuple[Ids, Ids, bool]
-"""Ids of a prompt and of a response, and whether they are read without a part."""
 
 
 def open_policy(
@@ -62,6 +63,10 @@ def open_policy(
         )
     config = read_language_config(located)
     length = max_length or found.max_length or longest_of(config)
+    if length < MIN_LENGTH:
+        raise located.source.error(
+            f"--max-length {length} leaves no room for prompt and response; at least {MIN_LENGTH}"
+        )
     longest = getattr(config.get_text_config(), "max_position_embeddings", None)
     if longest is not None and length > longest:
         raise located.source.error(f"reads at most {longest} tokens; set --max-length {longest}")
@@ -69,63 +74,60 @@ def open_policy(
     encoding: _Encoding = (
         _ChatEncoding(tokenizer, located.source.name, length)
         if tokenizer.chat_template
-        else _ParagraphEncoding(tokenizer, length)
+        else _ParagraphEncoding(tokenizer, located.source.name, length)
     )
-    model = load_language_model(
-        located, config, longest=length, dtype=torch.bfloat16 if half else torch.float32
-    )
+    dtype = torch.bfloat16 if half else torch.float32
+    model = load_language_model(located, config, longest=length, dtype=dtype, device=device)
     return _PolicyScorer(model, encoding, located, device, length, half, batch_tokens)
 
 
 class _Encoding(Protocol):
     reads: str
 
-    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[_Encoded]: ...
+    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[Continuation]: ...
 
 
 class _ParagraphEncoding:
     """A model without a chat template, as the datasets of this project are written."""
 
-    def __init__(self, tokenizer: Any, length: int) -> None:
-        self._tokens = PairTokenizer(tokenizer, paragraph_template(tokenizer), max_length=length)
+    def __init__(self, tokenizer: Any, name: str, length: int) -> None:
+        if tokenizer.eos_token is None:
+            raise TemplateError(
+                f"model {name}: its tokenizer has no end-of-text token, with which a response ends"
+            )
+        begins = tokenizer("x")["input_ids"][:1] == [tokenizer.bos_token_id]
+        self._tokens = ContinuationTokenizer(
+            tokenizer,
+            max_length=length,
+            first=[tokenizer.bos_token_id] if begins else [],
+            last=[tokenizer.eos_token_id],
+            split_special=True,
+        )
         self.reads = f"prompt and response as two paragraphs, ended by {tokenizer.eos_token}"
 
-    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[_Encoded]:
-        text = TURN_BREAK.join(turn.content for turn in prompt)
-        (ids,) = self._tokens.prompts([text])
-        missing, length = self._tokens.cut_of_prompt(text)
-        over = self._tokens.cut_of_responses(responses, length)
-        answers = self._tokens.responses(responses, length)
-        return [
-            (ids, answer, missing > 0 or more > 0)
-            for answer, more in zip(answers, over, strict=True)
-        ]
+    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[Continuation]:
+        text = TURN_BREAK.join(turn.content for turn in prompt).strip()
+        return self._tokens.encode(text + "\n\n", [response.strip() for response in responses])
 
 
 class _ChatEncoding:
-    """A model with a chat template; what is too long is cut as everywhere else."""
+    """A model with a chat template."""
 
     def __init__(self, tokenizer: Any, name: str, length: int) -> None:
-        self._tokenizer = tokenizer
         self._chat = ChatTemplate(tokenizer, name)
-        self._length = length
+        self._tokens = ContinuationTokenizer(tokenizer, max_length=length)
         self.reads = "its tokenizer's chat template"
 
-    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[_Encoded]:
-        known: dict[str, Ids] = {}  # nearly always one, and long
-        found = []
-        for response in responses:
-            text, answer = self._chat.parts(prompt, response)
-            if text not in known:
-                known[text] = self._ids(text)
-            before = without_middle(known[text], self._length // 2)
-            ids = self._ids(answer)
-            room = self._length - len(before)
-            found.append((before, ids[:room], len(ids) > room or len(before) < len(known[text])))
-        return found
-
-    def _ids(self, text: str) -> Ids:
-        return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)
+    def encode(self, prompt: _Prompt, responses: Sequence[str]) -> list[Continuation]:
+        parts = [self._chat.parts(prompt, response) for response in responses]
+        places: dict[str, list[int]] = {}  # nearly always one text of the prompt
+        for place, (text, _) in enumerate(parts):
+            places.setdefault(text, []).append(place)
+        found: dict[int, Continuation] = {}
+        for text, same in places.items():
+            encoded = self._tokens.encode(text, [parts[place][1] for place in same])
+            found.update(zip(same, encoded, strict=True))
+        return [found[place] for place in range(len(parts))]
 
 
 class _PolicyScorer:
@@ -141,13 +143,12 @@ class _PolicyScorer:
         half: bool,
         batch_tokens: int,
     ) -> None:
-        model.hf.to(device)
         self._model, self._encoding, self._device = model, encoding, device
         self._batch_tokens = batch_tokens
         self.reads = (
-            f"log-probabilities of the response's tokens, {encoding.reads}, up to {length:,} "
-            "tokens (longer prompts lose their middle, longer responses their end), "
-            f"{'bf16' if half else 'fp32'}"
+            f"log-probabilities of the response's tokens, {encoding.reads}, tokenised as one text, "
+            f"up to {length:,} tokens (longer prompts lose their middle, longer responses their "
+            f"end), {'bf16' if half else 'fp32'}"
         )
         self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
 

@@ -58,6 +58,24 @@ class LanguageModel:
         """Logits of a token."""
         return int(self.hf.get_input_embeddings().num_embeddings)
 
+    @property
+    def longest_short_text(self) -> int | None:
+        """Tokens up to which a LongRoPE model reads a text with its factors for short ones.
+
+        It picks one set for all of a batch by the longest, so those over it want batches of their
+        own. None: its factors are always the same.
+        """
+        found: dict[str, Any] = (
+            getattr(self.hf.config.get_text_config(), "rope_parameters", None) or {}
+        )
+        kinds = [found, *(one for one in found.values() if isinstance(one, dict))]
+        limits = {
+            one["original_max_position_embeddings"]
+            for one in kinds  # of all layers, or of each kind of them
+            if one.get("rope_type") == "longrope"
+        }
+        return min(limits) if limits else None
+
     def micro_batch_tokens(self, wanted: int) -> int:
         """Tokens of a micro-batch whose logits find room, at most ``wanted``."""
         return max(1, min(wanted, MAX_LOGITS // self.vocabulary))
@@ -140,7 +158,7 @@ class LanguageModel:
         pairs = (PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, ""),)
         group = PromptGroup(ids[0], (ids[1], ids[2]), pairs)
         (batch,) = micro_batches([group], layout, tokens=4096, pad_id=0, sites={})
-        return self._token_logprobs(batch, torch.device("cpu"))
+        return self._token_logprobs(batch, next(self.hf.parameters()).device)
 
 
 @torch.no_grad()
@@ -149,7 +167,7 @@ def _reads_one_direction(hf: Any) -> bool:
     found = []
     for last in (3, 4):
         ids = torch.tensor([[1, 2, 3, last]]) % hf.get_input_embeddings().num_embeddings
-        found.append(hf(input_ids=ids, use_cache=False).logits[0, :3].float())
+        found.append(hf(input_ids=ids.to(hf.device), use_cache=False).logits[0, :3].float())
     return _difference(*found) < LEAK_TOLERANCE
 
 
@@ -159,18 +177,19 @@ def _difference(first: Tensor, second: Tensor) -> float:
 
 
 def load_language_model(
-    located: LocatedModel, config: Any, *, longest: int, dtype: torch.dtype
+    located: LocatedModel, config: Any, *, longest: int, dtype: torch.dtype, device: torch.device
 ) -> LanguageModel:
-    """Load a causal language model on the CPU.
+    """Load a causal language model.
 
     Args:
         config: what ``read_language_config`` gave.
         longest: tokens of the sequences that will be scored.
         dtype: of the weights.
+        device: where it is, and where it is tried.
 
     Raises ConfigError for one that reads both directions, or has no language-model head.
     """
-    hf = read_language_model(located, config, dtype=dtype).eval()
+    hf = read_language_model(located, config, dtype=dtype).to(device).eval()
     if not _reads_one_direction(hf):
         raise located.source.error(
             f"{type(hf).__name__} reads both directions, so it gives no probability of a response; "

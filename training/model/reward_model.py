@@ -295,24 +295,25 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
 
 @contextmanager
 def short_window(hf: Any, longest: int) -> Iterator[None]:
-    """Make a sliding window shorter than a few tokens, where texts can be longer than it is.
+    """Make windows and chunks of attention shorter than a few tokens, where texts can be longer.
 
     Some backbones write their window into a mask and do not hand it to their attention, which a
     text within the window does not show.
     """
     config = hf.config.get_text_config()
-    window = getattr(config, "sliding_window", None)
-    if not isinstance(window, int) or not PROBE_WINDOW < window < longest:
-        yield
-        return
-    holders = [config, *(m for m in hf.modules() if getattr(m, "sliding_window", None) == window)]
+    changed: list[tuple[Any, str, int]] = []
+    for name in ("sliding_window", "attention_chunk_size"):
+        window = getattr(config, name, None)
+        if isinstance(window, int) and PROBE_WINDOW < window < longest:
+            layers = [one for one in hf.modules() if getattr(one, name, None) == window]
+            changed += [(holder, name, window) for holder in (config, *layers)]
     try:
-        for holder in holders:
-            holder.sliding_window = PROBE_WINDOW
+        for holder, name, _ in changed:
+            setattr(holder, name, PROBE_WINDOW)
         yield
     finally:
-        for holder in holders:
-            holder.sliding_window = window
+        for holder, name, window in changed:
+            setattr(holder, name, window)
 
 
 @torch.no_grad()

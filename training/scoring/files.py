@@ -169,9 +169,17 @@ def _line(row: Row, line: bytes, columns: NewColumns) -> bytes:
         raise row.fail(f"has a column {twice[0]} already; choose another --name")
     added = dict(zip(columns.added, columns.make(row.values), strict=True))
     if columns.dropped:
-        return _json({**kept, **added}) + b"\n"
+        return _as_read({**kept, **added}) + b"\n"
     # What comes before the last bracket stays as it was written: numbers, order, spaces.
     return line.rstrip()[:-1].rstrip() + b", " + _json(added)[1:] + b"\n"
+
+
+def _as_read(values: Mapping[str, Any]) -> bytes:
+    """Also NaN, infinities and halves of surrogate pairs as they stood; msgspec writes null."""
+    try:
+        return json.dumps(values, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:
+        return json.dumps(values, separators=(",", ":")).encode()
 
 
 def _json(value: Any) -> bytes:
@@ -192,6 +200,7 @@ def _write_parquet(path: Path, file: BinaryIO, columns: NewColumns) -> None:
         schema = pa.schema([*(whole.field(name) for name in names), *added], metadata)
         with pq.ParquetWriter(file, schema, compression="zstd") as writer:
             waiting: list[pa.Table] = []
+            size = 0
             for batch in parquet.iter_batches(BATCH_ROWS):
                 values = [columns.make(row) for row in batch.select(columns.needs).to_pylist()]
                 made = [
@@ -200,8 +209,9 @@ def _write_parquet(path: Path, file: BinaryIO, columns: NewColumns) -> None:
                 ]
                 kept = [batch.column(name) for name in names]
                 waiting.append(pa.Table.from_arrays([*kept, *made], schema=schema))
-                if sum(table.nbytes for table in waiting) >= GROUP_BYTES:
+                size += waiting[-1].nbytes
+                if size >= GROUP_BYTES:
                     writer.write_table(pa.concat_tables(waiting))
-                    waiting = []
+                    waiting, size = [], 0
             if waiting:
                 writer.write_table(pa.concat_tables(waiting))

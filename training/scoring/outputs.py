@@ -9,7 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.checksums import sha256_of_file
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.durable_files import write_file
+from training.errors import SuiteError
 from training.evaluation.models import Scored
 from training.scoring.candidates import COLUMNS
 from training.scoring.columns import (
@@ -53,6 +55,7 @@ def write_outputs(
         models: one, or a language model and its reference.
         best_of: write the best response of each row, too.
     """
+    former = _former(output)
     written: list[Path] = []
     truncated = not_finite = 0
     for place, file in enumerate(files):
@@ -98,8 +101,26 @@ def write_outputs(
         truncated=truncated,
         not_finite=not_finite,
     )
+    # Other scores, or those of other inputs, which no record would name any more.
+    for path in set(former) - set(written):
+        path.unlink(missing_ok=True)
     write_file(output / RECORD_NAME, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
     return record
+
+
+def _former(output: Path) -> list[Path]:
+    """What an earlier run wrote, by its record; raises SuiteError."""
+    path = output / RECORD_NAME
+    if not path.exists():
+        return []
+    try:
+        names = [one.path for one in decode_json(read_small(path), ScoreRecord).outputs]
+    except (OSError, SmallFileError) as error:
+        raise SuiteError(f"{path}: {fault_of(error)}; name a new --output") from None
+    outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+    if outside:
+        raise SuiteError(f"{path}: {outside[0]} is no file of the folder; name a new --output")
+    return [output / name for name in names]
 
 
 _Row = list[tuple[Scored, Scored | None]]

@@ -22,7 +22,7 @@ from training.model.source import ModelSource
 from training.scoring.candidates import Candidates
 from training.scoring.columns import Measures, best_names, column_names
 from training.scoring.files import RowFile, candidates_of, input_files, look_through
-from training.scoring.outputs import Answers, write_outputs
+from training.scoring.outputs import BEST_FOLDER, Answers, write_outputs
 from training.scoring.record import RECORD_NAME, ScoredBy, ScoreRecord, summary
 from training.scoring.score_log import ScoreLog
 
@@ -104,10 +104,11 @@ def _check_output(output: Path, paths: Sequence[Path]) -> None:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"--output {output}: {error.strerror}") from None
-    if (output / RECORD_NAME).exists() or (output / LOGS_FOLDER).exists():
-        there: list[Path] = [path for path in paths if path.resolve().parent == output.resolve()]
-    else:
-        there = [output / path.name for path in paths if (output / path.name).exists()]
+    folders = [output.resolve(), (output / BEST_FOLDER).resolve()]
+    there = [path for path in paths if path.resolve().parent in folders]
+    if not ((output / RECORD_NAME).exists() or (output / LOGS_FOLDER).exists()):
+        written = [folder / path.name for folder in folders for path in paths]
+        there += [path for path in written if path.exists()]
     if there:
         raise ConfigError(f"--output {output}: {there[0].name} is there already; name a new folder")
 
@@ -136,6 +137,11 @@ def locked(output: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"--output {output}: another forumprefs score writes it") from None
+        except OSError as error:  # some network file systems
+            raise ConfigError(
+                f"--output {output}: its file system does not lock files ({error.strerror}); name "
+                "a folder on another one"
+            ) from None
         yield
 
 

@@ -1,6 +1,7 @@
 """Scores pairs and texts with a model, without gradients."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -77,14 +78,18 @@ def score_likelihoods(
     ``responses[i]`` are the token ids of responses to ``prompts[i]``, of which none is empty.
     """
     groups, places = single_responses(prompts, responses)
-    batches = micro_batches(
-        groups,
-        model.layout,
-        tokens=model.micro_batch_tokens(micro_batch_tokens),
-        pad_id=0,  # a causal model reads what is filled up after the response, and so never
-        sites={},
-    )
     found: dict[int, Likelihood] = {}
+    batches = (
+        batch
+        for part in apart_by_length(groups, model.longest_short_text)
+        for batch in micro_batches(
+            part,
+            model.layout,
+            tokens=model.micro_batch_tokens(micro_batch_tokens),
+            pad_id=0,  # a causal model reads what is filled up after the response, and so never
+            sites={},
+        )
+    )
     for batch in batches:
         scores = model.score(batch, device)
         found.update(
@@ -92,6 +97,28 @@ def score_likelihoods(
             for name, place in zip(batch.rows.tolist(), batch.chosen.tolist(), strict=True)
         )
     return [[found[name] for name in names] for names in places]
+
+
+def apart_by_length(groups: list[PromptGroup], limit: int | None) -> list[list[PromptGroup]]:
+    """The groups of :func:`single_responses`, those of sequences over a limit apart from others."""
+    if limit is None:
+        return [groups]
+    parts: list[list[PromptGroup]] = [[], []]
+    for group in groups:
+        for part, over in zip(parts, (False, True), strict=True):
+            kept = [
+                place
+                for place, ids in enumerate(group.responses)
+                if (len(group.prompt) + len(ids) > limit) is over
+            ]
+            pairs = tuple(
+                replace(group.pairs[place], chosen=new, rejected=new)
+                for new, place in enumerate(kept)
+            )
+            if kept:
+                responses = tuple(group.responses[place] for place in kept)
+                part.append(PromptGroup(group.prompt, responses, pairs))
+    return [part for part in parts if part]
 
 
 def single_responses(
