@@ -60,8 +60,10 @@ def usual_logprobs(path: str, rows: list[dict[str, Any]], batch: int, length: in
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, dtype=torch.float32, trust_remote_code=False
+    ).eval()
     sequences = []
     for row in rows:
         prompt = row["prompt"].strip() + "\n\n"

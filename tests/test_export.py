@@ -597,7 +597,7 @@ def test_a_dataset_without_texts_or_pairs(
 ) -> None:
     ids = curated(tmp_path / "ids", "--ids-only")
     to = ("--to", "kto", "--output", str(tmp_path / "out"))
-    assert f"forumprefs hydrate {ids} --output" in refused(capsys, str(ids), *to)
+    assert f"forumprefs hydrate {ids} --input KIND=PATH --output" in refused(capsys, str(ids), *to)
     path = ids / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     manifest |= {"pair_schema_version": "1.1.0", "versions": {"forumprefs": "0.7"}}

@@ -418,12 +418,37 @@ def test_damaged_and_strange_inputs_are_named(models: Path, tmp_path: Path, caps
         ("broken.jsonl", "broken.jsonl: row 2: not JSON"),
         ("broken.parquet", "broken.parquet: "),
         ("list.jsonl", "list.jsonl: row 1: [1], expected an object"),
-        ("rows.csv", "rows.csv: no file there that ends in .jsonl"),
+        ("rows.csv", "rows.csv: its name ends in none of .jsonl"),
         ("nowhere", "nowhere: no such file or folder"),
-        ("empty", "empty: no file there that ends in"),
+        ("empty", "empty: no file in it ends in"),
     ):
         assert score(models, tmp_path / name, tmp_path / "out") == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_folder_without_rows_says_where_they_are(
+    models: Path, sample: Path, tmp_path: Path, capsys: Any
+) -> None:
+    (tmp_path / "exports" / "kto").mkdir(parents=True)
+    write_lines(tmp_path / "exports" / "kto" / "train.jsonl", ROWS)
+    assert score(models, tmp_path / "exports", tmp_path / "out") == 2
+    assert "there are some in kto: give one of these" in capsys.readouterr().err
+    ids = tmp_path / "ids"
+    ids.mkdir()
+    manifest = (sample / "manifest.json").read_text(encoding="utf-8")
+    assert '"ids_only": false' in manifest
+    changed = manifest.replace('"ids_only": false', '"ids_only": true')
+    (ids / "manifest.json").write_text(changed, encoding="utf-8")
+    assert score(models, ids, tmp_path / "out") == 2
+    assert "holds ids and labels without texts" in capsys.readouterr().err
+
+
+def test_a_model_without_its_tokenizer_is_told(models: Path, tmp_path: Path, capsys: Any) -> None:
+    shutil.copytree(models / "reward", tmp_path / "reward")
+    (tmp_path / "reward" / "tokenizer_config.json").unlink()
+    source = write_lines(tmp_path / "rows.jsonl", ROWS)
+    assert score(tmp_path, source, tmp_path / "out") == 2
+    assert "has no tokenizer (tokenizer_config.json)" in capsys.readouterr().err
 
 
 def test_two_processes_do_not_write_one_folder(models: Path, tmp_path: Path, capsys: Any) -> None:
@@ -458,10 +483,17 @@ def test_no_file_of_other_scores_is_left(models: Path, tmp_path: Path, capsys: A
         assert "rows.jsonl is there already" in capsys.readouterr().err
     shutil.copytree(output / "best-of", tmp_path / "new" / "best-of")
     assert score(models, tmp_path / "new" / "best-of" / "rows.jsonl", tmp_path / "new") == 2
-    assert score(models, source, output, "--kind", "logprob", model="policy") == 0
+    for given in ((), ("--kind", "logprob")):
+        capsys.readouterr()
+        assert score(models, source, output, *given, model="policy") == 2
+        told = " ".join(capsys.readouterr().err.split())
+        assert f"holds scores (reward) by {models / 'reward'}; name another folder" in told
+    assert "model_scores" in lines(output / "rows.jsonl")[0] and best.exists()
+    given = ("--kind", "logprob", "--overwrite")
+    assert score(models, source, output, *given, model="policy") == 0
     assert not best.exists()
     other = write_lines(tmp_path / "other.jsonl", ROWS)
-    assert score(models, other, output) == 0
+    assert score(models, other, output, "--overwrite") == 0
     assert {one.name for one in output.iterdir() if one.is_file()} == {
         "other.jsonl", "score.json", "mine.txt"
     }  # fmt: skip

@@ -115,7 +115,8 @@ FORMATS: Final[dict[str, Export]] = {
             "pairs",
             (*_TEXTS, _MARGIN),
             _each_pair(chat_pairs),
-            "the same trainers, with the chat template of the model",
+            "TRL's `RewardTrainer`, `DPOTrainer` and other preference trainers, with the chat "
+            "template of the model",
         ),
         Export(
             "kto",

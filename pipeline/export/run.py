@@ -142,7 +142,7 @@ def _check_dataset(folder: DatasetFolder, options: ExportOptions) -> tuple[str, 
     """Return the splits to export; raises UsageError where there is nothing to export."""
     manifest = folder.manifest
     if manifest.ids_only:
-        hydrate = f"forumprefs hydrate {folder.location} --output DIR"
+        hydrate = f"forumprefs hydrate {folder.location} --input KIND=PATH --output DIR"
         if major(manifest.pair_schema_version) != major(PAIR_SCHEMA_VERSION):
             made_by = manifest.versions.get("forumprefs", "unknown")
             hydrate += f", with the forumprefs that made it ({made_by}), then export DIR"

@@ -112,6 +112,11 @@ def find_model(name: str) -> ModelLocation:
         inside = folder / MODEL_NAME
         if not inside.is_dir():
             saved = checkpoints(folder / CHECKPOINTS_NAME)
+            if not saved and (folder / "config.json").is_file():
+                raise ConfigError(
+                    f"model {name}: has no tokenizer (tokenizer_config.json); save the model's "
+                    "there, too"
+                )
             if not saved:
                 raise ConfigError(
                     f"model {name}: neither a model nor a run folder with {MODEL_NAME}/ or "

@@ -13,6 +13,7 @@ response or completion. Writes the same rows in the same order into --output, wi
 columns: model_scores (a list), chosen_model_score and rejected_model_score, or model_score.
 --kind logprob adds log-probabilities and token counts. What is scored is kept there, so after a
 stop, or with --best-of, --beta or --per-token, the same command scores only what is missing.
+Another model's scores are not replaced unless --overwrite is given.
 docs/scoring.md has every column.
 
 examples:
@@ -62,6 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--best-of",
         action="store_true",
         help="write the best response of each row, too, into best-of/; of equal ones the first",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what other models said in --output"
     )
     parser.add_argument(
         "--name",

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.checksums import sha256_of_file
-from schemas.manifest import MANIFEST_NAME
-from schemas.small_files import decode_line, open_rows, read_lines
+from schemas.manifest import MANIFEST_NAME, ManifestError, decode_manifest
+from schemas.small_files import SmallFileError, decode_line, open_rows, read_lines, read_small
 from training.durable_files import new_file
 from training.errors import SuiteError
 from training.evaluation.suites.rows import Row, as_row, file_errors
@@ -75,16 +75,40 @@ def input_files(location: str) -> list[Path]:
     """
     path = Path(location)
     if path.is_dir():
-        folder = path / "data" if (path / MANIFEST_NAME).exists() else path
+        folder = _pairs_of(path) if (path / MANIFEST_NAME).exists() else path
         found = sorted(
             one for one in folder.iterdir() if one.name.endswith(SUFFIXES) and one.name[0] != "."
         )
     else:
         folder, found = path, [path] if path.name.endswith(SUFFIXES) else []
     if not found:
-        why = "no such file or folder" if not path.exists() else "no file there"
-        raise SuiteError(f"{folder}: {why} that ends in {', '.join(SUFFIXES)}")
+        raise SuiteError(f"{folder}: {_why_none(folder)}")
     return found
+
+
+def _pairs_of(dataset: Path) -> Path:
+    """Where a dataset folder of this project has its pairs; raises SuiteError without texts."""
+    try:
+        manifest = decode_manifest(read_small(dataset / MANIFEST_NAME))
+    except (OSError, SmallFileError, ManifestError) as error:
+        raise SuiteError(f"{dataset}: {MANIFEST_NAME}: {error}") from None
+    if manifest.ids_only:
+        raise SuiteError(
+            f"{dataset}: holds ids and labels without texts; fill them in first: "
+            f"forumprefs hydrate {dataset} --input KIND=PATH --output DIR"
+        )
+    return dataset / "data"
+
+
+def _why_none(path: Path) -> str:
+    known = ", ".join(SUFFIXES)
+    if not path.exists():
+        return "no such file or folder"
+    if not path.is_dir():
+        return f"its name ends in none of {known}, which are what is read"
+    below = sorted({one.parent.name for one in path.glob("*/*") if one.name.endswith(SUFFIXES)})
+    hint = f"; there are some in {', '.join(below)}: give one of these" if below else ""
+    return f"no file in it ends in {known}{hint}"
 
 
 def look_through(path: Path) -> RowFile:

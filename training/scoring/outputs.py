@@ -55,7 +55,8 @@ def write_outputs(
         models: one, or a language model and its reference.
         best_of: write the best response of each row, too.
     """
-    former = _former(output)
+    record = former_record(output)
+    former = [] if record is None else [output / one.path for one in record.outputs]
     written: list[Path] = []
     truncated = not_finite = 0
     for place, file in enumerate(files):
@@ -108,19 +109,20 @@ def write_outputs(
     return record
 
 
-def _former(output: Path) -> list[Path]:
-    """What an earlier run wrote, by its record; raises SuiteError."""
+def former_record(output: Path) -> ScoreRecord | None:
+    """What an earlier run wrote into the folder; None: there was none. Raises SuiteError."""
     path = output / RECORD_NAME
     if not path.exists():
-        return []
+        return None
     try:
-        names = [one.path for one in decode_json(read_small(path), ScoreRecord).outputs]
+        record = decode_json(read_small(path), ScoreRecord)
     except (OSError, SmallFileError) as error:
         raise SuiteError(f"{path}: {fault_of(error)}; name a new --output") from None
-    outside = [name for name in names if Path(name).is_absolute() or ".." in Path(name).parts]
+    names = [Path(one.path) for one in record.outputs]
+    outside = [name for name in names if name.is_absolute() or ".." in name.parts]
     if outside:
         raise SuiteError(f"{path}: {outside[0]} is no file of the folder; name a new --output")
-    return [output / name for name in names]
+    return record
 
 
 _Row = list[tuple[Scored, Scored | None]]

@@ -22,7 +22,7 @@ from training.model.source import ModelSource
 from training.scoring.candidates import Candidates
 from training.scoring.columns import Measures, best_names, column_names
 from training.scoring.files import RowFile, candidates_of, input_files, look_through
-from training.scoring.outputs import BEST_FOLDER, Answers, write_outputs
+from training.scoring.outputs import BEST_FOLDER, Answers, former_record, write_outputs
 from training.scoring.record import RECORD_NAME, ScoredBy, ScoreRecord, summary
 from training.scoring.score_log import ScoreLog
 
@@ -71,6 +71,8 @@ def _score(arguments: argparse.Namespace, console: Console) -> ScoreRecord:
     paths = input_files(arguments.input)
     output = Path(arguments.output)
     _check_output(output, paths)
+    if not arguments.overwrite:
+        _check_former(output, arguments)
     with console.status(f"reading {arguments.input}"):
         files = [look_through(path) for path in paths]
         for file in files:
@@ -111,6 +113,20 @@ def _check_output(output: Path, paths: Sequence[Path]) -> None:
         there += [path for path in written if path.exists()]
     if there:
         raise ConfigError(f"--output {output}: {there[0].name} is there already; name a new folder")
+
+
+def _check_former(output: Path, arguments: argparse.Namespace) -> None:
+    """Raise ConfigError where the folder holds what other models said."""
+    former = former_record(output)
+    if former is None:
+        return
+    before = (former.kind, former.model.model, former.reference and former.reference.model)
+    if before != (arguments.kind, arguments.model, arguments.reference):
+        by = " and ".join(filter(None, before[1:]))
+        raise ConfigError(
+            f"--output {output}: holds scores ({former.kind}) by {by}; name another folder, or "
+            "--overwrite replaces them"
+        )
 
 
 def _check_columns(file: RowFile, measures: Measures, *, best: bool) -> None:
