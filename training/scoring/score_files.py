@@ -120,9 +120,10 @@ def _check_former(output: Path, arguments: argparse.Namespace) -> None:
     former = former_record(output)
     if former is None:
         return
-    before = (former.kind, former.model.model, former.reference and former.reference.model)
-    if before != (arguments.kind, arguments.model, arguments.reference):
-        by = " and ".join(filter(None, before[1:]))
+    models = [one.model for one in (former.model, former.reference) if one is not None]
+    now = [name for name in (arguments.model, arguments.reference) if name is not None]
+    if (former.kind, models) != (arguments.kind, now):
+        by = " and ".join(models)
         raise ConfigError(
             f"--output {output}: holds scores ({former.kind}) by {by}; name another folder, or "
             "--overwrite replaces them"
