@@ -149,7 +149,8 @@ FORMATS: Final[dict[str, Export]] = {
             "pairs",
             (*_TEXTS, _MARGIN),
             _each_pair(conversation_pairs),
-            "OpenRLHF's reward and DPO training, with `--apply_chat_template` and no prompt key",
+            "OpenRLHF's reward and DPO training, with `--data.apply_chat_template` and no prompt "
+            "key",
         ),
     )
 }
