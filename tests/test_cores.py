@@ -82,7 +82,7 @@ def test_the_critical_path_is_the_busiest_worker_and_the_parent(
     monkeypatch.setattr(_stages, "tree_use", look)
     monkeypatch.setattr(_stages.time, "process_time", lambda: next(clock))
     recorder = _stages._Recorder()
-    for name in ("impulse", "read", "read"):
+    for name in ("(impulse)+(ranges/Write)", "(step)+(ranges/Read)", "(ranges/Read)+(step)"):
         recorder(StageReport(name, bundles=2, written={"x": 5}))
     start, read, end = recorder.end(pairs=7).stages
     assert (start.name, start.parent_s, start.workers_s) == (START, 11.0, (2.5, 2.0))
@@ -90,6 +90,17 @@ def test_the_critical_path_is_the_busiest_worker_and_the_parent(
     assert (read.parent_s, read.workers_s) == (2.0, (4.0, 3.0))
     assert (read.bundles, read.written_bytes) == (4, 10)
     assert (end.name, end.critical_s) == (END, 0.5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (1, 0, 2), (0, 2, 1)])
+def test_stages_that_read_nothing_are_the_start_whichever_comes_first(
+    order: tuple[int, ...],
+) -> None:
+    recorder = _stages._Recorder()
+    names = ("(impulse)+(ranges/Write)", "(impulse)+(unusable/Write)", "(ranges/Read)+(step)")
+    for place in order:
+        recorder(StageReport(names[place]))
+    assert {stage.name for stage in recorder.end(0).stages} == {START, "ranges/Read+step", END}
 
 
 def test_threads_that_unpack_and_hash_are_workers(monkeypatch: pytest.MonkeyPatch) -> None:
