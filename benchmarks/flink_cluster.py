@@ -80,6 +80,7 @@ class Cluster:
     folder: Path
     rest: FlinkRest
     stack: contextlib.ExitStack
+    jobmanager: "Popen[bytes]"
     jvm_flags: Sequence[str] = ()
     taskmanagers: list["Popen[bytes]"] = field(default_factory=list)
 
@@ -121,13 +122,19 @@ class Cluster:
             with contextlib.suppress(FlinkUnreachableError):
                 if self.rest.slots()[0] >= slots:
                     return
-            if any(process.poll() is not None for process in self.taskmanagers):
-                break
+            if self.jobmanager.poll() is not None:
+                words = last_words(self.folder / "jobmanager.log")
+                raise ClusterError(f"the JobManager ended at its start.{words}")
+            for log, process in zip(self._logs(), self.taskmanagers, strict=True):
+                if process.poll() is not None:
+                    raise ClusterError(f"a TaskManager ended at its start.{last_words(log)}")
             time.sleep(0.3)
-        words = last_words(self.folder / "jobmanager.log")
-        for log in sorted(self.folder.glob("taskmanager-*.log")):
-            words = last_words(log) or words
-        raise ClusterError(f"the cluster did not start, or not in {START_S:g} s.{words}")
+        words = "".join(map(last_words, (self.folder / "jobmanager.log", *self._logs())))
+        raise ClusterError(f"the cluster did not start in {START_S:g} s.{words}")
+
+    def _logs(self) -> list[Path]:
+        numbers = range(1, len(self.taskmanagers) + 1)
+        return [self.folder / f"taskmanager-{number}.log" for number in numbers]
 
 
 @contextlib.contextmanager
@@ -162,11 +169,12 @@ def start_cluster(
     }
     write_settings(folder / "conf", chosen | (settings or {}))
     with contextlib.ExitStack() as stack:
-        cluster = Cluster(jar, folder, FlinkRest(f"http://localhost:{port}"), stack, jvm_flags)
-        jobmanager = [find_java(), *open_flags(), "-Xmx448m", *jvm_flags, "-cp", jar, JOBMANAGER]
-        stack.enter_context(
-            child([*jobmanager, "-c", str(folder / "conf")], folder / "jobmanager.log")
+        java = [find_java(), *open_flags(), "-Xmx448m", *jvm_flags, "-cp", jar]
+        jobmanager = stack.enter_context(
+            child([*java, JOBMANAGER, "-c", str(folder / "conf")], folder / "jobmanager.log")
         )
+        rest = FlinkRest(f"http://localhost:{port}")
+        cluster = Cluster(jar, folder, rest, stack, jobmanager, jvm_flags)
         for _ in range(taskmanagers):
             cluster.add_taskmanager()
         cluster.wait_for_slots(taskmanagers * slots)

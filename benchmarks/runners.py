@@ -31,6 +31,7 @@ from benchmarks._processes import tree_rss
 from benchmarks.flink_cluster import Cluster, start_cluster
 from pipeline.errors import FlinkUnreachableError
 from pipeline.runners.dispatch import PRISM_VARIABLE
+from pipeline.runners.flink.job_server import free_ports
 from pipeline.runners.flink.rest import ENDED
 from pipeline.runners.flink.settings import JAR_VARIABLE
 
@@ -148,9 +149,7 @@ def command(case: Case, output: Path, cluster: Cluster | None) -> list[str]:
 @contextlib.contextmanager
 def quick_cluster(folder: Path, settings: dict[str, str] | None = None) -> Iterator[Cluster]:
     """Start two TaskManagers with a slot each on ports that nobody uses."""
-    from apache_beam.utils.subprocess_server import pick_port
-
-    port, rpc_port = pick_port(None, None)
+    port, rpc_port = free_ports(2)
     with start_cluster(
         str(find_jar()),
         folder,

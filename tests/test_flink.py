@@ -23,7 +23,13 @@ from pipeline.console.progress import ProgressLine
 from pipeline.errors import FlinkUnreachableError, JobServerError, PipelineError, UsageError
 from pipeline.runners import dispatch as runners
 from pipeline.runners.flink import runner as flink
-from pipeline.runners.flink.job_server import child, find_jar, job_server, write_settings
+from pipeline.runners.flink.job_server import (
+    child,
+    find_jar,
+    free_ports,
+    job_server,
+    write_settings,
+)
 from pipeline.runners.flink.rest import (
     FlinkRest,
     check_cluster,
@@ -139,6 +145,25 @@ def test_a_second_cluster_on_one_port_is_refused(fake: FakeFlink, tmp_path: Path
         start_cluster("x.jar", tmp_path, port=port),
     ):
         pass
+
+
+@pytest.mark.skipif(shutil.which("java") is None, reason="no Java")
+def test_a_cluster_whose_jobmanager_ends_says_so_at_once(tmp_path: Path) -> None:
+    port, rpc_port = free_ports(2)
+    absent = str(tmp_path / "absent.jar")
+    with (
+        pytest.raises(ClusterError, match=r"JobManager ended at its start\.\n.*log ends with"),
+        start_cluster(absent, tmp_path, port=port, rpc_port=rpc_port, taskmanagers=0, slots=1),
+    ):
+        pass
+
+
+def test_free_ports_are_none_that_an_outgoing_connection_may_take() -> None:
+    ports = free_ports(20)
+    assert len(set(ports)) == 20
+    given = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    if given.exists():
+        assert max(ports) < int(given.read_text().split()[0])
 
 
 def test_prism_may_be_named_by_the_environment(

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import ctypes
 import os
+import random
 import shutil
 import signal
 import socket
@@ -183,13 +184,23 @@ def job_server(
         yield f"localhost:{port}"
 
 
+PORTS = range(20_000, 32_768)
+"""Below those that Linux, macOS and Windows give to outgoing connections and to port 0: a Java
+needs seconds until it listens, and one of those may be somebody else's by then."""
+
+
 def free_ports(number: int) -> list[int]:
-    """Ports of this machine that nobody listens on now, each another."""
+    """Ports of this machine that nobody listens on now, each another; raises OSError."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("localhost", 0))
-        return [each.getsockname()[1] for each in sockets]
+        found: list[int] = []
+        for port in random.SystemRandom().sample(PORTS, k=1000):
+            if len(found) == number:
+                return found
+            candidate = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                candidate.bind(("localhost", port))
+                found.append(port)
+    raise OSError(f"no free port among 1,000 of {PORTS.start} to {PORTS.stop - 1}")
 
 
 def _wait_for_port(
