@@ -17,8 +17,9 @@ from training.config import (
     RunConfig,
     TrainConfig,
 )
-from training.distributed import DistributedContext
-from training.run import TrainOptions, set_up
+from training.parallel.distributed import DistributedContext
+from training.run.options import TrainOptions
+from training.run.setup import set_up
 from training.train import train_step
 
 

@@ -21,9 +21,11 @@ from typing import Any
 import torch
 
 from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
-from training.distributed import DistributedContext
 from training.model.attention import segment_attention
-from training.run import TrainingRun, TrainOptions, set_up
+from training.parallel.distributed import DistributedContext
+from training.run.options import TrainOptions
+from training.run.setup import set_up
+from training.run.state import TrainingRun
 from training.throughput import peak_flops
 from training.train import train_step
 

@@ -22,7 +22,7 @@ FORKS.set_forkserver_preload(
         "transformers.models.auto.modeling_auto",
         "transformers.models.auto.tokenization_auto",
         "transformers.models.qwen2.modeling_qwen2",
-        "training.run",
+        "training.run.setup",
     ]
 )
 TIMEOUT_S = 2 * PATIENCE_S

@@ -19,8 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training import durable_files
-from training import run as training_run
-from training.checkpoint import (
+from training.checkpoints.checkpoint import (
     checkpoints,
     find_checkpoint_damage,
     last_good,
@@ -30,7 +29,8 @@ from training.checkpoint import (
 from training.commands import main
 from training.errors import ConfigError, DivergedError
 from training.model.checksums import find_damage, write_checksums
-from training.run_lock import RunLock
+from training.run import saving
+from training.run.lock import RunLock
 from training.train import check_rewards
 from training.validation.baselines import report
 from training.validation.metrics import ScoredPairs
@@ -343,11 +343,11 @@ def test_a_run_that_is_cut_off_while_it_is_overwritten_stays_a_run(
         unlink(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", note)
-    monkeypatch.setattr(training_run, "_description", lambda *_: {})
+    monkeypatch.setattr(saving, "_description", lambda *_: {})
     options: Any = SimpleNamespace(output=tmp_path, on_existing="overwrite")
     loaded: Any = None
     lock = RunLock()
-    training_run._begin(options, loaded, lock)
+    saving.begin(options, loaded, lock)
     lock.release()
     assert gone[-1] == "run.json" and len(gone) == 4
 
@@ -371,9 +371,9 @@ def test_a_model_folder_that_was_being_replaced_goes(
     assert len(list(tmp_path.iterdir())) == 2
     options: Any = SimpleNamespace(output=tmp_path, on_existing="resume")
     loaded: Any = None
-    monkeypatch.setattr(training_run, "_description", lambda *_: {})
+    monkeypatch.setattr(saving, "_description", lambda *_: {})
     lock = RunLock()
-    training_run._begin(options, loaded, lock)
+    saving.begin(options, loaded, lock)
     lock.release()
     assert {path.name for path in tmp_path.iterdir()} == {"model", ".lock", "run.json"}
 
@@ -426,7 +426,7 @@ def test_a_run_that_breaks_later_names_the_checkpoint_from_before(
     folder: Path, run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second, third = checkpoints(run / "checkpoints")
-    monkeypatch.setattr("training.run.rewards_are_finite", lambda *_: False)
+    monkeypatch.setattr("training.run.saving.rewards_are_finite", lambda *_: False)
     assert resume(run) == 1  # after its step 4, which was computed with the weights of step 3
     assert f"The last good checkpoint is {third}" in capsys.readouterr().err
     assert checkpoints(run / "checkpoints") == [first, second, third]

@@ -7,10 +7,10 @@ import torch
 
 from tests.preference_data import make_model, one_pair, write_dataset
 from training.config import convert
-from training.distributed import DistributedContext
 from training.evaluation.items import Item, conversation
 from training.evaluation.style import counted
 from training.model.reward_model import load_model
+from training.parallel.distributed import DistributedContext
 from training.validation.length import response_length
 from training.validation.validator import Validator
 

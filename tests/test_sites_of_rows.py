@@ -8,9 +8,10 @@ import torch
 
 from tests.preference_data import make_model, make_pairs, write_dataset
 from training.config import TrainConfig, load_config
-from training.distributed import DistributedContext
 from training.losses import LossConfig
-from training.run import TrainOptions, set_up
+from training.parallel.distributed import DistributedContext
+from training.run.options import TrainOptions
+from training.run.setup import set_up
 from training.train import train_step
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.config import OptimConfig
 from training.errors import ConfigError, DivergedError
-from training.model.sharding import MasterWeights, copy_full, full_tensor
+from training.parallel.sharding import MasterWeights, copy_full, full_tensor
 
 GUARD_WINDOW = 64
 """Gradient norms of which the guard takes the median."""

@@ -19,13 +19,16 @@ import torch
 
 from schemas.exit_codes import ExitCode
 from training.data.loader import RankBatch
-from training.distributed import start_distributed, stop_distributed
 from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
-from training.run import TrainingRun, TrainOptions, finalize, save, set_up
-from training.run_lock import RunLock
-from training.run_log import RunLog
+from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.lock import RunLock
+from training.run.log import RunLog
+from training.run.options import TrainOptions
+from training.run.saving import finalize, save
+from training.run.setup import set_up
+from training.run.state import TrainingRun
 from training.throughput import peak_flops
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary

@@ -18,7 +18,7 @@ from training.errors import (
     TrainingDatasetError,
 )
 from training.model_options import add_source_arguments
-from training.run_folder import CHECKPOINTS_NAME, RUN_NAME
+from training.run.folder import CHECKPOINTS_NAME, RUN_NAME
 
 EPILOG = """\
 examples:
@@ -127,8 +127,8 @@ def run(namespace: argparse.Namespace) -> int:
     try:
         from torch import OutOfMemoryError
 
-        from training.checkpoint import checkpoints, last_good
-        from training.run import TrainOptions
+        from training.checkpoints.checkpoint import checkpoints, last_good
+        from training.run.options import TrainOptions
         from training.train import train
     except ModuleNotFoundError as error:
         return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from schemas.exit_codes import ExitCode
-from training.checkpoint import checkpoints, find_checkpoint_damage, load_trainer_state
+from training.checkpoints.checkpoint import checkpoints, find_checkpoint_damage, load_trainer_state
 from training.console import ProgressDisplay, make_console
 from training.durable_files import write_file
 from training.errors import ConfigError, SuiteError, TemplateError
@@ -47,7 +47,7 @@ from training.evaluation.suite_results import (
 from training.evaluation.suites.registry import load_suite
 from training.evaluation.terminal import summary
 from training.model.source import ModelSource
-from training.run_folder import CHECKPOINTS_NAME
+from training.run.folder import CHECKPOINTS_NAME
 from training.validation.bootstrap import FEW_UNITS
 
 MARKDOWN_NAME = "results.md"

@@ -11,7 +11,7 @@ import torch
 
 from schemas.post import TURN_BREAK
 from schemas.small_files import SmallFileError, decode_json, read_small
-from training.checkpoint import checkpoints
+from training.checkpoints.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
 from training.data.template import load_template
 from training.errors import ConfigError
@@ -20,7 +20,7 @@ from training.evaluation.items import ChatMessage
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
-from training.run_folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
+from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
 from training.validation.score import score_texts
 
 LONGEST = 4096

@@ -1,5 +1,5 @@
 """The reward model: a backbone of transformers with a scalar head, its attention over packed
-sequences, its way to and from disk, and its fp32 weights on one or several GPUs."""
+sequences, and its way to and from disk."""
 
 import lazy_loader
 

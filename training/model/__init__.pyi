@@ -9,4 +9,3 @@ from .reward_model import check_layout as check_layout
 from .reward_model import load_model as load_model
 from .reward_model import save_model as save_model
 from .reward_model import wrap_model as wrap_model
-from .sharding import MasterWeights as MasterWeights

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from training.config import load_config, setting_value
 from training.errors import ConfigError, ScalingError
-from training.run_folder import SUMMARY_NAME
+from training.run.folder import SUMMARY_NAME
 from training.scaling.runs import read_run
 
 

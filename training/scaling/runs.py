@@ -15,7 +15,7 @@ from schemas.small_files import (
     read_small,
 )
 from training.errors import ScalingError
-from training.run_folder import METRICS_NAME, SUMMARY_NAME
+from training.run.folder import METRICS_NAME, SUMMARY_NAME
 
 
 class ScalingRun(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,8 +9,8 @@ from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, group_pairs, prompt_runs, shard_by_rank
 from training.data.sampler import BatchSampler
-from training.distributed import DistributedContext
 from training.model.reward_model import LoadedModel
+from training.parallel.distributed import DistributedContext
 from training.validation.baselines import ValidationReport, report
 from training.validation.length import response_length
 from training.validation.metrics import ScoredPairs, join, scalars

@@ -7,7 +7,7 @@ from typing import Any, Self, TextIO
 
 from schemas.small_files import decode_lenient_json, open_regular
 from training.console import ProgressDisplay, make_console
-from training.run_folder import METRICS_NAME
+from training.run.folder import METRICS_NAME
 
 
 class RunLog:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TextIO
 
 from training.errors import ConfigError
-from training.run_folder import LOCK_NAME
+from training.run.folder import LOCK_NAME
 
 
 class RunLock:

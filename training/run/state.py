@@ -1,0 +1,65 @@
+"""What the loop needs and changes: the run."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import torch
+
+from training.config import TrainConfig
+from training.data.dataset import PairDataset
+from training.data.loader import DataLoader
+from training.data.sampler import BatchSampler
+from training.losses.objective import Objective
+from training.model.reward_model import LoadedModel
+from training.optimizer import StepGuard
+from training.parallel.distributed import DistributedContext
+from training.parallel.sharding import MasterWeights
+from training.run.options import TrainOptions
+from training.throughput import FlopCount
+
+
+@dataclass
+class Totals:
+    """What a run has seen so far, over all ranks."""
+
+    pairs: int = 0
+    tokens: int = 0
+    updates: int = 0
+    """Steps that changed the weights."""
+    counts: Counter[str] = field(default_factory=Counter)
+    """Pairs excluded and sequences cut, by reason."""
+
+
+@dataclass
+class TrainingRun:
+    """Everything the loop needs."""
+
+    options: TrainOptions
+    context: DistributedContext
+    dataset: PairDataset
+    sampler: BatchSampler
+    loaded: LoadedModel
+    dtype: torch.dtype
+    weights: MasterWeights
+    optimizer: torch.optim.AdamW
+    objective: Objective
+    guard: StepGuard
+    loader: DataLoader
+    flops: FlopCount
+    step: int = 0
+    """Steps that were taken."""
+    totals: Totals = field(default_factory=Totals)
+    taken_step: int = 0
+    """The last step that was taken and not skipped."""
+    saved_step: int = -1
+    """Step of the newest checkpoint."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The resolved configuration."""
+        return self.options.config
+
+    @property
+    def last_step(self) -> int:
+        """Steps of this run; the schedule is always that of all steps."""
+        return min(self.sampler.steps, self.config.run.max_steps or self.sampler.steps)
