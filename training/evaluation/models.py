@@ -145,8 +145,8 @@ def open_scorer(
     """Load a model for scoring; the last two are those of :class:`ModelSource`.
 
     A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
-    chat template, or, where it has none, with "Human: … Assistant: …" (encoders: prompt and
-    response as a pair of sequences). Raises ConfigError or TemplateError.
+    chat template, or, where it has none, with "User: … Assistant: …" (encoders: prompt and
+    response as the tokenizer's pair of sequences). Raises ConfigError or TemplateError.
     """
     half = precision == "bf16" or (precision == "auto" and device.type == "cuda")
     located = locate_model(
@@ -172,6 +172,8 @@ def open_scorer(
             f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
+    if template is None and loaded.model.is_encoder:
+        return _PairScorer(loaded, located, device, length, batch_tokens)
     return _TemplateScorer(loaded, located, device, length, half, batch_tokens)
 
 
@@ -297,6 +299,55 @@ class _ChatScorer:
             for place, reward in zip(batch, logits[:, 0].double().tolist(), strict=True):
                 rewards[place] = reward
         cut = (len(ids) > self._length for ids in whole)
+        left = iter([Scored(*one) for one in zip(rewards, cut, strict=True)])
+        return [[next(left) for _ in texts] for texts in responses]
+
+
+class _PairScorer:
+    """An encoder of someone else, which reads a pair as its tokenizer makes it: with segment ids
+    where it was trained with them."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        located: LocatedModel,
+        device: torch.device,
+        length: int,
+        batch_tokens: int,
+    ) -> None:
+        self._model, self._tokenizer = loaded.model.hf.to(device).eval(), loaded.tokenizer
+        self._tokenizer.padding_side = "right"
+        self._device, self._length, self._batch_tokens = device, length, batch_tokens
+        self.reads = f"its tokenizer's pair of sequences, up to {length:,} tokens, fp32"
+        self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
+
+    @torch.no_grad()
+    def score(
+        self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
+    ) -> list[list[Scored]]:
+        pairs = [
+            (TURN_BREAK.join(message.content for message in prompt).strip(), text.strip())
+            for prompt, texts in zip(prompts, responses, strict=True)
+            for text in texts
+        ]
+        lengths = [len(self._tokenizer(*pair)["input_ids"]) for pair in pairs]
+        rewards = [0.0] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda place: -lengths[place])
+        while order:
+            longest = min(lengths[order[0]], self._length)
+            size = max(1, self._batch_tokens // longest)
+            batch, order = order[:size], order[size:]
+            inputs = self._tokenizer(
+                [pairs[place] for place in batch],
+                padding=True,
+                truncation="longest_first",
+                max_length=self._length,
+                return_tensors="pt",
+            )
+            logits = self._model(**inputs.to(self._device)).logits
+            for place, reward in zip(batch, logits[:, 0].double().tolist(), strict=True):
+                rewards[place] = reward
+        cut = (length > self._length for length in lengths)
         left = iter([Scored(*one) for one in zip(rewards, cut, strict=True)])
         return [[next(left) for _ in texts] for texts in responses]
 

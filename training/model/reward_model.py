@@ -21,6 +21,7 @@ from training.data.template import Template, chat_template, choose_template, loa
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
+from training.model.portable_tokenizer import portable_encoder_tokenizer
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.source import LocatedModel, ModelSource, locate_model
 
@@ -378,12 +379,12 @@ def save_model(
     hf.config.dtype = "float32"  # it noted that of the copies that compute
     hf.config.save_pretrained(folder)
     _check_config(folder, loaded)
-    tokenizer = loaded.tokenizer
-    tokenizer.pad_token = loaded.template.pad_token
     if loaded.model.is_encoder:
-        # Trained without segment ids, so transformers' tokenizer must not make any either.
-        tokenizer.model_input_names = ["input_ids", "attention_mask"]
+        tokenizer = portable_encoder_tokenizer(loaded.tokenizer, loaded.template)
     else:
+        tokenizer = loaded.tokenizer
+        tokenizer.pad_token = loaded.template.pad_token
+        tokenizer.padding_side = "right"  # on the left it would move positions that are counted
         tokenizer.chat_template = chat_template(loaded.template)
         if not _renders_our_ids(loaded):
             tokenizer.chat_template = None  # better none than one that gives other tokens
