@@ -20,7 +20,8 @@ from training.commands import main
 from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError, TemplateError
 from training.evaluation.models import find_model, open_scorer
-from training.model.reward_model import LoadedModel, check_layout, load_model
+from training.model.layout_check import check_layout
+from training.model.reward_model import LoadedModel, load_model
 from training.model.source import ModelSource
 
 CPU = torch.device("cpu")

@@ -10,7 +10,8 @@ from tests.preference_data import make_model, make_pairs, make_tokenizer, write_
 from training.commands import main
 from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError
-from training.model.reward_model import LoadedModel, check_layout, load_model, save_model
+from training.model.layout_check import check_layout
+from training.model.reward_model import LoadedModel, load_model, save_model
 from training.validation.score import score_texts
 
 CPU = torch.device("cpu")

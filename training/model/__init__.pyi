@@ -3,9 +3,9 @@ from .attention import segment_attention as segment_attention
 from .language_model import LanguageModel as LanguageModel
 from .language_model import Likelihood as Likelihood
 from .language_model import load_language_model as load_language_model
+from .layout_check import check_layout as check_layout
 from .reward_model import LoadedModel as LoadedModel
 from .reward_model import RewardModel as RewardModel
-from .reward_model import check_layout as check_layout
 from .reward_model import load_model as load_model
 from .reward_model import save_model as save_model
 from .reward_model import wrap_model as wrap_model

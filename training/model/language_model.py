@@ -11,8 +11,8 @@ from training.data.collate import Layout, MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.errors import ConfigError
 from training.model import attention
+from training.model.layout_check import short_windows, windows_of
 from training.model.pretrained import read_language_model
-from training.model.reward_model import short_window
 from training.model.source import LocatedModel
 
 MAX_LOGITS = 1 << 29
@@ -137,7 +137,7 @@ class LanguageModel:
         the segments are not handed down, or where ours lacks what the model's own computes.
         """
         try:
-            with short_window(self.hf, longest):
+            with short_windows(self.hf, windows_of(self.hf, longest)):
                 padded = self._read_probe("padded", 31)
                 shared, changed = (self._read_probe("shared", other) for other in (31, 37))
         except (ValueError, TypeError, ConfigError):

@@ -41,7 +41,9 @@ def portable_encoder_tokenizer(tokenizer: Any, template: Template) -> Any:
         special_tokens=[(token, backend.token_to_id(token)) for token in fixed],
     )
     named = {
-        name: token for name, token in tokenizer.special_tokens_map.items() if isinstance(token, str)
+        name: token
+        for name, token in tokenizer.special_tokens_map.items()
+        if isinstance(token, str)
     }
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,

@@ -5,8 +5,7 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import DataConfig, ModelConfig
-from training.data.collate import Layout, MicroBatch, micro_batches
-from training.data.prompt_groups import PairOfGroup, PromptGroup
+from training.data.collate import Layout, MicroBatch
 from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
@@ -28,10 +26,6 @@ from training.model.source import LocatedModel, ModelSource, locate_model
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
-PROBE_WINDOW = 4
-"""Keys that a query sees in the probe of a backbone with a sliding window."""
-LAYOUT_TOLERANCE = 1e-2
-"""Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
 
 
 class RewardModel(nn.Module):
@@ -257,82 +251,6 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
             f"pad token and reward token are both {template.pad_token!r}: transformers would read "
             "the token before it"
         )
-
-
-@torch.no_grad()
-def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
-    """Read a few tokens, in fp32, in padded rows and in a layout, before a run relies on it.
-
-    Raises ConfigError for a backbone whose states are not finite numbers, and for one that mixes
-    tokens outside its attention (a convolution, a recurrent state), where sequences laid end to end
-    would reach into each other.
-    """
-    model = loaded.model
-    found = []
-    layouts: tuple[Layout, ...] = ("padded",) if layout == "padded" else ("padded", layout)
-    for name in layouts:
-        batch = _probe(loaded, name).to(device)
-        try:
-            if not model.is_encoder:
-                model.use_layout(name)
-            with short_window(model.hf, loaded.tokens.max_length):
-                found.append(model(batch) if model.is_encoder else model.read(batch).float())
-        except ValueError as error:  # attention that ours does not compute, or never hears of
-            raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
-        if not bool(torch.isfinite(found[-1]).all()):
-            raise ConfigError(
-                f"{type(model.hf).__name__} makes values that are not finite numbers of a short "
-                f"text, layout {name!r}: its weights have diverged or are damaged"
-            )
-    if len(found) == 1:
-        return
-    difference = float((found[1] - found[0]).norm() / found[0].norm().clamp(min=1e-30))
-    if not difference < LAYOUT_TOLERANCE:
-        raise ConfigError(
-            f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
-            f"rows (relative difference {difference:.1e}); set model.layout=padded"
-        )
-
-
-@contextmanager
-def short_window(hf: Any, longest: int) -> Iterator[None]:
-    """Make windows and chunks of attention shorter than a few tokens, where texts can be longer.
-
-    Some backbones write their window into a mask and do not hand it to their attention, which a
-    text within the window does not show.
-    """
-    config = hf.config.get_text_config()
-    changed: list[tuple[Any, str, int]] = []
-    for name in ("sliding_window", "attention_chunk_size"):
-        window = getattr(config, name, None)
-        if isinstance(window, int) and PROBE_WINDOW < window < longest:
-            layers = [one for one in hf.modules() if getattr(one, name, None) == window]
-            changed += [(holder, name, window) for holder in (config, *layers)]
-    try:
-        for holder, name, _ in changed:
-            setattr(holder, name, PROBE_WINDOW)
-        yield
-    finally:
-        for holder, name, window in changed:
-            setattr(holder, name, window)
-
-
-@torch.no_grad()
-def rewards_are_finite(loaded: LoadedModel, device: torch.device) -> bool:
-    """Whether a model still gives finite rewards to a short text; every rank must call."""
-    rewards = loaded.model(_probe(loaded, loaded.model.layout).to(device))
-    return bool(torch.isfinite(rewards).all())
-
-
-def _probe(loaded: LoadedModel, layout: Layout) -> MicroBatch:
-    """Two responses to a prompt, a few tokens each."""
-    tokens = loaded.tokens
-    (prompt,) = tokens.prompts(["Which of the two?"])
-    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
-    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
-    group = PromptGroup(prompt, tuple(responses), (pair,))
-    (batch,) = micro_batches([group], layout, tokens=4096, pad_id=tokens.pad_id, sites={})
-    return batch
 
 
 def init_head(model: RewardModel, std: float | None, seed: int) -> None:

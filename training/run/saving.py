@@ -12,7 +12,8 @@ from training.checkpoints.checkpoint import TrainerState, remove_partial, save_c
 from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
 from training.errors import ConfigError, DivergedError
 from training.model.checksums import write_checksums
-from training.model.reward_model import LoadedModel, rewards_are_finite, save_model
+from training.model.layout_check import rewards_are_finite
+from training.model.reward_model import LoadedModel, save_model
 from training.optimizer import optimizer_state
 from training.run.folder import (
     CHECKPOINTS_NAME,

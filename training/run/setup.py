@@ -10,7 +10,8 @@ from training.data.sampler import BatchSampler
 from training.errors import TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
-from training.model.reward_model import LoadedModel, check_layout, load_model
+from training.model.layout_check import check_layout
+from training.model.reward_model import LoadedModel, load_model
 from training.optimizer import StepGuard, make_optimizer
 from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights

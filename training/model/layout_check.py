@@ -1,0 +1,144 @@
+"""Whether a backbone gives the same states in every layout, tried before a run relies on it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.collate import Layout, MicroBatch, micro_batches
+from training.data.prompt_groups import PairOfGroup, PromptGroup
+from training.errors import ConfigError
+from training.model.reward_model import LoadedModel
+
+PROBE_WINDOW = 4
+"""Keys that a query sees in the probe of a backbone with a sliding window."""
+LAYOUT_TOLERANCE = 1e-2
+"""Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
+_WINDOW = re.compile(r"(?!use_|max_|num_|keep_)\w*(window|attention_chunk|local_attention)\w*")
+"""Names of settings that say how far a token sees."""
+
+
+@torch.no_grad()
+def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
+    """Read a few tokens, in fp32, in padded rows and in a layout, before a run relies on it.
+
+    A window that this run's texts can be longer than is made shorter than the text that is read
+    here. Where that changes nothing in padded rows, because the backbone does not look at the
+    setting any more, texts of the full length are read, too: what does not reach the window cannot
+    show it.
+
+    Raises ConfigError for a backbone whose states are not finite numbers, for one that mixes tokens
+    outside its attention (a convolution, a recurrent state), where sequences laid end to end would
+    reach into each other, and for one that keeps a window from our attention.
+    """
+    probe = _probe(loaded, "padded")
+    if layout == "padded":
+        _read(loaded, layout, probe, device)
+        return
+    longest = loaded.tokens.max_length
+    windows = windows_of(loaded.model.hf, longest)
+    with short_windows(loaded.model.hf, windows):
+        _compare(loaded, layout, device, length=None)
+    whole = _read(loaded, "padded", probe, device) if windows else None
+    for name in windows:
+        with short_windows(loaded.model.hf, {name: windows[name]}):
+            changed = _read(loaded, "padded", probe, device)
+        if whole is not None and torch.equal(whole, changed):
+            _compare(loaded, layout, device, length=longest)
+            break
+    if not loaded.model.is_encoder:
+        loaded.model.use_layout(layout)
+
+
+@torch.no_grad()
+def rewards_are_finite(loaded: LoadedModel, device: torch.device) -> bool:
+    """Whether a model still gives finite rewards to a short text; every rank must call."""
+    rewards = loaded.model(_probe(loaded, loaded.model.layout).to(device))
+    return bool(torch.isfinite(rewards).all())
+
+
+def windows_of(hf: Any, longest: int) -> dict[str, int]:
+    """Settings of a backbone that let a token see less than a text of ``longest`` tokens."""
+    config = hf.config.get_text_config()
+    names = sorted(
+        name
+        for name, value in config.to_dict().items()
+        if _WINDOW.fullmatch(name) and isinstance(value, int) and not isinstance(value, bool)
+    )
+    found = {name: getattr(config, name) for name in names}
+    return {name: value for name, value in found.items() if PROBE_WINDOW < value < longest}
+
+
+@contextmanager
+def short_windows(hf: Any, windows: Mapping[str, int]) -> Iterator[None]:
+    """Make windows and chunks of attention shorter than a few tokens.
+
+    Some backbones write their window into a mask and do not hand it to their attention, which a
+    text within the window does not show.
+    """
+    config = hf.config.get_text_config()
+    changed: list[tuple[Any, str, int]] = []
+    for name, window in windows.items():
+        layers = [one for one in hf.modules() if getattr(one, name, None) == window]
+        changed += [(holder, name, window) for holder in (config, *layers)]
+    try:
+        for holder, name, _ in changed:
+            setattr(holder, name, PROBE_WINDOW)
+        yield
+    finally:
+        for holder, name, window in changed:
+            setattr(holder, name, window)
+
+
+def _compare(
+    loaded: LoadedModel, layout: Layout, device: torch.device, *, length: int | None
+) -> None:
+    """Raise ConfigError where a layout gives other states than padded rows."""
+    names: tuple[Layout, ...] = ("padded", layout)
+    padded, other = (_read(loaded, name, _probe(loaded, name, length), device) for name in names)
+    difference = float((other - padded).norm() / padded.norm().clamp(min=1e-30))
+    if not difference < LAYOUT_TOLERANCE:
+        raise ConfigError(
+            f"{type(loaded.model.hf).__name__} gives other states in the layout {layout!r} than in "
+            f"padded rows (relative difference {difference:.1e}); set model.layout=padded"
+        )
+
+
+def _read(loaded: LoadedModel, layout: Layout, batch: MicroBatch, device: torch.device) -> Tensor:
+    """States (encoders: rewards) of a batch in a layout; raises ConfigError."""
+    model = loaded.model
+    batch = batch.to(device)
+    try:
+        if model.is_encoder:
+            found: Tensor = model(batch)
+        else:
+            model.use_layout(layout)
+            found = model.read(batch).float()
+    except ValueError as error:  # attention that ours does not compute, or never hears of
+        raise ConfigError(f"{type(model.hf).__name__}, layout {layout!r}: {error}") from None
+    if not bool(torch.isfinite(found).all()):
+        raise ConfigError(
+            f"{type(model.hf).__name__} makes values that are not finite numbers of a short "
+            f"text, layout {layout!r}: its weights have diverged or are damaged"
+        )
+    return found
+
+
+def _probe(loaded: LoadedModel, layout: Layout, length: int | None = None) -> MicroBatch:
+    """Two responses to a prompt: of a few tokens each, or such that the first fills ``length``."""
+    tokens = loaded.tokens
+    (prompt,) = tokens.prompts(["Which of the two?"])
+    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
+    if length is not None:
+        more = length - len(prompt) - len(responses[0])
+        words = np.resize(responses[0][: len(responses[0]) // 2], max(0, more))
+        responses[0] = np.concatenate([words, responses[0]])
+    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
+    group = PromptGroup(prompt, tuple(responses), (pair,))
+    size = 2 * max(tokens.max_length, 2048)
+    (batch,) = micro_batches([group], layout, tokens=size, pad_id=tokens.pad_id, sites={})
+    return batch
