@@ -176,6 +176,7 @@ TRAINING_DEFAULTS: Final[Mapping[str, Any]] = {
     "where": "process",
     "device": "auto",
     "max_drop": 0.02,
+    "force": False,
 }
 """Parameters where neither the run nor the Airflow variable names another value."""
 
@@ -262,6 +263,7 @@ def plan_training(dataset: DatasetVersion, params: Mapping[str, Any], root: str)
         promote=[
             *("promote", run, "--name", name, "--results", results, "--registry", registry),
             *("--max-drop", f"{params['max_drop']:g}"),
+            *(["--force"] if params["force"] else []),
             *(["--commit", dataset.commit] if dataset.commit else []),
         ],
     )

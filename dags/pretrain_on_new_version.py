@@ -3,8 +3,8 @@
     plan → where → train_here   → evaluate_here   → promote
                  ↘ train_in_pod → evaluate_in_pod ↗
 
-A model that is worse than the promoted one is registered and not promoted, and the run fails.
-docs/dags.md says what "worse" means.
+A model that is worse than the promoted one, or not shown to be better than scorers that read no
+text, is registered and not promoted, and the run fails. docs/dags.md has the rule.
 """
 
 import json
@@ -60,6 +60,9 @@ PARAMS = {
         minimum=0,
         maximum=1,
         description="fall of a headline from which a model is worse in any case",
+    ),
+    "force": Param(
+        None, type=["null", "boolean"], description="promote the model whatever the evaluation says"
     ),
 }
 

@@ -75,10 +75,12 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "model",
             "model_options", "run", "validation",
         },
-        "registry": {"durable_files", "errors", "evaluation", "validation"},
+        "registry": {"durable_files", "errors", "evaluation", "run", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "run", "validation"},
-        "scoring": {"console", "durable_files", "errors", "evaluation", "model", "model_options"},
+        "scoring": {
+            "console", "durable_files", "errors", "evaluation", "model", "model_options", "run",
+        },
     },
 }  # fmt: skip
 """Which rooms of the same layer a room may import."""

@@ -12,6 +12,7 @@ from training.commands import main
 from training.errors import RegistryError
 from training.evaluation.figures import Estimate
 from training.evaluation.results import (
+    BaselineFigure,
     Calibration,
     Comparison,
     FigureResult,
@@ -20,7 +21,7 @@ from training.evaluation.results import (
     Results,
     SuiteResult,
 )
-from training.registry import Entry, judge_and_register, read_promoted, read_results
+from training.registry import Entry, describe, judge_and_register, read_promoted, read_results
 
 
 def suite(name: str, value: float, non_finite: int = 0) -> SuiteResult:
@@ -150,6 +151,87 @@ def test_a_model_that_diverged_is_worse_than_none(tmp_path: Path) -> None:
     assert entry.decision == "worse" and read_promoted(tmp_path) is None
 
 
+def beside_longer(found: Results, *ahead: tuple[float, float, float]) -> Results:
+    """The same results, the suites with a baseline each, over which the model is ahead so much."""
+    suites = []
+    for one, (value, low, high) in zip(found.result.suites, ahead, strict=True):
+        longer = BaselineFigure(value=0.6, low=0.5, high=0.7, ahead=Estimate(value, low, high))
+        figure = msgspec.structs.replace(one.figures[0], baselines={"longer": longer})
+        suites.append(msgspec.structs.replace(one, figures=(figure,)))
+    result = msgspec.structs.replace(found.result, suites=tuple(suites))
+    return msgspec.structs.replace(found, result=result)
+
+
+AHEAD, LEVEL = (0.1, 0.02, 0.18), (0.1, -0.01, 0.21)
+
+
+def test_a_first_model_must_beat_what_reads_no_text(tmp_path: Path) -> None:
+    for place, (ahead, decision) in enumerate(
+        [(AHEAD, "first"), (LEVEL, "below baselines"), ((math.nan,) * 3, "below baselines")]
+    ):
+        registry = tmp_path / str(place)
+        entry = judged(registry, beside_longer(results("new"), ahead))
+        assert entry.decision == decision
+        assert (read_promoted(registry) is None) == (decision != "first")
+        if ahead == LEVEL:
+            said = "\n".join(describe(entry))
+            assert "new is not promoted: not shown to be better than scorers that read no" in said
+            assert "held-out: +10.0 points [-1.0, +21.0] ahead of 'longer'" in said
+
+
+def test_the_floor_is_on_held_out_votes_where_there_are_any(tmp_path: Path) -> None:
+    """On a benchmark that was made against "longer" that is no floor."""
+    found = {"held-out": (0.0, 0.0, 0.0), "llmbar": (0.0, 0.0, 0.0)}
+    both = msgspec.structs.replace(results("new", found), compared=())
+    assert judged(tmp_path / "a", beside_longer(both, AHEAD, LEVEL)).decision == "first"
+    assert judged(tmp_path / "b", beside_longer(both, LEVEL, AHEAD)).decision == "below baselines"
+
+
+@pytest.mark.parametrize(
+    ("new_minus_old", "decision"),
+    [((0.0, 0.0, 0.0), "below baselines"), ((0.1, 0.05, 0.15), "better")],
+)
+def test_no_worse_is_not_enough_below_the_floor(
+    registry: Path, new_minus_old: tuple[float, float, float], decision: str
+) -> None:
+    value, low, high = new_minus_old
+    found = results("new", {"held-out": (0 - value, 0 - high, 0 - low)})
+    assert judged(registry, beside_longer(found, LEVEL)).decision == decision
+
+
+def test_force_promotes_and_says_so(registry: Path) -> None:
+    worse = results("new", {"held-out": (0.1, 0.05, 0.15)})
+    entry = judge_and_register(
+        "new", name="new", results=worse, registry=registry, max_drop=0.02, force=True
+    )
+    assert (entry.decision, entry.forced, promoted(registry)) == ("worse", True, "new")
+    assert next(iter(describe(entry))) == "new is promoted by --force, although: worse than old"
+
+
+def test_a_run_that_has_not_finished_is_not_promoted(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    (run / "model").mkdir(parents=True)
+    (run / "run.json").write_text("{}")
+    for model in (run, run / "model"):
+        entry = judge_and_register(
+            str(model), name="new", results=results(str(model)), registry=tmp_path / "registry",
+            max_drop=0.02,
+        )  # fmt: skip
+        assert entry.decision == "unfinished"
+        assert "has not finished" in entry.reasons[0] and "--resume" in entry.reasons[0]
+    (run / "summary.json").write_text("{}")
+    assert judged_of(str(run), results(str(run)), tmp_path).decision == "first"
+    was = results(str(run))
+    was = msgspec.structs.replace(
+        was, result=msgspec.structs.replace(was.result, unfinished="evaluated at step 2")
+    )
+    assert judged_of(str(run), was, tmp_path / "other").decision == "unfinished"
+
+
+def judged_of(model: str, found: Results, registry: Path) -> Entry:
+    return judge_and_register(model, name="new", results=found, registry=registry, max_drop=0.02)
+
+
 def test_again_changes_nothing(registry: Path) -> None:
     better = results("new", {"held-out": (-0.1, -0.2, -0.05)})
     first = judged(registry, better)
@@ -225,3 +307,19 @@ def test_real_models(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert "bad is not promoted: worse than good" in capsys.readouterr().out
     assert promoted(tmp_path / "registry") == "good"
     assert main(["promote", "x", "--name", "y", "--results", str(tmp_path), *registry]) == 2
+
+    # The start of the run alone, in a registry of its own: below the baselines.
+    registry = ["--registry", str(tmp_path / "other registry")]
+    assert tried("bad") == 3
+    said = capsys.readouterr().out
+    assert "bad is not promoted: not shown to be better than scorers that read no text" in said
+    (tmp_path / "bad" / "summary.json").unlink()
+    assert tried("bad") == 3
+    assert "its run has not finished" in capsys.readouterr().out
+    written = read_results(tmp_path / "eval-bad")
+    assert written.result.unfinished is not None and written.result.unfinished in written.warnings
+    assert main(
+        ["promote", str(tmp_path / "bad"), "--name", "bad", "--results", str(tmp_path / "eval-bad"),
+         *registry, "--force"]
+    ) == 0  # fmt: skip
+    assert promoted(tmp_path / "other registry") == "bad"

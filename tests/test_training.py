@@ -137,6 +137,14 @@ def test_all_state_is_resumed(folder: Path, tmp_path: Path, settings: tuple[str,
         assert before[-1]["skipped_steps"] > 0
 
 
+def test_a_finished_run_that_is_resumed_is_validated_once(folder: Path, tmp_path: Path) -> None:
+    found = run(folder, tmp_path / "run", "run.max_steps=2")
+    before = (found / "metrics.jsonl").read_text(encoding="utf-8")
+    assert [line["step"] for line in lines(found, "validation")] == [0, 2]
+    run(folder, tmp_path / "run", "run.max_steps=2", flags=("--resume",))
+    assert (found / "metrics.jsonl").read_text(encoding="utf-8") == before
+
+
 def test_an_epoch_is_counted_once(folder: Path, tmp_path: Path) -> None:
     found = run(folder, tmp_path / "run", "run.epochs=3", "data.max_pairs=48")
     summary = json.loads((found / "summary.json").read_text(encoding="utf-8"))

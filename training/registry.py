@@ -1,4 +1,4 @@
-"""The registry of evaluated models: registers one, and promotes it unless it is worse.
+"""The registry of evaluated models: registers one, and promotes it if it is good enough.
 
 A registry is a folder: ``models/NAME.json`` for every model that was judged, and ``promoted.json``,
 a copy of the entry of the best so far. Files appear whole.
@@ -6,7 +6,7 @@ a copy of the entry of the best so far. Files appear whole.
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,14 +17,27 @@ from schemas.manifest import major
 from schemas.small_files import SmallFileError, convert, decode_json, fault_of, read_small
 from training.durable_files import write_file
 from training.errors import RegistryError
-from training.evaluation.results import RESULTS_NAME, RESULTS_VERSION, ModelDifference, Results
+from training.evaluation.results import (
+    RESULTS_NAME,
+    RESULTS_VERSION,
+    ModelDifference,
+    Results,
+    SuiteResult,
+)
+from training.run.folder import why_unfinished
 from training.validation.bootstrap import Estimate
 
-REGISTRY_VERSION = "2.0.0"
+REGISTRY_VERSION = "2.1.0"
 """Semantic version of the layout of an entry."""
 PROMOTED_NAME = "promoted.json"
 MODELS_NAME = "models"
+OF_VOTES = ("held-out", "validation")
+"""Suites of the votes that a model was trained for."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+Decision = Literal["first", "better", "no worse", "worse", "below baselines", "unfinished"]
+REFUSED: frozenset[Decision] = frozenset({"worse", "below baselines", "unfinished"})
+"""Decisions after which a model is not promoted, unless that is forced."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,8 +53,14 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     compared_with: Annotated[str | None, doc("name of the model that was promoted then")]
     differences: Annotated[dict[str, Estimate], doc("this − that model, headlines, by suite")]
     max_drop: float
-    decision: Literal["first", "better", "no worse", "worse"]
+    decision: Decision
+    forced: Annotated[bool, doc("promoted in spite of the decision (--force)")] = False
     reasons: Annotated[tuple[str, ...], doc("a sentence per suite that decided; empty for others")]
+
+    @property
+    def is_promoted(self) -> bool:
+        """Whether it was promoted."""
+        return self.forced or self.decision not in REFUSED
 
 
 def judge_and_register(
@@ -52,10 +71,12 @@ def judge_and_register(
     registry: Path,
     commit: str | None = None,
     max_drop: float,
+    force: bool = False,
 ) -> Entry:
-    """Judge a model by its results, write its entry, and promote it unless it is worse.
+    """Judge a model by its results, write its entry, and promote it unless that refuses it.
 
-    A model that is promoted already stays so, with its entry as it is. Raises RegistryError.
+    A model that is promoted already stays so, with its entry as it is. ``force`` promotes it in
+    spite of the decision. Raises RegistryError.
     """
     if not _NAME.fullmatch(name):
         raise RegistryError(f"--name {name}: letters, digits, '.', '_' and '-' only")
@@ -71,8 +92,10 @@ def judge_and_register(
             raise RegistryError(f"{name} is promoted, and has other weights; choose a new name")
         return promoted
     entry = judge(model, name, results, promoted, commit, max_drop)
+    if force and entry.decision in REFUSED:
+        entry = msgspec.structs.replace(entry, forced=True)
     _write(registry / MODELS_NAME / f"{name}.json", entry)
-    if entry.decision != "worse":
+    if entry.is_promoted:
         _write(registry / PROMOTED_NAME, entry)
     return entry
 
@@ -99,13 +122,19 @@ def judge(
         for suite, one in found.items()
         if one.low > 0
     )
-    decision: Literal["first", "better", "no worse", "worse"] = "no worse"
-    if worse:
-        decision = "worse"
-    elif promoted is None:
-        decision = "first"
+    unfinished = tuple(filter(None, (results.result.unfinished or why_unfinished(Path(model)),)))
+    floor = () if better else tuple(_baselines_not_beaten(suites))
+    decision: Decision
+    if unfinished:
+        decision, reasons = "unfinished", unfinished
+    elif worse:
+        decision, reasons = "worse", worse
+    elif floor:
+        decision, reasons = "below baselines", floor
     elif better:
-        decision = "better"
+        decision, reasons = "better", better
+    else:
+        decision, reasons = "first" if promoted is None else "no worse", ()
     return Entry(
         name=name,
         model=model,
@@ -120,7 +149,7 @@ def judge(
         differences=found,
         max_drop=max_drop,
         decision=decision,
-        reasons=worse or better,
+        reasons=reasons,
     )
 
 
@@ -148,6 +177,22 @@ def _turned(found: ModelDifference) -> Estimate:
     return Estimate(0 - other.value, 0 - other.high, 0 - other.low)
 
 
+def _baselines_not_beaten(suites: Sequence[SuiteResult]) -> Iterator[str]:
+    """Say which scorers that read no text a model does not beat by its whole interval.
+
+    On held-out votes, where there are any: on a benchmark that was made against such scorers they
+    are no floor.
+    """
+    of_votes = [suite for suite in suites if suite.name in OF_VOTES]
+    for suite in of_votes or suites:
+        for name, baseline in suite.headline.baselines.items():
+            if not baseline.ahead.low > 0:
+                yield (
+                    f"{suite.name}: {in_points(baseline.ahead)} ahead of {name!r}, which reads no "
+                    "text; the whole interval must be above 0"
+                )
+
+
 def _falls(found: dict[str, Estimate], max_drop: float) -> Iterator[str]:
     for suite, one in found.items():
         if not all(map(math.isfinite, (one.value, one.low, one.high))):
@@ -166,12 +211,18 @@ def in_points(one: Estimate) -> str:
 def describe(entry: Entry) -> Iterator[str]:
     """Say what came of it."""
     against = f" than {entry.compared_with}" if entry.compared_with else ""
-    yield {
-        "first": f"{entry.name} is promoted: it is the first",
-        "better": f"{entry.name} is promoted: better{against}",
-        "no worse": f"{entry.name} is promoted: not shown to be worse{against}",
-        "worse": f"{entry.name} is not promoted: worse{against}",
+    stands = {
+        "first": "it is the first, and better than every scorer that reads no text",
+        "better": f"better{against}",
+        "no worse": f"not shown to be worse{against}",
+        "worse": f"worse{against}" if entry.compared_with else "its rewards are broken",
+        "below baselines": "not shown to be better than scorers that read no text",
+        "unfinished": "its run has not finished",
     }[entry.decision]
+    if entry.forced:
+        yield f"{entry.name} is promoted by --force, although: {stands}"
+    else:
+        yield f"{entry.name} is {'' if entry.is_promoted else 'not '}promoted: {stands}"
     for suite, figure in entry.figures.items():
         one = entry.differences.get(suite)
         difference = f", {in_points(one)}" if one is not None else ""

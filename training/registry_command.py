@@ -17,8 +17,11 @@ interval over the same resampled prompts, a model is worse when on any suite
   the whole interval of d is below 0, or
   d itself is below −D (--max-drop, default {MAX_DROP:g}), however wide the interval, or
   one of its rewards is not a finite number.
-Otherwise it is promoted. The first model has nothing to be worse than. The entry is written in
-any case, with the decision and why.
+Otherwise it must be shown to be better than the promoted one on some suite (the whole interval of
+d above 0), or to be better than every scorer that reads no text ("longer", "earlier", chance, …) by
+the whole interval: on held-out votes, or, where none were scored, on every suite. That is what the
+first model has to do, too. A run that has not finished is refused. --force promotes in spite of all
+that. The entry is written in any case, with the decision and why.
 
 example:
   forumprefs evaluate --model runs/v2 --compare runs/v1 --benchmark held-out=acme/prefs@v2.0.0 \\
@@ -26,7 +29,7 @@ example:
   forumprefs promote runs/v2 --name v2 --results eval/v2 --registry models
 
 exit codes: 0 it is promoted, now or before; 2 usage error, or results that do not compare with the
-promoted model; 3 refused: it is worse
+promoted model; 3 refused: worse, not shown to be better than the baselines, or unfinished
 """
 
 
@@ -48,6 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fall of a headline, as a fraction, from which a model is worse even if its "
         f"interval holds 0 (default: {MAX_DROP:g})",
     )
+    parser.add_argument(
+        "--force", action="store_true", help="promote it whatever the decision; the entry says so"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -62,10 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
             registry=Path(arguments.registry),
             commit=arguments.commit,
             max_drop=arguments.max_drop,
+            force=arguments.force,
         )
     except RegistryError as error:
         print(f"forumprefs promote: {error}", file=sys.stderr)
         return ExitCode.USAGE
     for line in describe(entry):
         print(line)
-    return ExitCode.REFUSED if entry.decision == "worse" else ExitCode.FINISHED
+    return ExitCode.FINISHED if entry.is_promoted else ExitCode.REFUSED

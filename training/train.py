@@ -68,8 +68,9 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         log = stack.enter_context(_open_log(run)) if run.context.is_first else None
         if log is not None:
             log.say(_introduction(run))
-        report = _validate(run, validator, log)
-        check_rewards(report, f"before step {run.step + 1:,}")
+        if run.step < run.last_step:  # else it is done, and validated below
+            report = _validate(run, validator, log)
+            check_rewards(report, f"before step {run.step + 1:,}")
         window = LogWindow(run)
         loss = 0.0
         for batch in run.loader.batches(run.step, run.last_step):

@@ -33,8 +33,15 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def configure(monkeypatch: pytest.MonkeyPatch, model: Path, *settings: str) -> None:
-    values = {"model": str(model), "device": "cpu", "settings": [*SETTINGS, *settings]}
+def configure(
+    monkeypatch: pytest.MonkeyPatch, model: Path, *settings: str, force: bool = False
+) -> None:
+    values = {
+        "model": str(model),
+        "device": "cpu",
+        "settings": [*SETTINGS, *settings],
+        "force": force,
+    }
     monkeypatch.setenv("AIRFLOW_VAR_FORUMPREFS_TRAINING", json.dumps(values))
 
 
@@ -77,8 +84,8 @@ def planted_threads(path: Path, threads: int = 150) -> Path:
 def test_a_new_version_becomes_a_model(
     hub: HubServer, published: Published, root: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The shipped sample, from dumps to a promoted model."""
-    configure(monkeypatch, model, "run.max_steps=2")
+    """The shipped sample, from dumps to a promoted model; two steps beat no baseline, so forced."""
+    configure(monkeypatch, model, "run.max_steps=2", force=True)
     with create_session() as session:
         assert PRETRAIN in session.scalars(select(AssetDagRunQueue.target_dag_id)).all()
     repo = runs.events()[-1]["repo"]
@@ -88,7 +95,8 @@ def test_a_new_version_becomes_a_model(
     assert {task for task in ran.states if ran.states[task] == "success"} == HERE
     assert ran.states["train_in_pod"] == ran.states["evaluate_in_pod"] == "skipped"
     promoted = json.loads(promoted_in(root).read_bytes())
-    assert (promoted["decision"], promoted["dataset"]) == ("first", f"{repo}@{newest}")
+    assert (promoted["decision"], promoted["forced"]) == ("below baselines", True)
+    assert promoted["dataset"] == f"{repo}@{newest}"
     assert promoted["commit"] == hub.tags(repo)[newest]
     assert registered(root) == {promoted["name"]: promoted}
 

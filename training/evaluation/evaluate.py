@@ -47,7 +47,7 @@ from training.evaluation.suite_results import (
 from training.evaluation.suites.registry import load_suite
 from training.evaluation.terminal import summary
 from training.model.source import ModelSource
-from training.run.folder import CHECKPOINTS_NAME
+from training.run.folder import CHECKPOINTS_NAME, why_unfinished
 from training.validation.bootstrap import FEW_UNITS
 
 MARKDOWN_NAME = "results.md"
@@ -272,6 +272,7 @@ def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResu
         ran_its_code=scored.ran_its_code,
         reads=scored.reads,
         trained_on=scored.found.dataset,
+        unfinished=why_unfinished(Path(scored.found.path)),
         warnings=(warnings[""],) if warnings else (),
         groups=group_results(suites, scored.scores),
         suites=tuple(
@@ -334,6 +335,8 @@ def _warnings(limit: int | None, models: Sequence[ModelResult]) -> tuple[str, ..
 def _model_warnings(model: ModelResult) -> list[str]:
     """One sentence a kind, however many suites it is about."""
     found = list(model.warnings)
+    if model.unfinished is not None:
+        found.append(model.unfinished)
     if model.trained_on is None and any(suite.sha256 for suite in model.suites):
         found.append(
             "nothing says what the model was trained on, so it may have seen the suites' texts"

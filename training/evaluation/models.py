@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -20,7 +21,7 @@ from training.evaluation.items import ChatMessage
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
-from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME
+from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, run_folder_of
 from training.validation.score import score_texts
 
 LONGEST = 4096
@@ -123,12 +124,11 @@ def find_model(name: str) -> ModelLocation:
                     f"{CHECKPOINTS_NAME}/"
                 )
             inside = saved[-1]
-    for run in (folder, folder.parent, folder.parent.parent):
-        try:
+    run = run_folder_of(folder)
+    if run is not None:
+        with suppress(OSError, SmallFileError):
             started = decode_json(read_small(run / RUN_NAME), _Started)
             return ModelLocation(str(inside), run, started.data.max_length, started.dataset)
-        except (OSError, SmallFileError):
-            continue
     return ModelLocation(str(inside), None, None, None)
 
 

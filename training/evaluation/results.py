@@ -9,7 +9,7 @@ from training.evaluation.style import Style
 from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
-RESULTS_VERSION = "2.2.0"
+RESULTS_VERSION = "2.3.0"
 """Semantic version of the layout of ``results.json``."""
 RESULTS_NAME = "results.json"
 
@@ -122,6 +122,9 @@ class ModelResult(msgspec.Struct, frozen=True, kw_only=True):
     ran_its_code: Annotated[bool, doc("whether --trust-remote-code was given")] = False
     reads: Annotated[str, doc("the text around prompt and response")]
     trained_on: Annotated[str | None, doc("dataset of its run")]
+    unfinished: Annotated[
+        str | None, doc("how far its run had come; null: it was finished, or is no run of ours")
+    ] = None
     warnings: Annotated[tuple[str, ...], doc("about what it was trained on")] = ()
     groups: tuple[GroupResult, ...]
     suites: tuple[SuiteResult, ...]

@@ -45,8 +45,8 @@ class RewardModel(nn.Module):
             raise ConfigError(f"{type(hf).__name__} has no head that is known here")
         if self.is_encoder and layout != "padded":
             raise ConfigError(
-                f"{type(hf).__name__} reads both directions, so responses cannot share a prompt; "
-                "set model.layout=padded"
+                f"{type(hf).__name__} makes its reward in a head of its own, as encoders do, so "
+                "sequences cannot be laid end to end; set model.layout=padded"
             )
         if self.is_encoder:
             self.head.register_forward_pre_hook(_in_fp32)

@@ -19,6 +19,7 @@ from training.evaluation.items import ChatMessage
 from training.evaluation.models import DEFAULT_BETA, Scored, Scorer, find_model
 from training.evaluation.open_model import check_model_options, open_model
 from training.model.source import ModelSource
+from training.run.folder import why_unfinished
 from training.scoring.candidates import Candidates
 from training.scoring.columns import Measures, best_names, column_names
 from training.scoring.files import RowFile, candidates_of, input_files, look_through
@@ -170,8 +171,11 @@ def _scored_by(
     console: Console,
 ) -> Answers:
     """Have a model score what it has not scored before; only one is in memory at a time."""
+    found = find_model(name)
+    if (unfinished := why_unfinished(Path(found.path))) is not None:
+        console.print(f"warning: {unfinished}", style="yellow", markup=False, soft_wrap=True)
     with console.status(f"loading {name}"):
-        scorer = open_model(find_model(name), arguments, option)
+        scorer = open_model(found, arguments, option)
     by = ScoredBy(
         model=name, fingerprint=scorer.fingerprint, commit=scorer.commit, reads=scorer.reads
     )
