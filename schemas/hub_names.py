@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from functools import total_ordering
+from pathlib import Path
 from typing import Final, NamedTuple
 
 REPO_PATTERN: Final = r"[A-Za-z0-9_-][A-Za-z0-9._-]*/[A-Za-z0-9_-][A-Za-z0-9._-]*"
@@ -19,6 +20,21 @@ MAX_NAME_LENGTH: Final = 96
 _REPO = re.compile(REPO_PATTERN)
 _VERSION = re.compile(VERSION_PATTERN)
 _REVISION = re.compile(r"\S+")
+
+
+def is_path(name: str) -> bool:
+    """Whether someone who writes ``name`` means a file or folder, one that is not there included.
+
+    It begins as only paths do, has more parts than a name at the Hub, or lies in a folder that is
+    here. Asking the Hub for such a name takes long and ends in a message about the Hub.
+    """
+    return (
+        name.startswith((".", "/", "~"))
+        or "\\" in name
+        or name.count("/") > 1
+        or name.endswith("/")
+        or ("/" in name and Path(name).parent.is_dir())
+    )
 
 
 class HubRevision(NamedTuple):

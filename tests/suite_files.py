@@ -259,7 +259,7 @@ def ppe_correctness(folder: Path) -> Path:
 
 def hh_rlhf(folder: Path) -> Path:
     before = "\n\nHuman: Hi.\n\nAssistant: Hello.\n\nHuman: A joke?\n\nAssistant:"
-    path = folder / "harmless-base-test.jsonl.gz"
+    path = folder / "harmless-base" / "test.jsonl.gz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with gzip.open(path, "wt", encoding="utf-8") as file:
         for chosen, rejected in (
@@ -330,6 +330,8 @@ FILES = {
     "ppe-human": ppe_human,
     "ppe-correctness": ppe_correctness,
     "hh-rlhf": hh_rlhf,
+    "hh-harmless": hh_rlhf,
+    "hh-helpful": hh_rlhf,
     "helpsteer2": help_steer,
     "rag-rewardbench": rag,
     "pairs": trl,

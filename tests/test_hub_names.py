@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +9,7 @@ from pipeline.errors import UsageError
 from pipeline.hub.names import need_endpoint, need_repo, parse_version, split_spec
 from pipeline.hub.release_notes import advise, level_between, next_number
 from pipeline.hub.repo_state import Refs, git_id
+from schemas.hub_names import is_path
 
 
 def version(tag: str):
@@ -111,3 +114,27 @@ def test_endpoints() -> None:
 def test_git_names_a_file() -> None:
     # `printf 'what is up, doc?' | git hash-object --stdin`
     assert git_id(b"what is up, doc?") == "bd9dbf5aae1a3862dd1526723246b20206e5fc37"
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("Qwen/Qwen2.5-0.5B", False),
+        ("gpt2", False),
+        ("runs/beer", True),  # runs/ is here
+        ("runs/", True),
+        ("other/beer", False),
+        ("out/models/beer", True),
+        ("./beer", True),
+        ("../beer", True),
+        ("/models/beer", True),
+        ("~/beer", True),
+        ("C:\\models\\beer", True),
+    ],
+)
+def test_what_is_meant_as_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, path: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    assert is_path(name) == path

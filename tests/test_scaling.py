@@ -10,6 +10,9 @@ import pytest
 
 from training.commands import main
 from training.errors import ScalingError
+from tests.preference_data import make_pairs, write_dataset
+from training.scaling.grid import make_grid
+from training.scaling.planned_sizes import why_no_fit
 from training.scaling.runs import find_runs, read_run
 from training.scaling.study import Study, human, make_study
 
@@ -366,6 +369,42 @@ def test_a_grid_is_trained_once_and_then_fitted(tmp_path: Path, capsys: Any) -> 
     assert "[1/9] small/data.max_pairs=1000: finished before, loss 0." in shown.err
     assert "[9/9] large/data.max_pairs=16000: done in" in shown.err
     assert "all runs: L = " in shown.out
+
+
+@pytest.mark.parametrize(
+    ("models", "grid", "enough"),
+    [
+        ("small,middle,large", "1000,4000", False),
+        ("small,middle,large", "1000,4000,16000", True),
+        ("small", "1000,2000,4000", False),
+        ("small", "1000,2000,4000,8000", True),
+        ("small", "1000,2000,4000,8000,16000", True),
+    ],
+)
+def test_that_nothing_can_be_fitted_is_said_before_any_training(
+    tmp_path: Path, capsys: Any, models: str, grid: str, enough: bool
+) -> None:
+    assert train(tmp_path, models, grid) == 0
+    shown = capsys.readouterr()
+    warned, _, trained = shown.err.partition("training\n")
+    assert ("nothing can be fitted to this grid, even if every run finishes" in warned) != enough
+    assert "nothing can be fitted to this grid" not in trained
+    assert ("Nothing can be fitted" in shown.out) != enough
+
+
+def test_pairs_beyond_those_of_the_dataset_are_no_other_size(tmp_path: Path) -> None:
+    data = write_dataset(tmp_path / "data", make_pairs(30, "train"))
+    rows = len(make_pairs(30, "train"))
+
+    def why(*pairs: int) -> str | None:
+        axis = f"data.max_pairs={','.join(map(str, pairs))}"
+        return why_no_fit(
+            make_grid(launch=[], dataset=str(data), models=["small"], axes=[axis], settings=[],
+                      config=None, output=tmp_path / "out")
+        )  # fmt: skip
+
+    assert why(5, 10, 20, rows) is None
+    assert "1 model sizes and 3 data sizes" in str(why(5, 10, rows, 10 * rows))
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, capsys: Any) -> None:

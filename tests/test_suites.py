@@ -27,6 +27,8 @@ EXPECTED = {
     "ppe-human": (4, 2),
     "ppe-correctness": (3, 4 + 3),
     "hh-rlhf": (2, 2),
+    "hh-harmless": (2, 2),
+    "hh-helpful": (2, 2),
     "helpsteer2": (3, 2),
     "rag-rewardbench": (3, 3),
     "pairs": (3, 3),
@@ -110,6 +112,8 @@ GOOD = {
     "evalbiasbench": ["Yes."],
     "ppe-human": ["Short.", "A longer one."],
     "hh-rlhf": ["Rye not?", "Rye not?  Human: ha\n\nAssistant: Indeed."],
+    "hh-harmless": ["Rye not?", "Rye not?  Human: ha\n\nAssistant: Indeed."],
+    "hh-helpful": ["Rye not?", "Rye not?  Human: ha\n\nAssistant: Indeed."],
     "helpsteer2": ["Two, too.", "One."],
     "rag-rewardbench": ["As [1] says."],
     "pairs": ["Often."],
@@ -206,6 +210,32 @@ def test_weights_and_sections_of_reward_bench_are_whole() -> None:
     assert COUNTS["alpacaeval-easy"] == 100
 
 
+def test_what_hh_rlhf_judged_is_its_folder_or_said(tmp_path: Path) -> None:
+    """A name that only contains a word says nothing: this file was harmless to the old rule."""
+    (folder,) = (FILES["hh-rlhf"](tmp_path).parent,)
+    assert {item.group for item in load_suite("hh-rlhf", str(tmp_path)).items} == {"safety"}
+    elsewhere = tmp_path / "mine"
+    elsewhere.mkdir()
+    (elsewhere / "helpful-not-harmless.jsonl.gz").write_bytes(
+        (folder / "test.jsonl.gz").read_bytes()
+    )
+    with pytest.raises(SuiteError, match=r"hh-harmless=… or hh-helpful=…"):
+        load_suite("hh-rlhf", str(elsewhere))
+    for name, group in (("hh-harmless", "safety"), ("hh-helpful", "subjective")):
+        items = load_suite(name, str(elsewhere)).items
+        assert {(item.group, item.subset) for item in items} == {(group, name[3:])}
+
+
+def test_a_mistyped_folder_is_not_asked_of_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("training.evaluation.suites.registry._download", None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    with pytest.raises(SuiteError, match="no such file or folder"):
+        load_suite("rm-bench", "data/rm-bench")
+
+
 def test_a_transcript_is_taken_apart_where_the_two_part(tmp_path: Path) -> None:
     one, longer = read("hh-rlhf", tmp_path)
     assert one.messages == (
@@ -288,7 +318,7 @@ def test_published_files_have_their_published_sizes() -> None:
         "GPTOut": 47,
         "Manual": 46,
     }
-    assert len(load_suite("hh-rlhf", real("hh-rlhf")).items) == 2312
+    assert len(load_suite("hh-harmless", real("hh-rlhf")).items) == 2312
 
 
 def test_files_are_told_apart_in_the_digests(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-"""What a run is made of: one frozen struct per concern, from TOML or JSON and ``--set``.
+"""What a run is made of: one frozen struct per concern, from TOML, JSON or YAML and ``--set``.
 
 A field's description is its help text (``forumprefs train --help``) and its row in
 docs/training.md. The resolved configuration is written into the run folder and every checkpoint.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, get_args
 
@@ -73,8 +74,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prompt_weights: Annotated[
         Literal["prompt", "pair"],
         doc(
-            "prompt: each pair weighs 1 / (pairs of its prompt), so that long threads do not "
-            "dominate; pair: each pair weighs 1"
+            "prompt: each pair weighs 1 / (pairs of its prompt that min_confidence leaves), so "
+            "that long threads do not dominate; pair: each pair weighs 1"
         ),
     ] = "prompt"
     min_confidence: Annotated[
@@ -183,7 +184,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 def load_config(
     path: str | None, settings: Sequence[str] = (), base: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Read a TOML or JSON file (None: ``base``) and lay ``key=value`` settings over it.
+    """Read a TOML, JSON or YAML file (None: ``base``) and lay ``key=value`` settings over it.
 
     Keys are dotted (``optim.lr=3e-6``); values are JSON, or else plain strings. ``base``: tables
     of settings that hold where the file says nothing. Raises ConfigError, which names the key
@@ -192,9 +193,7 @@ def load_config(
     values: dict[str, Any] = {}
     if path is not None:
         try:
-            content = read_small(path, MAX_CONFIG_BYTES, pipes=True)
-            is_json = path.endswith(".json")
-            values = decode_json(content, dict[str, Any]) if is_json else decode_toml(content)
+            values = _decode(path, read_small(path, MAX_CONFIG_BYTES, pipes=True))
         except (OSError, SmallFileError) as error:
             raise ConfigError(f"--config {path}: {fault_of(error)}") from None
         for told_elsewhere in TOLD_ELSEWHERE:
@@ -216,6 +215,21 @@ def load_config(
     return convert(values)
 
 
+def _decode(path: str, content: bytes) -> dict[str, Any]:
+    """Read a file by its ending; raises SmallFileError, or ConfigError for one that has no keys."""
+    ending = path.lower().rpartition(".")[2]
+    if ending == "json":
+        return decode_json(content, dict[str, Any])
+    if ending not in ("yaml", "yml"):
+        return decode_toml(content)
+    from schemas.small_yaml import decode_yaml  # loads PyYAML, so not for --help
+
+    found = decode_yaml(content)
+    if not isinstance(found, dict) or not all(isinstance(key, str) for key in found):
+        raise ConfigError(f"--config {path}: is not a table of settings")
+    return found
+
+
 def convert(values: Mapping[str, Any]) -> TrainConfig:
     """Check a mapping of sections; raises ConfigError that names the key."""
     for section, table in values.items():
@@ -224,9 +238,19 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
     try:
         found = msgspec.convert(values, TrainConfig)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"configuration: {error}") from None
+        raise ConfigError(f"configuration: {error}{_choices(str(error))}") from None
     check_loss(found.loss)
     return found
+
+
+def _choices(message: str) -> str:
+    """What a setting may be, for msgspec's "Invalid enum value 'x' - at `$.model.layout`"."""
+    found = re.fullmatch(r"Invalid enum value .* - at `\$\.(\w+)\.(\w+)`", message, re.DOTALL)
+    if found is None:
+        return ""
+    annotation, _ = field_docs(type(getattr(TrainConfig(), found[1])))[found[2]]
+    choices = get_args(unwrap_optional(annotation)[0])
+    return f"; it may be {', '.join(map(str, choices))}" if choices else ""
 
 
 def setting_value(text: str) -> Any:

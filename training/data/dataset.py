@@ -70,7 +70,7 @@ class PairRows:
     """Milliseconds since 1970, UTC."""
     rejected_created_at: npt.NDArray[np.int64]
     prompt_pairs: npt.NDArray[np.int64]
-    """Pairs that the row's prompt has in the split."""
+    """Pairs of the row's prompt in the split that are confident enough to be used; at least 1."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -110,16 +110,18 @@ class PairDataset:
         location: a dataset folder, its URL (``gs://…``, ``s3://…``), or a version on the Hub
             (``org/name@v1.2.0``).
         split: 'train', 'validation' or 'test'.
+        min_confidence: pairs below it are read, too, and count for nothing in ``prompt_pairs``.
 
     Raises TrainingDatasetError when there is no such dataset, its layout is of another release, it
     holds no texts, or its shards and manifest disagree.
     """
 
-    def __init__(self, location: str, split: str) -> None:
+    def __init__(self, location: str, split: str, *, min_confidence: float = 0.0) -> None:
         if split not in SPLITS:
             raise TrainingDatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
         self.location = location
         self.split = split
+        self._min_confidence = min_confidence
         self._files, self._root = _open_location(location)
         self.manifest_bytes = self._read(MANIFEST_NAME)
         self.manifest_sha256 = hashlib.sha256(self.manifest_bytes).hexdigest()
@@ -309,7 +311,9 @@ class PairDataset:
         rows_of: dict[tuple[str, str], list[int]] = {}
         for row, key in enumerate(prompts):
             rows_of.setdefault(key, []).append(row)
-        pairs = np.array([len(rows_of[key]) for key in prompts], dtype=np.int64)
+        used = numbers["confidence"] >= self._min_confidence
+        counts = {key: max(1, int(used[members].sum())) for key, members in rows_of.items()}
+        pairs = np.array([counts[key] for key in prompts], dtype=np.int64)
         rows = PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
         return rows.take([row for members in rows_of.values() for row in members])
 

@@ -14,10 +14,11 @@ from schemas.post import TURN_BREAK
 from schemas.small_files import SmallFileError, decode_json, read_small
 from training.checkpoints.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
-from training.data.template import load_template
+from training.data.template import Template, load_template
 from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
 from training.evaluation.items import ChatMessage
+from training.model.layout_check import check_layout
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
@@ -159,11 +160,9 @@ def open_scorer(
         tokenizer = read_tokenizer(located, config)
         if tokenizer.chat_template:
             return _ChatScorer(located, config, tokenizer, device, length, half, batch_tokens)
-    # Prompts are shared where the template says that the model is causal; encoders cannot.
-    causal = template is not None and template.name != "encoder"
     loaded = load_located(
         located,
-        ModelConfig(layout="shared" if causal else "padded"),
+        ModelConfig(layout="padded"),
         DataConfig(max_length=length, template="auto"),
         seed=0,
     )
@@ -172,13 +171,24 @@ def open_scorer(
             f"model {found.path} has no trained reward head; name a reward model, e.g. the "
             "folder of a run of forumprefs train"
         )
+    _share_prompts(loaded, template)
     if template is None and loaded.model.is_encoder:
         return _PairScorer(loaded, located, device, length, batch_tokens)
     return _TemplateScorer(loaded, located, device, length, half, batch_tokens)
 
 
+def _share_prompts(loaded: LoadedModel, template: Template | None) -> None:
+    """Have a checkpoint of ours encode a prompt once for all responses, where it can."""
+    if template is None or loaded.model.is_encoder:
+        return
+    try:
+        check_layout(loaded, "shared", torch.device("cpu"))
+    except ConfigError:  # it was trained in padded rows, too
+        loaded.model.use_layout("padded")
+
+
 class _TemplateScorer:
-    """A model that is read with four frozen strings; prompts are encoded once."""
+    """A model that is read with four frozen strings; prompts are encoded once where it can."""
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from training.data.collate import Layout, MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
+from training.data.tokenizer import Ids
 from training.errors import ConfigError
 from training.model.reward_model import LoadedModel
 
@@ -18,7 +19,7 @@ PROBE_WINDOW = 4
 """Keys that a query sees in the probe of a backbone with a sliding window."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
-_WINDOW = re.compile(r"(?!use_|max_|num_|keep_)\w*(window|attention_chunk|local_attention)\w*")
+_WINDOW = re.compile(r"(?!use_|max_|num_)\w*(window|attention_chunk|local_attention)\w*")
 """Names of settings that say how far a token sees."""
 
 
@@ -31,13 +32,22 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
     setting any more, texts of the full length are read, too: what does not reach the window cannot
     show it.
 
+    Padded rows themselves are compared with each text alone: some backbones read their padding.
+
     Raises ConfigError for a backbone whose states are not finite numbers, for one that mixes tokens
     outside its attention (a convolution, a recurrent state), where sequences laid end to end would
     reach into each other, and for one that keeps a window from our attention.
     """
     probe = _probe(loaded, "padded")
     if layout == "padded":
-        _read(loaded, layout, probe, device)
+        together = _read(loaded, layout, probe, device)
+        alone = torch.cat([_read(loaded, layout, one, device) for one in _one_by_one(loaded)])
+        if not (difference := _difference(alone, together)) < LAYOUT_TOLERANCE:
+            raise ConfigError(
+                f"{type(loaded.model.hf).__name__} gives a text other rewards when it is filled up "
+                f"beside a longer one (relative difference {difference:.1e}), so they would depend "
+                "on what is in the batch; name another backbone"
+            )
         return
     longest = loaded.tokens.max_length
     windows = windows_of(loaded.model.hf, longest)
@@ -100,12 +110,28 @@ def _compare(
     """Raise ConfigError where a layout gives other states than padded rows."""
     names: tuple[Layout, ...] = ("padded", layout)
     padded, other = (_read(loaded, name, _probe(loaded, name, length), device) for name in names)
-    difference = float((other - padded).norm() / padded.norm().clamp(min=1e-30))
+    difference = _difference(padded, other)
     if not difference < LAYOUT_TOLERANCE:
         raise ConfigError(
             f"{type(loaded.model.hf).__name__} gives other states in the layout {layout!r} than in "
             f"padded rows (relative difference {difference:.1e}); set model.layout=padded"
         )
+
+
+def _difference(expected: Tensor, found: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
+
+
+def _one_by_one(loaded: LoadedModel) -> list[MicroBatch]:
+    """The sequences of :func:`_probe`, a batch each and so without padding."""
+    found = []
+    for pair in (PairOfGroup(0, 0, 0, 1.0, 1.0, 1.0, ""), PairOfGroup(1, 1, 0, 1.0, 1.0, 1.0, "")):
+        prompt, responses = _texts(loaded, None)
+        group = PromptGroup(prompt, responses, (pair,))
+        found += micro_batches(
+            [group], "padded", tokens=2048, pad_id=loaded.tokens.pad_id, sites={}
+        )
+    return found
 
 
 def _read(loaded: LoadedModel, layout: Layout, batch: MicroBatch, device: torch.device) -> Tensor:
@@ -130,15 +156,18 @@ def _read(loaded: LoadedModel, layout: Layout, batch: MicroBatch, device: torch.
 
 def _probe(loaded: LoadedModel, layout: Layout, length: int | None = None) -> MicroBatch:
     """Two responses to a prompt: of a few tokens each, or such that the first fills ``length``."""
+    prompt, responses = _texts(loaded, length)
+    group = PromptGroup(prompt, responses, (PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, ""),))
+    size = 4 * max(loaded.tokens.max_length, 512)
+    (batch,) = micro_batches([group], layout, tokens=size, pad_id=loaded.tokens.pad_id, sites={})
+    return batch
+
+
+def _texts(loaded: LoadedModel, length: int | None) -> tuple[Ids, tuple[Ids, Ids]]:
     tokens = loaded.tokens
     (prompt,) = tokens.prompts(["Which of the two?"])
-    responses = tokens.responses(["The first one, I should say.", "No."], len(prompt))
+    long, short = tokens.responses(["The first one, I should say.", "No."], len(prompt))
     if length is not None:
-        more = length - len(prompt) - len(responses[0])
-        words = np.resize(responses[0][: len(responses[0]) // 2], max(0, more))
-        responses[0] = np.concatenate([words, responses[0]])
-    pair = PairOfGroup(0, 1, 0, 1.0, 1.0, 1.0, "")
-    group = PromptGroup(prompt, tuple(responses), (pair,))
-    size = 2 * max(tokens.max_length, 2048)
-    (batch,) = micro_batches([group], layout, tokens=size, pad_id=tokens.pad_id, sites={})
-    return batch
+        words = np.resize(long[: max(1, len(long) // 2)], max(0, length - len(prompt) - len(long)))
+        long = np.concatenate([words, long])
+    return prompt, (long, short)

@@ -222,7 +222,13 @@ def _check_shapes(source: ModelSource, mismatched: Any) -> None:
     """``mismatched``: (name, shape in the files, shape by the config) of each."""
     for name, stored, expected in sorted(mismatched, key=lambda entry: str(entry[0])):
         if is_of_head(name) and tuple(stored[1:]) == tuple(expected[1:]):
-            raise source.error(f"has {stored[0]} labels; a reward model has one")
+            raise source.error(
+                f"has {stored[0]} labels; a reward model has one. Name the language model or "
+                "encoder that it was made from, or give it a new head of one label: python -c "
+                "\"import transformers as t; t.AutoModelForSequenceClassification.from_pretrained("
+                f"'{source.name}', num_labels=1, ignore_mismatched_sizes=True).save_pretrained("
+                "'one-label')\", and copy its tokenizer files"
+            )
         raise source.error(
             f"{name} has the shape {list(stored)} in the weights and {list(expected)} by "
             "config.json; the two do not belong together"

@@ -214,7 +214,12 @@ def _fit_embedding(hf: Any, tokenizer: Any, tokens: PairTokenizer, name: str) ->
 
     Raises ConfigError where a token that is read lacks one: its row would be drawn at random.
     """
-    rows = hf.get_input_embeddings().num_embeddings
+    rows = getattr(_input_embeddings(hf, name), "num_embeddings", None)
+    if not isinstance(rows, int):
+        raise ConfigError(
+            f"--model {name}: {type(hf).__name__} keeps its embeddings in a form of its own, which "
+            "is not supported; name another backbone"
+        )
     beyond = {token: number for token, number in tokenizer.get_vocab().items() if number >= rows}
     if not beyond:
         return
@@ -230,6 +235,16 @@ def _fit_embedding(hf: Any, tokenizer: Any, tokens: PairTokenizer, name: str) ->
             "none; take the tokenizer that belongs to the weights"
         )
     hf.resize_token_embeddings(max(beyond.values()) + 1)
+
+
+def _input_embeddings(hf: Any, name: str) -> Any:
+    try:
+        return hf.get_input_embeddings()
+    except NotImplementedError:  # a model that reads characters has no table of tokens
+        raise ConfigError(
+            f"--model {name}: {type(hf).__name__} has no table of token embeddings; name another "
+            "backbone"
+        ) from None
 
 
 def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:

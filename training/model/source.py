@@ -5,12 +5,14 @@ which runs what it likes when it is read. Both are refused here unless the user 
 so is, in one sentence each, what cannot become a reward model.
 """
 
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from schemas.hub_names import is_path
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.errors import ConfigError
 from training.model.checksums import CHECKSUMS_NAME, find_damage
@@ -100,10 +102,22 @@ def locate_model(
         return _look_at(source, path, None, verify=verify, tokenizer_only=tokenizer_only)
     if path.exists() or path.is_symlink():
         raise source.error("is not a folder; name the folder in which config.json lies")
-    if not _HUB_NAME.fullmatch(source.name):
-        raise source.error("no such folder")
+    if is_path(source.name) or not _HUB_NAME.fullmatch(source.name):
+        raise source.error(f"no such folder{_nearest(path)}")
     folder = _fetch(source, _SMALL_FILES, source.revision)
     return _look_at(source, folder, folder.name, verify=verify, tokenizer_only=tokenizer_only)
+
+
+def _nearest(path: Path) -> str:
+    """Name a folder beside a missing one that may be meant; '' where there is none."""
+    if path.parts[:1] == ("~",):
+        return "; write your home folder out, the shell does not put it in here"
+    try:
+        beside = [one.name for one in path.parent.iterdir() if one.is_dir()]
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, beside, 1)
+    return f"; did you mean {path.parent / near[0]}?" if near else ""
 
 
 def _fetch(source: ModelSource, patterns: tuple[str, ...], revision: str | None) -> Path:

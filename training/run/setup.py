@@ -42,7 +42,7 @@ def set_up(
     lock = lock or RunLock()
     source = options.source
     checkpoint = find_checkpoint(options, context, lock)
-    dataset = PairDataset(options.dataset, "train")
+    dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
     if config.data.verify and context.is_first:

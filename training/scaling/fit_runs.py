@@ -12,6 +12,7 @@ from rich.text import Text
 from schemas.exit_codes import ExitCode
 from training.errors import ScalingError
 from training.scaling.grid import make_grid, train_grid
+from training.scaling.planned_sizes import why_no_fit
 from training.scaling.report import as_json, as_markdown, as_text
 from training.scaling.runs import find_runs
 from training.scaling.study import Study, make_study
@@ -44,6 +45,8 @@ def _fit_runs(arguments: argparse.Namespace, errors: Console) -> int:
             config=arguments.config,
             output=output,
         )
+        if why := why_no_fit(grid, find_runs(paths) if paths else []):
+            errors.print(Text(f"warning: {why}", style="yellow"))
         unfinished = train_grid(grid, lambda text: errors.print(Text(text)))
         failed = len(unfinished)
         paths += [str(grid.folder(cell)) for cell in grid.cells if cell not in unfinished]

@@ -60,6 +60,12 @@ class Fit(NamedTuple):
     against: list[str]
 
 
+NEEDED = (
+    "The law of both needs six runs with three sizes of each; the law of one needs four runs that "
+    "differ in that one only."
+)
+
+
 class Prediction(NamedTuple):
     """The held-out run, predicted from the others."""
 
@@ -107,10 +113,7 @@ def make_study(
     fits = [_fit(part, bootstraps, seed) for part in _parts(rest)]
     against = _incomparable(runs)
     if not fits:
-        against.append(
-            f"Nothing can be fitted: {_count(rest)}. The law of both needs six runs with three "
-            "sizes of each; the law of one needs four runs that differ in that one only."
-        )
+        against.append(f"Nothing can be fitted: {_count(rest)}. {NEEDED}")
     prediction = None
     if left_out is not None and (fit := _covering(fits, left_out)) is not None:
         prediction = _predict(fit, left_out, seed)
@@ -120,6 +123,18 @@ def make_study(
                 f"and came out at {left_out.loss:.4f}: the law does not extrapolate to it."
             )
     return Study(runs, fits, prediction, against, [*notes, *_other_settings(runs)])
+
+
+def some_law_fits(sizes: Sequence[tuple[int, int]]) -> bool:
+    """Whether runs of (parameters, pairs) allow any law, by the rule of :func:`make_study`."""
+    table = np.array(sizes, dtype=np.float64)
+    if can_fit(table):
+        return True
+    return any(
+        can_fit(table[table[:, other] == size][:, [1 - other]])
+        for other in (0, 1)
+        for size in np.unique(table[:, other])
+    )
 
 
 def sizes_of(runs: Sequence[ScalingRun], axes: Sequence[str]) -> Floats:

@@ -9,36 +9,63 @@ from training.evaluation.scoring_rules import pair_accuracy
 from training.evaluation.suites.rows import Row
 from training.evaluation.suites.suite import Suite
 
+HH_FOLDERS = {
+    "harmless-base": "harmless",
+    "helpful-base": "helpful",
+    "helpful-online": "helpful",
+    "helpful-rejection-sampled": "helpful",
+}
+"""Folders as they were published, and what their pairs are about."""
+
 
 def read_hh_rlhf(rows: Iterable[Row]) -> Iterator[Item]:
-    """HH-RLHF (Bai et al. 2022, arXiv 2204.05862): chosen and rejected are whole transcripts.
-
-    The prompt is what they have in common. In a few rows one of them has a turn more (5 of the
-    2,312 of harmless-base); there the response is all that follows, with the names of the roles.
-    """
+    """HH-RLHF (Bai et al. 2022, arXiv 2204.05862), in its published folders: nothing in a row says
+    whether harmlessness or helpfulness was judged."""
     for row in rows:
         row.expect("chosen", "rejected")
-        near = f"{row.path.parent.name}/{row.path.name}"
-        name = next((part for part in ("harmless", "helpful") if part in near), "all")
-        better, worse = row.messages("chosen"), row.messages("rejected")
-        common = 0
-        shorter = min(len(better), len(worse)) - 1
-        while common < shorter and better[common] == worse[common]:
-            common += 1
-        if not common:
+        folder = row.path.parent.name
+        if folder not in HH_FOLDERS:
             raise row.fail(
-                "chosen and rejected begin differently, expected transcripts of one talk"
+                f"lies in no folder of HH-RLHF ({', '.join(HH_FOLDERS)}), so nothing says what was "
+                "judged; name it hh-harmless=… or hh-helpful=…"
             )
-        yield Item(
-            suite="hh-rlhf",
-            id=f"{near}/{row.place}",
-            subset=name,
-            group="safety" if name == "harmless" else "subjective",
-            kind="pair",
-            messages=better[:common],
-            responses=(_rest(better[common:]), _rest(worse[common:])),
-            worth=(1.0, 0.0),
-        )
+        yield _hh_pair(row, "hh-rlhf", HH_FOLDERS[folder])
+
+
+def read_hh_harmless(rows: Iterable[Row]) -> Iterator[Item]:
+    """Pairs of HH-RLHF that were judged by harmlessness, wherever the files lie."""
+    return (_hh_pair(row, "hh-harmless", "harmless") for row in rows)
+
+
+def read_hh_helpful(rows: Iterable[Row]) -> Iterator[Item]:
+    """The same of helpfulness."""
+    return (_hh_pair(row, "hh-helpful", "helpful") for row in rows)
+
+
+def _hh_pair(row: Row, suite: str, subset: str) -> Item:
+    """Chosen and rejected are whole transcripts; the prompt is what they have in common.
+
+    In a few rows one of them has a turn more (5 of the 2,312 of harmless-base); there the response
+    is all that follows, with the names of the roles.
+    """
+    row.expect("chosen", "rejected")
+    better, worse = row.messages("chosen"), row.messages("rejected")
+    common = 0
+    shorter = min(len(better), len(worse)) - 1
+    while common < shorter and better[common] == worse[common]:
+        common += 1
+    if not common:
+        raise row.fail("chosen and rejected begin differently, expected transcripts of one talk")
+    return Item(
+        suite=suite,
+        id=f"{row.path.parent.name}/{row.path.name}/{row.place}",
+        subset=subset,
+        group="safety" if subset == "harmless" else "subjective",
+        kind="pair",
+        messages=better[:common],
+        responses=(_rest(better[common:]), _rest(worse[common:])),
+        worth=(1.0, 0.0),
+    )
 
 
 def _rest(turns: tuple[ChatMessage, ...]) -> str:
@@ -162,6 +189,28 @@ HH_RLHF: Final = Suite(
     size="2,312 pairs (harmless-base, test)",
     hub="Anthropic/hh-rlhf",
     hub_files=("*/test.jsonl.gz",),
+)
+
+
+HH_HARMLESS: Final = Suite(
+    name="hh-harmless",
+    title="HH-RLHF, harmless",
+    citation="arXiv 2204.05862",
+    rule=pair_accuracy,
+    read=read_hh_harmless,
+    columns="chosen, rejected: transcripts",
+    size="one part, wherever its files lie",
+)
+
+
+HH_HELPFUL: Final = Suite(
+    name="hh-helpful",
+    title="HH-RLHF, helpful",
+    citation="arXiv 2204.05862",
+    rule=pair_accuracy,
+    read=read_hh_helpful,
+    columns="chosen, rejected: transcripts",
+    size="one part, wherever its files lie",
 )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from schemas.checksums import sha256_of_file
-from schemas.hub_names import parse_hub_revision
+from schemas.hub_names import is_path, parse_hub_revision
 from training.errors import SuiteError
 from training.evaluation.items import Item
 from training.evaluation.suites import held_out, judged, pairs, ppe, reward_bench, rm_bench, rmb
@@ -48,6 +48,9 @@ SUITES: Final[tuple[Suite, ...]] = (
     pairs.PAIRS,
     held_out.HELD_OUT,
     held_out.VALIDATION,
+    # At the end: the place in this table decides a suite's resamples.
+    pairs.HH_HARMLESS,
+    pairs.HH_HELPFUL,
 )
 """In the order of the documentation."""
 BY_NAME: Final = {suite.name: suite for suite in SUITES}
@@ -102,7 +105,7 @@ def find_files(suite: Suite, location: str) -> list[Path]:
         found = [Path(name) for name in glob.glob(location, recursive=True)]  # noqa: PTH207 absolute ones, too
     else:
         hub = parse_hub_revision(location or suite.hub)
-        if hub is None or (location and location.startswith((".", "/"))):
+        if hub is None or is_path(location):
             hint = "" if location else "; its files are not on the Hub: name them"
             raise SuiteError(f"{suite.name}={location}: no such file or folder{hint}")
         folder = _download(hub.repo, hub.revision, suite)
