@@ -1,7 +1,7 @@
 """Whether every sequence classifier of transformers scores alike in every layout.
 
     python -m benchmarks.architectures             # all; writes docs/architectures.json
-    python -m benchmarks.architectures mistral     # some; prints what it finds
+    python -m benchmarks.architectures mistral     # some; their rows are replaced
 
 Each architecture is built tiny with random weights, as it comes and with a window of attention
 shorter than the texts. Its rewards in each layout are compared with those of transformers alone,
@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models
+from tokenizers.pre_tokenizers import ByteLevel
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
@@ -36,7 +37,7 @@ from training.model.reward_model import LoadedModel, wrap_model
 
 TABLE = Path(__file__).parents[1] / "docs" / "architectures.json"
 LAYOUTS: tuple[Layout, ...] = ("shared", "packed", "padded")
-VOCABULARY, LONGEST, WINDOW = 128, 96, 16
+VOCABULARY, LONGEST, WINDOW = 260, 96, 16
 TOLERANCE = 1e-3
 """Largest difference that is equal, in units of how much the rewards differ among themselves."""
 MOST_WEIGHTS = 30_000_000
@@ -76,6 +77,7 @@ TINY: dict[str, Any] = {
 
 OF_KIND: dict[str, dict[str, Any]] = {
     "gpt_neo": {"attention_types": [[["global", "local"], 2]]},
+    "layoutlmv3": {"coordinate_size": 5, "shape_size": 6, "visual_embed": False},
     "luke": {"entity_vocab_size": VOCABULARY, "entity_emb_size": 32},
     "esmc": {"num_key_value_heads": 4},
     **{
@@ -87,10 +89,9 @@ OF_KIND: dict[str, dict[str, Any]] = {
 
 
 def tokenizer() -> Any:
-    words = ["[PAD]", "[UNK]", "[CLS]", "<|endoftext|>"]
-    words += [f"w{number}" for number in range(VOCABULARY - len(words))]
-    backend = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, unk_token="[UNK]"))
-    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    words = ["[PAD]", "[UNK]", "[CLS]", "<|endoftext|>", *sorted(ByteLevel.alphabet())]
+    backend = Tokenizer(models.BPE({word: place for place, word in enumerate(words)}, []))
+    backend.pre_tokenizer = ByteLevel(add_prefix_space=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]",
         sep_token="<|endoftext|>", eos_token="<|endoftext|>",
@@ -133,6 +134,9 @@ def build(config: Any) -> Any:
         for parameter in hf.parameters():
             if parameter.dim() >= 2:
                 parameter.normal_(0, 0.05 if config.model_type == "mobilebert" else 0.25)
+        for module in hf.modules():  # as they are in trained models
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None:
+                module.weight[module.padding_idx].zero_()
     return hf
 
 
@@ -256,7 +260,11 @@ def main(kinds: list[str]) -> None:
         for row in rows_of(kind):
             rows.append(row)
             print(json.dumps(row), flush=True)
-    if not kinds:
+    if kinds and TABLE.exists():  # the others stay as they are
+        before = json.loads(TABLE.read_text(encoding="utf-8"))["rows"]
+        rows += [row for row in before if row["model"] not in kinds]
+        rows.sort(key=lambda row: row["model"])
+    if rows:
         content = {"transformers": transformers.__version__, "rows": rows}
         TABLE.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -2,7 +2,6 @@
 
 from training.evaluation.results import (
     Comparison,
-    FigureResult,
     ModelResult,
     Results,
     SuiteResult,
@@ -18,8 +17,8 @@ def as_markdown(results: Results) -> str:
         "# Evaluation",
         "",
         f"`{_code(result.model)}`, read with {result.reads}. Percentages with 95 % intervals over "
-        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text; chance and all "
-        "baselines have ties at one half.",
+        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text; they, and the "
+        "model beside them, have ties at one half.",
         "",
         *(f"- **Warning.** {_escape(one)}" for one in results.warnings),
         "",
@@ -52,11 +51,12 @@ def _groups(result: ModelResult) -> list[str]:
 
 def _suite(suite: SuiteResult) -> list[str]:
     baselines = list(suite.figures[0].baselines)
-    heads = ["", "n", "as published", "ties ½", *baselines]
+    heads = ["", "n", "as published", "model, ties ½", *baselines]
     rows = [heads]
     for figure in suite.figures:
         values = (percent(figure.baselines[name].value) for name in baselines)
-        rows.append([figure.name, f"{figure.count:,}", _own(figure), percent(figure.half), *values])
+        own = _span(figure.with_ties_half)
+        rows.append([figure.name, f"{figure.count:,}", percent(figure.value), own, *values])
     lines = [
         f"### {suite.title} ({suite.citation})",
         "",
@@ -160,10 +160,6 @@ def _stability(results: Results) -> list[str]:
             ]
         )
     return _table(rows)
-
-
-def _own(figure: FigureResult) -> str:
-    return _span(Estimate(figure.value, figure.low, figure.high))
 
 
 def _span(found: Estimate, *, sign: bool = False) -> str:

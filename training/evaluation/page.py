@@ -9,14 +9,14 @@ from training.evaluation.results import ModelResult, Results, SuiteResult
 from training.validation.bootstrap import Estimate
 
 _CSS = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222}
+body{font:15px/1.5 system-ui,sans-serif;max-width:62rem;margin:2rem auto;padding:0 1rem;color:#222;
+overflow-wrap:anywhere}
 h1{font-size:1.6rem}h2{font-size:1.25rem;margin-top:2.2rem;border-bottom:1px solid #ddd}
 table{border-collapse:collapse;font-size:.88rem;margin:.6rem 0}
 td,th{padding:.16rem .6rem;text-align:right;border-bottom:1px solid #eee;white-space:nowrap}
 td:first-child,th:first-child{text-align:left}img{max-width:100%}
 .warning{background:#fff4d6;border-left:4px solid #e0a800;padding:.4rem .8rem;margin:.4rem 0}
 .note{color:#666;font-size:.88rem}.wide{overflow-x:auto}
-h1{overflow-wrap:anywhere}
 @media(max-width:40rem){.wide img{max-width:none}}
 """
 
@@ -32,7 +32,8 @@ def as_page(results: Results) -> str:
         f"<title>Evaluation of {escape(result.model)}</title><style>{_CSS}</style></head><body>",
         f"<h1>Evaluation of {escape(result.model)}</h1>",
         f"<p class='note'>Read with {escape(result.reads)}. Intervals: 95 % over "
-        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text.</p>",
+        f"{results.bootstrap:,} resamplings of the prompts. Baselines read no text; they and the "
+        "model beside them have ties at one half.</p>",
         *(f"<p class='warning'>{escape(one)}</p>" for one in results.warnings),
         "<h2>Groups</h2>",
         _groups(result),
@@ -62,14 +63,14 @@ def _groups(result: ModelResult) -> str:
 
 def _suite(suite: SuiteResult) -> str:
     baselines = list(suite.headline.baselines)
-    rows = [["", "n", "as published", "ties ½", *baselines]]
+    rows = [["", "n", "as published", "model, ties ½", *baselines]]
     for one in suite.figures:
         rows.append(
             [
                 one.name,
                 f"{one.count:,}",
-                _span(Estimate(one.value, one.low, one.high)),
-                percent(one.half),
+                percent(one.value),
+                _span(one.with_ties_half),
                 *(percent(one.baselines[name].value) for name in baselines),
             ]
         )

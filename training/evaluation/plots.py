@@ -55,12 +55,13 @@ def headlines(results: Results) -> str:
 
 @mpl.rc_context(STYLE)
 def subsets(suite: SuiteResult) -> str:
-    """Every figure of a suite with its interval and its baselines."""
+    """Every figure of a suite with its interval and its baselines, ties one half."""
     shown = suite.figures[:SHOWN_FIGURES]
     figure, axes = _new(7.6, 0.9 + 0.3 * len(shown))
     for line, one in enumerate(reversed(shown)):
-        axes.plot([one.low * 100, one.high * 100], [line, line], color=INK, lw=1.6, alpha=0.6)
-        axes.plot(one.value * 100, line, "o", color=INK, ms=6, zorder=4)
+        own = one.with_ties_half
+        axes.plot([own.low * 100, own.high * 100], [line, line], color=INK, lw=1.6, alpha=0.6)
+        axes.plot(own.value * 100, line, "o", color=INK, ms=6, zorder=4)
         for name, baseline in one.baselines.items():
             mark, colour = BASELINE_MARKS[name]
             axes.plot(baseline.value * 100, line, mark, color=colour, ms=5.5, zorder=3)
@@ -167,7 +168,7 @@ def _line(axes: Axes, line: int, suite: SuiteResult) -> None:
 
 
 def _dot(axes: Axes, line: float, suite: SuiteResult, colour: str) -> None:
-    one = suite.headline
+    one = suite.headline.with_ties_half
     axes.plot([one.low * 100, one.high * 100], [line, line], color=colour, lw=2, alpha=0.55)
     axes.plot(one.value * 100, line, "o", color=colour, ms=7, zorder=4)
 

@@ -34,8 +34,19 @@ class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
     value: Annotated[float, doc("as published, ties included")]
     low: Annotated[float, doc("95 % bootstrap interval over prompts")]
     high: float
-    half: Annotated[float, doc("the same with ties at one half")]
+    half: Annotated[float, doc("the same with ties at one half, as the baselines have them")]
+    half_low: Annotated[
+        float | None, doc("95 % interval of that; null: written by 2.2 or before")
+    ] = None
+    half_high: float | None = None
     baselines: Annotated[dict[str, BaselineFigure], doc("by name")]
+
+    @property
+    def with_ties_half(self) -> Estimate:
+        """What stands beside the baselines: one rule for ties."""
+        if self.half_low is None or self.half_high is None:
+            return Estimate(self.half, self.low, self.high)
+        return Estimate(self.half, self.half_low, self.half_high)
 
 
 class Human(msgspec.Struct, frozen=True, kw_only=True):

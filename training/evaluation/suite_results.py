@@ -154,7 +154,7 @@ def finite(scores: Scores) -> Scores:
 
 def _figure(suite: PreparedSuite, node: Node, half: Node) -> FigureResult:
     draws, half_draws = resampled(node, suite.times), resampled(half, suite.times)
-    span = interval(draws)
+    span, half_span = interval(draws), interval(half_draws)
     baselines = {}
     for name, given in suite.baseline_nodes.items():
         baseline = given[node.name]
@@ -174,6 +174,8 @@ def _figure(suite: PreparedSuite, node: Node, half: Node) -> FigureResult:
         low=span.low,
         high=span.high,
         half=value(half),
+        half_low=half_span.low,
+        half_high=half_span.high,
         baselines=baselines,
     )
 

@@ -13,7 +13,7 @@ LONGEST_NAME = 16
 
 
 def summary(results: Results) -> Group:
-    """Return groups, suites with their baselines, other models, and warnings."""
+    """Return groups, suites with their baselines, other models, and warnings; ties one half."""
     result = results.result
     groups = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("group", "model", "95 %", "longer", "style", "chance"):
@@ -27,20 +27,27 @@ def summary(results: Results) -> Group:
         baselines = tuple(suite.headline.baselines)
         table = Table(box=None, pad_edge=False, header_style="bold")
         table.add_column(Text(suite.title))
-        for name in ("n", "model", "95 %", *baselines, *(c.result.model for c in results.compared)):
+        # Beside the baselines ties count one half; the published rule only where it says otherwise.
+        shown = suite.figures[:SHOWN_FIGURES]
+        has_ties = any(percent(one.value) != percent(one.half) for one in shown)
+        published = ["as published"] if has_ties else []
+        others_of = [comparison.result.model for comparison in results.compared]
+        for name in ("n", "model", "95 %", *baselines, *published, *others_of):
             table.add_column(Text(_short(name)), justify="right", no_wrap=True)
-        for figure in suite.figures[:SHOWN_FIGURES]:
+        for figure in shown:
             others = []
             for comparison in results.compared:
                 there = next(s for s in comparison.result.suites if s.name == suite.name)
                 same = next((f for f in there.figures if f.name == figure.name), None)
-                others.append("–" if same is None else percent(same.value))
+                others.append("–" if same is None else percent(same.half))
+            own = figure.with_ties_half
             table.add_row(
                 Text(figure.name),
                 f"{figure.count:,}",
-                percent(figure.value),
-                Text(f"[{percent(figure.low)}, {percent(figure.high)}]"),
+                percent(own.value),
+                Text(f"[{percent(own.low)}, {percent(own.high)}]"),
                 *(percent(figure.baselines[name].value) for name in baselines),
+                *([percent(figure.value)] if has_ties else []),
                 *others,
             )
         parts += [Text(), table]

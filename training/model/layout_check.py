@@ -19,6 +19,10 @@ PROBE_WINDOW = 4
 """Keys that a query sees in the probe of a backbone with a sliding window."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
+PADDING_TOLERANCE = 1e-3
+"""Between a text alone and in padded rows, which go through the same kernels."""
+LONG_PROBE = 256
+"""Tokens that a short text is filled up to: over the blocks in which some encoders read."""
 _WINDOW = re.compile(r"(?!use_|max_|num_)\w*(window|attention_chunk|local_attention)\w*")
 """Names of settings that say how far a token sees."""
 
@@ -38,19 +42,12 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
     outside its attention (a convolution, a recurrent state), where sequences laid end to end would
     reach into each other, and for one that keeps a window from our attention.
     """
-    probe = _probe(loaded, "padded")
-    if layout == "padded":
-        together = _read(loaded, layout, probe, device)
-        alone = torch.cat([_read(loaded, layout, one, device) for one in _one_by_one(loaded)])
-        if not (difference := _difference(alone, together)) < LAYOUT_TOLERANCE:
-            raise ConfigError(
-                f"{type(loaded.model.hf).__name__} gives a text other rewards when it is filled up "
-                f"beside a longer one (relative difference {difference:.1e}), so they would depend "
-                "on what is in the batch; name another backbone"
-            )
-        return
     longest = loaded.tokens.max_length
     windows = windows_of(loaded.model.hf, longest)
+    if layout == "padded":
+        _check_padding(loaded, longest if windows else min(longest, LONG_PROBE), device)
+        return
+    probe = _probe(loaded, "padded")
     with short_windows(loaded.model.hf, windows):
         _compare(loaded, layout, device, length=None)
     whole = _read(loaded, "padded", probe, device) if windows else None
@@ -122,16 +119,35 @@ def _difference(expected: Tensor, found: Tensor) -> float:
     return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
 
 
-def _one_by_one(loaded: LoadedModel) -> list[MicroBatch]:
-    """The sequences of :func:`_probe`, a batch each and so without padding."""
-    found = []
-    for pair in (PairOfGroup(0, 0, 0, 1.0, 1.0, 1.0, ""), PairOfGroup(1, 1, 0, 1.0, 1.0, 1.0, "")):
-        prompt, responses = _texts(loaded, None)
-        group = PromptGroup(prompt, responses, (pair,))
-        found += micro_batches(
-            [group], "padded", tokens=2048, pad_id=loaded.tokens.pad_id, sites={}
+def _check_padding(loaded: LoadedModel, length: int, device: torch.device) -> None:
+    """Raise ConfigError where two short texts read otherwise alone than beside one of ``length``.
+
+    Two, with an even and an odd number of tokens: some encoders pool neighbours.
+    """
+    prompt, (long, short) = _texts(loaded, length)
+    responses = (long, short, np.concatenate([short[:1], short]))
+
+    def read(*ends: tuple[int, int]) -> Tensor:
+        """Of the rejected response of each pair."""
+        pairs = tuple(PairOfGroup(*end, row, 1.0, 1.0, 1.0, "") for row, end in enumerate(ends))
+        (batch,) = micro_batches(
+            [PromptGroup(prompt, responses, pairs)],
+            "padded",
+            tokens=8 * max(length, 512),
+            pad_id=loaded.tokens.pad_id,
+            sites={},
         )
-    return found
+        found = _read(loaded, "padded", batch, device)
+        return found[batch.rejected.to(device)][batch.rows.argsort().to(device)]
+
+    together = read((0, 1), (0, 2))
+    alone = torch.cat([read((1, 1)), read((2, 2))])
+    if not (difference := _difference(alone, together)) < PADDING_TOLERANCE:
+        raise ConfigError(
+            f"{type(loaded.model.hf).__name__} gives a text other rewards when it is filled up "
+            f"beside a longer one (relative difference {difference:.1e}), so they would depend on "
+            "what is in the batch; name another backbone"
+        )
 
 
 def _read(loaded: LoadedModel, layout: Layout, batch: MicroBatch, device: torch.device) -> Tensor:
@@ -144,8 +160,17 @@ def _read(loaded: LoadedModel, layout: Layout, batch: MicroBatch, device: torch.
         else:
             model.use_layout(layout)
             found = model.read(batch).float()
+    except torch.OutOfMemoryError:
+        raise
     except ValueError as error:  # attention that ours does not compute, or never hears of
         raise ConfigError(f"{type(model.hf).__name__}, layout {layout!r}: {error}") from None
+    except (TypeError, AttributeError, LookupError, RuntimeError) as error:
+        if layout == "padded":
+            raise
+        raise ConfigError(  # code of the backbone that expects the mask or the rows it makes
+            f"{type(model.hf).__name__} cannot read the layout {layout!r} ({type(error).__name__}: "
+            f"{error}); set model.layout=padded"
+        ) from None
     if not bool(torch.isfinite(found).all()):
         raise ConfigError(
             f"{type(model.hf).__name__} makes values that are not finite numbers of a short "

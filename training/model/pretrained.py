@@ -225,7 +225,7 @@ def _check_shapes(source: ModelSource, mismatched: Any) -> None:
             raise source.error(
                 f"has {stored[0]} labels; a reward model has one. Name the language model or "
                 "encoder that it was made from, or give it a new head of one label: python -c "
-                "\"import transformers as t; t.AutoModelForSequenceClassification.from_pretrained("
+                '"import transformers as t; t.AutoModelForSequenceClassification.from_pretrained('
                 f"'{source.name}', num_labels=1, ignore_mismatched_sizes=True).save_pretrained("
                 "'one-label')\", and copy its tokenizer files"
             )
