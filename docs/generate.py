@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from docs.architectures_page import architectures_page
 from docs.export_page import export_page
 from docs.losses_page import losses_page
 from docs.tables import NOTE, rows_of
@@ -165,6 +166,7 @@ def training_settings_page() -> str:
 
 
 PAGES = {
+    "architectures.md": architectures_page,
     "schema.md": schema_page,
     "recipe.md": recipe_page,
     "threads.md": threads_page,

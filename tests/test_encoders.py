@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from tests.fresh_process import finish, start_python
 from tests.preference_data import WORDS
 from training.config import DataConfig, ModelConfig
+from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import ModelLocation, open_scorer
 from training.model.reward_model import load_model, save_model
@@ -158,7 +159,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, list
     for place, name in enumerate(CLASSES):
         base = make_encoder(root / "base" / name, name, padding=("right", "left")[place % 2])
         loaded = load_model(
-            str(base), ModelConfig(layout="padded"), DataConfig(max_length=96), seed=0
+            str(base), ModelConfig(layout="padded"), DataConfig(max_length=80), seed=0
         )
         loaded.model.eval()
         given = score_texts(loaded, [a for a, _ in PAIRS], [[b] for _, b in PAIRS], device=CPU)
@@ -206,3 +207,27 @@ def test_an_encoder_of_someone_else_is_read_as_its_tokenizer_pairs(
     assert not any(one[0].cut for one in given)
     (long,) = scorer.score([(ChatMessage("user", "warm " * 200),)], [["cold"]])
     assert long[0].cut
+
+
+@pytest.mark.parametrize("name", [*CLASSES, "GPT2"])
+def test_a_text_of_the_greatest_length_is_read(tmp_path: Path, name: str) -> None:
+    """RoBERTa and its kind have fewer positions than their config says: they count from the pad."""
+    from transformers import AutoConfig
+
+    from training.model.pretrained import longest_text
+
+    if name == "GPT2":
+        transformers.GPT2Config(n_positions=96).save_pretrained(tmp_path / name)
+        assert longest_text(AutoConfig.from_pretrained(tmp_path / name)) == 96
+        return
+    folder = make_encoder(tmp_path / name, name)
+    longest = longest_text(AutoConfig.from_pretrained(folder))
+    assert longest is not None
+    config = ModelConfig(layout="padded")
+    loaded = load_model(str(folder), config, DataConfig(max_length=longest), seed=0)
+    ((reward,),) = score_texts(loaded, ["warm " * 90], [["cold " * 90]], device=CPU)
+    assert np.isfinite(reward)
+    from_pad = name in {"Roberta", "XLMRoberta", "Camembert", "MPNet"}
+    assert longest == 96 - (loaded.tokens.pad_id + 1 if from_pad else 0)
+    with pytest.raises(ConfigError, match=f"at most {longest} tokens"):
+        load_model(str(folder), config, DataConfig(max_length=longest + 1), seed=0)

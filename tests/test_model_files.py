@@ -577,3 +577,45 @@ def test_a_setting_that_is_null_is_none(causal: Path, tmp_path: Path) -> None:
     (folder / "checksums.json").unlink(missing_ok=True)
     change(folder, transformers_weights=None)
     assert load(folder).head_is_new
+
+
+def test_a_mistyped_folder_is_told_at_once(
+    causal: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(*_: Any, **__: Any) -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", asked)
+    monkeypatch.chdir(causal.parent.parent)
+    mistyped = f"{causal.parent.name}/modle"
+    for name in (mistyped, f"./{mistyped}", str(causal.with_name("modle")), "a/b/modle"):
+        with pytest.raises(ConfigError, match=f"--model {name}: no such folder"):
+            load(name)
+    with pytest.raises(ConfigError, match=r"did you mean .*/model\?"):
+        load(mistyped)
+    with pytest.raises(AssertionError, match="the Hub was asked"):
+        load("acme/modle")
+    for command in ("evaluate", "score"):
+        assert main([command, "--model", mistyped, *_elsewhere(command, causal.parent)]) == 2
+        assert "no such folder" in capsys.readouterr().err
+
+
+def _elsewhere(command: str, folder: Path) -> list[str]:
+    rows = folder / "rows.jsonl"
+    rows.write_text(json.dumps({"prompt": "a", "chosen": "b", "rejected": "c"}) + "\n")
+    out = ["--output", str(folder / f"out-{command}")]
+    return [*(["--benchmark", f"pairs={rows}"] if command == "evaluate" else [str(rows)]), *out]
+
+
+def test_two_labels_come_with_the_way_out(causal: Path, tmp_path: Path) -> None:
+    """The command in the message makes a model that is taken."""
+    folder = shutil.copytree(causal, tmp_path / "two")
+    classifier(folder, 2)
+    with pytest.raises(ConfigError, match="has 2 labels; a reward model has one") as caught:
+        load(folder)
+    command = str(caught.value).partition('python -c "')[2].partition('"')[0]
+    assert "num_labels=1" in command
+    monkey = tmp_path / "made"
+    exec(command.replace("'one-label'", repr(str(monkey))), {})
+    make_tokenizer().save_pretrained(monkey)
+    assert load(monkey).model.head.weight.shape[0] == 1

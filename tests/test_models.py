@@ -109,6 +109,73 @@ def test_a_window_that_attention_is_not_told_of_is_refused(
     check_layout(within, "shared", CPU)  # where no text is longer than the window
 
 
+def test_a_window_that_was_fixed_when_the_model_was_built_is_seen(tmp_path: Path) -> None:
+    """Settings that nothing looks at any more cannot be made shorter: a long text is read."""
+    loaded = load(make(tmp_path / "llama", decoder("Llama")))
+    loaded.model.hf.config.sliding_window = 64  # of which Llama's code knows nothing
+    check_layout(loaded, "shared", CPU)
+    block = loaded.model.blocks[0]
+    whole = block.forward
+
+    def windowed(hidden: torch.Tensor, *args: Any, **others: Any) -> Any:
+        """What is further back than the window is lost, in padded rows alone."""
+        if hidden.shape[0] > 1 and hidden.shape[1] > 64:
+            hidden = torch.cat([torch.zeros_like(hidden[:, :-64]), hidden[:, -64:]], dim=1)
+        return whole(hidden, *args, **others)
+
+    block.forward = windowed  # type: ignore[method-assign]
+    with pytest.raises(ConfigError, match="other states in the layout 'shared'"):
+        check_layout(loaded, "shared", CPU)
+
+
+def test_an_encoder_that_reads_its_padding_is_refused(tmp_path: Path) -> None:
+    from transformers import ConvBertConfig
+
+    from tests.test_encoders import of_class
+
+    tokenizer = of_class("Bert")
+    config = ConvBertConfig(
+        vocab_size=len(tokenizer), hidden_size=32, embedding_size=32, num_hidden_layers=2,
+        num_attention_heads=4, intermediate_size=64, num_labels=1, initializer_range=0.3,
+    )  # fmt: skip
+    loaded = load(make(tmp_path / "convbert", config, tokenizer=tokenizer), "padded")
+    with pytest.raises(ConfigError, match="filled up beside a longer one"):
+        check_layout(loaded, "padded", CPU)
+
+
+@pytest.mark.parametrize("kind", ["Qwen2Moe", "Bloom"])
+def test_a_model_that_was_trained_in_padded_rows_is_evaluated_so(tmp_path: Path, kind: str) -> None:
+    """A window that lives in the mask, and attention that cannot be replaced."""
+    from transformers import AutoModelForSequenceClassification, BloomConfig
+
+    from training.evaluation.items import ChatMessage
+    from training.evaluation.models import ModelLocation, open_scorer
+
+    if kind == "Bloom":
+        config = BloomConfig(
+            hidden_size=32, n_layer=2, n_head=4, vocab_size=len(make_tokenizer()), num_labels=1,
+            initializer_range=0.15,
+        )  # fmt: skip
+    else:
+        config = decoder(kind)
+        config.num_experts, config.sliding_window, config.use_sliding_window = 4, 16, True
+        config.layer_types = ["sliding_attention"] * 2
+    loaded = load(make(tmp_path / "base", config), "padded")
+    save_model(tmp_path / "saved", loaded)
+    scorer = open_scorer(
+        ModelLocation(str(tmp_path / "saved"), None, None, None), device=CPU, max_length=128
+    )
+    prompts, responses = ["cold water " * 20, "And?"], [["slow bread " * 9, "so"], ["it is"]]
+    given = scorer.score([(ChatMessage("user", text),) for text in prompts], responses)
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "saved").eval()
+    for prompt, texts, found in zip(prompts, responses, given, strict=True):
+        for text, one in zip(texts, found, strict=True):
+            ids = torch.from_numpy(loaded.tokens.sequence(prompt, text)).long()[None]
+            with torch.no_grad():
+                expected = float(plain(ids, attention_mask=torch.ones_like(ids)).logits[0, 0])
+            assert one.reward == pytest.approx(expected, abs=1e-4)
+
+
 def test_dropout_is_off_under_any_name(tmp_path: Path) -> None:
     import transformers
 

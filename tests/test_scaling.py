@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.preference_data import make_pairs, write_dataset
 from training.commands import main
 from training.errors import ScalingError
-from tests.preference_data import make_pairs, write_dataset
 from training.scaling.grid import make_grid
 from training.scaling.planned_sizes import why_no_fit
 from training.scaling.runs import find_runs, read_run

@@ -11,7 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from tests.fresh_process import finish, start_python, torchrun
-from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
+from tests.preference_data import (
+    make_model,
+    make_pairs,
+    make_tokenizer,
+    one_pair,
+    write_dataset,
+)
 from training.commands import main
 from training.config import TrainConfig, convert
 from training.data.dataset import PairDataset
@@ -442,6 +448,66 @@ def test_what_a_run_was_started_with_stays(
     given[given.index("--model") + 1] = str(tmp_path)
     assert main(given) == 2
     assert "started with --model" in capsys.readouterr().err
+
+
+def test_a_wrong_choice_is_told_with_the_choices() -> None:
+    from training.config import load_config
+
+    for setting, told in (
+        ("model.layout=sideways", "it may be shared, packed, padded"),
+        ("optim.schedule=linear", "it may be constant, cosine"),
+        ("run.parallel=tp", "it may be ddp, fsdp"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            load_config(None, [setting])
+    with pytest.raises(ConfigError, match="lcpo"):
+        load_config(None, ["loss.name=dpo"])
+
+
+def test_settings_in_yaml_are_those_in_toml(tmp_path: Path) -> None:
+    from training.config import load_config
+
+    (tmp_path / "c.toml").write_text("[optim]\nlr = 1e-5\n[model]\nlayout = 'packed'\n")
+    (tmp_path / "c.yaml").write_text("optim:\n  lr: 1.0e-5\nmodel: {layout: packed}\n")
+    assert load_config(str(tmp_path / "c.yaml")) == load_config(str(tmp_path / "c.toml"))
+    for content in ("- optim\n", "1: {lr: 2}\n", "optim: [1\n"):
+        (tmp_path / "bad.yml").write_text(content)
+        with pytest.raises(ConfigError, match=r"--config .*bad\.yml: "):
+            load_config(str(tmp_path / "bad.yml"))
+
+
+def test_a_prompt_weighs_one_whatever_confidence_leaves_of_it(tmp_path: Path) -> None:
+    """Three of its four pairs are unsure: the one that is left weighs 1, not a quarter."""
+    from training.data.dataset import PairDataset
+    from training.data.prompt_groups import group_pairs, prompt_runs
+    from training.data.template import choose_template
+    from training.data.tokenizer import PairTokenizer
+
+    pairs = [
+        one_pair(
+            f"f:{thread}", "train", "f", f"Why {thread}?", (0, "bread"), (number, "oven " * number),
+            confidence=0.9 if number <= sure else 0.4,
+        )
+        for thread, sure in enumerate((1, 2, 4, 0))
+        for number in range(1, 5)
+    ]  # fmt: skip
+    write_dataset(tmp_path / "data", pairs)
+    tokenizer = make_tokenizer()
+    template = choose_template(tokenizer, "auto", encoder=False)
+    tokens = PairTokenizer(tokenizer, template, max_length=128)
+    for least, left in ((0.5, (1, 2, 4)), (0.0, (4, 4, 4, 4))):
+        dataset = PairDataset(str(tmp_path / "data"), "train", min_confidence=least)
+        weights: dict[str, list[float]] = {}
+        for number in range(len(dataset.rows)):
+            rows = dataset.read(number)
+            batch = group_pairs(rows, prompt_runs(rows), tokens, min_confidence=least)
+            for group in batch.groups:
+                for pair in group.pairs:
+                    weights.setdefault(rows.thread_id[pair.row], []).append(pair.weight)
+        assert {name: pytest.approx(sum(found)) for name, found in weights.items()} == {
+            f"f:{thread}": 1.0 for thread in range(len(left))
+        }
+        assert tuple(len(weights[f"f:{thread}"]) for thread in range(len(left))) == left
 
 
 def test_settings_come_from_a_file_and_are_overridden(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
 from training.evaluation.items import ChatMessage
 from training.model.layout_check import check_layout
-from training.model.pretrained import read_classifier, read_config, read_tokenizer
+from training.model.pretrained import longest_text, read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, run_folder_of
@@ -373,8 +373,7 @@ def choose_device(name: str) -> torch.device:
 
 def longest_of(config: Any) -> int:
     """Tokens of a sequence that a model can read, at most LONGEST."""
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min(int(longest or LONGEST), LONGEST)
+    return min(longest_text(config) or LONGEST, LONGEST)
 
 
 def fingerprint_of(located: LocatedModel, reads: str) -> str:

@@ -22,6 +22,26 @@ from training.model.source import (
 
 _HEADS = ("score.", "classifier.", "pre_classifier.", "pooler.")
 """Beginnings, at some depth, of the names of weights that a model without a trained head lacks."""
+_COUNT_FROM_PAD = frozenset(
+    [
+        "camembert",
+        "data2vec-text",
+        "esm",
+        "ibert",
+        "layoutlmv3",
+        "lilt",
+        "longformer",
+        "luke",
+        "markuplm",
+        "mpnet",
+        "roberta",
+        "roberta-prelayernorm",
+        "xlm-roberta",
+        "xlm-roberta-xl",
+        "xmod",
+    ]
+)
+"""Model types whose first token has the position after that of the pad token."""
 _LANGUAGE_HEADS = {"lm_head", "embed_out", "output_layer", "cls"}
 """Modules that make logits over the vocabulary, by the names that transformers gives them."""
 
@@ -41,6 +61,15 @@ def read_config(located: LocatedModel) -> Any:
         "transformers has no sequence classifier of the kind {}; name a causal language model or "
         "an encoder of texts",
     )
+
+
+def longest_text(config: Any) -> int | None:
+    """Tokens of the longest text that a model has positions for; None where it has no limit."""
+    text = config.get_text_config()
+    positions = getattr(text, "max_position_embeddings", None)
+    if positions is not None and text.model_type in _COUNT_FROM_PAD:
+        return int(positions) - int(text.pad_token_id or 0) - 1
+    return None if positions is None else int(positions)
 
 
 def read_language_config(located: LocatedModel) -> Any:

@@ -20,7 +20,7 @@ from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
 from training.model.portable_tokenizer import portable_encoder_tokenizer
-from training.model.pretrained import read_classifier, read_config, read_tokenizer
+from training.model.pretrained import longest_text, read_classifier, read_config, read_tokenizer
 from training.model.source import LocatedModel, ModelSource, locate_model
 
 MAX_FILE_SIZE = "5GB"
@@ -190,7 +190,7 @@ def wrap_model(
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
     tokenizer.pad_token = template.pad_token
-    longest = getattr(hf.config.get_text_config(), "max_position_embeddings", None)
+    longest = longest_text(hf.config)
     if longest is not None and data_config.max_length > longest:
         raise ConfigError(
             f"--model {name} reads at most {longest} tokens; set data.max_length={longest} or less"
