@@ -22,25 +22,11 @@ from training.model.source import (
 
 _HEADS = ("score.", "classifier.", "pre_classifier.", "pooler.")
 """Beginnings, at some depth, of the names of weights that a model without a trained head lacks."""
-_COUNT_FROM_PAD = frozenset(
-    [
-        "camembert",
-        "data2vec-text",
-        "esm",
-        "ibert",
-        "layoutlmv3",
-        "lilt",
-        "longformer",
-        "luke",
-        "markuplm",
-        "mpnet",
-        "roberta",
-        "roberta-prelayernorm",
-        "xlm-roberta",
-        "xlm-roberta-xl",
-        "xmod",
-    ]
-)
+_COUNT_FROM_PAD = {
+    *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke"),
+    *("markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
+    "xmod",
+}
 """Model types whose first token has the position after that of the pad token."""
 _LANGUAGE_HEADS = {"lm_head", "embed_out", "output_layer", "cls"}
 """Modules that make logits over the vocabulary, by the names that transformers gives them."""
@@ -68,7 +54,8 @@ def longest_text(config: Any) -> int | None:
     text = config.get_text_config()
     positions = getattr(text, "max_position_embeddings", None)
     if positions is not None and text.model_type in _COUNT_FROM_PAD:
-        return int(positions) - int(text.pad_token_id or 0) - 1
+        pad = 1 if text.model_type == "mpnet" else int(text.pad_token_id or 0)  # fixed in its code
+        return int(positions) - pad - 1
     return None if positions is None else int(positions)
 
 
