@@ -95,8 +95,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Literal["shared", "packed", "padded"],
         doc(
             "shared: a prompt once, its responses after it; packed: each distinct (prompt, "
-            "response) once, without padding; padded: two padded rows per pair, as most trainers do"
-            ". All give the same scores. Encoders can only be padded"
+            "response) once, without padding; padded: the same in rows that are filled up to the "
+            "longest. All give the same scores. Encoders can only be padded"
         ),
     ] = "shared"
     precision: Annotated[

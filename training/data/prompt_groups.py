@@ -169,10 +169,11 @@ def group_pairs(
 def _used(group: PromptGroup) -> PromptGroup:
     """Drop responses that no pair uses any more."""
     used = sorted({i for pair in group.pairs for i in (pair.chosen, pair.rejected)})
-    return _subgroup(group, group.pairs) if len(used) < len(group.responses) else group
+    return subgroup(group, group.pairs) if len(used) < len(group.responses) else group
 
 
-def _subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
+def subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
+    """Some pairs of a group, with the responses that they use."""
     used = sorted({i for pair in pairs for i in (pair.chosen, pair.rejected)})
     place = {index: number for number, index in enumerate(used)}
     return PromptGroup(
@@ -200,9 +201,9 @@ def split_group(group: PromptGroup, tokens: int) -> list[PromptGroup]:
     parts: list[PromptGroup] = []
     taken: list[PairOfGroup] = []
     for pair in group.pairs:
-        grown = _subgroup(group, [*taken, pair])
+        grown = subgroup(group, [*taken, pair])
         if taken and grown.shared_tokens > tokens:
-            parts.append(_subgroup(group, taken))
+            parts.append(subgroup(group, taken))
             taken = []
         taken.append(pair)
-    return [*parts, _subgroup(group, taken)]
+    return [*parts, subgroup(group, taken)]
