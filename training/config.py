@@ -84,7 +84,11 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None
     verify: Annotated[
-        bool, doc("compare every shard with the manifest's sha256 before the first step")
+        bool,
+        doc(
+            "compare every shard with the manifest's sha256, each on one rank, while the first "
+            "steps are taken; nothing is saved before"
+        ),
     ] = True
 
 

@@ -81,9 +81,13 @@ class ShuffleWindows:
 
 def prompt_runs(rows: PairRows) -> list[range]:
     """Cut rows into runs of neighbours that share their prompt."""
-    prompts = rows.prompts
-    starts = [row for row in range(len(rows)) if row == 0 or prompts[row] != prompts[row - 1]]
-    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    return equal_runs(rows.prompts)
+
+
+def equal_runs(keys: Sequence[object]) -> list[range]:
+    """Cut a sequence into runs of equal neighbours."""
+    starts = [at for at in range(len(keys)) if at == 0 or keys[at] != keys[at - 1]]
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
 
 
 def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
@@ -99,6 +103,11 @@ def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
         + sum(map(len, {rows.chosen[row] for row in run} | {rows.rejected[row] for row in run}))
         for run in runs
     ]
+    return balanced(runs, sizes, ranks)
+
+
+def balanced(runs: Sequence[range], sizes: Sequence[int], ranks: int) -> list[list[range]]:
+    """Give runs of some sizes to ranks; see :func:`shard_by_rank`."""
     loads = [0] * ranks
     shards: list[list[range]] = [[] for _ in range(ranks)]
     for size, run in sorted(zip(sizes, runs, strict=True), key=lambda x: (-x[0], x[1].start)):
