@@ -104,6 +104,7 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    from benchmarks._token_rows import token_rows
     from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
     from training.data.dataset import PairDataset
     from training.data.loader import DataLoader
@@ -140,20 +141,10 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     loader = DataLoader(pairs, sampler, loaded.tokens, config)
     rows: list[dict[str, Any]] = []
     for step in range(steps):
-        batch = loader.grouped(step)
-        laid = sorted(
-            ((pair.row, group, pair) for group in batch.groups for pair in group.pairs),
-            key=lambda entry: entry[0],
-        )
-        if len(laid) != arguments.batch_pairs:
+        found_rows = token_rows(loader.grouped(step))
+        if len(found_rows) != arguments.batch_pairs:
             sys.exit("pairs became identical when they were cut: set another --max-length")
-        for _, group, pair in laid:
-            chosen, rejected = (
-                [*group.prompt.tolist(), *group.responses[side].tolist()]
-                for side in (pair.chosen, pair.rejected)
-            )
-            longest = max(len(chosen), len(rejected))
-            rows.append({"chosen_ids": chosen, "rejected_ids": rejected, "length": longest})
+        rows += found_rows
     pq.write_table(pa.Table.from_pylist(rows), work / "ids.parquet")
     return Job(
         model=str(work / "model"),
