@@ -1,5 +1,7 @@
 """Bytes from every rank to every rank, for the thread that makes batches ahead of the step."""
 
+from datetime import timedelta
+
 import torch
 import torch.distributed as dist
 
@@ -18,14 +20,17 @@ class RankExchange:
         rank, ranks: number of this part of each batch, and of all.
         copies: ranks that make the same part and exchange among themselves nothing: process
             rank · copies + c talks to the others with the same c.
+        timeout: how long a rank waits for the others, which may be saving; None: torch's own.
     """
 
-    def __init__(self, rank: int, ranks: int, *, copies: int = 1) -> None:
+    def __init__(
+        self, rank: int, ranks: int, *, copies: int = 1, timeout: timedelta | None = None
+    ) -> None:
         self.rank = rank
         self.ranks = ranks
         for copy in range(copies):
             members = list(range(copy, ranks * copies, copies))
-            group = dist.new_group(members, backend="gloo")
+            group = dist.new_group(members, backend="gloo", timeout=timeout)
             if dist.get_rank() in members:
                 self._group = group
 
