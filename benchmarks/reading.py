@@ -23,7 +23,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from training.data.dataset import COLUMNS, PairDataset, PairRows
 from training.data.divided_windows import DividedWindows
 from training.data.exchange import RankExchange
@@ -38,7 +38,7 @@ def write_many(source: Path, target: Path, copies: int, row_group: int) -> None:
     manifest = msgspec.json.decode((source / MANIFEST_NAME).read_bytes(), type=Manifest)
     shards = [s for s in manifest.shards if s.table == "data" and s.split == "train"]
     (target / "data").mkdir(parents=True)
-    written = []
+    written: list[Shard] = []
     for copy in range(copies):
         for shard in shards:
             table = pq.read_table(source / shard.path)

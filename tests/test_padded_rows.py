@@ -127,7 +127,7 @@ def test_pairs_keep_their_numbers_and_weights_within_the_budget(tokens: int) -> 
     groups = some_groups()
     micro = laid_out(groups, tokens)
     weights = {pair.row: pair.weight for group in groups for pair in group.pairs}
-    found = {}
+    found: dict[int, float] = {}
     for part in micro:
         assert part.input_ids.numel() <= tokens or len(part.rows) == 1
         found |= dict(zip(part.rows.tolist(), part.labels.weight.tolist(), strict=True))

@@ -60,9 +60,9 @@ class RankExchange:
             [len(payload) for payload in payloads],
             group=self._group,
         )
-        whole = memoryview(received.numpy())
+        whole = received.numpy().tobytes()
         ends = [sum(sizes[: number + 1]) for number in range(self.ranks)]
-        found = [bytes(whole[end - size : end]) for end, size in zip(ends, sizes, strict=True)]
+        found = [whole[end - size : end] for end, size in zip(ends, sizes, strict=True)]
         for content, told_kind in zip(found, told[:, 1].tolist(), strict=True):
             if told_kind == _FAULT:
                 raise TrainingDatasetError(content.decode())
