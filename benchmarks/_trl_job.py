@@ -29,22 +29,26 @@ class Recorded(RewardTrainer):  # type: ignore[misc]
     losses: list[float]
     computed = 0
     pairs = 0
+    measured_from: int
 
     def compute_loss(self, model: Any, inputs: Any, *others: Any, **named: Any) -> Any:
-        self.computed += inputs["input_ids"].numel()
-        self.pairs += len(inputs["input_ids"]) // 2
+        if self.state.global_step >= self.measured_from:
+            self.computed += inputs["input_ids"].numel()
+            self.pairs += len(inputs["input_ids"]) // 2
         loss = super().compute_loss(model, inputs, *others, **named)
         self.losses.append(float(loss.detach()))
         return loss
 
 
 class Metered(TrainerCallback):  # type: ignore[misc]
-    def __init__(self) -> None:
+    def __init__(self, measured_from: int) -> None:
         self.meter = Meter()
+        self.measured_from = measured_from
         self.figures: dict[str, float] = {}
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self.meter.start()
+    def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+        if state.global_step == self.measured_from:
+            self.meter.start()
 
     def on_train_end(self, *_: Any, **__: Any) -> None:
         self.figures = self.meter.stop()
@@ -60,13 +64,13 @@ def main() -> None:
     at_once = job.variant.pop("per_device_train_batch_size", job.batch_pairs)
     passes, rest = divmod(job.batch_pairs, at_once)
     assert rest == 0, "the batch must be a multiple of the pairs at once"
-    metered = Metered()
+    metered = Metered(job.steps)
     with tempfile.TemporaryDirectory() as folder:
         settings: dict[str, Any] = {
             "output_dir": folder,
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": passes,
-            "max_steps": job.steps,
+            "max_steps": 2 * job.steps,
             "learning_rate": job.lr,
             "lr_scheduler_type": "constant",
             "warmup_steps": 0,
@@ -93,7 +97,7 @@ def main() -> None:
             processing_class=AutoTokenizer.from_pretrained(job.model, trust_remote_code=False),
             callbacks=[metered],
         )
-        trainer.losses = []
+        trainer.losses, trainer.measured_from = [], job.steps
         trainer.train()
     steps = [trainer.losses[at : at + passes] for at in range(0, len(trainer.losses), passes)]
     print(

@@ -3,6 +3,10 @@
     python -m benchmarks.gpu --dataset out/mix --tokenizer DIR          # about 5 minutes on an H100
     python -m benchmarks.gpu --dataset out/demo --tokenizer DIR --toy   # a tiny one, on a CPU
 
+Ours and TRL's are timed alike: both go over the same pairs twice and the second time counts (so
+no start, no compilation), both compiled and not, both sorted by length, both from fp32 weights
+unless a row says bf16. TRL gets the token ids that ours makes.
+
 A Qwen2-shaped model of about 1.5B parameters with random weights (throughput does not depend on
 them) trains on the pairs of a dataset through the trainer's own step. First the attention over
 segments is compared with the loop in fp32, forward and backward.
@@ -11,15 +15,16 @@ segments is compared with the loop in fp32, forward and backward.
 import argparse
 import gc
 import json
-import shutil
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from benchmarks._token_rows import token_rows
 from training.config import DataConfig, ModelConfig, OptimConfig, RunConfig, TrainConfig
 from training.model.attention import segment_attention
 from training.parallel.distributed import DistributedContext
@@ -50,6 +55,7 @@ TOY = BIG | {
 VARIANTS: dict[str, dict[str, Any]] = {
     # Masked attention takes more memory, so fewer tokens at once.
     "padded": {"layout": "padded", "compile": False, "micro_batch_tokens": 8192},
+    "padded, compiled": {"layout": "padded", "compile": True, "micro_batch_tokens": 8192},
     "packed": {"layout": "packed", "compile": False},
     "packed, compiled": {"layout": "packed", "compile": True},
     "shared": {"layout": "shared", "compile": False},
@@ -81,14 +87,14 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
         data=DataConfig(
             batch_pairs=arguments.pairs,
             max_length=512 if toy else 2048,
-            max_pairs=arguments.pairs * (arguments.steps + 1),
+            max_pairs=arguments.pairs * arguments.steps,
         ),
         model=ModelConfig(
             **{"micro_batch_tokens": arguments.tokens, **variant}
             | ({"micro_batch_tokens": 2048} if toy else {})
         ),
         optim=OptimConfig(lr=1e-6),
-        run=RunConfig(tensorboard=False),
+        run=RunConfig(tensorboard=False, epochs=2),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = read_tokenizer_of(arguments.tokenizer)
@@ -103,28 +109,36 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
 
 
 def measure(run: TrainingRun, seconds: float) -> dict[str, float]:
-    """Train for about ``seconds`` after one step of warm-up; figures per second."""
+    """Train on the same pairs twice and time the second time, ``seconds`` or all of it.
+
+    The first time is not measured, for TRL neither: memory is asked for and code is compiled for
+    the shapes that occur. Tokens and micro-batches are made while it is timed, by the loader's
+    thread.
+    """
     device = run.context.device
-    if run.sampler.steps < 2:
-        raise SystemExit(f"{run.sampler.rows_per_epoch} pairs are one step; lower --pairs")
-    batches = [run.loader.batch(step) for step in range(min(run.sampler.steps, 3))]
-    train_step(run, batches[0])
+    warm = run.sampler.steps_per_epoch
+    padded = tokens = 0
+    for batch in run.loader.batches(0, warm):
+        train_step(run, batch)
+        padded += sum(part.input_ids.numel() for part in batch.micro)
+        tokens += batch.tokens
     sync(device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
     began = time.perf_counter()
     sums = []
-    while time.perf_counter() - began < seconds or not sums:
-        sums.append(train_step(run, batches[1 + len(sums) % (len(batches) - 1)]))
+    for batch in run.loader.batches(warm, run.sampler.steps):
+        sums.append(train_step(run, batch))
         sync(device)
+        if time.perf_counter() - began >= seconds:
+            break
     took = time.perf_counter() - began
     peak = peak_flops(device)
-    padded = sum(part.input_ids.numel() for part in batches[0].micro)
     return {
         "pairs_per_second": sum(s.pairs for s in sums) / took,
         "tokens_per_second": sum(s.tokens for s in sums) / took,
         "tokens_per_pair": sum(s.tokens for s in sums) / sum(s.pairs for s in sums),
-        "padding": 1 - batches[0].tokens / padded,
+        "padding": 1 - tokens / padded,
         "mfu": sum(s.flops for s in sums) / took / peak if peak else 0.0,
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
         "steps": len(sums),
@@ -216,65 +230,108 @@ def profile(run: TrainingRun, rows: int = 25) -> str:
     return str(found.key_averages().table(sort_by=key, row_limit=rows, max_name_column_width=60))
 
 
+@dataclass(frozen=True)
+class TrlVariant:
+    """A way to train with TRL; what is not named is as in every one of them."""
+
+    pairs: int
+    """Of a forward pass."""
+    compiled: bool
+    grouped: bool = True
+    """By length, over all pairs."""
+    checkpointing: bool = False
+    """Its default is True."""
+    bf16_weights: bool = False
+    """Faster, but a small learning rate does not move them; its default is fp32."""
+
+
 TRL_STEP_PAIRS = 96
-"""Pairs of an optimizer step there; two steps are timed."""
+"""Pairs of an optimizer step there."""
 TRL_VARIANTS = {
-    "TRL, 4 pairs": (4, False, False),
-    "TRL, 16 pairs, checkpointed": (16, True, False),
-    "TRL, 8 pairs, bf16 weights": (8, False, True),
+    "TRL, 4, in order": TrlVariant(4, compiled=False, grouped=False),
+    "TRL, 4, grouped": TrlVariant(4, compiled=False),
+    "TRL, 4, grouped, compiled": TrlVariant(4, compiled=True),
+    "TRL, 8, grouped, compiled": TrlVariant(8, compiled=True),
+    "TRL, 16, grouped, recomputed": TrlVariant(16, compiled=False, checkpointing=True),
+    "TRL, 8, grouped, compiled, bf16": TrlVariant(8, compiled=True, bf16_weights=True),
 }
-"""(pairs a forward pass, activation checkpointing, weights in bf16): its default is to checkpoint
-and to keep fp32 weights; bf16 ones are faster, but a small learning rate does not move them."""
 
 
-def measure_trl(
-    arguments: argparse.Namespace, batch: int, checkpointing: bool, bf16_weights: bool
-) -> dict[str, float]:
-    """TRL's RewardTrainer on the same pairs, model shape and length limit, computing in bf16."""
+def token_table(arguments: argparse.Namespace) -> Any:
+    """The pairs that ours trains on, as token ids, in its order."""
     import datasets
+
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_run(arguments, VARIANTS["shared"], Path(folder) / "run")
+        rows = [
+            row
+            for step in range(run.sampler.steps_per_epoch)
+            for row in token_rows(run.loader.grouped(step))
+        ]
+    return datasets.Dataset.from_list(rows)
+
+
+def measure_trl(arguments: argparse.Namespace, variant: TrlVariant) -> dict[str, float]:
+    """TRL's RewardTrainer on the same ids and model shape, in bf16; timed as ours is.
+
+    It goes over the pairs twice, and the second time is timed.
+    """
+    from transformers import TrainerCallback
     from trl import RewardConfig, RewardTrainer
 
     from training.model.pretrained import read_tokenizer_of
 
     toy = arguments.toy
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    table = datasets.load_dataset(
-        "parquet",
-        data_files=str(Path(arguments.dataset) / "data" / "train-*.parquet"),
-        split="train",
-    ).select_columns(["prompt", "chosen", "rejected"])
-    table = table.select(range(min(len(table), arguments.pairs)))
+    table = token_table(arguments)
+    free_memory()
+    passes = 2 if toy else TRL_STEP_PAIRS // variant.pairs
+    steps = len(table) // (passes * variant.pairs)
+    table = table.select(range(steps * passes * variant.pairs))
     tokenizer = read_tokenizer_of(arguments.tokenizer)
     model = make_hf(TOY if toy else BIG, device, tokenizer)
-    if bf16_weights:
+    if variant.bf16_weights:
         model.bfloat16()
-    folder = tempfile.mkdtemp()
-    trainer = RewardTrainer(
-        model=model,
-        args=RewardConfig(
-            output_dir=folder,
-            per_device_train_batch_size=batch,
-            gradient_checkpointing=checkpointing,
-            gradient_accumulation_steps=2 if toy else TRL_STEP_PAIRS // batch,
-            bf16=device.type == "cuda",
-            use_cpu=device.type == "cpu",
-            max_length=512 if toy else 2048,
-            max_steps=2,
-            logging_steps=1000,
-            report_to=[],
-            disable_tqdm=True,
-            save_strategy="no",
-            learning_rate=1e-6,
-        ),
-        train_dataset=table,
-        processing_class=tokenizer,
-    )
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    result = trainer.train()
-    shutil.rmtree(folder)
+    times: list[float] = []
+
+    class Clock(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
+            if state.global_step in (steps, 2 * steps):
+                sync(device)
+                times.append(time.perf_counter())
+            if state.global_step == steps and device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+
+    how: dict[str, Any] = {"train_sampling_strategy": "sequential"}
+    if variant.grouped:
+        how = {"train_sampling_strategy": "group_by_length", "remove_unused_columns": False}
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = RewardTrainer(
+            model=model,
+            args=RewardConfig(
+                output_dir=folder,
+                per_device_train_batch_size=variant.pairs,
+                gradient_checkpointing=variant.checkpointing,
+                gradient_accumulation_steps=passes,
+                torch_compile=variant.compiled,
+                bf16=device.type == "cuda",
+                use_cpu=device.type == "cpu",
+                max_length=None,  # the ids are cut already
+                max_steps=2 * steps,
+                logging_steps=1000,
+                report_to=[],
+                disable_tqdm=True,
+                save_strategy="no",
+                learning_rate=1e-6,
+                **how,
+            ),
+            train_dataset=table,
+            processing_class=tokenizer,
+            callbacks=[Clock()],
+        )
+        trainer.train()
     return {
-        "pairs_per_second": result.metrics["train_samples_per_second"],
+        "pairs_per_second": len(table) / (times[1] - times[0]),
         "memory_gb": torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0,
     }
 
@@ -327,9 +384,9 @@ def main(given: Sequence[str] | None = None) -> None:
                 flush=True,
             )
     if arguments.trl:
-        for name, settings in TRL_VARIANTS.items():
+        for name, variant in TRL_VARIANTS.items():
             try:
-                found = measure_trl(arguments, *settings)
+                found = measure_trl(arguments, variant)
             except torch.OutOfMemoryError:
                 found = {}
                 print(f"{name:32}out of memory")

@@ -1,6 +1,7 @@
 """Whole runs on a CPU: learning, resuming, several ranks, and what transformers reads back."""
 
 import json
+import re
 import shutil
 import time
 from pathlib import Path
@@ -229,6 +230,29 @@ def test_two_ranks_train_the_same_model(
     ours, theirs = lines(output, "validation")[0], lines(finished, "validation")[0]
     assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
     assert ours["validation_pairs"] == theirs["validation_pairs"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_altered_shard_ends_every_rank_before_anything_is_saved(
+    folder: Path, tmp_path: Path, count: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(folder / "data", tmp_path / "data")
+    (tmp_path / "model").symlink_to(folder / "model")
+    manifest = tmp_path / "data" / "manifest.json"
+    altered = re.sub(r'(train-00001[^}]*"sha256":")..', r"\g<1>00", manifest.read_text())
+    manifest.write_text(altered)
+    output = tmp_path / "run"
+    if count == 1:
+        assert main(arguments(tmp_path, output)) == 2
+        said = capfd.readouterr().err
+    else:
+        with pytest.raises(AssertionError):
+            ranks(tmp_path, output, count, "run.save_every=1")
+        said = output.with_suffix(".log").read_text()
+    assert len(re.findall(r"train-00001.*fetch or make the dataset again", said)) == count
+    assert "Traceback" not in said or count > 1  # torchrun shows one of its own
+    assert not (output / "model").exists()
+    assert not list((output / "checkpoints").glob("*"))
 
 
 def test_a_run_continues_with_another_number_of_ranks(

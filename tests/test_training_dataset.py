@@ -17,6 +17,7 @@ from tests.preference_data import make_model, make_pairs, one_pair, write_datase
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, prompt_runs, shard_by_rank
 from training.data.sampler import BatchSampler
+from training.data.verification import ShardVerification
 from training.errors import TrainingDatasetError
 from training.validation.validator import validation_rows
 
@@ -137,6 +138,32 @@ def test_an_altered_shard_is_named(folder: Path, tmp_path: Path) -> None:
     dataset = PairDataset(copy, "train")
     with pytest.raises(TrainingDatasetError, match="train-00001"):
         dataset.verify()
+    dataset.verify(0, 2)  # the share that is not its own
+    with pytest.raises(TrainingDatasetError, match="train-00001"):
+        dataset.verify(1, 2)
+
+
+def test_what_a_verification_found_reaches_every_rank_once(folder: Path, tmp_path: Path) -> None:
+    copy = damaged(folder, tmp_path, r'("path":"data/train-00001[^}]*"sha256":")..', r"\g<1>00")
+    ranks = [ShardVerification(PairDataset(copy, "train"), part, 2) for part in range(2)]
+    found: list[str | None] = []
+    for rank in ranks:
+        rank.finish(lambda fault: found.append(fault) or [])  # type: ignore[func-returns-value]
+    assert found[0] is None
+    assert "train-00001" in str(found[1])
+    with pytest.raises(TrainingDatasetError, match="train-00001"):
+        ShardVerification(PairDataset(str(folder), "train"), 0, 2).finish(lambda own: [own, *found])
+
+
+def test_forums_are_those_of_the_shares_of_all_ranks(tmp_path: Path) -> None:
+    pairs = [
+        pair
+        for site in ("a.example", "b.example", "c.example")
+        for pair in make_pairs(20, "train", site=site)
+    ]
+    dataset = PairDataset(str(write_dataset(tmp_path / "data", pairs, row_group=10)), "train")
+    shares = [dataset.sites(part, 3) for part in range(3)]
+    assert set().union(*shares) == set(dataset.sites()) == {pair.site for pair in pairs}
 
 
 def test_rows_of_another_split_are_refused(tmp_path: Path) -> None:

@@ -85,7 +85,11 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None
     verify: Annotated[
-        bool, doc("compare every shard with the manifest's sha256 before the first step")
+        bool,
+        doc(
+            "compare every shard with the manifest's sha256, each on one rank, while the first "
+            "steps are taken; nothing is saved before"
+        ),
     ] = True
 
 
@@ -96,8 +100,8 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Literal["shared", "packed", "padded"],
         doc(
             "shared: a prompt once, its responses after it; packed: each distinct (prompt, "
-            "response) once, without padding; padded: two padded rows per pair, as most trainers do"
-            ". All give the same scores. Encoders can only be padded"
+            "response) once, without padding; padded: the same in rows that are filled up to the "
+            "longest. All give the same scores. Encoders can only be padded"
         ),
     ] = "shared"
     precision: Annotated[

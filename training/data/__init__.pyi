@@ -3,6 +3,7 @@ from .collate import MicroBatch as MicroBatch
 from .collate import micro_batches as micro_batches
 from .dataset import PairDataset as PairDataset
 from .dataset import PairRows as PairRows
+from .exchange import RankExchange as RankExchange
 from .loader import DataLoader as DataLoader
 from .loader import RankBatch as RankBatch
 from .prompt_groups import GroupedBatch as GroupedBatch
@@ -17,3 +18,4 @@ from .template import Template as Template
 from .template import choose_template as choose_template
 from .template import load_template as load_template
 from .tokenizer import PairTokenizer as PairTokenizer
+from .verification import ShardVerification as ShardVerification

@@ -6,6 +6,8 @@ A worked example: prompt ``P P`` with the responses ``a a a`` and ``b``::
     packed  P P a a a P P b       each sequence by itself, no padding
     padded  P P a a a             a row each, filled up to the longest
             P P b . .
+
+In all of them a response that several pairs of a micro-batch name is there once.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.prompt_groups import PairOfGroup, PromptGroup, split_group
+from training.data.padded_rows import padded_chunks
+from training.data.prompt_groups import PromptGroup, split_group
 from training.data.segments import AttentionSegments
 from training.data.tokenizer import Ids
 from training.losses.base import Labels
@@ -93,7 +96,7 @@ def micro_batches(
     micro-batch of its own. Deterministic. ``sites`` numbers the forums; others are 0.
     """
     if layout == "padded":
-        return [_padded(chunk, pad_id, sites) for chunk in _padded_chunks(groups, tokens)]
+        return [_padded(chunk, pad_id, sites) for chunk in padded_chunks(groups, tokens)]
     units = [part for group in groups for part in split_group(group, tokens)]
     size = {
         "shared": lambda group: group.shared_tokens,
@@ -198,51 +201,20 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
         chosen=torch.tensor(chosen),
         rejected=torch.tensor(rejected),
         tokens=at,
-        **_pair_tensors([(group, pair) for group in groups for pair in group.pairs], sites),
+        **_pair_tensors(groups, sites),
     )
 
 
-_OnePair = tuple[PromptGroup, PairOfGroup]
-
-
-def _padded_chunks(groups: Sequence[PromptGroup], tokens: int) -> Iterator[list[_OnePair]]:
-    """Pairs of about the same length together, so that little is padded."""
-    sized: list[tuple[int, _OnePair]] = []
-    for group in groups:
-        for pair in group.pairs:
-            longest = max(len(group.responses[pair.chosen]), len(group.responses[pair.rejected]))
-            sized.append((len(group.prompt) + longest, (group, pair)))
-    sized.sort(key=lambda item: -item[0])
-    chunk: list[_OnePair] = []
-    width = rows = 0
-    for length, item in sized:
-        more = len(_sides(item[1]))
-        if chunk and (rows + more) * width > tokens:
-            yield chunk
-            chunk, rows = [], 0
-        width = width if chunk else length
-        chunk.append(item)
-        rows += more
-    if chunk:
-        yield chunk
-
-
-def _sides(pair: PairOfGroup) -> tuple[int, ...]:
-    """Indices of the responses of a pair: one where it names a single response to be scored."""
-    return (pair.chosen,) if pair.chosen == pair.rejected else (pair.chosen, pair.rejected)
-
-
-def _padded(pairs: Sequence[_OnePair], pad_id: int, sites: Mapping[str, int]) -> MicroBatch:
+def _padded(groups: Sequence[PromptGroup], pad_id: int, sites: Mapping[str, int]) -> MicroBatch:
     rows: list[Ids] = []
     prompts: list[int] = []
     chosen: list[int] = []
     rejected: list[int] = []
-    for group, pair in pairs:
-        chosen.append(len(rows))
-        for index in _sides(pair):
-            rows.append(np.concatenate([group.prompt, group.responses[index]]))
-            prompts.append(len(group.prompt))
-        rejected.append(len(rows) - 1)
+    for group in groups:
+        chosen += [len(rows) + pair.chosen for pair in group.pairs]
+        rejected += [len(rows) + pair.rejected for pair in group.pairs]
+        rows += [np.concatenate([group.prompt, response]) for response in group.responses]
+        prompts += [len(group.prompt)] * len(group.responses)
     begin = torch.arange(len(rows)) * max(map(len, rows))
     lengths = torch.tensor([len(row) for row in rows])
     width = int(lengths.max())
@@ -261,17 +233,18 @@ def _padded(pairs: Sequence[_OnePair], pad_id: int, sites: Mapping[str, int]) ->
         chosen=torch.tensor(chosen),
         rejected=torch.tensor(rejected),
         tokens=int(lengths.sum()),
-        **_pair_tensors(pairs, sites),
+        **_pair_tensors(groups, sites),
     )
 
 
-def _pair_tensors(pairs: Sequence[_OnePair], sites: Mapping[str, int]) -> dict[str, Any]:
+def _pair_tensors(groups: Sequence[PromptGroup], sites: Mapping[str, int]) -> dict[str, Any]:
+    pairs = [pair for group in groups for pair in group.pairs]
     return {
         "labels": Labels(
-            weight=torch.tensor([pair.weight for _, pair in pairs], dtype=torch.float32),
-            confidence=torch.tensor([pair.confidence for _, pair in pairs], dtype=torch.float32),
-            margin=torch.tensor([pair.margin for _, pair in pairs], dtype=torch.float32),
-            site=torch.tensor([sites.get(pair.site, 0) for _, pair in pairs]),
+            weight=torch.tensor([pair.weight for pair in pairs], dtype=torch.float32),
+            confidence=torch.tensor([pair.confidence for pair in pairs], dtype=torch.float32),
+            margin=torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
+            site=torch.tensor([sites.get(pair.site, 0) for pair in pairs]),
         ),
-        "rows": torch.tensor([pair.row for _, pair in pairs]),
+        "rows": torch.tensor([pair.row for pair in pairs]),
     }

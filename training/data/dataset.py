@@ -7,10 +7,10 @@ below of the row groups that a step needs.
 import hashlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, cast, get_args
 
 import fsspec
 import numpy as np
@@ -91,6 +91,18 @@ class PairRows:
         return PairRows(*taken)
 
 
+def blank_rows(count: int) -> PairRows:
+    """Rows without a text, to be filled in."""
+    columns: list[Any] = []
+    for column in fields(PairRows):
+        if column.type == list[str]:
+            columns.append([""] * count)
+        else:
+            _, dtype = get_args(column.type)  # npt.NDArray[...]
+            columns.append(np.zeros(count, get_args(dtype)[0]))
+    return PairRows(*columns)
+
+
 def concatenate(parts: Sequence[PairRows]) -> PairRows:
     """Put rows behind each other."""
     columns: list[Any] = []
@@ -145,22 +157,28 @@ class PairDataset:
         )
         """Rows of each row group, in the order of the manifest."""
 
-    def sites(self) -> tuple[str, ...]:
-        """Forums in the split, ordered; reads one small column of every row group."""
+    def sites(self, part: int = 0, parts: int = 1) -> tuple[str, ...]:
+        """Forums in the split, ordered; reads one small column of every row group.
+
+        Of every ``parts``-th one from ``part`` on, where several processes share the work.
+        """
 
         def of_group(number: int) -> set[str]:
             return set(self._table(number, ["site"])["site"].unique().to_pylist())
 
+        numbers = range(part, len(self.rows), parts)
         with ThreadPoolExecutor(4) as pool:
-            return tuple(sorted(set().union(*pool.map(of_group, range(len(self.rows))))))
+            return tuple(sorted(set().union(*pool.map(of_group, numbers))))
 
-    def verify(self) -> None:
+    def verify(self, part: int = 0, parts: int = 1) -> None:
         """Compare each shard of the split with the manifest; raises TrainingDatasetError naming it.
 
-        On the Hub the digest is the one that the Hub itself keeps, so nothing is downloaded.
+        Every ``parts``-th shard from ``part`` on, where several processes share the work. On the
+        Hub the digest is the one that the Hub itself keeps, so nothing is downloaded.
         """
+        shards = self.shards[part::parts]
         with ThreadPoolExecutor(4) as pool:
-            for shard, found in zip(self.shards, pool.map(self._digest, self.shards), strict=True):
+            for shard, found in zip(shards, pool.map(self._digest, shards), strict=True):
                 if fault := digest_fault(shard, found):
                     raise TrainingDatasetError(
                         f"{self.location}: {fault}; fetch or make the dataset again"

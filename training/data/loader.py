@@ -9,6 +9,8 @@ import numpy as np
 from training.config import TrainConfig
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset
+from training.data.divided_windows import DividedWindows
+from training.data.exchange import RankExchange
 from training.data.prompt_groups import GroupedBatch, ShuffleWindows, group_pairs, shard_by_rank
 from training.data.sampler import BatchSampler
 from training.data.tokenizer import PairTokenizer
@@ -44,6 +46,8 @@ class DataLoader:
         config: layout, sizes and weights.
         sites: forums that the loss tells apart, if it does.
         rank, ranks: number of this process, and of all.
+        exchange: how the processes tell each other what each has read; None: each reads it all.
+            With it, every rank must ask for the same steps in the same order.
     """
 
     def __init__(
@@ -56,9 +60,11 @@ class DataLoader:
         sites: Sequence[str] = (),
         rank: int = 0,
         ranks: int = 1,
+        exchange: RankExchange | None = None,
     ) -> None:
         self._dataset = dataset
         self._windows = ShuffleWindows(dataset)
+        self._divided = None if exchange is None else DividedWindows(dataset, exchange)
         self._sampler = sampler
         self._tokens = tokens
         self._config = config
@@ -68,10 +74,14 @@ class DataLoader:
 
     def grouped(self, step: int) -> GroupedBatch:
         """Tokenised prompts of this rank's part of a step, before they are laid out."""
-        rows = self._windows.batch(self._sampler, step)
+        if self._divided is not None:
+            rows, runs = self._divided.part(self._sampler, step)
+        else:
+            rows = self._windows.batch(self._sampler, step)
+            runs = shard_by_rank(rows, self._ranks)[self._rank]
         return group_pairs(
             rows,
-            shard_by_rank(rows, self._ranks)[self._rank],
+            runs,
             self._tokens,
             prompt_weights=self._config.data.prompt_weights,
             min_confidence=self._config.data.min_confidence,
@@ -122,5 +132,8 @@ class DataLoader:
                     yield waiting.pop(0).result()
             while waiting:
                 yield waiting.pop(0).result()
-        finally:  # whoever stops early does not wait for batches that nobody wants
-            thread.shutdown(wait=False, cancel_futures=True)
+        finally:
+            # Whoever stops early does not wait for batches that nobody wants; but where ranks make
+            # them together, each has begun the same ones and none may be left waiting for another.
+            together = self._divided is not None
+            thread.shutdown(wait=together, cancel_futures=not together)

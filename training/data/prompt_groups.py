@@ -81,9 +81,13 @@ class ShuffleWindows:
 
 def prompt_runs(rows: PairRows) -> list[range]:
     """Cut rows into runs of neighbours that share their prompt."""
-    prompts = rows.prompts
-    starts = [row for row in range(len(rows)) if row == 0 or prompts[row] != prompts[row - 1]]
-    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(rows)], strict=True)]
+    return equal_runs(rows.prompts)
+
+
+def equal_runs(keys: Sequence[object]) -> list[range]:
+    """Cut a sequence into runs of equal neighbours."""
+    starts = [at for at in range(len(keys)) if at == 0 or keys[at] != keys[at - 1]]
+    return [range(a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
 
 
 def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
@@ -99,6 +103,11 @@ def shard_by_rank(rows: PairRows, ranks: int) -> list[list[range]]:
         + sum(map(len, {rows.chosen[row] for row in run} | {rows.rejected[row] for row in run}))
         for run in runs
     ]
+    return balanced(runs, sizes, ranks)
+
+
+def balanced(runs: Sequence[range], sizes: Sequence[int], ranks: int) -> list[list[range]]:
+    """Give runs of some sizes to ranks; see :func:`shard_by_rank`."""
     loads = [0] * ranks
     shards: list[list[range]] = [[] for _ in range(ranks)]
     for size, run in sorted(zip(sizes, runs, strict=True), key=lambda x: (-x[0], x[1].start)):
@@ -169,10 +178,11 @@ def group_pairs(
 def _used(group: PromptGroup) -> PromptGroup:
     """Drop responses that no pair uses any more."""
     used = sorted({i for pair in group.pairs for i in (pair.chosen, pair.rejected)})
-    return _subgroup(group, group.pairs) if len(used) < len(group.responses) else group
+    return subgroup(group, group.pairs) if len(used) < len(group.responses) else group
 
 
-def _subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
+def subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
+    """Some pairs of a group, with the responses that they use."""
     used = sorted({i for pair in pairs for i in (pair.chosen, pair.rejected)})
     place = {index: number for number, index in enumerate(used)}
     return PromptGroup(
@@ -200,9 +210,9 @@ def split_group(group: PromptGroup, tokens: int) -> list[PromptGroup]:
     parts: list[PromptGroup] = []
     taken: list[PairOfGroup] = []
     for pair in group.pairs:
-        grown = _subgroup(group, [*taken, pair])
+        grown = subgroup(group, [*taken, pair])
         if taken and grown.shared_tokens > tokens:
-            parts.append(_subgroup(group, taken))
+            parts.append(subgroup(group, taken))
             taken = []
         taken.append(pair)
-    return [*parts, _subgroup(group, taken)]
+    return [*parts, subgroup(group, taken)]

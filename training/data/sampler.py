@@ -21,13 +21,15 @@ from schemas.ids import hash63
 class WindowSlice:
     """Rows ``begin`` to ``end`` of the shuffled rows of some row groups.
 
-    The row groups are numbers in reading order; ``key`` seeds the shuffle of their prompts.
+    The row groups are numbers in reading order; ``key`` seeds the shuffle of their prompts. The
+    first of them is ``position`` in the epoch's order of row groups.
     """
 
     row_groups: tuple[int, ...]
     begin: int
     end: int
     key: str
+    position: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class BatchSampler:
                         begin=max(begin - first, 0),
                         end=min(end, after) - first,
                         key=f"{self.seed}/{epoch if self.max_rows is None else 0}/{number}",
+                        position=number * self.window,
                     )
                 )
         return found

@@ -68,8 +68,11 @@ def _write_json(path: Path, content: Any) -> None:
 def save(run: TrainingRun) -> None:
     """Write a checkpoint; every rank must call.
 
-    Raises DivergedError instead where weights or rewards are no finite numbers: it is of no use.
+    Raises DivergedError instead where weights or rewards are no finite numbers: it is of no use,
+    and TrainingDatasetError where a shard turned out not to be the manifest's.
     """
+    if run.verification is not None:
+        run.verification.finish(run.context.gather)
     first = run.context.is_first
     if not rewards_are_finite(run.loaded, run.context.device):
         raise DivergedError(
@@ -109,7 +112,12 @@ def save(run: TrainingRun) -> None:
 
 
 def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
-    """Write the model folder and ``summary.json``; every rank must call."""
+    """Write the model folder and ``summary.json``; every rank must call.
+
+    Raises TrainingDatasetError where a shard turned out not to be the manifest's.
+    """
+    if run.verification is not None:
+        run.verification.finish(run.context.gather)
     weights = run.weights.state(keep=run.context.is_first)
     target = run.options.output / MODEL_NAME
     if run.context.is_first:

@@ -5,8 +5,10 @@ from dataclasses import replace
 import torch
 
 from training.data.dataset import PairDataset
+from training.data.exchange import RankExchange
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
+from training.data.verification import ShardVerification
 from training.errors import TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
@@ -45,9 +47,13 @@ def set_up(
     dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
-    if config.data.verify and context.is_first:
-        dataset.verify()
-    sites = dataset.sites() if loss_named(config.loss.name).needs_sites else ()
+    verification = None
+    if config.data.verify:
+        verification = ShardVerification(dataset, context.rank, context.count)
+    sites: tuple[str, ...] = ()
+    if loss_named(config.loss.name).needs_sites:
+        found = context.gather(dataset.sites(context.rank, context.count))
+        sites = tuple(sorted(set().union(*found)))
     sampler = BatchSampler(
         rows=dataset.rows,
         batch_rows=config.data.batch_pairs,
@@ -96,7 +102,9 @@ def set_up(
             sites=sites,
             rank=context.rank,
             ranks=context.count,
+            exchange=RankExchange(context.rank, context.count) if context.count > 1 else None,
         ),
+        verification=verification,
         flops=flops,
     )
     if checkpoint:

@@ -9,6 +9,7 @@ from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
+from training.data.verification import ShardVerification
 from training.losses.objective import Objective
 from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
@@ -46,6 +47,8 @@ class TrainingRun:
     guard: StepGuard
     loader: DataLoader
     flops: FlopCount
+    verification: ShardVerification | None = None
+    """Of the training shards; None where none was asked for."""
     step: int = 0
     """Steps that were taken."""
     totals: Totals = field(default_factory=Totals)
