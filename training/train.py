@@ -184,7 +184,7 @@ class StepSums:
     unsure: float
     at_limit: float
     stop: float
-    """DistributedContext that were told to stop."""
+    """Ranks that were told to stop."""
     norm: float = 0.0
     lr: float = 0.0
 

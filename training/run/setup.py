@@ -93,8 +93,8 @@ def set_up(
             loaded.tokens,
             config,
             sites=sites,
-            rank=context.rank,
-            ranks=context.count,
+            rank=context.data_rank,
+            ranks=context.data_ranks,
         ),
         flops=flops,
     )
