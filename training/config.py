@@ -167,6 +167,20 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["ddp", "fsdp"],
         doc("several GPUs: ddp copies the model to each, fsdp divides it (FSDP2)"),
     ] = "ddp"
+    shard_degree: Annotated[
+        AtLeastOne | None,
+        doc(
+            "of fsdp: GPUs over which the weights are divided, a divisor of their number; groups "
+            "of so many hold copies of each other (HSDP), best one node each. null: all"
+        ),
+    ] = None
+    cpu_offload: Annotated[
+        bool,
+        doc(
+            "of fsdp: fp32 weights, gradients and AdamW's state in the host's memory; the optimizer "
+            "works on the CPU"
+        ),
+    ] = False
     tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True
 
 

@@ -5,7 +5,7 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +21,14 @@ from training.data.template import Template, chat_template, choose_template, loa
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
-from training.model.pretrained import read_classifier, read_config, read_tokenizer
+from training.model.pretrained import (
+    empty_classifier,
+    read_classifier,
+    read_config,
+    read_tokenizer,
+)
 from training.model.source import LocatedModel, ModelSource, locate_model
+from training.model.stored_weights import NotReadableInPartsError, StoredWeights
 
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
@@ -31,6 +37,8 @@ PROBE_WINDOW = 4
 """Keys that a query sees in the probe of a backbone with a sliding window."""
 LAYOUT_TOLERANCE = 1e-2
 """Rounding in fp32 (on a GPU perhaps tf32) stays under 1e-3; a wrong mask gives 0.1 and more."""
+HALF_LAYOUT_TOLERANCE = 5e-2
+"""The same where the model computes in bf16, as one does that was never whole in memory."""
 
 
 class RewardModel(nn.Module):
@@ -95,11 +103,14 @@ class RewardModel(nn.Module):
             logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
             return logits[:, 0].float()
         # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
-        rewards: Tensor = self.head(self.read(batch).float())
+        rewards: Tensor = self.head(self._read(batch).float())
         return rewards[:, 0].clone()  # FSDP wants no view here
 
     def read(self, batch: MicroBatch) -> Tensor:
         """Return the hidden state of each sequence's reward token, [S, hidden size]."""
+        return self._read(batch)  # FSDP gathers weights around forward, and around this one alone
+
+    def _read(self, batch: MicroBatch) -> Tensor:
         extra: dict[str, Any] = {} if batch.segments is None else {"segments": batch.segments}
         hidden: Tensor = self.backbone(
             input_ids=batch.input_ids,
@@ -126,6 +137,9 @@ class LoadedModel:
     head_is_new: bool
     commit: str | None = None
     """On the Hub; None for a folder."""
+    stored: StoredWeights | None = None
+    """Where the weights lie of a model whose parameters are on the meta device; None: they are in
+    memory."""
 
 
 def load_model(
@@ -135,6 +149,7 @@ def load_model(
     *,
     seed: int,
     verify: bool = True,
+    in_parts: bool = False,
 ) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
@@ -143,22 +158,37 @@ def load_model(
             sequence classifier with one label. A checkpoint of ours brings its template.
         seed: of a new head.
         verify: compare a folder of ours with its checksums; False where that was just done.
+        in_parts: leave the weights in their files (``LoadedModel.stored``), so that each rank can
+            read its own part.
 
-    Raises ConfigError or TemplateError when the model cannot be a reward model.
+    Raises ConfigError or TemplateError when the model cannot be a reward model, and with
+    ``in_parts`` NotReadableInPartsError for one that has to be read whole.
     """
     if isinstance(source, str):
         source = ModelSource.of(source)
-    return load_located(locate_model(source, verify=verify), model_config, data_config, seed=seed)
+    located = locate_model(source, verify=verify)
+    return load_located(located, model_config, data_config, seed=seed, in_parts=in_parts)
 
 
 def load_located(
-    located: LocatedModel, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+    located: LocatedModel,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    seed: int,
+    in_parts: bool = False,
 ) -> LoadedModel:
     """The same, of a model whose files were found already."""
     config = read_config(located)
     tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
-    hf, missing = read_classifier(located, config, dtype=torch.float32)
+    stored: StoredWeights | None = None
+    missing: Collection[str]
+    if in_parts:
+        hf, stored = empty_classifier(located, config, dtype=torch.float32)
+        missing = stored.missing
+    else:
+        hf, missing = read_classifier(located, config, dtype=torch.float32)
     try:
         loaded = wrap_model(
             hf,
@@ -171,7 +201,14 @@ def load_located(
         )
     except TemplateError as error:
         raise TemplateError(f"--model {located.source.name}: {error}") from None
-    return replace(loaded, commit=located.commit)
+    if stored is not None and (drawn := stored.missing - _names_of_head(loaded.model)):
+        raise NotReadableInPartsError(f"transformers draws {min(drawn)}, which they lack")
+    return replace(loaded, commit=located.commit, stored=stored)
+
+
+def _names_of_head(model: RewardModel) -> set[str]:
+    of_head = {id(parameter) for parameter in model.head.parameters()}
+    return {name for name, one in model.hf.named_parameters() if id(one) in of_head}
 
 
 def wrap_model(
@@ -234,6 +271,8 @@ def _fit_embedding(hf: Any, tokenizer: Any, tokens: PairTokenizer, name: str) ->
             f"{rows:,} rows, so {len(read):,} tokens ({', '.join(map(repr, read[:3]))}) have "
             "none; take the tokenizer that belongs to the weights"
         )
+    if hf.get_input_embeddings().weight.is_meta:
+        raise NotReadableInPartsError("its embedding lacks rows for tokens of its tokenizer")
     hf.resize_token_embeddings(max(beyond.values()) + 1)
 
 
@@ -260,7 +299,10 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
 
 @torch.no_grad()
 def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
-    """Read a few tokens, in fp32, in padded rows and in a layout, before a run relies on it.
+    """Read a few tokens in padded rows and in a layout, before a run relies on it.
+
+    In fp32 where the model is whole; one that FSDP has divided computes in its own dtype, and every
+    rank must call.
 
     Raises ConfigError for a backbone whose states are not finite numbers, and for one that mixes
     tokens outside its attention (a convolution, a recurrent state), where sequences laid end to end
@@ -275,7 +317,7 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
             if not model.is_encoder:
                 model.use_layout(name)
             with short_window(model.hf, loaded.tokens.max_length):
-                found.append(model(batch) if model.is_encoder else model.read(batch).float())
+                found.append(model(batch) if model.is_encoder else model.read(batch))
         except ValueError as error:  # attention that ours does not compute, or never hears of
             raise ConfigError(f"{type(model.hf).__name__}, layout {name!r}: {error}") from None
         if not bool(torch.isfinite(found[-1]).all()):
@@ -285,8 +327,10 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
             )
     if len(found) == 1:
         return
-    difference = float((found[1] - found[0]).norm() / found[0].norm().clamp(min=1e-30))
-    if not difference < LAYOUT_TOLERANCE:
+    tolerance = LAYOUT_TOLERANCE if found[0].dtype == torch.float32 else HALF_LAYOUT_TOLERANCE
+    ours, reference = found[1].float(), found[0].float()
+    difference = float((ours - reference).norm() / reference.norm().clamp(min=1e-30))
+    if not difference < tolerance:
         raise ConfigError(
             f"{type(model.hf).__name__} gives other states in the layout {layout!r} than in padded "
             f"rows (relative difference {difference:.1e}); set model.layout=padded"
@@ -334,11 +378,16 @@ def _probe(loaded: LoadedModel, layout: Layout) -> MicroBatch:
     return batch
 
 
-def init_head(model: RewardModel, std: float | None, seed: int) -> None:
+def init_head(
+    model: RewardModel,
+    std: float | None,
+    seed: int,
+    put: Callable[[Any, Tensor], object] = Tensor.copy_,
+) -> None:
     """Draw a new head's weights from N(0, std²); std is 1 / (hidden size + 1) by default.
 
     So small that rewards begin near zero and the loss near log 2, and not zero, so that the
-    backbone learns from the first step.
+    backbone learns from the first step. ``put`` writes a value into a parameter.
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.head.parameters():
@@ -347,7 +396,7 @@ def init_head(model: RewardModel, std: float | None, seed: int) -> None:
                 parameter.zero_()
                 continue
             scale = std if std is not None else 1.0 / (parameter.shape[-1] + 1)
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+            put(parameter, torch.randn(parameter.shape, generator=generator) * scale)
 
 
 def _no_dropout(hf: nn.Module) -> None:

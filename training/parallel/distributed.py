@@ -30,6 +30,11 @@ class DistributedContext:
         return self.rank == 0
 
     @property
+    def is_distributed(self) -> bool:
+        """Whether torchrun started this run, be it with a single process."""
+        return dist.is_initialized()
+
+    @property
     def data_ranks(self) -> int:
         """Groups of ranks that see pairs of their own: as many parts as a batch is divided into."""
         return self.count // self.context_degree
@@ -108,7 +113,9 @@ def start_distributed(device: str, context_degree: int = 1) -> DistributedContex
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(place)
     if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", device_id=None)
+        # gloo beside nccl: with run.cpu_offload gradients and states are summed on the CPU.
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, device_id=None)
     group = None
     if context_degree > 1:
         # Every rank makes all groups, in the same order.
