@@ -110,9 +110,18 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         int, doc("tokens that go through the backbone at once on one device", ge=16)
     ] = 16_384
     activation_checkpointing: Annotated[
+        bool | Literal["selective"],
+        doc(
+            "recompute activations in the backward pass. true: all but each block's input, about a "
+            "third more work; selective: keep those of attention and of every second matrix "
+            "product, less work and more memory"
+        ),
+    ] = False
+    activation_offload: Annotated[
         bool,
         doc(
-            "recompute activations in the backward pass: about a third more work, much less memory"
+            "activations wait in the host's memory for the backward pass; with "
+            "activation_checkpointing=true those are the blocks' inputs alone. On a CPU: nothing"
         ),
     ] = False
     compile: Annotated[

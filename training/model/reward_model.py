@@ -6,7 +6,7 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from training.data.template import Template, chat_template, choose_template, loa
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
+from training.model.activations import ActivationOffload, checkpoint_selectively
 from training.model.pretrained import (
     empty_classifier,
     read_classifier,
@@ -52,6 +53,8 @@ class RewardModel(nn.Module):
         super().__init__()
         self.hf = hf
         self.layout = layout
+        self.offload: ActivationOffload | None = None
+        """Where activations wait for the backward pass; None: where they were made."""
         self._own_attention = hf.config._attn_implementation
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
         if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
@@ -82,8 +85,11 @@ class RewardModel(nn.Module):
         """The module that makes a scalar; its parameters stay fp32."""
         return self.hf.classifier if self.is_encoder else self.hf.score
 
-    def checkpoint_activations(self) -> None:
-        """Recompute the blocks' activations in the backward pass."""
+    def checkpoint_activations(self, *, selective: bool = False) -> None:
+        """Recompute the blocks' activations in the backward pass; ``selective``: the cheap ones."""
+        if selective:
+            checkpoint_selectively(self.blocks)
+            return
         name = "activation_checkpointing_enable"  # its name from transformers 5.20 on
         if not hasattr(self.hf, name):
             name = "gradient_checkpointing_enable"
@@ -100,7 +106,10 @@ class RewardModel(nn.Module):
     def forward(self, batch: MicroBatch) -> Tensor:
         """Return the reward of each sequence, float32 [S]."""
         if self.is_encoder:
-            logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
+            with self._activations():
+                logits: Tensor = self.hf(
+                    batch.input_ids, attention_mask=batch.attention_mask
+                ).logits
             return logits[:, 0].float()
         # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
         rewards: Tensor = self.head(self._read(batch).float())
@@ -110,15 +119,19 @@ class RewardModel(nn.Module):
         """Return the hidden state of each sequence's reward token, [S, hidden size]."""
         return self._read(batch)  # FSDP gathers weights around forward, and around this one alone
 
+    def _activations(self) -> AbstractContextManager[Any]:
+        return self.offload if self.offload is not None else nullcontext()
+
     def _read(self, batch: MicroBatch) -> Tensor:
         extra: dict[str, Any] = {} if batch.segments is None else {"segments": batch.segments}
-        hidden: Tensor = self.backbone(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
-            **extra,
-        ).last_hidden_state
+        with self._activations():
+            hidden: Tensor = self.backbone(
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=batch.attention_mask,
+                use_cache=False,
+                **extra,
+            ).last_hidden_state
         return hidden.flatten(0, 1)[batch.last]
 
 

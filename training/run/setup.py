@@ -13,6 +13,7 @@ from training.data.sampler import BatchSampler
 from training.errors import TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
+from training.model.activations import ActivationOffload
 from training.model.reward_model import LoadedModel, check_layout, init_head, load_model
 from training.model.stored_weights import NotReadableInPartsError
 from training.optimizer import StepGuard, make_optimizer
@@ -67,7 +68,10 @@ def set_up(
             model.to(context.device)  # with the offload, fsdp brings the blocks one by one
             check_layout(loaded, config.model.layout, context.device)
     if config.model.activation_checkpointing:
-        model.checkpoint_activations()
+        selective = config.model.activation_checkpointing == "selective"
+        model.checkpoint_activations(selective=selective)
+    if config.model.activation_offload:
+        model.offload = ActivationOffload()
     dtype = compute_dtype(config.model.precision, context.device)
     flops = FlopCount(model)  # before fsdp divides the weights
     weights = MasterWeights(
