@@ -183,6 +183,14 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "of so many hold copies of each other (HSDP), best one node each. null: all"
         ),
     ] = None
+    context_parallel_degree: Annotated[
+        int,
+        doc(
+            "GPUs that share each micro-batch, each with a part of its tokens, for texts of many "
+            "thousand tokens; a divisor of their number. Needs the layout shared or packed",
+            ge=1,
+        ),
+    ] = 1
     cpu_offload: Annotated[
         bool,
         doc(

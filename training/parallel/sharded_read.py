@@ -1,12 +1,11 @@
 """Weights straight from a model's files into the shards of FSDP: each rank reads its own rows."""
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 
 from training.errors import ConfigError
 from training.model.pretrained import not_finite
@@ -40,11 +39,15 @@ def read_shards(model: RewardModel, stored: StoredWeights) -> int:
     """
     read = 0
     fault: ConfigError | None = None
+    tensors: dict[str, Any] = {
+        **dict(model.hf.named_parameters()),
+        **dict(model.hf.named_buffers()),
+    }
     try:
-        with ExitStack() as files:
-            read = _read_all(model, stored, files)
-    except ConfigError as error:
-        fault = error
+        for path, names in _by_file(stored).items():
+            read += _read_file(path, {key: tensors[name] for name, key in names.items()})
+            if broken := next((name for name in names if not _is_finite(tensors[name])), None):
+                fault = fault or not_finite(stored.source, broken)
     except Exception as error:  # a disk that went away, or safetensors' own error
         fault = stored.source.error(f"its weights cannot be read: {error}")
     faults: list[ConfigError | None] = [fault]
@@ -56,33 +59,42 @@ def read_shards(model: RewardModel, stored: StoredWeights) -> int:
     return read
 
 
-def _read_all(model: RewardModel, stored: StoredWeights, files: ExitStack) -> int:
+def _by_file(stored: StoredWeights) -> dict[Path, dict[str, str]]:
+    """Names in the model, and in the file, of the tensors of each file."""
+    found: dict[Path, dict[str, str]] = {}
+    for name, (path, key) in stored.places.items():
+        found.setdefault(path, {})[name] = key
+    return found
+
+
+def _read_file(path: Path, tensors: dict[str, Any]) -> int:
+    """Read this rank's rows of tensors by their names in a file; bytes of it."""
     from safetensors import safe_open
 
     read = 0
-    opened: dict[Path, Any] = {}
-    tensors = [*model.hf.named_parameters(), *model.hf.named_buffers()]
-    for name, tensor in tensors:
-        if name not in stored.places:
-            continue
-        path, key = stored.places[name]
-        if path not in opened:
-            opened[path] = files.enter_context(safe_open(path, framework="pt"))
-        begin, end = rows_of_shard(tensor)
-        local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
-        if not local.numel() and tensor.dim():
-            continue  # more ranks than rows
-        if tensor.dim():
-            part = opened[path].get_slice(key)[begin:end]
-        else:
-            part = opened[path].get_tensor(key)
-        read += part.numel() * part.element_size()
-        local.copy_(part)
-        if local.is_floating_point():
-            low, high = local.aminmax()
-            if not bool(torch.isfinite(low) & torch.isfinite(high)):
-                raise not_finite(stored.source, name)
+    with safe_open(path, framework="pt") as file:  # mapped: only what is copied is read
+        for key, tensor in tensors.items():
+            begin, end = rows_of_shard(tensor)
+            if begin == end:
+                continue  # more ranks than rows
+            part = file.get_slice(key)[begin:end] if tensor.dim() else file.get_tensor(key)
+            _local(tensor).copy_(part)
+            read += part.numel() * part.element_size()
     return read
+
+
+def _is_finite(tensor: Any) -> bool:
+    local = _local(tensor)
+    if not local.is_floating_point() or not local.numel():
+        return True
+    low, high = local.aminmax()
+    return bool(torch.isfinite(low) & torch.isfinite(high))
+
+
+def _local(tensor: Any) -> Tensor:
+    """What this rank holds of a tensor."""
+    local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+    return local
 
 
 def rows_of_shard(tensor: Any) -> tuple[int, int]:
