@@ -9,18 +9,23 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from training.config import TrainConfig, load_config
+from training.data.collate import micro_batches
+from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.errors import ConfigError
+from training.model.context_parallel import ContextParallel
 from training.model.reward_model import init_head, load_model
 from training.parallel.distributed import (
     DistributedContext,
     start_distributed,
     stop_distributed,
 )
-from training.parallel.sharding import MasterWeights, copy_full
+from training.parallel.sharding import MasterWeights, copy_full, full_tensor
 
 
 def digests(state: dict[str, Tensor]) -> dict[str, str]:
@@ -74,12 +79,78 @@ def peak_bytes(profile: Any) -> int:
     return peak
 
 
+LENGTHS = {16_384: (9001, (3000, 2383, 2000)), 90: (40, (1, 17, 32)), 5: (3, (1, 1))}
+"""(tokens of the prompt, of its responses), by the tokens of a micro-batch in the layout shared."""
+
+
+def group_of(tokens: int, seed: int, vocabulary: int) -> PromptGroup:
+    """A prompt with responses; the first is the chosen one of every pair."""
+    generator = np.random.default_rng(seed)
+    prompt, *responses = (
+        generator.integers(5, vocabulary, length).astype(np.int32)
+        for length in (LENGTHS[tokens][0], *LENGTHS[tokens][1])
+    )
+    pairs = tuple(
+        PairOfGroup(row, 0, row + 1, 1.0 / (row + 1 + seed), 1.0, 1.0, "")
+        for row in range(len(responses) - 1)
+    )
+    return PromptGroup(prompt, tuple(responses), pairs)
+
+
+def gradients(model: str, config: TrainConfig, context: DistributedContext) -> dict[str, Any]:
+    """Loss and gradients of two micro-batches, which the data ranks divide among them."""
+    loaded = load_model(model, config.model, config.data, seed=config.run.seed)
+    loaded.model.train()
+    if config.model.activation_checkpointing:
+        selective = config.model.activation_checkpointing == "selective"
+        loaded.model.checkpoint_activations(selective=selective)
+    weights = MasterWeights(
+        loaded.model, torch.float32, config.run.parallel, shard_degree=config.run.shard_degree
+    )
+    if context.context_degree > 1:
+        loaded.model.context = ContextParallel(
+            context.context_group, context.context_rank, context.context_degree
+        )
+    batches = [
+        batch
+        for seed in range(2)
+        for batch in micro_batches(
+            [group_of(tokens, seed, loaded.model.hf.config.vocab_size) for tokens in TOKENS[seed]],
+            config.model.layout,
+            tokens=config.model.micro_batch_tokens,
+            pad_id=0,
+            sites={},
+        )
+    ]
+    total, rewards = 0.0, []
+    for batch in batches[context.data_rank :: context.data_ranks]:
+        found = loaded.model(batch)
+        rewards.append(found.tolist())
+        margin = found[batch.chosen] - found[batch.rejected]
+        loss = (functional.softplus(-margin) * batch.labels.weight).sum()
+        loss.backward()
+        total += float(loss)
+    weights.sum_gradients()
+    norm = float(weights.gradient_norm())
+    if config.run.parallel == "fsdp":
+        whole = {name: full_tensor(master.grad) for name, master in weights.masters.items()}
+    else:
+        whole = {name: master.grad for name, master in weights.masters.items()}
+    folder = Path(sys.argv[3])
+    torch.save(whole, folder / f"gradients-{context.rank}.pt")
+    return {"loss": context.sum([total])[0], "rewards": rewards, "norm": norm}
+
+
+TOKENS = ((16_384,), (5, 90, 90, 90))
+"""Prompts of the two micro-batches: one as long as can be, and several short ones."""
+
+
 def main(what: str, model: str, folder: str, *settings: str) -> None:
     torch.set_num_threads(1)
     config = load_config(None, settings)
     context = start_distributed("cpu", config.run.context_parallel_degree)
     try:
-        found = {"start": start}[what](model, config, context)
+        found = {"start": start, "gradients": gradients}[what](model, config, context)
     except ConfigError as error:
         found = {"error": str(error)}
     finally:

@@ -198,3 +198,62 @@ def test_a_broken_weight_of_one_rank_ends_all_ranks(folder: Path, tmp_path: Path
     save_file(state, path / "model.safetensors", metadata={"format": "pt"})
     for rank in job("start", 2, path, tmp_path / "out"):
         assert "finite numbers in model.layers.1.mlp.up_proj.weight" in rank["error"]
+
+
+@pytest.fixture(scope="module")
+def long_model(folder: Path) -> Path:
+    """A toy that reads 16,384 tokens."""
+    return make_model(folder / "long", max_position_embeddings=32_768, heads=2, layers=2)
+
+
+LONG = ("model.micro_batch_tokens=16384", "model.head_init_std=1.0")
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, long_model: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+    """Of one process by layout: what it found, and its gradients."""
+    found = {}
+    for layout in ("shared", "packed"):
+        output = folder / f"alone-{layout}"
+        (one,) = job("gradients", 1, long_model, output, *LONG, f"model.layout={layout}")
+        found[layout] = one, torch.load(output / "gradients-0.pt", weights_only=True)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ranks", "layout", "settings"),
+    [
+        (2, "shared", ()),
+        (2, "packed", ()),
+        (3, "shared", ("run.context_parallel_degree=3",)),
+        (2, "shared", ("model.activation_checkpointing=true",)),
+        (2, "shared", ("model.activation_checkpointing=selective", "run.parallel=fsdp")),
+        (4, "shared", ("run.parallel=fsdp",)),
+        (4, "packed", ("run.parallel=fsdp", "run.shard_degree=2")),
+    ],
+)
+def test_ranks_that_share_16k_tokens_have_the_gradients_of_one(
+    tmp_path: Path,
+    long_model: Path,
+    alone: dict[str, tuple[dict[str, Any], dict[str, Any]]],
+    ranks: int,
+    layout: str,
+    settings: tuple[str, ...],
+) -> None:
+    output = tmp_path / "out"
+    given = ("run.context_parallel_degree=2", *LONG, f"model.layout={layout}", *settings)
+    found = job("gradients", ranks, long_model, output, *given)
+    one, reference = alone[layout]
+    shared_by = 3 if ranks == 3 else 2
+    for rank, ours in enumerate(found):
+        assert ours["loss"] == pytest.approx(one["loss"], rel=1e-6)
+        assert ours["norm"] == pytest.approx(one["norm"], rel=1e-5)
+        theirs = one["rewards"][rank // shared_by :: ranks // shared_by]
+        assert len(ours["rewards"]) == len(theirs)
+        for mine, its in zip(ours["rewards"], theirs, strict=True):
+            assert mine == pytest.approx(its, rel=1e-5, abs=1e-5)
+        gradients = torch.load(output / f"gradients-{rank}.pt", weights_only=True)
+        assert gradients.keys() == reference.keys()
+        for name, gradient in gradients.items():
+            error = (gradient - reference[name]).norm() / reference[name].norm()
+            assert error < 1e-5, (name, error)

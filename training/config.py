@@ -194,8 +194,8 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     cpu_offload: Annotated[
         bool,
         doc(
-            "of fsdp: fp32 weights, gradients and AdamW's state in the host's memory; the optimizer "
-            "works on the CPU"
+            "of fsdp: fp32 weights, gradients and AdamW's state in the host's memory, where the "
+            "optimizer works"
         ),
     ] = False
     tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True

@@ -45,7 +45,7 @@ def train(options: TrainOptions) -> int:
     TrainingDatasetError for what the user can mend, DivergedError when training blows up, and
     NothingLearnedError.
     """
-    context = start_distributed(options.device)
+    context = start_distributed(options.device, options.config.run.context_parallel_degree)
     lock = RunLock()
     try:
         run = set_up(options, context, lock=lock)

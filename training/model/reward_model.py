@@ -22,6 +22,7 @@ from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
 from training.model.activations import ActivationOffload, checkpoint_selectively
+from training.model.context_parallel import ContextParallel
 from training.model.pretrained import (
     empty_classifier,
     read_classifier,
@@ -55,6 +56,8 @@ class RewardModel(nn.Module):
         self.layout = layout
         self.offload: ActivationOffload | None = None
         """Where activations wait for the backward pass; None: where they were made."""
+        self.context: ContextParallel | None = None
+        """How micro-batches are shared with other ranks; None: this one has all of their tokens."""
         self._own_attention = hf.config._attn_implementation
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
         if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
@@ -112,8 +115,12 @@ class RewardModel(nn.Module):
                 ).logits
             return logits[:, 0].float()
         # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
-        rewards: Tensor = self.head(self._read(batch).float())
-        return rewards[:, 0].clone()  # FSDP wants no view here
+        if self.context is None:
+            rewards: Tensor = self.head(self._read(batch).float())
+            return rewards[:, 0].clone()  # FSDP wants no view here
+        part, held = self.context.part(batch)
+        rewards = self.head(self._read(part).float())
+        return self.context.gather_rewards(rewards[:, 0], held)
 
     def read(self, batch: MicroBatch) -> Tensor:
         """Return the hidden state of each sequence's reward token, [S, hidden size]."""

@@ -265,7 +265,7 @@ def fetch_weights(located: LocatedModel) -> None:
     if files := weight_files(located):
         for path in files:
             _check_header(source, path)
-        return None
+        return
     pickles = sorted(
         path.name
         for pattern in ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -292,7 +292,7 @@ def fetch_weights(located: LocatedModel) -> None:
         if not index.exists():
             raise source.error(f"has no {PICKLE_NAME}, only {pickles[0]}")
         _shards(source, index)
-    return None
+    return
 
 
 def weight_files(located: LocatedModel) -> list[Path]:

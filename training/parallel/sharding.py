@@ -6,8 +6,9 @@ micro-batches of a step; the backbone computes with bf16 copies. The head stays 
 
 ddp: every rank has all of it, and gradients are summed over ranks once a step. fsdp: FSDP2
 divides masters, gradients and optimizer state over the ranks and makes the bf16 copies block by
-block, on request within groups of ranks that hold copies of each other (HSDP). Gradients are summed and never averaged: the loss is already divided by the weight of the
-whole step.
+block, on request within groups of ranks that hold copies of each other (HSDP). Gradients are summed
+and never averaged: the loss is already divided by the weight of the whole
+step.
 """
 
 from collections.abc import Iterator, Mapping

@@ -10,10 +10,11 @@ import torch
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
-from training.errors import TrainingDatasetError
+from training.errors import ConfigError, TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
 from training.model.activations import ActivationOffload
+from training.model.context_parallel import ContextParallel, check_context_parallel
 from training.model.reward_model import LoadedModel, check_layout, init_head, load_model
 from training.model.stored_weights import NotReadableInPartsError
 from training.optimizer import StepGuard, make_optimizer
@@ -60,13 +61,18 @@ def set_up(
         max_rows=config.data.max_pairs,
     )
 
+    if not (config.run.parallel == "fsdp" and context.is_distributed):
+        for name in ("shard_degree", "cpu_offload"):
+            if getattr(config.run, name):
+                raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
     if loaded is None:
         loaded = _load(options, checkpoint, context)
     model = loaded.model.train()
     if loaded.stored is None:
-        if not (config.run.cpu_offload and config.run.parallel == "fsdp"):
-            model.to(context.device)  # with the offload, fsdp brings the blocks one by one
-            check_layout(loaded, config.model.layout, context.device)
+        # With the offload, fsdp brings the blocks to the GPU one by one.
+        place = torch.device("cpu") if config.run.cpu_offload else context.device
+        model.to(place)
+        check_layout(loaded, config.model.layout, place)
     if config.model.activation_checkpointing:
         selective = config.model.activation_checkpointing == "selective"
         model.checkpoint_activations(selective=selective)
@@ -87,6 +93,11 @@ def set_up(
         if loaded.head_is_new:
             init_head(model, config.model.head_init_std, config.run.seed, copy_full)
         check_layout(loaded, config.model.layout, context.device)
+    if context.context_degree > 1:
+        check_context_parallel(model.hf, config.model.layout)
+        model.context = ContextParallel(
+            context.context_group, context.context_rank, context.context_degree
+        )
     # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
     fast = context.device.type == "cuda" and dtype == torch.bfloat16
     if config.model.compile or (config.model.compile is None and fast):
