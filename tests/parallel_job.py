@@ -79,7 +79,12 @@ def peak_bytes(profile: Any) -> int:
     return peak
 
 
-LENGTHS = {16_384: (9001, (3000, 2383, 2000)), 90: (40, (1, 17, 32)), 5: (3, (1, 1))}
+LENGTHS = {
+    16_384: (11_001, (3000, 2383)),
+    700: (401, (140, 99, 60)),
+    90: (40, (1, 17, 32)),
+    5: (3, (1, 1)),
+}
 """(tokens of the prompt, of its responses), by the tokens of a micro-batch in the layout shared."""
 
 
@@ -111,11 +116,16 @@ def gradients(model: str, config: TrainConfig, context: DistributedContext) -> d
         loaded.model.context = ContextParallel(
             context.context_group, context.context_rank, context.context_degree
         )
+    # One prompt that is long, and several short ones.
+    long = 16_384 if config.model.micro_batch_tokens >= 16_384 else 700
     batches = [
         batch
         for seed in range(2)
         for batch in micro_batches(
-            [group_of(tokens, seed, loaded.model.hf.config.vocab_size) for tokens in TOKENS[seed]],
+            [
+                group_of(tokens, seed, loaded.model.hf.config.vocab_size)
+                for tokens in ((long,), (5, 90, 90, 90))[seed]
+            ],
             config.model.layout,
             tokens=config.model.micro_batch_tokens,
             pad_id=0,
@@ -129,7 +139,7 @@ def gradients(model: str, config: TrainConfig, context: DistributedContext) -> d
         margin = found[batch.chosen] - found[batch.rejected]
         loss = (functional.softplus(-margin) * batch.labels.weight).sum()
         loss.backward()
-        total += float(loss)
+        total += loss.item()
     weights.sum_gradients()
     norm = float(weights.gradient_norm())
     if config.run.parallel == "fsdp":
@@ -139,10 +149,6 @@ def gradients(model: str, config: TrainConfig, context: DistributedContext) -> d
     folder = Path(sys.argv[3])
     torch.save(whole, folder / f"gradients-{context.rank}.pt")
     return {"loss": context.sum([total])[0], "rewards": rewards, "norm": norm}
-
-
-TOKENS = ((16_384,), (5, 90, 90, 90))
-"""Prompts of the two micro-batches: one as long as can be, and several short ones."""
 
 
 def main(what: str, model: str, folder: str, *settings: str) -> None:

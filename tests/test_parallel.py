@@ -1,6 +1,8 @@
 """Several processes on loopback: the model starts in shards, and every number stays the same."""
 
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -206,44 +208,54 @@ def long_model(folder: Path) -> Path:
     return make_model(folder / "long", max_position_embeddings=32_768, heads=2, layers=2)
 
 
-LONG = ("model.micro_batch_tokens=16384", "model.head_init_std=1.0")
-
-
 @pytest.fixture(scope="module")
-def alone(folder: Path, long_model: Path) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
-    """Of one process by layout: what it found, and its gradients."""
-    found = {}
-    for layout in ("shared", "packed"):
-        output = folder / f"alone-{layout}"
-        (one,) = job("gradients", 1, long_model, output, *LONG, f"model.layout={layout}")
-        found[layout] = one, torch.load(output / "gradients-0.pt", weights_only=True)
+def alone(
+    folder: Path, long_model: Path
+) -> Callable[[str, int], tuple[dict[str, Any], dict[str, Any]]]:
+    """Of one process, by layout and tokens: what it found, and its gradients."""
+
+    @cache
+    def found(layout: str, tokens: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        output = folder / f"alone-{layout}-{tokens}"
+        (one,) = job("gradients", 1, long_model, output, *of_case(layout, tokens))
+        return one, torch.load(output / "gradients-0.pt", weights_only=True)
+
     return found
 
 
+def of_case(layout: str, tokens: int) -> tuple[str, ...]:
+    return (
+        f"model.micro_batch_tokens={tokens}",
+        f"model.layout={layout}",
+        "model.head_init_std=1.0",
+    )
+
+
 @pytest.mark.parametrize(
-    ("ranks", "layout", "settings"),
+    ("ranks", "layout", "tokens", "settings"),
     [
-        (2, "shared", ()),
-        (2, "packed", ()),
-        (3, "shared", ("run.context_parallel_degree=3",)),
-        (2, "shared", ("model.activation_checkpointing=true",)),
-        (2, "shared", ("model.activation_checkpointing=selective", "run.parallel=fsdp")),
-        (4, "shared", ("run.parallel=fsdp",)),
-        (4, "packed", ("run.parallel=fsdp", "run.shard_degree=2")),
+        (2, "shared", 16_384, ()),
+        (2, "packed", 2000, ()),
+        (3, "shared", 2000, ("run.context_parallel_degree=3",)),
+        (2, "shared", 2000, ("model.activation_checkpointing=true",)),
+        (2, "shared", 2000, ("model.activation_checkpointing=selective", "run.parallel=fsdp")),
+        (4, "shared", 2000, ("run.parallel=fsdp",)),
+        (4, "packed", 2000, ("run.parallel=fsdp", "run.shard_degree=2")),
     ],
 )
-def test_ranks_that_share_16k_tokens_have_the_gradients_of_one(
+def test_ranks_that_share_tokens_have_the_gradients_of_one(
     tmp_path: Path,
     long_model: Path,
-    alone: dict[str, tuple[dict[str, Any], dict[str, Any]]],
+    alone: Callable[[str, int], tuple[dict[str, Any], dict[str, Any]]],
     ranks: int,
     layout: str,
+    tokens: int,
     settings: tuple[str, ...],
 ) -> None:
     output = tmp_path / "out"
-    given = ("run.context_parallel_degree=2", *LONG, f"model.layout={layout}", *settings)
+    given = ("run.context_parallel_degree=2", *of_case(layout, tokens), *settings)
     found = job("gradients", ranks, long_model, output, *given)
-    one, reference = alone[layout]
+    one, reference = alone(layout, tokens)
     shared_by = 3 if ranks == 3 else 2
     for rank, ours in enumerate(found):
         assert ours["loss"] == pytest.approx(one["loss"], rel=1e-6)
