@@ -115,9 +115,18 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         int, doc("tokens that go through the backbone at once on one device", ge=16)
     ] = 16_384
     activation_checkpointing: Annotated[
+        bool | Literal["selective"],
+        doc(
+            "recompute activations in the backward pass. true: all but each block's input, about a "
+            "third more work; selective: keep those of attention and of every second matrix "
+            "product, less work and more memory"
+        ),
+    ] = False
+    activation_offload: Annotated[
         bool,
         doc(
-            "recompute activations in the backward pass: about a third more work, much less memory"
+            "activations wait in the host's memory for the backward pass; with "
+            "activation_checkpointing=true those are the blocks' inputs alone. On a CPU: nothing"
         ),
     ] = False
     compile: Annotated[
@@ -172,6 +181,28 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["ddp", "fsdp"],
         doc("several GPUs: ddp copies the model to each, fsdp divides it (FSDP2)"),
     ] = "ddp"
+    shard_degree: Annotated[
+        AtLeastOne | None,
+        doc(
+            "of fsdp: GPUs over which the weights are divided, a divisor of their number; groups "
+            "of so many hold copies of each other (HSDP), best one node each. null: all"
+        ),
+    ] = None
+    context_parallel_degree: Annotated[
+        int,
+        doc(
+            "GPUs that share each micro-batch, each with a part of its tokens, for texts of many "
+            "thousand tokens; a divisor of their number. Needs the layout shared or packed",
+            ge=1,
+        ),
+    ] = 1
+    cpu_offload: Annotated[
+        bool,
+        doc(
+            "of fsdp: fp32 weights, gradients and AdamW's state in the host's memory, where the "
+            "optimizer works"
+        ),
+    ] = False
     tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True
 
 

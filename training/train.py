@@ -45,7 +45,7 @@ def train(options: TrainOptions) -> int:
     TrainingDatasetError for what the user can mend, DivergedError when training blows up, and
     NothingLearnedError.
     """
-    context = start_distributed(options.device)
+    context = start_distributed(options.device, options.config.run.context_parallel_degree)
     lock = RunLock()
     try:
         run = set_up(options, context, lock=lock)
@@ -185,7 +185,7 @@ class StepSums:
     unsure: float
     at_limit: float
     stop: float
-    """DistributedContext that were told to stop."""
+    """Ranks that were told to stop."""
     norm: float = 0.0
     lr: float = 0.0
 

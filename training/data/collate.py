@@ -20,7 +20,7 @@ from torch import Tensor
 
 from training.data.padded_rows import padded_chunks
 from training.data.prompt_groups import PromptGroup, split_group
-from training.data.segments import AttentionSegments
+from training.data.segments import AttentionSegments, round_up
 from training.data.tokenizer import Ids
 from training.losses.base import Labels
 
@@ -187,7 +187,7 @@ def _packed(groups: Sequence[PromptGroup], sites: Mapping[str, int], *, shared: 
         query_starts=torch.tensor([0, *(span[1] for span in spans)], dtype=torch.int32),
         key_starts=torch.tensor([0, *(span[3] for span in spans)], dtype=torch.int32),
         key_index=torch.from_numpy(np.concatenate(key_index)) if shared else None,
-        longest=max(128, 1 << (longest - 1).bit_length()),
+        longest=round_up(longest),
         spans=tuple(spans),
     )
     return MicroBatch(

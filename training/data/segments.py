@@ -7,7 +7,7 @@ response sees the prompt although that was encoded once. In both, query i of a s
 queries and k keys sees the first k − q + i + 1 keys: the causal mask aligned at its end.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +26,9 @@ class AttentionSegments(NamedTuple):
     """No segment has more queries or keys; rounded up, so that compiled code is reused."""
     spans: tuple[tuple[int, int, int, int], ...]
     """(query begin, end, key begin, end) of each segment, for the loop on a CPU."""
+    group: Any = None
+    """Process group over which keys and values are gathered before ``key_index``; None: they are
+    all here."""
 
     def to(self, device: torch.device) -> "AttentionSegments":
         """Copy to a device."""
@@ -36,3 +39,8 @@ class AttentionSegments(NamedTuple):
             if self.key_index is None
             else self.key_index.to(device, non_blocking=True),
         )
+
+
+def round_up(length: int) -> int:
+    """The next power of two, at least 128: few different ones, so that compiled code is reused."""
+    return max(128, 1 << (length - 1).bit_length())

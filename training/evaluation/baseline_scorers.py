@@ -52,7 +52,7 @@ def baseline_scores(
 
 
 def _places(scores: Floats) -> Floats:
-    """DistributedContext [R] from 0 for the lowest, so that hours and years count alike."""
+    """Ranks [R] from 0 for the lowest, so that hours and years count alike."""
     _, place = np.unique(scores, return_inverse=True)
     return place.astype(np.float64)
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 from training.data.collate import Layout
 from training.data.segments import AttentionSegments
 from training.errors import ConfigError
+from training.model.context_parallel import gather_tokens
 
 try:
     from torch.nn.attention import varlen
@@ -55,6 +56,8 @@ def segment_attention(
             "not compute; use model.layout=padded"
         )
     query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    if segments.group is not None:
+        key, value = gather_tokens(key, value, segments.group)
     if segments.key_index is not None:
         key = key.index_select(0, segments.key_index)
         value = value.index_select(0, segments.key_index)

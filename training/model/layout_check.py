@@ -23,6 +23,8 @@ LEAK_TOLERANCE = 1e-4
 """How much a sequence may change one that stands after it: the same kernels, the same shapes."""
 PADDING_TOLERANCE = 1e-3
 """Between a text alone and in padded rows, which go through the same kernels."""
+HALF_TOLERANCE = 5e-2
+"""The same where the model computes in bf16, as one does that was never whole in memory."""
 LONG_PROBE = 256
 """Tokens that a short text is filled up to: over the blocks in which some encoders read."""
 _WINDOW = re.compile(r"(?!use_|max_|num_)\w*(window|attention_chunk|local_attention)\w*")
@@ -30,8 +32,16 @@ _WINDOW = re.compile(r"(?!use_|max_|num_)\w*(window|attention_chunk|local_attent
 
 
 @torch.no_grad()
-def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> None:
-    """Read a few tokens, in fp32, in padded rows and in a layout, before a run relies on it.
+def check_layout(
+    loaded: LoadedModel,
+    layout: Layout,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Read a few tokens in padded rows and in a layout, before a run relies on it.
+
+    ``dtype``: in which the model computes now; a model that FSDP has divided computes in that of
+    its run, and every rank must call.
 
     A window that this run's texts can be longer than is made shorter than the text that is read
     here. Where that changes nothing in padded rows, because the backbone does not look at the
@@ -44,10 +54,11 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
     outside its attention (a convolution, a recurrent state), where sequences laid end to end would
     reach into each other, and for one that keeps a window from our attention.
     """
+    half = dtype != torch.float32
     longest = loaded.tokens.max_length
     windows = windows_of(loaded.model.hf, longest)
     if layout == "padded":
-        _check_padding(loaded, longest if windows else min(longest, LONG_PROBE), device)
+        _check_padding(loaded, longest if windows else min(longest, LONG_PROBE), device, half)
         return
     if kind := _recurrent_kind(loaded.model.hf):
         raise ConfigError(
@@ -58,13 +69,13 @@ def check_layout(loaded: LoadedModel, layout: Layout, device: torch.device) -> N
     _check_leak(loaded, layout, device)
     probe = _probe(loaded, "padded")
     with short_windows(loaded.model.hf, windows):
-        _compare(loaded, layout, device, length=None)
+        _compare(loaded, layout, device, half, length=None)
     whole = _read(loaded, "padded", probe, device) if windows else None
     for name in windows:
         with short_windows(loaded.model.hf, {name: windows[name]}):
             changed = _read(loaded, "padded", probe, device)
         if whole is not None and torch.equal(whole, changed):
-            _compare(loaded, layout, device, length=longest)
+            _compare(loaded, layout, device, half, length=longest)
             break
     if not loaded.model.is_encoder:
         loaded.model.use_layout(layout)
@@ -111,13 +122,13 @@ def short_windows(hf: Any, windows: Mapping[str, int]) -> Iterator[None]:
 
 
 def _compare(
-    loaded: LoadedModel, layout: Layout, device: torch.device, *, length: int | None
+    loaded: LoadedModel, layout: Layout, device: torch.device, half: bool, *, length: int | None
 ) -> None:
     """Raise ConfigError where a layout gives other states than padded rows."""
     names: tuple[Layout, ...] = ("padded", layout)
     padded, other = (_read(loaded, name, _probe(loaded, name, length), device) for name in names)
     difference = _difference(padded, other)
-    if not difference < LAYOUT_TOLERANCE:
+    if not difference < (HALF_TOLERANCE if half else LAYOUT_TOLERANCE):
         raise ConfigError(
             f"{type(loaded.model.hf).__name__} gives other states in the layout {layout!r} than in "
             f"padded rows (relative difference {difference:.1e}); set model.layout=padded"
@@ -159,7 +170,7 @@ def _difference(expected: Tensor, found: Tensor) -> float:
     return float((found - expected).norm() / expected.norm().clamp(min=1e-30))
 
 
-def _check_padding(loaded: LoadedModel, length: int, device: torch.device) -> None:
+def _check_padding(loaded: LoadedModel, length: int, device: torch.device, half: bool) -> None:
     """Raise ConfigError where two short texts read otherwise alone than beside one of ``length``.
 
     Two, with an even and an odd number of tokens: some encoders pool neighbours.
@@ -182,7 +193,8 @@ def _check_padding(loaded: LoadedModel, length: int, device: torch.device) -> No
 
     together = read((0, 1), (0, 2))
     alone = torch.cat([read((1, 1)), read((2, 2))])
-    if not (difference := _difference(alone, together)) < PADDING_TOLERANCE:
+    difference = _difference(alone, together)
+    if not difference < (HALF_TOLERANCE if half else PADDING_TOLERANCE):
         raise ConfigError(
             f"{type(loaded.model.hf).__name__} gives a text other rewards when it is filled up "
             f"beside a longer one (relative difference {difference:.1e}), so they would depend on "

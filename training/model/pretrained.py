@@ -18,6 +18,13 @@ from training.model.source import (
     code_error,
     fetch_weights,
     locate_model,
+    weight_files,
+)
+from training.model.stored_weights import (
+    NotReadableInPartsError,
+    StoredWeights,
+    find_weights,
+    parameters_on_meta,
 )
 
 _HEADS = ("score.", "classifier.", "pre_classifier.", "pooler.")
@@ -152,12 +159,8 @@ def read_classifier(
     from transformers import AutoModelForSequenceClassification
 
     source = located.source
-    if (found := located.config.get("quantization_config")) is not None and not quantised:
-        method = found.get("quant_method") if isinstance(found, dict) else None
-        raise source.error(
-            f"is quantised ({method or 'quantization_config'}), and such weights do not learn; "
-            "name the model that it was made from"
-        )
+    if not quantised:
+        _refuse_quantised(located)
     config.num_labels = 1
     hf, info = _read_weights(located, AutoModelForSequenceClassification, config, dtype)
     _check_shapes(source, info["mismatched_keys"])
@@ -165,6 +168,44 @@ def read_classifier(
     _check_missing(source, {name for name in missing if not is_of_head(name)})
     _check_finite(source, hf, missing)
     return hf, missing
+
+
+def empty_classifier(
+    located: LocatedModel, config: Any, *, dtype: torch.dtype
+) -> tuple[Any, StoredWeights]:
+    """The same with parameters on the meta device, and where its weights lie.
+
+    Raises ConfigError, or NotReadableInPartsError for a model that only :func:`read_classifier`
+    can read.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    source = located.source
+    _refuse_quantised(located)
+    if source.trust_remote_code:
+        raise NotReadableInPartsError("code of its own may read its files in its own way")
+    fetch_weights(located)
+    if not weight_files(located):
+        raise NotReadableInPartsError("they are a pickle")
+    config.num_labels = 1
+    with _said(source, "config.json cannot be used"), parameters_on_meta():
+        hf = AutoModelForSequenceClassification.from_config(
+            config, dtype=dtype, trust_remote_code=False
+        )
+    hf.eval()  # as from_pretrained leaves it
+    stored = find_weights(located, hf)
+    _check_shapes(source, stored.mismatched)
+    _check_missing(source, {name for name in stored.missing if not is_of_head(name)})
+    return hf, stored
+
+
+def _refuse_quantised(located: LocatedModel) -> None:
+    if (found := located.config.get("quantization_config")) is not None:
+        method = found.get("quant_method") if isinstance(found, dict) else None
+        raise located.source.error(
+            f"is quantised ({method or 'quantization_config'}), and such weights do not learn; "
+            "name the model that it was made from"
+        )
 
 
 def read_language_model(located: LocatedModel, config: Any, *, dtype: torch.dtype) -> Any:
@@ -257,10 +298,15 @@ def _check_finite(source: ModelSource, hf: torch.nn.Module, missing: set[str]) -
             continue
         low, high = parameter.detach().float().aminmax()
         if not bool(torch.isfinite(low) & torch.isfinite(high)):
-            raise source.error(
-                f"holds values that are not finite numbers in {name}: it has diverged or is "
-                "damaged; name an earlier checkpoint or fetch it again"
-            )
+            raise not_finite(source, name)
+
+
+def not_finite(source: ModelSource, name: str) -> ConfigError:
+    """The error for a model with a weight that holds infinities or NaN."""
+    return source.error(
+        f"holds values that are not finite numbers in {name}: it has diverged or is damaged; name "
+        "an earlier checkpoint or fetch it again"
+    )
 
 
 def _place(located: LocatedModel) -> str:

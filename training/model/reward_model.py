@@ -5,7 +5,8 @@ A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,18 @@ from training.data.template import Template, chat_template, choose_template, loa
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
+from training.model.activations import ActivationOffload, checkpoint_selectively
+from training.model.context_parallel import ContextParallel
 from training.model.portable_tokenizer import portable_encoder_tokenizer
-from training.model.pretrained import longest_text, read_classifier, read_config, read_tokenizer
+from training.model.pretrained import (
+    empty_classifier,
+    longest_text,
+    read_classifier,
+    read_config,
+    read_tokenizer,
+)
 from training.model.source import LocatedModel, ModelSource, locate_model
+from training.model.stored_weights import NotReadableInPartsError, StoredWeights
 
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
@@ -39,6 +49,10 @@ class RewardModel(nn.Module):
         super().__init__()
         self.hf = hf
         self.layout = layout
+        self.offload: ActivationOffload | None = None
+        """Where activations wait for the backward pass; None: where they were made."""
+        self.context: ContextParallel | None = None
+        """How micro-batches are shared with other ranks; None: this one has all of their tokens."""
         self._own_attention = hf.config._attn_implementation
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
         if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
@@ -69,8 +83,11 @@ class RewardModel(nn.Module):
         """The module that makes a scalar; its parameters stay fp32."""
         return self.hf.classifier if self.is_encoder else self.hf.score
 
-    def checkpoint_activations(self) -> None:
-        """Recompute the blocks' activations in the backward pass."""
+    def checkpoint_activations(self, *, selective: bool = False) -> None:
+        """Recompute the blocks' activations in the backward pass; ``selective``: the cheap ones."""
+        if selective:
+            checkpoint_selectively(self.blocks)
+            return
         name = "activation_checkpointing_enable"  # its name from transformers 5.20 on
         if not hasattr(self.hf, name):
             name = "gradient_checkpointing_enable"
@@ -87,22 +104,36 @@ class RewardModel(nn.Module):
     def forward(self, batch: MicroBatch) -> Tensor:
         """Return the reward of each sequence, float32 [S]."""
         if self.is_encoder:
-            logits: Tensor = self.hf(batch.input_ids, attention_mask=batch.attention_mask).logits
+            with self._activations():
+                logits: Tensor = self.hf(
+                    batch.input_ids, attention_mask=batch.attention_mask
+                ).logits
             return logits[:, 0].float()
         # In bf16 the head would round rewards near 10 to multiples of 1/16, which makes ties.
-        rewards: Tensor = self.head(self.read(batch).float())
-        return rewards[:, 0].clone()  # FSDP wants no view here
+        if self.context is None:
+            rewards: Tensor = self.head(self._read(batch).float())
+            return rewards[:, 0].clone()  # FSDP wants no view here
+        part, held = self.context.part(batch)
+        rewards = self.head(self._read(part).float())
+        return self.context.gather_rewards(rewards[:, 0], held)
 
     def read(self, batch: MicroBatch) -> Tensor:
         """Return the hidden state of each sequence's reward token, [S, hidden size]."""
+        return self._read(batch)  # FSDP gathers weights around forward, and around this one alone
+
+    def _activations(self) -> AbstractContextManager[Any]:
+        return self.offload if self.offload is not None else nullcontext()
+
+    def _read(self, batch: MicroBatch) -> Tensor:
         extra: dict[str, Any] = {} if batch.segments is None else {"segments": batch.segments}
-        hidden: Tensor = self.backbone(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            attention_mask=batch.attention_mask,
-            use_cache=False,
-            **extra,
-        ).last_hidden_state
+        with self._activations():
+            hidden: Tensor = self.backbone(
+                input_ids=batch.input_ids,
+                position_ids=batch.position_ids,
+                attention_mask=batch.attention_mask,
+                use_cache=False,
+                **extra,
+            ).last_hidden_state
         return hidden.flatten(0, 1)[batch.last]
 
 
@@ -121,6 +152,9 @@ class LoadedModel:
     head_is_new: bool
     commit: str | None = None
     """On the Hub; None for a folder."""
+    stored: StoredWeights | None = None
+    """Where the weights lie of a model whose parameters are on the meta device; None: they are in
+    memory."""
 
 
 def load_model(
@@ -130,6 +164,7 @@ def load_model(
     *,
     seed: int,
     verify: bool = True,
+    in_parts: bool = False,
 ) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
@@ -138,22 +173,37 @@ def load_model(
             sequence classifier with one label. A checkpoint of ours brings its template.
         seed: of a new head.
         verify: compare a folder of ours with its checksums; False where that was just done.
+        in_parts: leave the weights in their files (``LoadedModel.stored``), so that each rank can
+            read its own part.
 
-    Raises ConfigError or TemplateError when the model cannot be a reward model.
+    Raises ConfigError or TemplateError when the model cannot be a reward model, and with
+    ``in_parts`` NotReadableInPartsError for one that has to be read whole.
     """
     if isinstance(source, str):
         source = ModelSource.of(source)
-    return load_located(locate_model(source, verify=verify), model_config, data_config, seed=seed)
+    located = locate_model(source, verify=verify)
+    return load_located(located, model_config, data_config, seed=seed, in_parts=in_parts)
 
 
 def load_located(
-    located: LocatedModel, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+    located: LocatedModel,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    seed: int,
+    in_parts: bool = False,
 ) -> LoadedModel:
     """The same, of a model whose files were found already."""
     config = read_config(located)
     tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
-    hf, missing = read_classifier(located, config, dtype=torch.float32)
+    stored: StoredWeights | None = None
+    missing: Collection[str]
+    if in_parts:
+        hf, stored = empty_classifier(located, config, dtype=torch.float32)
+        missing = stored.missing
+    else:
+        hf, missing = read_classifier(located, config, dtype=torch.float32)
     try:
         loaded = wrap_model(
             hf,
@@ -166,7 +216,14 @@ def load_located(
         )
     except TemplateError as error:
         raise TemplateError(f"--model {located.source.name}: {error}") from None
-    return replace(loaded, commit=located.commit)
+    if stored is not None and (drawn := stored.missing - _names_of_head(loaded.model)):
+        raise NotReadableInPartsError(f"transformers draws {min(drawn)}, which they lack")
+    return replace(loaded, commit=located.commit, stored=stored)
+
+
+def _names_of_head(model: RewardModel) -> set[str]:
+    of_head = {id(parameter) for parameter in model.head.parameters()}
+    return {name for name, one in model.hf.named_parameters() if id(one) in of_head}
 
 
 def wrap_model(
@@ -234,6 +291,8 @@ def _fit_embedding(hf: Any, tokenizer: Any, tokens: PairTokenizer, name: str) ->
             f"{rows:,} rows, so {len(read):,} tokens ({', '.join(map(repr, read[:3]))}) have "
             "none; take the tokenizer that belongs to the weights"
         )
+    if hf.get_input_embeddings().weight.is_meta:
+        raise NotReadableInPartsError("its embedding lacks rows for tokens of its tokenizer")
     hf.resize_token_embeddings(max(beyond.values()) + 1)
 
 
@@ -268,11 +327,16 @@ def _prepare_config(hf: Any, template: Template, tokens: PairTokenizer) -> None:
         )
 
 
-def init_head(model: RewardModel, std: float | None, seed: int) -> None:
+def init_head(
+    model: RewardModel,
+    std: float | None,
+    seed: int,
+    put: Callable[[Any, Tensor], object] = Tensor.copy_,
+) -> None:
     """Draw a new head's weights from N(0, std²); std is 1 / (hidden size + 1) by default.
 
     So small that rewards begin near zero and the loss near log 2, and not zero, so that the
-    backbone learns from the first step.
+    backbone learns from the first step. ``put`` writes a value into a parameter.
     """
     generator = torch.Generator().manual_seed(seed)
     for parameter in model.head.parameters():
@@ -281,7 +345,7 @@ def init_head(model: RewardModel, std: float | None, seed: int) -> None:
                 parameter.zero_()
                 continue
             scale = std if std is not None else 1.0 / (parameter.shape[-1] + 1)
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+            put(parameter, torch.randn(parameter.shape, generator=generator) * scale)
 
 
 def _no_dropout(hf: nn.Module) -> None:

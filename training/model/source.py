@@ -276,15 +276,10 @@ def fetch_weights(located: LocatedModel) -> None:
     if located.commit is not None:
         patterns = ("model*.safetensors", *(["pytorch_model*.bin"] if source.allow_pickle else []))
         _fetch(source, patterns, located.commit)
-    named = located.config.get("transformers_weights") or WEIGHTS_NAME
-    single = folder / named
-    index = single if named.endswith(".json") else folder / f"{WEIGHTS_NAME}.index.json"
-    if single != index and single.exists():
-        return _check_header(source, single)
-    if index.exists():
-        for shard in _shards(source, index):
-            _check_header(source, folder / shard)
-        return None
+    if files := weight_files(located):
+        for path in files:
+            _check_header(source, path)
+        return
     pickles = sorted(
         path.name
         for pattern in ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -311,7 +306,19 @@ def fetch_weights(located: LocatedModel) -> None:
         if not index.exists():
             raise source.error(f"has no {PICKLE_NAME}, only {pickles[0]}")
         _shards(source, index)
-    return None
+    return
+
+
+def weight_files(located: LocatedModel) -> list[Path]:
+    """The safetensors files of a model that :func:`fetch_weights` has looked at; [] for none."""
+    named = located.config.get("transformers_weights") or WEIGHTS_NAME
+    single = located.folder / named
+    index = single if named.endswith(".json") else located.folder / f"{WEIGHTS_NAME}.index.json"
+    if single != index and single.exists():
+        return [single]
+    if not index.exists():
+        return []
+    return [located.folder / shard for shard in _shards(located.source, index)]
 
 
 def _auto_class(located: LocatedModel) -> str:

@@ -18,19 +18,44 @@ class DistributedContext:
     rank: int
     count: int
     device: torch.device
+    context_degree: int = 1
+    """Ranks that share each micro-batch: they see the same pairs, and each holds a part of their
+    tokens (``run.context_parallel_degree``). They are neighbours: 0 and 1, 2 and 3 for 2."""
+    context_group: Any = None
+    """Process group of the ranks that share this one's micro-batches; None for a degree of 1."""
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes files and the terminal."""
         return self.rank == 0
 
+    @property
+    def is_distributed(self) -> bool:
+        """Whether torchrun started this run, be it with a single process."""
+        return dist.is_initialized()
+
+    @property
+    def data_ranks(self) -> int:
+        """Groups of ranks that see pairs of their own: as many parts as a batch is divided into."""
+        return self.count // self.context_degree
+
+    @property
+    def data_rank(self) -> int:
+        """Number of this rank's part of a batch."""
+        return self.rank // self.context_degree
+
+    @property
+    def context_rank(self) -> int:
+        """Number of this rank among those that share its micro-batches."""
+        return self.rank % self.context_degree
+
     def sum(self, values: list[float]) -> list[float]:
-        """Sums over all ranks, in fp64."""
+        """Sums over all data ranks, in fp64; ranks that share micro-batches say the same."""
         if self.count == 1:
             return values
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         dist.all_reduce(tensor)
-        return [float(value) for value in tensor.tolist()]
+        return [float(value) / self.context_degree for value in tensor.tolist()]
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
@@ -45,9 +70,11 @@ class DistributedContext:
         return float(tensor)
 
     def sum_in_place(self, tensor: Tensor) -> None:
-        """Add up a tensor of all ranks."""
+        """Add up a tensor of floats of all data ranks."""
         if self.count > 1:
             dist.all_reduce(tensor)
+            if self.context_degree > 1:
+                tensor /= self.context_degree
 
     def gather(self, value: Any) -> list[Any]:
         """Every rank's value, in order, on every rank; small things only."""
@@ -57,24 +84,45 @@ class DistributedContext:
         dist.all_gather_object(found, value)
         return found
 
+    def gather_parts(self, value: Any) -> list[Any]:
+        """The same, one value of each data rank."""
+        return self.gather(value)[:: self.context_degree]
 
-def start_distributed(device: str) -> DistributedContext:
+
+def start_distributed(device: str, context_degree: int = 1) -> DistributedContext:
     """Join the other processes when torchrun started this one.
 
-    ``device``: 'auto', 'cpu' or 'cuda'.
+    Args:
+        device: 'auto', 'cpu' or 'cuda'.
+        context_degree: ranks that share each micro-batch (``run.context_parallel_degree``).
+
+    Raises ConfigError where the ranks cannot be divided into groups of that size.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: torch sees no GPU here")
     rank, count = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+    if count % context_degree:
+        raise ConfigError(
+            f"run.context_parallel_degree={context_degree} does not divide the {count} processes "
+            "of this run; start a multiple of it, or lower it"
+        )
     place = torch.device(device)
     if device == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(place)
     if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", device_id=None)
-    return DistributedContext(rank, count, place)
+        # gloo beside nccl: with run.cpu_offload gradients and states are summed on the CPU.
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, device_id=None)
+    group = None
+    if context_degree > 1:
+        # Every rank makes all groups, in the same order.
+        firsts = range(0, count, context_degree)
+        groups = [dist.new_group(list(range(at, at + context_degree))) for at in firsts]
+        group = groups[rank // context_degree]
+    return DistributedContext(rank, count, place, context_degree, group)
 
 
 def stop_distributed() -> None:

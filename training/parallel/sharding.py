@@ -6,8 +6,9 @@ micro-batches of a step; the backbone computes with bf16 copies. The head stays 
 
 ddp: every rank has all of it, and gradients are summed over ranks once a step. fsdp: FSDP2
 divides masters, gradients and optimizer state over the ranks and makes the bf16 copies block by
-block. Gradients are summed and never averaged: the loss is already divided by the weight of the
-whole step.
+block, on request within groups of ranks that hold copies of each other (HSDP). Gradients are summed
+and never averaged: the loss is already divided by the weight of the whole
+step.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,23 +18,52 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.errors import ConfigError
 from training.model.reward_model import RewardModel
+from training.model.stored_weights import StoredWeights
+from training.parallel.sharded_read import give_memory, read_shards, rows_of_shard
 
 
 class MasterWeights:
     """The parameters as the optimizer sees them.
 
     Args:
-        model: on its device, in fp32.
+        model: on its device, in fp32; with ``stored`` its parameters are on the meta device.
         dtype: of the backbone's computation, bfloat16 or float32.
         parallel: 'ddp' or 'fsdp'; only of interest with several ranks.
+        shard_degree: of fsdp: ranks over which the weights are divided; groups of so many hold
+            copies of each other (HSDP). None: all.
+        cpu_offload: of fsdp: masters, their gradients and optimizer state are in the memory of the
+            host, where the optimizer works; blocks come to the GPU one by one.
+        stored: where the weights lie; each rank reads its own part of them.
+        device: on which the model computes; None: where its parameters are.
+
+    Raises ConfigError for ranks that cannot be divided so, or weights that cannot be read.
     """
 
-    def __init__(self, model: RewardModel, dtype: torch.dtype, parallel: str) -> None:
+    def __init__(
+        self,
+        model: RewardModel,
+        dtype: torch.dtype,
+        parallel: str,
+        *,
+        shard_degree: int | None = None,
+        cpu_offload: bool = False,
+        stored: StoredWeights | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         self.model = model
         self.is_sharded = parallel == "fsdp" and dist.is_initialized()
         if self.is_sharded:
-            _shard(model, dtype)
+            device = device or next(model.parameters()).device
+            _shard(model, dtype, device.type, shard_degree, cpu_offload=cpu_offload)
+        self.bytes_read = 0
+        """Of the files of weights, by this rank; 0 where the model came whole."""
+        if stored is not None:
+            assert self.is_sharded, "only shards are read in parts"
+            assert device is not None
+            give_memory(model, device, torch.device("cpu") if cpu_offload else device)
+            self.bytes_read = read_shards(model, stored)
         self.masters: dict[str, nn.Parameter] = {}
         """fp32, by the names of ``model.hf``."""
         self._copies: list[tuple[nn.Parameter, nn.Parameter]] = []
@@ -124,14 +154,12 @@ def full_tensor(tensor: Any, *, keep: bool = True) -> Tensor | None:
 
 @torch.no_grad()
 def copy_full(target: Any, value: Tensor) -> None:
-    """Copy a whole tensor into one that may be divided over ranks."""
+    """Copy a whole tensor, the same on every rank, into one that may be divided over ranks."""
     if hasattr(target, "device_mesh"):
-        from torch.distributed.tensor import distribute_tensor
-
-        value = distribute_tensor(
-            value.to(target.device_mesh.device_type), target.device_mesh, target.placements
-        )
-    target.copy_(value)
+        begin, end = rows_of_shard(target)
+        target.to_local().copy_(value[begin:end])
+    else:
+        target.copy_(value)
 
 
 def _add_to(master: nn.Parameter) -> Any:
@@ -158,15 +186,41 @@ def _buckets(tensors: list[Any], elements: int = 1 << 26) -> Iterator[list[Tenso
         yield bucket
 
 
-def _shard(model: RewardModel, dtype: torch.dtype) -> None:
-    from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
+def _shard(
+    model: RewardModel, dtype: torch.dtype, kind: str, degree: int | None, *, cpu_offload: bool
+) -> None:
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import (
+        CPUOffloadPolicy,
+        FSDPModule,
+        MixedPrecisionPolicy,
+        OffloadPolicy,
+        fully_shard,
+        register_fsdp_forward_method,
+    )
 
+    ranks = dist.get_world_size()
+    degree = degree or ranks
+    if ranks % degree:
+        raise ConfigError(
+            f"run.shard_degree={degree} does not divide the {ranks} processes of this run"
+        )
+    if degree == ranks:
+        mesh = init_device_mesh(kind, (ranks,), mesh_dim_names=("shard",))
+    else:
+        shape = (ranks // degree, degree)
+        mesh = init_device_mesh(kind, shape, mesh_dim_names=("replicate", "shard"))
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     full = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32)
+    given: dict[str, Any] = {
+        "mesh": mesh,
+        "offload_policy": CPUOffloadPolicy(kind == "cuda") if cpu_offload else OffloadPolicy(),
+    }
     for block in model.blocks:
-        fully_shard(block, mp_policy=policy)
-    fully_shard(model.head, mp_policy=full)
-    fully_shard(model, mp_policy=policy)
+        fully_shard(block, mp_policy=policy, **given)
+    fully_shard(model.head, mp_policy=full, **given)
+    fully_shard(model, mp_policy=policy, **given)
+    register_fsdp_forward_method(model, "read")
     for module in model.modules():
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)

@@ -29,6 +29,7 @@ FREE_SETTINGS = {
     "model.precision",
     "model.micro_batch_tokens",
     "model.activation_checkpointing",
+    "model.activation_offload",
     "model.compile",
     "run.max_steps",
     "run.eval_every",
@@ -37,9 +38,13 @@ FREE_SETTINGS = {
     "run.keep_checkpoints",
     "run.log_every",
     "run.parallel",
+    "run.shard_degree",
+    "run.cpu_offload",
+    "run.context_parallel_degree",
     "run.tensorboard",
 }
-"""Settings that may change when a run is resumed: none decides which pairs a step sees."""
+"""Settings that may change when a run is resumed: none decides which pairs a step sees, or what is
+computed of them. Other layouts and numbers of ranks add the same terms in another order."""
 
 
 def find_checkpoint(

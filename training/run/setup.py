@@ -1,6 +1,9 @@
 """How a run is set up: the dataset, the model, its weights and optimizer, the loader."""
 
+import sys
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -9,14 +12,17 @@ from training.data.exchange import RankExchange
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
-from training.errors import TrainingDatasetError
+from training.errors import ConfigError, TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
+from training.model.activations import ActivationOffload
+from training.model.context_parallel import ContextParallel, check_context_parallel
 from training.model.layout_check import check_layout
-from training.model.reward_model import LoadedModel, load_model
+from training.model.reward_model import LoadedModel, init_head, load_model
+from training.model.stored_weights import NotReadableInPartsError
 from training.optimizer import StepGuard, make_optimizer
 from training.parallel.distributed import DistributedContext
-from training.parallel.sharding import MasterWeights
+from training.parallel.sharding import MasterWeights, copy_full
 from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
@@ -42,7 +48,6 @@ def set_up(
     """
     config = options.config
     lock = lock or RunLock()
-    source = options.source
     checkpoint = find_checkpoint(options, context, lock)
     dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
     if not dataset.rows:
@@ -63,26 +68,48 @@ def set_up(
         max_rows=config.data.max_pairs,
     )
 
+    if not (config.run.parallel == "fsdp" and context.is_distributed):
+        for name in ("shard_degree", "cpu_offload"):
+            if getattr(config.run, name):
+                raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
     if loaded is None:
-        loaded = load_model(
-            replace(source, name=str(checkpoint), revision=None) if checkpoint else source,
-            config.model,
-            config.data,
-            seed=config.run.seed,
-            verify=checkpoint is None,  # else that was just done
-        )
-    model = loaded.model.to(context.device).train()
-    check_layout(loaded, config.model.layout, context.device)
+        loaded = _load(options, checkpoint, context)
+    model = loaded.model.train()
+    if loaded.stored is None:
+        # With the offload, fsdp brings the blocks to the GPU one by one.
+        place = torch.device("cpu") if config.run.cpu_offload else context.device
+        model.to(place)
+        check_layout(loaded, config.model.layout, place)
     if config.model.activation_checkpointing:
-        model.checkpoint_activations()
+        selective = config.model.activation_checkpointing == "selective"
+        model.checkpoint_activations(selective=selective)
+    if config.model.activation_offload:
+        model.offload = ActivationOffload()
     dtype = compute_dtype(config.model.precision, context.device)
+    flops = FlopCount(model)  # before fsdp divides the weights
+    weights = MasterWeights(
+        model,
+        dtype,
+        config.run.parallel,
+        shard_degree=config.run.shard_degree,
+        cpu_offload=config.run.cpu_offload,
+        stored=loaded.stored,
+        device=context.device,
+    )
+    if loaded.stored is not None:
+        if loaded.head_is_new:
+            init_head(model, config.model.head_init_std, config.run.seed, copy_full)
+        check_layout(loaded, config.model.layout, context.device, dtype)
+    if context.context_degree > 1:
+        check_context_parallel(model.hf, config.model.layout)
+        model.context = ContextParallel(
+            context.context_group, context.context_rank, context.context_degree
+        )
     # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
     fast = context.device.type == "cuda" and dtype == torch.bfloat16
     if config.model.compile or (config.model.compile is None and fast):
         for block in model.blocks:
             block.compile(dynamic=True)
-    flops = FlopCount(model)  # before fsdp divides the weights
-    weights = MasterWeights(model, dtype, config.run.parallel)
     run = TrainingRun(
         options=options,
         context=context,
@@ -100,9 +127,13 @@ def set_up(
             loaded.tokens,
             config,
             sites=sites,
-            rank=context.rank,
-            ranks=context.count,
-            exchange=RankExchange(context.rank, context.count) if context.count > 1 else None,
+            rank=context.data_rank,
+            ranks=context.data_ranks,
+            exchange=(
+                RankExchange(context.data_rank, context.data_ranks, copies=context.context_degree)
+                if context.data_ranks > 1
+                else None
+            ),
         ),
         verification=verification,
         flops=flops,
@@ -113,6 +144,30 @@ def set_up(
         begin(options, loaded, lock)
     context.barrier()
     return run
+
+
+def _load(
+    options: TrainOptions, checkpoint: Path | None, context: DistributedContext
+) -> LoadedModel:
+    """The model: whole and on the CPU, or for fsdp without its weights where that is possible."""
+    config, source = options.config, options.source
+    if checkpoint is not None:
+        source = replace(source, name=str(checkpoint), revision=None)
+    given: dict[str, Any] = {
+        "seed": config.run.seed,
+        "verify": checkpoint is None,  # else that was just done
+    }
+    if config.run.parallel == "fsdp" and context.is_distributed:
+        try:
+            return load_model(source, config.model, config.data, in_parts=True, **given)
+        except NotReadableInPartsError as why:
+            if context.is_first:
+                print(
+                    f"forumprefs train: each rank reads all weights of {source.name}, which takes "
+                    f"the host's memory {context.count} times: {why}",
+                    file=sys.stderr,
+                )
+    return load_model(source, config.model, config.data, **given)
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -30,9 +30,12 @@ WITHOUT_EFFECT = frozenset(
         "data.max_pairs",  # what is studied
         "data.verify",
         "model.activation_checkpointing",
+        "model.activation_offload",
         "model.compile",
         "model.layout",
         "model.micro_batch_tokens",
+        "run.context_parallel_degree",
+        "run.cpu_offload",
         "run.eval_every",
         "run.eval_pairs",  # has a sentence of its own
         "run.keep_checkpoints",
@@ -40,6 +43,7 @@ WITHOUT_EFFECT = frozenset(
         "run.parallel",
         "run.save_every",
         "run.seed",
+        "run.shard_degree",
         "run.tensorboard",
     }
 )

@@ -51,7 +51,7 @@ class Validator:
                 sites={},
             )
 
-        self._batches = make(shard_by_rank(rows, context.count)[context.rank])
+        self._batches = make(shard_by_rank(rows, context.data_ranks)[context.data_rank])
         # Without gradients a pass needs little memory, but FSDP needs as many on each rank.
         count = int(context.max(len(self._batches)))
         self._spares = []
@@ -66,7 +66,7 @@ class Validator:
         model.eval()
         mine = self._scored()
         model.train()
-        parts = self._context.gather(mine)
+        parts = self._context.gather_parts(mine)
         pairs = join(parts)
         return report(pairs) if len(pairs.weight) else None
 
