@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from training.errors import ConfigError
+from training.model.shards import WEIGHTS_PREFIX, fill_from_shards, has_shards
 from training.model.source import (
     LocatedModel,
     ModelSource,
@@ -143,12 +144,29 @@ def read_classifier(
             "name the model that it was made from"
         )
     config.num_labels = 1
+    if has_shards(located.folder):
+        return _read_shards(located, config, dtype), set()
     hf, info = _read_weights(located, AutoModelForSequenceClassification, config, dtype)
     _check_shapes(source, info["mismatched_keys"])
     missing = set(info["missing_keys"])
     _check_missing(source, {name for name in missing if not is_of_head(name)})
     _check_finite(source, hf, missing)
     return hf, missing
+
+
+def _read_shards(located: LocatedModel, config: Any, dtype: torch.dtype) -> Any:
+    """A sequence classifier whose weights are those of a checkpoint in shards."""
+    from transformers import AutoModelForSequenceClassification
+
+    with _said(located.source, "its model cannot be made"):
+        hf = AutoModelForSequenceClassification.from_config(
+            config, dtype=dtype, trust_remote_code=located.source.trust_remote_code
+        )
+    fill_from_shards(
+        located.folder, {WEIGHTS_PREFIX + name: value for name, value in hf.state_dict().items()}
+    )
+    _check_finite(located.source, hf, set())
+    return hf
 
 
 def read_language_model(located: LocatedModel, config: Any, *, dtype: torch.dtype) -> Any:

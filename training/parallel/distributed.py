@@ -2,13 +2,14 @@
 
 import os
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from training.errors import ConfigError
+from training.errors import ConfigError, ConnectionLostError
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,10 @@ class DistributedContext:
     rank: int
     count: int
     device: torch.device
+    control_group: Any = None
+    """Of the CPUs (gloo), for what the processes agree on while GPUs compute; None for one."""
+    save_group: Any = None
+    """The same for the thread that writes checkpoints: it must not meet the loop's exchanges."""
 
     @property
     def is_first(self) -> bool:
@@ -34,7 +39,7 @@ class DistributedContext:
 
     def barrier(self) -> None:
         """Wait until all ranks are here."""
-        self.sum([0.0])
+        self.largest(0)
 
     def max(self, value: float) -> float:
         """Largest value of all ranks."""
@@ -44,24 +49,51 @@ class DistributedContext:
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return float(tensor)
 
+    def any(self, said: bool) -> bool:
+        """Whether any rank says so; between the CPUs, so that no GPU waits."""
+        return self.largest(int(said)) > 0
+
+    def largest(self, value: int) -> int:
+        """Largest number of all ranks; between the CPUs."""
+        if self.count == 1:
+            return value
+        tensor = torch.tensor(value)
+        dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self.control_group)
+        return int(tensor)
+
     def sum_in_place(self, tensor: Tensor) -> None:
         """Add up a tensor of all ranks."""
         if self.count > 1:
             dist.all_reduce(tensor)
 
-    def gather(self, value: Any) -> list[Any]:
+    def gather(self, value: Any, *, group: Any = None) -> list[Any]:
         """Every rank's value, in order, on every rank; small things only."""
         if self.count == 1:
             return [value]
         found: list[Any] = [None] * self.count
-        dist.all_gather_object(found, value)
+        dist.all_gather_object(found, value, group=group or self.control_group)
         return found
 
+    def connection_lost(self, error: RuntimeError) -> ConnectionLostError | None:
+        """What to tell where an exchange with the other processes failed; None for other errors."""
+        text = str(error).splitlines()[0] if str(error) else ""
+        # gloo raises plain RuntimeErrors, which begin with the place in its source.
+        if self.count == 1 or not (isinstance(error, dist.DistError) or "gloo/" in text):
+            return None
+        return ConnectionLostError(
+            f"process {self.rank} of {self.count} can no longer reach the others: one of them "
+            "ended, as its own message says, or did not answer within run.timeout_minutes "
+            f"({text.rpartition('] ')[2][:200]})"
+        )
 
-def start_distributed(device: str) -> DistributedContext:
+
+def start_distributed(device: str, timeout_minutes: float = 60.0) -> DistributedContext:
     """Join the other processes when torchrun started this one.
 
-    ``device``: 'auto', 'cpu' or 'cuda'.
+    Args:
+        device: 'auto', 'cpu' or 'cuda'.
+        timeout_minutes: how long a process waits for the others, whatever they do: download a
+            model, hash a dataset, validate, write a checkpoint. NCCL's own default is ten.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,9 +104,14 @@ def start_distributed(device: str) -> DistributedContext:
     if device == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
         torch.cuda.set_device(place)
-    if "RANK" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if device == "cuda" else "gloo", device_id=None)
-    return DistributedContext(rank, count, place)
+    if "RANK" not in os.environ:
+        return DistributedContext(rank, count, place)
+    timeout = timedelta(minutes=timeout_minutes)
+    if not dist.is_initialized():
+        backend = "nccl" if device == "cuda" else "gloo"
+        dist.init_process_group(backend, device_id=None, timeout=timeout)
+    control, save = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))
+    return DistributedContext(rank, count, place, control_group=control, save_group=save)
 
 
 def stop_distributed() -> None:

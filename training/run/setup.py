@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import torch
 
+from training.checkpoints.background import BackgroundJob
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
@@ -97,6 +98,7 @@ def set_up(
             ranks=context.count,
         ),
         flops=flops,
+        writer=BackgroundJob(wait=not config.run.async_checkpoints),
     )
     if checkpoint:
         restore(run, checkpoint)
