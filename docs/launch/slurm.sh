@@ -19,6 +19,8 @@ MODEL=${MODEL:-/shared/models/base}
 OUTPUT=${OUTPUT:-/shared/runs/mix}   # on a disk that all nodes see
 
 export OMP_NUM_THREADS=8
+# Else a group that meets again after a loss may connect to what the first one left (torch 2.13).
+export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1
 export NCCL_DEBUG=WARN
 # export NCCL_SOCKET_IFNAME=eth0    # where NCCL picks an interface that does not reach the others
 # export GLOO_SOCKET_IFNAME=eth0    # the same for what the CPUs agree on
