@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
@@ -25,6 +24,7 @@ from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.interrupt import Interrupt
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
@@ -67,7 +67,7 @@ def train(options: TrainOptions) -> int:
         stop_distributed()
 
 
-def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
+def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
     """Take the steps that remain, validate and save now and then, and write the model."""
     config = run.config.run
     validator = Validator(run.options.dataset, run.loaded, run.config, run.context)
@@ -118,7 +118,7 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         return ExitCode.FINISHED
 
 
-def _stopped(run: TrainingRun, interrupt: "Interrupt", log: RunLog | None) -> int:
+def _stopped(run: TrainingRun, interrupt: Interrupt, log: RunLog | None) -> int:
     """Say where a run was stopped by a signal; the exit code."""
     if log is not None:
         log.say(
@@ -134,7 +134,7 @@ def _validate(
     run: TrainingRun,
     validator: Validator,
     log: RunLog | None,
-    interrupt: "Interrupt",
+    interrupt: Interrupt,
     *,
     whole: bool = False,
 ) -> ValidationReport | None:
@@ -402,42 +402,6 @@ class _Pause:
 
     def __exit__(self, *_: object) -> None:
         self._window._began += time.perf_counter() - self._began
-
-
-class Interrupt:
-    """Notes SIGTERM and SIGINT, so that the run stops after the micro-batch and saves.
-
-    A second SIGINT stops at once. A second SIGTERM does not: Slurm sends one to every process, and
-    torchrun sends its own on to them.
-    """
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    def is_set(self) -> bool:
-        """Whether this process was told to stop."""
-        return self.signal != 0
-
-    def __enter__(self) -> "Interrupt":
-        self._old = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self.signal:
-            if number == signal.SIGINT:  # whoever says it twice wants it at once
-                raise KeyboardInterrupt
-            return
-        self.signal = number
-        print(
-            "stopping after this micro-batch and saving; Ctrl-C again stops at once",
-            file=sys.stderr,
-        )
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
 
 def describe(figures: dict[str, Any]) -> str:
