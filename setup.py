@@ -26,7 +26,7 @@ PIPELINE_COMMANDS = (
     "validate-threads",
     "verify",
 )
-TRAINING_COMMANDS = ("train", "scaling", "evaluate", "score", "promote")
+TRAINING_COMMANDS = ("train", "scaling", "evaluate", "score", "export-model", "promote")
 
 REQUIRES = [
     # Beam runs the graph; only this minor version has been tested on its runners.
@@ -142,7 +142,10 @@ setup(
                 f"{name} = pipeline.commands.table:{name.upper().replace('-', '_')}"
                 for name in PIPELINE_COMMANDS
             ),
-            *(f"{name} = training.commands:{name.upper()}" for name in TRAINING_COMMANDS),
+            *(
+                f"{name} = training.commands:{name.upper().replace('-', '_')}"
+                for name in TRAINING_COMMANDS
+            ),
         ],
     },
 )

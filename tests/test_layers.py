@@ -61,7 +61,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "validation": {"config", "data", "model", "parallel"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
-        "checkpoints": {"durable_files", "errors", "model"},
+        "checkpoints": {"config", "durable_files", "errors", "model"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "losses",
             "model", "optimizer", "parallel", "throughput",
@@ -70,6 +70,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "commands", "data", "errors", "losses", "optimizer", "parallel", "run", "throughput",
             "validation",
         },
+        "export_command": {"checkpoints", "errors", "run"},
         "train_command": {"checkpoints", "config", "errors", "model_options", "run", "train"},
         "evaluation": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "model",

@@ -103,6 +103,7 @@ def test_beam_is_loaded_only_by_what_needs_it(dataset: str) -> None:
 
 LOADED_BY_HELP = {
     "curate": set(),
+    "export-model": set(),
     "hydrate": set(),
     "promote": set(),
     "scaling": set(),

@@ -37,6 +37,13 @@ SCORE: Final = Command(
     description="Score the responses of files with a reward model, or by how probable a language "
     "model finds them, and write the rows with their scores.",
 )
+EXPORT_MODEL: Final = Command(
+    "export-model",
+    "write a model folder for other programs from a run's checkpoints",
+    "training.export_command",
+    description="Write a model folder of transformers from a checkpoint, or with the mean of the "
+    "weights of a run's newest checkpoints.",
+)
 PROMOTE: Final = Command(
     "promote",
     "register an evaluated model, and promote it unless it is worse",
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of these commands without the others, as torchrun does."""
     parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (TRAIN, SCALING, EVALUATE, SCORE, PROMOTE):
+    for command in (TRAIN, SCALING, EVALUATE, SCORE, EXPORT_MODEL, PROMOTE):
         command.add_to(commands)
     namespace = parser.parse_args(arguments)
     chosen: Command = namespace.command

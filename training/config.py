@@ -203,6 +203,21 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             "optimizer works"
         ),
     ] = False
+    async_checkpoints: Annotated[
+        bool,
+        doc(
+            "write a checkpoint while training goes on, from a copy in the CPU's memory (12 bytes "
+            "a weight; with fsdp of a rank's own shards); one at a time"
+        ),
+    ] = True
+    timeout_minutes: Annotated[
+        float,
+        doc(
+            "how long a process waits for the others, whatever they do: download, hash, validate, "
+            "write. torchrun notices at once when one ends; this is for one that hangs",
+            gt=0,
+        ),
+    ] = 60.0
     tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True
 
 

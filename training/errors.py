@@ -24,6 +24,10 @@ class NothingLearnedError(DivergedError):
     """A run that ended with the weights it began with; the message says what to change."""
 
 
+class ConnectionLostError(Exception):
+    """Another process of a run ended or does not answer; the message says what to look at."""
+
+
 class SuiteError(Exception):
     """A benchmark file that cannot be read; the message names file, row, and what was expected."""
 

@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections import deque
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -109,6 +110,33 @@ class StepGuard:
         self.skipped, self._in_a_row = state["skipped"], state["in_a_row"]
 
 
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, weights: MasterWeights
+) -> dict[str, Tensor]:
+    """AdamW's state by parameter name, as it lies: with fsdp each rank's own part (DTensor)."""
+    return {
+        f"{key}.{name}": torch.as_tensor(value)
+        for name, master in weights.masters.items()
+        for key, value in optimizer.state.get(master, {}).items()
+    }
+
+
+def zero_optimizer_state(
+    optimizer: torch.optim.Optimizer, weights: MasterWeights, names: Container[str]
+) -> dict[str, Tensor]:
+    """Make those of AdamW's tensors that ``names`` holds, all zero, to be filled; by name."""
+    for name, master in weights.masters.items():
+        if f"step.{name}" not in names:
+            continue  # no gradient ever reached it
+        step = torch.zeros((), device=master.device if master.is_cuda else "cpu")
+        optimizer.state[master] = {
+            "step": step,
+            "exp_avg": torch.zeros_like(master),
+            "exp_avg_sq": torch.zeros_like(master),
+        }
+    return optimizer_tensors(optimizer, weights)
+
+
 def optimizer_state(
     optimizer: torch.optim.Optimizer, weights: MasterWeights, *, keep: bool
 ) -> dict[str, Tensor]:
@@ -117,11 +145,10 @@ def optimizer_state(
     Every rank must call; without ``keep`` it gets an empty dict.
     """
     found: dict[str, Tensor] = {}
-    for name, master in weights.masters.items():
-        for key, value in optimizer.state.get(master, {}).items():
-            gathered = full_tensor(torch.as_tensor(value), keep=keep)
-            if gathered is not None:
-                found[f"{key}.{name}"] = gathered
+    for name, value in optimizer_tensors(optimizer, weights).items():
+        gathered = full_tensor(value, keep=keep)
+        if gathered is not None:
+            found[name] = gathered
     return found
 
 

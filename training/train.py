@@ -10,9 +10,10 @@ import math
 import signal
 import sys
 import time
+from collections import deque
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +24,7 @@ from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.interrupt import Interrupt
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
@@ -45,7 +47,11 @@ def train(options: TrainOptions) -> int:
     TrainingDatasetError for what the user can mend, DivergedError when training blows up, and
     NothingLearnedError.
     """
-    context = start_distributed(options.device, options.config.run.context_parallel_degree)
+    context = start_distributed(
+        options.device,
+        options.config.run.context_parallel_degree,
+        timeout_minutes=options.config.run.timeout_minutes,
+    )
     lock = RunLock()
     try:
         run = set_up(options, context, lock=lock)
@@ -54,13 +60,18 @@ def train(options: TrainOptions) -> int:
                 return run_loop(run, interrupt)
             except DivergedError as error:
                 error.suspect_step = run.taken_step
+                run.writer.wait()  # it may be the one to go on from
                 raise
+    except RuntimeError as error:
+        if (lost := context.connection_lost(error)) is None:
+            raise
+        raise lost from error
     finally:
         lock.release()
         stop_distributed()
 
 
-def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
+def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
     """Take the steps that remain, validate and save now and then, and write the model."""
     config = run.config.run
     validator = Validator(run.options.dataset, run.loaded, run.config, run.context)
@@ -69,13 +80,16 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         if log is not None:
             log.say(_introduction(run))
         if run.step < run.last_step:  # else it is done, and validated below
-            report = _validate(run, validator, log)
+            report = _validate(run, validator, log, interrupt)
             check_rewards(report, f"before step {run.step + 1:,}")
         window = LogWindow(run)
         loss = 0.0
         for batch in run.loader.batches(run.step, run.last_step):
-            sums = train_step(run, batch, stop=interrupt.signal != 0)
+            sums = train_step(run, batch, stop=interrupt.is_set)
+            if sums is None:
+                break
             window.add(sums)
+            run.writer.check()
             loss = sums.loss
             last = run.step == run.last_step
             if run.step % config.log_every == 0 or last:
@@ -84,24 +98,22 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
                     log.write("train", run.step, figures)
                     log.progress(run.step, describe(figures))
                 window = LogWindow(run)
-            if sums.stop:
-                break
             if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    report = _validate(run, validator, log)
+                    report = _validate(run, validator, log, interrupt)
                     check_rewards(report, f"after step {run.step:,}", whole=False)
             if config.save_every and run.step % config.save_every == 0 and not last:
                 with window.paused():
                     save(run)
-        if run.saved_step != run.step:
+        if run.step and run.saved_step != run.step:
             save(run)
+        run.writer.wait()
         if run.step < run.last_step:
-            if log is not None:
-                log.say(f"stopped by a signal after step {run.step:,}; --resume continues there")
-            stopped_by_user = interrupt.signal == signal.SIGINT
-            return ExitCode.INTERRUPTED if stopped_by_user else ExitCode.FINISHED
+            return _stopped(run, interrupt, log)
         check_learned(run)
-        report = _validate(run, validator, log, whole=True)
+        report = _validate(run, validator, log, interrupt, whole=True)
+        if run.context.any(interrupt.is_set()):
+            return _stopped(run, interrupt, log)
         check_rewards(report, f"after step {run.step:,}")
         if report is None and not math.isfinite(loss):
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
@@ -111,11 +123,28 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         return ExitCode.FINISHED
 
 
+def _stopped(run: TrainingRun, interrupt: Interrupt, log: RunLog | None) -> int:
+    """Say where a run was stopped by a signal; the exit code."""
+    if log is not None:
+        log.say(
+            f"stopped by a signal after step {run.step:,}; --resume continues there"
+            if run.step
+            else "stopped by a signal before the first step was done; --resume begins anew"
+        )
+    stopped_by_user = run.context.any(interrupt.signal == signal.SIGINT)
+    return ExitCode.INTERRUPTED if stopped_by_user else ExitCode.FINISHED
+
+
 def _validate(
-    run: TrainingRun, validator: Validator, log: RunLog | None, *, whole: bool = False
+    run: TrainingRun,
+    validator: Validator,
+    log: RunLog | None,
+    interrupt: Interrupt,
+    *,
+    whole: bool = False,
 ) -> ValidationReport | None:
     """Validate and log it; ``whole``: print the table, not a line."""
-    report = validator.validate()
+    report = validator.validate(interrupt.is_set)
     if log is not None and report is not None:
         log.write("validation", run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
         log.say(summary(report) if whole else line(report))
@@ -184,20 +213,26 @@ class StepSums:
     identical: float
     unsure: float
     at_limit: float
-    stop: float
-    """Ranks that were told to stop."""
     norm: float = 0.0
     lr: float = 0.0
 
 
-def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> StepSums:
+def train_step(
+    run: TrainingRun, batch: RankBatch, *, stop: Callable[[], bool] = lambda: False
+) -> StepSums | None:
     """One optimizer step on this rank's part of a global batch; every rank must call.
 
     The loss is divided by the pair weight of the whole step, over all micro-batches and ranks,
-    so a pair counts the same wherever it lies.
+    so a pair counts the same wherever it lies. ``stop`` is asked before each micro-batch: once it
+    says so on any rank, the step is abandoned on all, as if it had not begun, and None returned.
     """
     total_weight = run.context.sum([batch.weight])[0]
-    loss_sum, correct, flops = _accumulate_gradients(run, batch, total_weight)
+    accumulated = _accumulate_gradients(run, batch, total_weight, stop)
+    if accumulated is None:
+        run.objective.drop_step()
+        run.weights.clear_gradients()
+        return None
+    loss_sum, correct, flops = accumulated
     run.weights.sum_gradients()
     sums = StepSums(
         *run.context.sum(
@@ -212,7 +247,6 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
                 batch.identical,
                 batch.unsure,
                 batch.at_limit,
-                stop,
             ]
         )
     )
@@ -236,18 +270,27 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
 
 
 def _accumulate_gradients(
-    run: TrainingRun, batch: RankBatch, total_weight: float
-) -> tuple[float, float, float]:
+    run: TrainingRun, batch: RankBatch, total_weight: float, stop: Callable[[], bool]
+) -> tuple[float, float, float] | None:
     """Forward and backward over the micro-batches; sums of weight · loss, of weight · correct
-    (½ for equal rewards), and FLOPs, all of this rank."""
+    (½ for equal rewards), and FLOPs, all of this rank; None where it was told to stop."""
     device = run.context.device
-    parts = batch.micro
+    # As many rounds on each rank, for they agree in each whether to go on.
+    rounds = run.context.largest(len(batch.micro))
+    parts: list[Any] = batch.micro
     if run.weights.is_sharded:  # its collectives need as many passes on each rank
-        parts = filled_up(parts, int(run.context.max(len(parts))), run)
+        parts = filled_up(parts, rounds, run)
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     flops = 0.0
-    for part in parts:
+    queue = GpuQueue(device)
+    for number in range(rounds):
+        queue.wait()
+        if run.context.any(stop()):
+            return None
+        if number >= len(parts):
+            continue
+        part = parts[number]
         micro = part.to(device)
         rewards = run.loaded.model(micro)
         chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
@@ -257,7 +300,28 @@ def _accumulate_gradients(
         wins = (torch.sign(chosen - rejected).detach() + 1) / 2
         correct += weighted_sum(wins, micro.labels.weight)
         flops += run.flops(part)
+        queue.add()
     return float(loss_sum), float(correct), flops
+
+
+class GpuQueue:
+    """Keeps the CPU at most one micro-batch ahead of a GPU, so that a run stops soon when it is
+    told to; on a CPU there is nothing to wait for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._is_gpu = device.type == "cuda"
+        self._ends: deque[Any] = deque()
+
+    def add(self) -> None:
+        """Mark the end of what was just put into the queue."""
+        if self._is_gpu:
+            self._ends.append(torch.cuda.Event())
+            self._ends[-1].record()
+
+    def wait(self) -> None:
+        """Wait until at most one micro-batch is left."""
+        while len(self._ends) > 1:
+            self._ends.popleft().synchronize()
 
 
 def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
@@ -343,29 +407,6 @@ class _Pause:
 
     def __exit__(self, *_: object) -> None:
         self._window._began += time.perf_counter() - self._began
-
-
-class Interrupt:
-    """Notes SIGTERM and SIGINT, so that the step that runs is finished and saved."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    def __enter__(self) -> "Interrupt":
-        self._old = {
-            number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        return self
-
-    def _note(self, number: int, _: FrameType | None) -> None:
-        if self.signal:  # whoever says it twice wants it at once
-            raise KeyboardInterrupt
-        self.signal = number
-        print("finishing the step and saving; a second signal stops at once", file=sys.stderr)
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
 
 
 def describe(figures: dict[str, Any]) -> str:

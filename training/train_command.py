@@ -12,6 +12,7 @@ from schemas.small_files import SmallFileError, convert, decode_json, fault_of, 
 from training.config import load_config, options
 from training.errors import (
     ConfigError,
+    ConnectionLostError,
     DivergedError,
     NothingLearnedError,
     TemplateError,
@@ -25,13 +26,15 @@ examples:
   forumprefs train --dataset out/beer --model Qwen/Qwen2.5-0.5B --output runs/beer
   forumprefs train --dataset org/name@v1.2.0 --model models/small --output runs/one \\
       --config train.toml --set optim.lr=1e-5 --set data.max_length=1024
-  torchrun --nproc-per-node 8 -m training.train --dataset out/mix --model … --output runs/mix
+  torchrun --nproc-per-node 8 --shutdown-timeout 540 \\
+      -m training.train --dataset out/mix --model … --output runs/mix   # docs/multi_node.md
   forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
   forumprefs train --output runs/beer --resume             # resume exactly after an interruption
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
 metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
-SIGTERM saves a checkpoint and exits 0.
+SIGTERM abandons the unfinished step, saves a checkpoint of those before, and exits 0. torchrun
+sends it on, kills after --shutdown-timeout seconds (30 unless told), and exits 1 in any case.
 exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 usage error, 130 interrupted
 
 settings (--set section.name=value, or a table in --config):
@@ -151,6 +154,12 @@ def run(namespace: argparse.Namespace) -> int:
         )
     except (ConfigError, TrainingDatasetError, TemplateError) as error:
         return _refuse(error)
+    except ConnectionLostError as error:
+        print(
+            f"forumprefs train: {error}\n--resume continues from the last checkpoint",
+            file=sys.stderr,
+        )
+        return ExitCode.FAILED
     except NothingLearnedError as error:
         print(f"forumprefs train: {error}", file=sys.stderr)
         return ExitCode.FAILED

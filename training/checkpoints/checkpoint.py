@@ -2,7 +2,7 @@
 
 ``checkpoints/step-00001200/`` is a model folder of transformers with three files beside it:
 ``optimizer.safetensors`` (AdamW's state by parameter name), ``trainer.json`` and
-``checksums.json``, by which a flipped bit is noticed.
+``checksums.json``, by which a flipped bit is noticed. Those of fsdp are in ``sharded``.
 """
 
 import re
@@ -21,6 +21,7 @@ from training.durable_files import partial_of, publish_folder, remove_folder
 from training.errors import ConfigError
 from training.model.checksums import CHECKSUMS_NAME, find_damage, write_checksums
 from training.model.reward_model import LoadedModel, save_model
+from training.model.shards import SHARDS_NAME, has_shards
 
 TRAINER_NAME = "trainer.json"
 OPTIMIZER_NAME = "optimizer.safetensors"
@@ -70,14 +71,25 @@ def save_checkpoint(
     except SafetensorError as error:  # a full disk, for one
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(f"{target} cannot be written: {error}") from None
-    (partial / TRAINER_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(state)) + b"\n")
+    write_trainer_state(partial, state)
     write_checksums(partial)
+    publish_checkpoint(partial, target, keep=keep)
+    return target
+
+
+def write_trainer_state(checkpoint: Path, state: TrainerState) -> None:
+    """Write ``trainer.json``."""
+    content = msgspec.json.format(msgspec.json.encode(state)) + b"\n"
+    (checkpoint / TRAINER_NAME).write_bytes(content)
+
+
+def publish_checkpoint(partial: Path, target: Path, *, keep: int) -> None:
+    """Give a finished checkpoint its name, and remove older ones than the newest ``keep``."""
     publish_folder(partial, target)
     # One of a later step is a damaged one that this run goes round: it is none of the kept.
-    behind = [path for path in checkpoints(folder) if step_of(path) <= state.step]
+    behind = [path for path in checkpoints(target.parent) if step_of(path) <= step_of(target)]
     for old in behind[:-keep]:
         remove_folder(old)
-    return target
 
 
 def remove_partial(folder: Path) -> None:
@@ -109,7 +121,8 @@ def find_checkpoint_damage(checkpoint: Path) -> str | None:
     if (checkpoint / CHECKSUMS_NAME).exists():
         if damage := find_damage(checkpoint):
             return damage
-        lost = [name for name in (TRAINER_NAME, OPTIMIZER_NAME) if not (checkpoint / name).exists()]
+        needed = (TRAINER_NAME, SHARDS_NAME if has_shards(checkpoint) else OPTIMIZER_NAME)
+        lost = [name for name in needed if not (checkpoint / name).exists()]
         return f"{lost[0]} is missing" if lost else None
     try:
         state = load_trainer_state(checkpoint)

@@ -33,6 +33,7 @@ DEFAULT_BETA = 0.1
 
 _HASHED = (
     "model*.safetensors",
+    "shards/*.safetensors",
     "pytorch_model*.bin",
     "config.json",
     "tokenizer.json",

@@ -1,6 +1,7 @@
 """Checksums of a model folder or checkpoint: a flipped bit gives other rewards and no error."""
 
 import stat
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -33,19 +34,30 @@ class FolderChecksums(msgspec.Struct, frozen=True, kw_only=True):
     files: Annotated[dict[str, FileChecksum], doc("by path in the folder")]
 
 
-def write_checksums(folder: Path) -> None:
-    """Write ``checksums.json`` over every file of a folder, all of which reach the disk."""
+def write_checksums(folder: Path, known: Mapping[str, FileChecksum] | None = None) -> None:
+    """Write ``checksums.json`` over every file of a folder, all of which reach the disk.
+
+    ``known``: of files that were hashed, and reached the disk, where they were written.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     paths = [path for path in paths if path != folder / CHECKSUMS_NAME]
+    files = checksums_of(
+        folder, [path for path in paths if path.relative_to(folder).as_posix() not in (known or {})]
+    )
+    content = msgspec.json.encode(
+        FolderChecksums(files=dict(sorted({**files, **(known or {})}.items())))
+    )
+    write_file(folder / CHECKSUMS_NAME, msgspec.json.format(content) + b"\n")
+
+
+def checksums_of(folder: Path, paths: Sequence[Path]) -> dict[str, FileChecksum]:
+    """Checksums of files, by their path in the folder, after all of them reached the disk."""
     for path in paths:
         sync(path)
     with ThreadPoolExecutor(THREADS) as pool:
         sums = pool.map(_checksum, paths)
-        files = dict(
-            zip((path.relative_to(folder).as_posix() for path in paths), sums, strict=True)
-        )
-    content = msgspec.json.encode(FolderChecksums(files=files))
-    write_file(folder / CHECKSUMS_NAME, msgspec.json.format(content) + b"\n")
+        names = (path.relative_to(folder).as_posix() for path in paths)
+        return dict(zip(names, sums, strict=True))
 
 
 def find_damage(folder: Path) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from training.errors import ConfigError
+from training.model.shards import WEIGHTS_PREFIX, fill_from_shards, has_shards
 from training.model.source import (
     LocatedModel,
     ModelSource,
@@ -162,6 +163,8 @@ def read_classifier(
     if not quantised:
         _refuse_quantised(located)
     config.num_labels = 1
+    if has_shards(located.folder):
+        return _read_shards(located, config, dtype), set()
     hf, info = _read_weights(located, AutoModelForSequenceClassification, config, dtype)
     _check_shapes(source, info["mismatched_keys"])
     missing = set(info["missing_keys"])
@@ -184,15 +187,19 @@ def empty_classifier(
     _refuse_quantised(located)
     if source.trust_remote_code:
         raise NotReadableInPartsError("code of its own may read its files in its own way")
-    fetch_weights(located)
-    if not weight_files(located):
-        raise NotReadableInPartsError("they are a pickle")
+    in_shards = has_shards(located.folder)
+    if not in_shards:
+        fetch_weights(located)
+        if not weight_files(located):
+            raise NotReadableInPartsError("they are a pickle")
     config.num_labels = 1
     with _said(source, "config.json cannot be used"), parameters_on_meta():
         hf = AutoModelForSequenceClassification.from_config(
             config, dtype=dtype, trust_remote_code=False
         )
     hf.eval()  # as from_pretrained leaves it
+    if in_shards:
+        return hf, StoredWeights(source, {}, frozenset(), (), shards=located.folder)
     stored = find_weights(located, hf)
     _check_shapes(source, stored.mismatched)
     _check_missing(source, {name for name in stored.missing if not is_of_head(name)})
@@ -206,6 +213,21 @@ def _refuse_quantised(located: LocatedModel) -> None:
             f"is quantised ({method or 'quantization_config'}), and such weights do not learn; "
             "name the model that it was made from"
         )
+
+
+def _read_shards(located: LocatedModel, config: Any, dtype: torch.dtype) -> Any:
+    """A sequence classifier whose weights are those of a checkpoint in shards."""
+    from transformers import AutoModelForSequenceClassification
+
+    with _said(located.source, "its model cannot be made"):
+        hf = AutoModelForSequenceClassification.from_config(
+            config, dtype=dtype, trust_remote_code=located.source.trust_remote_code
+        )
+    fill_from_shards(
+        located.folder, {WEIGHTS_PREFIX + name: value for name, value in hf.state_dict().items()}
+    )
+    _check_finite(located.source, hf, set())
+    return hf
 
 
 def read_language_model(located: LocatedModel, config: Any, *, dtype: torch.dtype) -> Any:

@@ -373,6 +373,12 @@ def save_model(
     }
     # transformers writes the weights under the names that other programs know.
     hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
+    save_model_files(folder, loaded)
+
+
+def save_model_files(folder: Path, loaded: LoadedModel) -> None:
+    """Write all of a model folder but the weights: config, tokenizer and template."""
+    hf = loaded.model.hf
     hf.config.dtype = "float32"  # it noted that of the copies that compute
     hf.config.save_pretrained(folder)
     _check_config(folder, loaded)

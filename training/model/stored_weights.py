@@ -30,6 +30,8 @@ class StoredWeights:
     """Parameters that no file has."""
     mismatched: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...]
     """(name, shape in the file, shape of the model) where the two differ."""
+    shards: Path | None = None
+    """A checkpoint in shards, which holds every weight under its own name instead."""
 
 
 @contextmanager

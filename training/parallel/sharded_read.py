@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from training.errors import ConfigError
 from training.model.pretrained import not_finite
 from training.model.reward_model import RewardModel
+from training.model.shards import WEIGHTS_PREFIX, fill_from_shards
 from training.model.stored_weights import StoredWeights
 
 
@@ -44,6 +45,9 @@ def read_shards(model: RewardModel, stored: StoredWeights) -> int:
         **dict(model.hf.named_buffers()),
     }
     try:
+        if stored.shards is not None:
+            held = {WEIGHTS_PREFIX + name: tensor for name, tensor in model.hf.state_dict().items()}
+            fill_from_shards(stored.shards, held)
         for path, names in _by_file(stored).items():
             read += _read_file(path, {key: tensors[name] for name, key in names.items()})
             if broken := next((name for name in names if not _is_finite(tensors[name])), None):

@@ -126,13 +126,18 @@ class MasterWeights:
                 [parameter for parameter, _ in self._copies], [master for _, master in self._copies]
             )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The fp32 weights and the buffers as they lie: with fsdp each rank's part (DTensor)."""
+        found: dict[str, Tensor] = self.model.hf.state_dict() | self.masters
+        return found
+
     def state(self, *, keep: bool) -> dict[str, Tensor]:
         """The fp32 weights and the buffers, whole, on the CPU; every rank must call.
 
         ``keep``: on the rank that writes them; the others get an empty dict and no copies.
         """
         found: dict[str, Tensor] = {}
-        for name, tensor in (self.model.hf.state_dict() | self.masters).items():
+        for name, tensor in self.tensors().items():
             gathered = full_tensor(tensor, keep=keep)
             if gathered is not None:
                 found[name] = gathered

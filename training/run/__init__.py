@@ -1,5 +1,5 @@
 """A training run: what it is told (``options``), how it is set up, resumed and saved, its folder,
-lock and log. The loop itself is ``training.train``."""
+lock, log and signals. The loop itself is ``training.train``."""
 
 import lazy_loader
 

@@ -16,7 +16,13 @@ from training.checkpoints.checkpoint import (
     step_of,
 )
 from training.errors import ConfigError
-from training.optimizer import load_optimizer_state
+from training.model.shards import (
+    OPTIMIZER_PREFIX,
+    fill_from_shards,
+    has_shards,
+    shapes_of_shards,
+)
+from training.optimizer import load_optimizer_state, zero_optimizer_state
 from training.parallel.distributed import DistributedContext
 from training.run.folder import CHECKPOINTS_NAME, LOCK_NAME, RUN_NAME
 from training.run.lock import RunLock
@@ -41,6 +47,8 @@ FREE_SETTINGS = {
     "run.shard_degree",
     "run.cpu_offload",
     "run.context_parallel_degree",
+    "run.async_checkpoints",
+    "run.timeout_minutes",
     "run.tensorboard",
 }
 """Settings that may change when a run is resumed: none decides which pairs a step sees, or what is
@@ -128,14 +136,17 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
                     f"{now[section].get(name)}; resume with the old value or start a new run"
                 )
     try:
-        load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
+        if has_shards(checkpoint):
+            _fill_optimizer(run, checkpoint)
+        else:
+            load_optimizer_state(run.optimizer, run.weights, load_optimizer_file(checkpoint))
         run.objective.load_state_dict(
             {key: torch.tensor(value) for key, value in state.loss.items()}, strict=False
         )
         run.guard.load_state_dict(state.guard)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise ConfigError(
-            f"{checkpoint}: optimizer.safetensors or trainer.json does not belong to the weights "
+            f"{checkpoint}: its optimizer state or trainer.json does not belong to the weights "
             f"beside it ({error}); remove that folder to resume from the one before"
         ) from None
     run.step = run.saved_step = state.step
@@ -143,3 +154,20 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
     # Earlier releases did not count them; those that the guard skipped are known.
     updates = state.updates if state.updates is not None else state.step - run.guard.skipped
     run.totals = Totals(state.pairs, state.tokens, updates, Counter(state.counts))
+
+
+def _fill_optimizer(run: TrainingRun, checkpoint: Path) -> None:
+    """Read AdamW's state from shards, on each rank what it needs; raises ValueError."""
+    there = {
+        name.removeprefix(OPTIMIZER_PREFIX)
+        for name in shapes_of_shards(checkpoint)
+        if name.startswith(OPTIMIZER_PREFIX)
+    }
+    tensors = zero_optimizer_state(run.optimizer, run.weights, there)
+    if strange := sorted(there - tensors.keys()):
+        raise ValueError(f"{strange[0]} is of no weight of this model")
+    fill_from_shards(checkpoint, {OPTIMIZER_PREFIX + name: t for name, t in tensors.items()})
+    for name, tensor in tensors.items():
+        local = tensor.to_local() if hasattr(tensor, "to_local") else tensor
+        if not bool(local.isfinite().all()):
+            raise ValueError(f"{name} holds values that are not finite numbers")

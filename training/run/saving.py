@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import msgspec
 import torch
 
 from training.checkpoints.checkpoint import TrainerState, remove_partial, save_checkpoint
+from training.checkpoints.sharded import copy_of_shards, save_sharded_checkpoint, together
 from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
 from training.errors import ConfigError, DivergedError
 from training.model.checksums import write_checksums
 from training.model.layout_check import rewards_are_finite
 from training.model.reward_model import LoadedModel, save_model
-from training.optimizer import optimizer_state
+from training.optimizer import optimizer_state, optimizer_tensors
 from training.run.folder import (
     CHECKPOINTS_NAME,
     LOCK_NAME,
@@ -66,49 +68,68 @@ def _write_json(path: Path, content: Any) -> None:
 
 
 def save(run: TrainingRun) -> None:
-    """Write a checkpoint; every rank must call.
+    """Write a checkpoint, from a copy while training goes on; every rank must call.
 
-    Raises DivergedError instead where weights or rewards are no finite numbers: it is of no use,
-    and TrainingDatasetError where a shard turned out not to be the manifest's.
+    One that is being written is waited for first. Raises DivergedError instead where weights or
+    rewards are no finite numbers: it is of no use, and TrainingDatasetError where a shard turned
+    out not to be the manifest's.
     """
+    run.writer.wait()
     if run.verification is not None:
         run.verification.finish(run.context.gather)
-    first = run.context.is_first
     if not rewards_are_finite(run.loaded, run.context.device):
         raise DivergedError(
             f"after step {run.step:,} the rewards are no finite numbers, so no checkpoint is "
             "written"
         )
-    weights = run.weights.state(keep=first)
-    broken = next((name for name, value in weights.items() if not _is_finite(value)), None)
-    if broken is not None:
+    state = TrainerState(
+        step=run.step,
+        pairs=run.totals.pairs,
+        tokens=run.totals.tokens,
+        counts=dict(run.totals.counts),
+        guard=run.guard.state_dict(),
+        loss={key: value.tolist() for key, value in run.objective.state_dict().items()},
+        manifest_sha256=run.dataset.manifest_sha256,
+        model=run.options.model,
+        updates=run.totals.updates,
+        config=msgspec.to_builtins(run.config),
+    )
+    run.writer.start(_sharded(run, state) if run.weights.is_sharded else _whole(run, state))
+    run.saved_step = run.step
+
+
+def _whole(run: TrainingRun, state: TrainerState) -> Callable[[], object]:
+    """Copy everything to the first rank; what writes it there."""
+    context, folder = run.context, run.options.output / CHECKPOINTS_NAME
+    weights = run.weights.state(keep=context.is_first)
+    _refuse_broken(run, weights)
+    states = optimizer_state(run.optimizer, run.weights, keep=context.is_first)
+    keep = run.config.run.keep_checkpoints
+
+    def write() -> None:
+        if context.is_first:
+            save_checkpoint(folder, run.loaded, weights, states, state, keep=keep)
+
+    return lambda: together(write, context, folder)
+
+
+def _sharded(run: TrainingRun, state: TrainerState) -> Callable[[], object]:
+    """Copy each rank's part to its CPU; what writes it."""
+    copy = copy_of_shards(run.weights.tensors(), optimizer_tensors(run.optimizer, run.weights))
+    _refuse_broken(run, copy)
+    folder, keep = run.options.output / CHECKPOINTS_NAME, run.config.run.keep_checkpoints
+    return lambda: save_sharded_checkpoint(folder, run.loaded, copy, state, run.context, keep=keep)
+
+
+def _refuse_broken(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None:
+    """Raise DivergedError on every rank where a value is no finite number on one."""
+    broken = next((name for name, value in tensors.items() if not _is_finite(value)), None)
+    told = next(filter(None, run.context.gather(broken)), None)
+    if told is not None:
         raise DivergedError(
-            f"after step {run.step:,} the weights {broken} hold values that are not finite "
+            f"after step {run.step:,} the weights {told} hold values that are not finite "
             "numbers, so no checkpoint is written"
         )
-    states = optimizer_state(run.optimizer, run.weights, keep=first)
-    if first:
-        save_checkpoint(
-            run.options.output / CHECKPOINTS_NAME,
-            run.loaded,
-            weights,
-            states,
-            TrainerState(
-                step=run.step,
-                pairs=run.totals.pairs,
-                tokens=run.totals.tokens,
-                counts=dict(run.totals.counts),
-                guard=run.guard.state_dict(),
-                loss={key: value.tolist() for key, value in run.objective.state_dict().items()},
-                manifest_sha256=run.dataset.manifest_sha256,
-                model=run.options.model,
-                updates=run.totals.updates,
-                config=msgspec.to_builtins(run.config),
-            ),
-            keep=run.config.run.keep_checkpoints,
-        )
-    run.saved_step = run.step
-    run.context.barrier()  # no rank continues, or exits, before it is written
 
 
 def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
@@ -154,6 +175,7 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
 
 
 def _is_finite(value: torch.Tensor) -> bool:
+    value = value.to_local() if hasattr(value, "to_local") else value
     if not value.is_floating_point() or not value.numel():
         return True
     low, high = value.aminmax()

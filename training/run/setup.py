@@ -2,11 +2,13 @@
 
 import sys
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from training.checkpoints.background import BackgroundJob
 from training.data.dataset import PairDataset
 from training.data.exchange import RankExchange
 from training.data.loader import DataLoader
@@ -130,13 +132,19 @@ def set_up(
             rank=context.data_rank,
             ranks=context.data_ranks,
             exchange=(
-                RankExchange(context.data_rank, context.data_ranks, copies=context.context_degree)
+                RankExchange(
+                    context.data_rank,
+                    context.data_ranks,
+                    copies=context.context_degree,
+                    timeout=timedelta(minutes=config.run.timeout_minutes),
+                )
                 if context.data_ranks > 1
                 else None
             ),
         ),
         verification=verification,
         flops=flops,
+        writer=BackgroundJob(wait=not config.run.async_checkpoints),
     )
     if checkpoint:
         restore(run, checkpoint)

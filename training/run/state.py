@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from training.checkpoints.background import BackgroundJob
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
@@ -49,13 +50,15 @@ class TrainingRun:
     flops: FlopCount
     verification: ShardVerification | None = None
     """Of the training shards; None where none was asked for."""
+    writer: BackgroundJob = field(default_factory=BackgroundJob)
+    """Writes checkpoints; one at a time."""
     step: int = 0
     """Steps that were taken."""
     totals: Totals = field(default_factory=Totals)
     taken_step: int = 0
     """The last step that was taken and not skipped."""
     saved_step: int = -1
-    """Step of the newest checkpoint."""
+    """Step of the newest checkpoint, which may still be being written."""
 
     @property
     def config(self) -> TrainConfig:

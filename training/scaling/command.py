@@ -13,7 +13,7 @@ examples:
       --grid data.max_pairs=1000,3000,10000,30000 --output scaling
   forumprefs scaling --dataset out/beer --models small,medium,large --output scaling \\
       --grid data.max_pairs=1000,3000,10000,30000 \\
-      --launch 'torchrun --nproc-per-node 8 -m training.train'
+      --launch 'torchrun --nproc-per-node 8 --shutdown-timeout 540 -m training.train'
 
 A grid that was interrupted continues where it stopped: run the same command again.
 exit codes: 0 finished (whether or not the fit is supported), 1 a run of the grid failed,

@@ -1,5 +1,6 @@
 """Validates a model while it trains, and what it has to beat on the same pairs."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,10 @@ from training.validation.score import score_pairs
 
 WINDOW = 16
 """Row groups among which the validation prompts are drawn."""
+
+
+class _StoppedError(Exception):
+    """A validation that was told to stop."""
 
 
 class Validator:
@@ -54,27 +59,44 @@ class Validator:
         self._batches = make(shard_by_rank(rows, context.data_ranks)[context.data_rank])
         # Without gradients a pass needs little memory, but FSDP needs as many on each rank.
         count = int(context.max(len(self._batches)))
-        self._spares = []
-        if config.run.parallel == "fsdp" and len(self._batches) < count:
-            self._spares = make(prompt_runs(rows)[:1])[:1] * (count - len(self._batches))
+        missing = count - len(self._batches)
+        self._spares: list[MicroBatch | None] = [None] * missing
+        if config.run.parallel == "fsdp" and missing:
+            self._spares = [*make(prompt_runs(rows)[:1])[:1] * missing]
 
-    def validate(self) -> ValidationReport | None:
-        """Score the pairs; every rank must call. None without validation pairs."""
+    def validate(self, stop: Callable[[], bool] = lambda: False) -> ValidationReport | None:
+        """Score the pairs; every rank must call. None without validation pairs.
+
+        ``stop`` is asked before each micro-batch; None, too, once it says so on any rank.
+        """
         if self._rows is None:
             return None
         model = self._loaded.model
         model.eval()
-        mine = self._scored()
-        model.train()
+        try:
+            mine = self._scored(stop)
+        except _StoppedError:
+            return None
+        finally:
+            model.train()
         parts = self._context.gather_parts(mine)
         pairs = join(parts)
         return report(pairs) if len(pairs.weight) else None
 
-    def _scored(self) -> ScoredPairs:
+    def _until(
+        self, stop: Callable[[], bool], batches: Sequence[MicroBatch | None]
+    ) -> Iterator[MicroBatch]:
+        for batch in batches:
+            if self._context.any(stop()):
+                raise _StoppedError
+            if batch is not None:
+                yield batch
+
+    def _scored(self, stop: Callable[[], bool]) -> ScoredPairs:
         rows = self._rows
         assert rows is not None
-        found = score_pairs(self._loaded, self._batches, self._context.device)
-        score_pairs(self._loaded, self._spares, self._context.device)
+        found = score_pairs(self._loaded, self._until(stop, self._batches), self._context.device)
+        score_pairs(self._loaded, self._until(stop, self._spares), self._context.device)
         index = found["row"].astype(np.int64)
         weight = 1.0 / rows.prompt_pairs[index]
         prompt = np.zeros(len(rows), dtype=np.int64)
