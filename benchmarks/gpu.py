@@ -88,7 +88,7 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
             | ({"micro_batch_tokens": 2048} if toy else {})
         ),
         optim=OptimConfig(lr=1e-6),
-        run=RunConfig(tensorboard=False),
+        run=RunConfig(trackers=()),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = read_tokenizer_of(arguments.tokenizer)

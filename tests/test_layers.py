@@ -50,6 +50,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "training": {
         "errors": set(),
         "durable_files": set(),
+        "tracking": {"durable_files"},
         "model_options": set(),
         "console": set(),
         "commands": set(),
@@ -64,17 +65,18 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "checkpoints": {"durable_files", "errors", "model"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "losses",
-            "model", "optimizer", "parallel", "throughput",
+            "model", "optimizer", "parallel", "throughput", "tracking",
         },
         "train": {
             "commands", "data", "errors", "losses", "optimizer", "parallel", "run", "throughput",
-            "validation",
+            "tracking", "validation",
         },
         "train_command": {"checkpoints", "config", "errors", "model_options", "run", "train"},
         "evaluation": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "model",
             "model_options", "run", "validation",
         },
+        "merge_command": {"errors", "model", "model_options"},
         "registry": {"durable_files", "errors", "evaluation", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "run", "validation"},

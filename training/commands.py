@@ -37,6 +37,13 @@ SCORE: Final = Command(
     description="Score the responses of files with a reward model, or by how probable a language "
     "model finds them, and write the rows with their scores.",
 )
+MERGE_ADAPTER: Final = Command(
+    "merge-adapter",
+    "add a LoRA adapter to its base model",
+    "training.merge_command",
+    description="Write the model that a LoRA adapter and its base are together, for programs that "
+    "do not load adapters.",
+)
 PROMOTE: Final = Command(
     "promote",
     "register an evaluated model, and promote it unless it is worse",
@@ -50,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of these commands without the others, as torchrun does."""
     parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (TRAIN, SCALING, EVALUATE, SCORE, PROMOTE):
+    for command in (TRAIN, SCALING, EVALUATE, SCORE, MERGE_ADAPTER, PROMOTE):
         command.add_to(commands)
     namespace = parser.parse_args(arguments)
     chosen: Command = namespace.command

@@ -34,6 +34,9 @@ TOLD_ELSEWHERE = (
 )
 """What the run.json of a run holds beside the settings: the command line says it, no file."""
 
+FORMER = frozenset({("run", "tensorboard")})
+"""Settings of earlier releases that are understood."""
+
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -124,6 +127,44 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = None
 
 
+class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Low-rank adapters in place of all weights (LoRA, QLoRA); docs/lora.md."""
+
+    rank: Annotated[
+        AtLeastOne | None,
+        doc(
+            "train low-rank matrices beside the linear layers, and the head, with the rest frozen; "
+            "null: train all weights. Wants a larger optim.lr: 1e-4 to 3e-4"
+        ),
+    ] = None
+    alpha: Annotated[
+        AtLeastOne | None, doc("what the matrices add is scaled by alpha / rank; null: 2 · rank")
+    ] = None
+    dropout: Annotated[float, doc("of what goes into the matrices", ge=0, lt=1)] = 0.0
+    target_modules: Annotated[
+        tuple[str, ...] | None,
+        doc('names of linear layers, e.g. ["q_proj", "v_proj"]; null: all those of the blocks'),
+    ] = None
+    rslora: Annotated[bool, doc("scale by alpha / √rank instead (arXiv 2312.03732)")] = False
+    dora: Annotated[
+        bool, doc("a magnitude of its own for each output (DoRA, arXiv 2402.09353); slower")
+    ] = False
+    base_precision: Annotated[
+        Literal["auto", "nf4"],
+        doc(
+            "of the frozen weights. auto: as model.precision; nf4: 4 bits (QLoRA), with "
+            "bitsandbytes, in one process or with run.parallel=ddp"
+        ),
+    ] = "auto"
+    save_merged: Annotated[
+        bool,
+        doc(
+            "at the end also write model-merged/, all weights in fp32, which needs no peft; "
+            "`forumprefs merge-adapter` does it later"
+        ),
+    ] = False
+
+
 class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """AdamW and its schedule; defaults of WorldPM (arXiv 2505.10527, A.3)."""
 
@@ -167,7 +208,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         Literal["ddp", "fsdp"],
         doc("several GPUs: ddp copies the model to each, fsdp divides it (FSDP2)"),
     ] = "ddp"
-    tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        doc(
+            'where the figures are shown, beside metrics.jsonl: ["tensorboard", "wandb", "mlflow"] '
+            "or some of them; the last two are told where by their own environment variables"
+        ),
+    ] = ("tensorboard",)
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -175,6 +222,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
@@ -211,13 +259,15 @@ def load_config(
             raise ConfigError(
                 f"--set {setting}: write it as section.name=value, e.g. optim.lr=3e-6"
             )
-        _check_key(section, name)
+        if (section, name) not in FORMER:
+            _check_key(section, name)
         values.setdefault(section, {})[name] = setting_value(value.strip())
     return convert(values)
 
 
 def convert(values: Mapping[str, Any]) -> TrainConfig:
     """Check a mapping of sections; raises ConfigError that names the key."""
+    values = _as_today(values)
     for section, table in values.items():
         for name in table if isinstance(table, dict) else ():
             _check_key(section, name)
@@ -226,6 +276,22 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
     except msgspec.ValidationError as error:
         raise ConfigError(f"configuration: {error}") from None
     check_loss(found.loss)
+    return found
+
+
+def _as_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Understand ``run.tensorboard`` of earlier releases, which is one of ``run.trackers`` now."""
+    found = dict(values)
+    run = found.get("run")
+    if isinstance(run, dict) and "tensorboard" in run:
+        run = dict(run)
+        wanted = run.pop("tensorboard")
+        if not isinstance(wanted, bool):
+            raise ConfigError('run.tensorboard is now one of run.trackers, e.g. ["tensorboard"]')
+        others = [one for one in run.get("trackers", ()) if one != "tensorboard"]
+        if "trackers" in run or not wanted:
+            run["trackers"] = [*(["tensorboard"] * wanted), *others]
+        found["run"] = run
     return found
 
 

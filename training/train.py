@@ -6,6 +6,7 @@ of WorldPM (arXiv 2505.10527): Bradley–Terry on a scalar read at the last toke
 constant learning rate after a warm-up.
 """
 
+import json
 import math
 import signal
 import sys
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import msgspec
 import torch
 
 from schemas.exit_codes import ExitCode
@@ -23,6 +25,7 @@ from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.folder import SUMMARY_NAME
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
@@ -30,6 +33,7 @@ from training.run.saving import finalize, save
 from training.run.setup import set_up
 from training.run.state import TrainingRun
 from training.throughput import peak_flops
+from training.tracking.trackers import open_trackers
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
@@ -106,6 +110,7 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
         model = finalize(run, as_numbers(report))
         if log is not None:
+            log.finish(json.loads((run.options.output / SUMMARY_NAME).read_bytes()))
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
         return ExitCode.FINISHED
 
@@ -196,6 +201,9 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
     so a pair counts the same wherever it lies.
     """
     total_weight = run.context.sum([batch.weight])[0]
+    if run.config.lora.dropout:  # from the step alone, so that a resumed run draws the same
+        place = run.step * run.context.count + run.context.rank
+        torch.manual_seed((run.config.run.seed << 32) + place)
     loss_sum, correct, flops = _accumulate_gradients(run, batch, total_weight)
     run.weights.sum_gradients()
     sums = StepSums(
@@ -385,8 +393,18 @@ def _open_log(run: TrainingRun) -> RunLog:
         run.options.output,
         steps=run.last_step,
         first_step=run.step,
-        tensorboard=run.config.run.tensorboard,
         quiet=run.options.quiet,
+        trackers=open_trackers(
+            run.config.run.trackers,
+            run.options.output,
+            {
+                "dataset": run.options.dataset,
+                "model_path": run.options.model,
+                **msgspec.to_builtins(run.config),
+            },
+            first_step=run.step,
+            warn=lambda text: print(f"forumprefs train: {text}", file=sys.stderr),
+        ),
     )
 
 

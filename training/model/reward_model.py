@@ -14,13 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import DataConfig, ModelConfig
+from training.config import DataConfig, LoraConfig, ModelConfig
 from training.data.collate import Layout, MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
+from training.model.adapters import (
+    Adapter,
+    add_adapter,
+    check_settings,
+    modules_of,
+    save_adapter,
+    set_dropout,
+)
+from training.model.blocks import blocks_of
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.source import LocatedModel, ModelSource, locate_model
 
@@ -83,11 +92,13 @@ class RewardModel(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks: the first list of modules in the backbone, seen from outside."""
-        for module in self.backbone.modules():  # outer modules come first
-            if isinstance(module, nn.ModuleList):
-                return module
-        raise ConfigError(f"{type(self.hf).__name__} has no list of blocks")
+        """The transformer blocks."""
+        return blocks_of(self.hf)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether LoRA matrices and the head are trained, and the rest is frozen."""
+        return hasattr(self.hf, "peft_config")
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """Return the reward of each sequence, float32 [S]."""
@@ -126,6 +137,8 @@ class LoadedModel:
     head_is_new: bool
     commit: str | None = None
     """On the Hub; None for a folder."""
+    adapter: Adapter | None = None
+    """Its LoRA matrices; None for a model that is trained whole."""
 
 
 def load_model(
@@ -135,6 +148,7 @@ def load_model(
     *,
     seed: int,
     verify: bool = True,
+    lora: LoraConfig | None = None,
 ) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
@@ -143,22 +157,36 @@ def load_model(
             sequence classifier with one label. A checkpoint of ours brings its template.
         seed: of a new head.
         verify: compare a folder of ours with its checksums; False where that was just done.
+        lora: what is to be trained; None: only to score, with an adapter as it is.
 
     Raises ConfigError or TemplateError when the model cannot be a reward model.
     """
     if isinstance(source, str):
         source = ModelSource.of(source)
-    return load_located(locate_model(source, verify=verify), model_config, data_config, seed=seed)
+    located = locate_model(source, verify=verify)
+    return load_located(located, model_config, data_config, seed=seed, lora=lora)
 
 
 def load_located(
-    located: LocatedModel, model_config: ModelConfig, data_config: DataConfig, *, seed: int
+    located: LocatedModel,
+    model_config: ModelConfig,
+    data_config: DataConfig,
+    *,
+    seed: int,
+    lora: LoraConfig | None = None,
+    dequantise: bool = False,
 ) -> LoadedModel:
-    """The same, of a model whose files were found already."""
+    """The same, of a model whose files were found already.
+
+    ``dequantise``: have an adapter's base of 4 bits in full precision, after it was rounded.
+    """
     config = read_config(located)
     tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
-    hf, missing = read_classifier(located, config, dtype=torch.float32)
+    hf, missing, adapter = read_classifier(
+        located, config, dtype=torch.float32, dequantise=dequantise
+    )
+    rows = hf.get_input_embeddings().num_embeddings
     try:
         loaded = wrap_model(
             hf,
@@ -171,7 +199,24 @@ def load_located(
         )
     except TemplateError as error:
         raise TemplateError(f"--model {located.source.name}: {error}") from None
-    return replace(loaded, commit=located.commit)
+    if adapter is not None and lora is not None:
+        check_settings(adapter, lora, located.source)
+        set_dropout(hf, lora.dropout)
+    elif lora is not None and lora.rank is not None:
+        if hf.get_input_embeddings().num_embeddings != rows:
+            raise located.source.error(
+                "its embedding lacks a row for the pad token, which an adapter cannot bring; train "
+                "it without lora.rank, or add the row and save the model first "
+                "(resize_token_embeddings of transformers)"
+            )
+        head = {name for name, one in hf.named_modules() if one is loaded.model.head}
+        kept = tuple(sorted(head | modules_of({name for name in missing if not _in(name, head)})))
+        adapter = add_adapter(hf, loaded.model.blocks, kept, located, lora, seed=seed)
+    return replace(loaded, commit=located.commit, adapter=adapter)
+
+
+def _in(name: str, modules: set[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def wrap_model(
@@ -365,16 +410,26 @@ def save_model(
 ) -> None:
     """Write a folder that transformers loads as a sequence classifier with our scores.
 
+    An adapter's holds its matrices and the head, and peft loads it upon its base.
+
     ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
     """
     hf = loaded.model.hf
     folder.mkdir(parents=True, exist_ok=True)
+    if state is None:
+        trained = {name for name, parameter in hf.named_parameters() if parameter.requires_grad}
+        state = hf.state_dict()
+        if loaded.adapter is not None:
+            state = {name: tensor for name, tensor in state.items() if name in trained}
     weights = {
         name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
-        for name, tensor in (state if state is not None else hf.state_dict()).items()
+        for name, tensor in state.items()
     }
-    # transformers writes the weights under the names that other programs know.
-    hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
+    if loaded.adapter is not None:
+        save_adapter(folder, hf, loaded.adapter, weights)
+    else:
+        # transformers writes the weights under the names that other programs know.
+        hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
     hf.config.dtype = "float32"  # it noted that of the copies that compute
     hf.config.save_pretrained(folder)
     _check_config(folder, loaded)

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from training.errors import ConfigError
 from training.model.reward_model import RewardModel
 
 
@@ -31,16 +32,20 @@ class MasterWeights:
 
     def __init__(self, model: RewardModel, dtype: torch.dtype, parallel: str) -> None:
         self.model = model
+        if model.is_adapted:
+            _as_computed(model, dtype)
         self.is_sharded = parallel == "fsdp" and dist.is_initialized()
         if self.is_sharded:
             _shard(model, dtype)
         self.masters: dict[str, nn.Parameter] = {}
-        """fp32, by the names of ``model.hf``."""
+        """fp32, by the names of ``model.hf``; of an adapted model, the trained weights alone."""
         self._copies: list[tuple[nn.Parameter, nn.Parameter]] = []
         of_head = {id(parameter) for parameter in model.head.parameters()}
         self.head = {n for n, p in model.hf.named_parameters() if id(p) in of_head}
         """Names of the head's parameters."""
         for name, parameter in model.hf.named_parameters():
+            if model.is_adapted and not parameter.requires_grad:
+                continue
             if self.is_sharded or dtype == torch.float32 or name in self.head:
                 self.masters[name] = parameter
                 continue
@@ -99,10 +104,13 @@ class MasterWeights:
     def state(self, *, keep: bool) -> dict[str, Tensor]:
         """The fp32 weights and the buffers, whole, on the CPU; every rank must call.
 
+        Of an adapted model the trained weights alone.
+
         ``keep``: on the rank that writes them; the others get an empty dict and no copies.
         """
         found: dict[str, Tensor] = {}
-        for name, tensor in (self.model.hf.state_dict() | self.masters).items():
+        others = {} if self.model.is_adapted else self.model.hf.state_dict()
+        for name, tensor in (others | self.masters).items():
             gathered = full_tensor(tensor, keep=keep)
             if gathered is not None:
                 found[name] = gathered
@@ -114,6 +122,14 @@ class MasterWeights:
         for name, master in self.masters.items():
             copy_full(master, state[name])
         self.refresh_copies()
+
+
+@torch.no_grad()
+def _as_computed(model: RewardModel, dtype: torch.dtype) -> None:
+    """Keep frozen weights in the dtype that computes: nothing is ever added to them."""
+    for parameter in model.hf.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def full_tensor(tensor: Any, *, keep: bool = True) -> Tensor | None:
@@ -161,6 +177,11 @@ def _buckets(tensors: list[Any], elements: int = 1 << 26) -> Iterator[list[Tenso
 def _shard(model: RewardModel, dtype: torch.dtype) -> None:
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
+    if any(hasattr(parameter, "quant_state") for parameter in model.parameters()):
+        raise ConfigError(
+            "lora.base_precision=nf4 cannot be divided over ranks; set run.parallel=ddp (each rank "
+            "then holds the base in 4 bits) or lora.base_precision=auto"
+        )
     policy = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     full = MixedPrecisionPolicy(param_dtype=torch.float32, reduce_dtype=torch.float32)
     for block in model.blocks:

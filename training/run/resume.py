@@ -37,7 +37,8 @@ FREE_SETTINGS = {
     "run.keep_checkpoints",
     "run.log_every",
     "run.parallel",
-    "run.tensorboard",
+    "run.tensorboard",  # in checkpoints of earlier releases
+    "run.trackers",
 }
 """Settings that may change when a run is resumed: none decides which pairs a step sees."""
 

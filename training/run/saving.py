@@ -12,11 +12,15 @@ from training.checkpoints.checkpoint import TrainerState, remove_partial, save_c
 from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
 from training.errors import ConfigError, DivergedError
 from training.model.checksums import write_checksums
+from training.model.four_bits import parameter_count
+from training.model.merging import merge_adapter
 from training.model.reward_model import LoadedModel, rewards_are_finite, save_model
+from training.model.source import ModelSource
 from training.optimizer import optimizer_state
 from training.run.folder import (
     CHECKPOINTS_NAME,
     LOCK_NAME,
+    MERGED_NAME,
     MODEL_NAME,
     RUN_NAME,
     SUMMARY_NAME,
@@ -117,13 +121,20 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
         save_model(partial, run.loaded, weights)
         write_checksums(partial)
         publish_folder(partial, target)
+        if run.loaded.adapter is not None and run.config.lora.save_merged:
+            merged = run.options.output / MERGED_NAME
+            shutil.rmtree(merged, ignore_errors=True)
+            merge_adapter(ModelSource(str(target)), merged)
         _write_json(
             run.options.output / SUMMARY_NAME,
             {
                 "model": {
                     "name": run.options.model,
                     "commit": run.loaded.commit or run.options.commit,
-                    "parameters": sum(master.numel() for master in run.weights.masters.values()),
+                    "parameters": parameter_count(run.loaded.model),
+                    "trained_parameters": sum(
+                        master.numel() for master in run.weights.masters.values()
+                    ),
                     "backbone_parameters": run.flops.block_parameters,
                 },
                 "dataset": {

@@ -63,9 +63,11 @@ def set_up(
             config.data,
             seed=config.run.seed,
             verify=checkpoint is None,  # else that was just done
+            lora=config.lora,
         )
-    model = loaded.model.to(context.device).train()
+    model = loaded.model.to(context.device).eval()
     check_layout(loaded, config.model.layout, context.device)
+    model.train()
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
     dtype = compute_dtype(config.model.precision, context.device)

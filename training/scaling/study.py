@@ -40,7 +40,8 @@ WITHOUT_EFFECT = frozenset(
         "run.parallel",
         "run.save_every",
         "run.seed",
-        "run.tensorboard",
+        "run.tensorboard",  # in runs of earlier releases
+        "run.trackers",
     }
 )
 """Settings that may differ between runs without a word."""
