@@ -62,6 +62,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "validation": {"config", "data", "model", "parallel"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
+        "weight_average": {"optimizer", "parallel"},
         "checkpoints": {"durable_files", "errors", "model"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "losses",
@@ -69,7 +70,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         },
         "train": {
             "commands", "data", "errors", "losses", "optimizer", "parallel", "run", "throughput",
-            "tracking", "validation",
+            "tracking", "validation", "weight_average",
         },
         "train_command": {"checkpoints", "config", "errors", "model_options", "run", "train"},
         "evaluation": {

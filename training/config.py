@@ -181,6 +181,13 @@ class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     beta2: Annotated[float, doc("", ge=0, lt=1)] = 0.95
     eps: Annotated[float, doc("", gt=0)] = 1e-8
     clip: Annotated[float, doc("largest norm of the gradient; 0: no clipping", ge=0)] = 1.0
+    ema_decay: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, lt=1)] | None,
+        doc(
+            "also keep a running average of the weights, of which a step keeps this share (at most "
+            "(1 + n) / (10 + n) at step n), and write it as model-ema/; null: none"
+        ),
+    ] = None
     spike_factor: Annotated[
         float,
         doc(

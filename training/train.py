@@ -29,7 +29,7 @@ from training.run.folder import SUMMARY_NAME
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
-from training.run.saving import finalize, save
+from training.run.saving import finalize, save, save_average
 from training.run.setup import set_up
 from training.run.state import TrainingRun
 from training.throughput import peak_flops
@@ -37,6 +37,7 @@ from training.tracking.trackers import open_trackers
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
+from training.weight_average import averaged, update_average
 
 FEW_STEPS = 20
 """Below this a run says that its batches are too large."""
@@ -108,7 +109,12 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
         check_rewards(report, f"after step {run.step:,}")
         if report is None and not math.isfinite(loss):
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
-        model = finalize(run, as_numbers(report))
+        average = None
+        if run.config.optim.ema_decay is not None:
+            with averaged(run.optimizer, run.weights):
+                average = _validate(run, validator, log, kind="validation_ema")
+                save_average(run)
+        model = finalize(run, as_numbers(report), as_numbers(average))
         if log is not None:
             log.finish(json.loads((run.options.output / SUMMARY_NAME).read_bytes()))
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
@@ -116,13 +122,19 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
 
 
 def _validate(
-    run: TrainingRun, validator: Validator, log: RunLog | None, *, whole: bool = False
+    run: TrainingRun,
+    validator: Validator,
+    log: RunLog | None,
+    *,
+    whole: bool = False,
+    kind: str = "validation",
 ) -> ValidationReport | None:
-    """Validate and log it; ``whole``: print the table, not a line."""
+    """Validate and log it as ``kind``; ``whole``: print the table, not a line."""
     report = validator.validate()
     if log is not None and report is not None:
-        log.write("validation", run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
-        log.say(summary(report) if whole else line(report))
+        log.write(kind, run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
+        about = "" if kind == "validation" else "running average of the weights: "
+        log.say(summary(report) if whole else f"{about}{line(report)}")
     return report
 
 
@@ -282,6 +294,8 @@ def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
             group["lr"] = sums.lr * group["scale"]
         run.optimizer.step()
         weights.refresh_copies()
+        if run.config.optim.ema_decay is not None:
+            update_average(run.optimizer, weights, run.config.optim.ema_decay)
         run.objective.end_step(run.context.sum_in_place)
     else:
         run.objective.drop_step()

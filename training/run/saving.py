@@ -19,6 +19,7 @@ from training.model.source import ModelSource
 from training.optimizer import optimizer_state
 from training.run.folder import (
     CHECKPOINTS_NAME,
+    EMA_NAME,
     LOCK_NAME,
     MERGED_NAME,
     MODEL_NAME,
@@ -111,16 +112,28 @@ def save(run: TrainingRun) -> None:
     run.context.barrier()  # no rank continues, or exits, before it is written
 
 
-def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
-    """Write the model folder and ``summary.json``; every rank must call."""
+def save_average(run: TrainingRun) -> None:
+    """Write ``model-ema/`` while the average is in the weights' place; every rank must call."""
+    _write_model(run, run.options.output / EMA_NAME)
+
+
+def _write_model(run: TrainingRun, target: Path) -> None:
     weights = run.weights.state(keep=run.context.is_first)
-    target = run.options.output / MODEL_NAME
     if run.context.is_first:
         partial = partial_of(target)
         shutil.rmtree(partial, ignore_errors=True)
         save_model(partial, run.loaded, weights)
         write_checksums(partial)
         publish_folder(partial, target)
+
+
+def finalize(
+    run: TrainingRun, validation: dict[str, Any], validation_ema: dict[str, Any] | None = None
+) -> Path:
+    """Write the model folder and ``summary.json``; every rank must call."""
+    target = run.options.output / MODEL_NAME
+    _write_model(run, target)
+    if run.context.is_first:
         if run.loaded.adapter is not None and run.config.lora.save_merged:
             merged = run.options.output / MERGED_NAME
             shutil.rmtree(merged, ignore_errors=True)
@@ -148,6 +161,7 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
                 "excluded": dict(run.totals.counts),
                 "skipped_steps": run.guard.skipped,
                 "validation": validation,
+                **({"validation_ema": validation_ema} if validation_ema else {}),
                 "config": msgspec.to_builtins(run.config),
             },
         )

@@ -12,9 +12,11 @@ class EventFiles:
     def __init__(self, start: TrackerStart) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
-        # Steps that an interrupted attempt wrote, and this one writes again, are hidden.
+        # Steps that an interrupted attempt wrote, and this one writes again, are hidden: those
+        # after the step of the checkpoint, or all.
+        hidden = start.first_step + 1 if start.first_step else 0
         folder = str(start.folder / "tensorboard")
-        self._writer: Any = SummaryWriter(folder, purge_step=start.first_step)
+        self._writer: Any = SummaryWriter(folder, purge_step=hidden)
 
     def log(self, kind: str, step: int, values: Mapping[str, float]) -> None:
         """Write scalars."""

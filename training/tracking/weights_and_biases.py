@@ -22,7 +22,7 @@ class WeightsAndBiases:
             name=os.environ.get("WANDB_NAME") or start.folder.name,
             dir=str(start.folder),
             config=dict(start.config),
-            id=start.run_id or os.environ.get("WANDB_RUN_ID") or wandb.util.generate_id(),
+            id=start.run_id,
             resume="allow",
             settings=wandb.Settings(console="off", silent=True),
         )
