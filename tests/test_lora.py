@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,20 @@ def test_a_resumed_run_ends_in_the_same_bytes(folder: Path, tmp_path: Path) -> N
     assert losses(tmp_path / "run") == losses(tmp_path / "straight")
 
 
+def test_the_snippet_of_the_docs_gives_our_scores(folder: Path, adapter: Path) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "lora.md").read_text(encoding="utf-8")
+    code = page.partition("```python\n")[2].partition("```")[0]
+    for name, path in (("runs/beer/model", adapter), ("Qwen/Qwen2.5-7B", folder / "model")):
+        assert name in code
+        code = code.replace(name, str(path))
+    found: dict[str, Any] = {}
+    exec(compile(code, "docs/lora.md", "exec"), found)
+    ((ours,),) = score_texts(
+        load(adapter), ["Why is my crust pale?"], [["The oven is too cold."]], device=CPU
+    )
+    assert abs(found["reward"] - ours) <= 1e-6
+
+
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_ranks_train_the_same_adapter(
     folder: Path, adapter: Path, tmp_path: Path, parallel: str
@@ -378,6 +393,71 @@ def test_variants_are_saved_and_merged(folder: Path, tmp_path: Path, variant: st
     assert apart(scores(load(tmp_path / "adapter")), ours) <= 1e-6
     assert apart(scores(load(tmp_path / "merged")), ours) <= 3e-6
     assert apart(scores(load(folder / "model")), ours) > 0.01
+
+
+QUANTISED_BY_OTHERS = """
+import json, sys
+import torch
+from peft import PeftModel
+from transformers import (AutoConfig, AutoModelForSequenceClassification, AutoTokenizer,
+                          BitsAndBytesConfig)
+
+base, adapter, merged, exchange = sys.argv[1:]
+texts = json.load(open(exchange))
+tokenizer = AutoTokenizer.from_pretrained(adapter)
+config = AutoConfig.from_pretrained(adapter)
+few_bits = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4",
+                              bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32,
+                              llm_int8_skip_modules=["score"])
+model = AutoModelForSequenceClassification.from_pretrained(
+    base, config=config, dtype=torch.float32, quantization_config=few_bits, device_map={"": "cpu"}
+)
+kinds = sorted({type(one).__name__ for one in model.modules()})
+model = PeftModel.from_pretrained(model, adapter).eval()
+rendered = [
+    tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}, {"role": "assistant", "content": response}],
+        tokenize=False)
+    for prompt, response in texts
+]
+batch = tokenizer(rendered, add_special_tokens=False, padding=True, return_tensors="pt")
+with torch.no_grad():
+    json.dump({"kinds": kinds, "scores": model(**batch).logits[:, 0].tolist()},
+              open(exchange, "w"))
+"""
+
+
+def test_a_base_of_4_bits_trains_resumes_and_merges(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    few_bits = "lora.base_precision=nf4"
+    trained = train_here(folder, tmp_path / "run", few_bits, "lora.save_merged=true")
+    ours, adapter = scores(trained), tmp_path / "run" / "model"
+    assert apart(scores(load(adapter)), ours) <= 1e-6
+    # fp32 sums in another order.
+    assert apart(scores(load(tmp_path / "run" / "model-merged")), ours) <= 5e-6
+    found = plain_peft(folder / "model", adapter, folder, tmp_path, QUANTISED_BY_OTHERS)
+    assert "Linear4bit" in found["kinds"]
+    assert apart(found["scores"], ours) <= 2e-6
+    # Upon the base before it was rounded it is another model, which is why the record tells.
+    copy = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    (copy / "checksums.json").unlink()
+    record = json.loads((copy / "adapter_base.json").read_text())
+    assert record["precision"] == "nf4"
+    (copy / "adapter_base.json").write_text(json.dumps({**record, "precision": "full"}))
+    assert apart(scores(load(copy)), ours) > 0.01
+    assert main(arguments(folder, tmp_path / "stop", few_bits, "run.max_steps=3")) == 0
+    assert main(["train", "--output", str(tmp_path / "stop"), "--resume", "--quiet", "--set",
+                 "run.max_steps=6"]) == 0  # fmt: skip
+    name = "model/adapter_model.safetensors"
+    assert digest(tmp_path / "stop" / name) == digest(tmp_path / "run" / name)
+
+
+def test_a_base_of_4_bits_without_bitsandbytes_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    with pytest.raises(ConfigError, match=r"pip install 'forumprefs\[qlora\]'"):
+        load(folder / "model", rank=4, base_precision="nf4")
 
 
 def test_merging_refuses_what_it_would_spoil(

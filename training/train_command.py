@@ -30,7 +30,7 @@ examples:
   forumprefs train --output runs/beer --resume             # resume exactly after an interruption
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
-metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
+metrics.jsonl, tensorboard/ (run.trackers), run.json and, once it is finished, summary.json.
 SIGTERM saves a checkpoint and exits 0.
 exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 usage error, 130 interrupted
 
