@@ -104,6 +104,7 @@ def test_beam_is_loaded_only_by_what_needs_it(dataset: str) -> None:
 LOADED_BY_HELP = {
     "curate": set(),
     "hydrate": set(),
+    "merge-adapter": set(),
     "promote": set(),
     "scaling": set(),
     "score": set(),

@@ -280,14 +280,10 @@ def modules_of(names: set[str]) -> set[str]:
 
 def fingerprint_of_base(located: LocatedModel) -> str:
     """sha256 over what a folder computes with: its config and its weights."""
-    named = located.config.get("transformers_weights")
-    patterns = (
-        "config.json",
-        "model*.safetensors*",
-        "pytorch_model*.bin",
-        *([named] * bool(named)),
-    )
-    return fingerprint_of_files(located.folder, patterns)
+    patterns = ["config.json", "model*.safetensors*", "pytorch_model*.bin"]
+    if isinstance(named := located.config.get("transformers_weights"), str):
+        patterns.append(named)
+    return fingerprint_of_files(located.folder, tuple(patterns))
 
 
 def import_peft() -> Any:
