@@ -13,6 +13,7 @@
 #             for a schedule: exit code 0 or 1 (docs/design.md). NIGHTLY_ARGS=--update pins anew
 # make bench-trl   our trainer against TRL's, which gets an environment of its own
 # make test-trainers  trainers of others on our exports (docs/trainers.md), in the same environment
+# make test-trackers  the clients of W&B and MLflow, offline, in an environment of their own
 # make bench-peers the pipeline against other tools, which get one, too; BENCH_ARGS='--posts 5000'
 
 PYTHON ?= python3
@@ -26,7 +27,7 @@ LOWEST := constraints-lowest.txt
 RUNNERS_ARGS ?=
 
 .PHONY: demo demo-train dags runners test-dataflow bench-nightly bench-trl bench-peers test \
-	test-trainers test-lowest test-latest lock check format clean
+	test-trainers test-trackers test-lowest test-latest lock check format clean
 
 demo: $(VENV)/core.stamp
 	$(BIN)/forumprefs curate --input stackexchange=samples --input reddit=samples/reddit \
@@ -73,6 +74,9 @@ test-trainers: $(VENV)/test.stamp .venv-trl/trainers.stamp
 	FORUMPREFS_PYTHON=$(CURDIR)/$(BIN)/python .venv-trl/bin/python -m pytest tests/trainers \
 		--confcutdir=tests/trainers --durations 10 $(PYTEST_ARGS)
 
+test-trackers: .venv-trackers/trackers.stamp
+	.venv-trackers/bin/python -m pytest tests/trackers --confcutdir=tests/trackers $(PYTEST_ARGS)
+
 bench-peers: $(VENV)/test.stamp .venv-ours/ours.stamp .venv-peers/peers.stamp
 	$(BIN)/python -m benchmarks.peers $(BENCH_ARGS)
 
@@ -106,7 +110,7 @@ format: $(VENV)/dev.stamp
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .venv-trl .venv-dags .venv-peers .venv-ours .venv-gcp .venv-lowest .venv-latest \
+	rm -rf $(VENV) .venv-trackers .venv-trl .venv-dags .venv-peers .venv-ours .venv-gcp .venv-lowest .venv-latest \
 		.venv-lock out build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The resolution holds for every platform and for Python 3.11 and later, with one version of a package
@@ -182,6 +186,11 @@ $(VENV)/models.stamp: $(BIN)/python setup.py $(LOCK) benchmarks/requirements-mod
 .venv-trl/trainers.stamp: .venv-trl/trl.stamp benchmarks/requirements-trainers.txt \
 		benchmarks/constraints-trl.txt
 	$(call install,.venv-trl,benchmarks/constraints-trl.txt,--no-deps --requirement benchmarks/requirements-trainers.txt)
+	@touch $@
+
+# Only what the room of trackers imports, and not all of training.
+.venv-trackers/trackers.stamp: .venv-trackers/bin/python setup.py $(LOCK)
+	$(call install,.venv-trackers,$(LOCK),lazy_loader mlflow-skinny msgspec pytest wandb)
 	@touch $@
 
 .venv-dags/dags.stamp: .venv-dags/bin/python dags/requirements.txt dags/constraints.txt

@@ -26,7 +26,15 @@ PIPELINE_COMMANDS = (
     "validate-threads",
     "verify",
 )
-TRAINING_COMMANDS = ("train", "scaling", "evaluate", "score", "export-model", "promote")
+TRAINING_COMMANDS = (
+    "train",
+    "scaling",
+    "evaluate",
+    "score",
+    "export-model",
+    "merge-adapter",
+    "promote",
+)
 
 REQUIRES = [
     # Beam runs the graph; only this minor version has been tested on its runners.
@@ -96,6 +104,15 @@ EXTRAS = {
         "matplotlib>=3.9,<4",
     ],
 }
+# LoRA adapters: layers, and the format that other programs load. 0.21 is the first that was tested
+# with transformers 5.24.
+EXTRAS["lora"] = [*EXTRAS["train"], "peft>=0.21,<1"]
+# A base of 4 bits under LoRA; wheels for Linux, macOS and Windows. 0.46 is the first that computes
+# on a CPU, too.
+EXTRAS["qlora"] = [*EXTRAS["lora"], "bitsandbytes>=0.46,<1"]
+# Trackers of runs beside TensorBoard. The skinny package is the client without a server.
+EXTRAS["wandb"] = [*EXTRAS["train"], "wandb>=0.20,<1"]
+EXTRAS["mlflow"] = [*EXTRAS["train"], "mlflow-skinny>=3,<4"]
 # The library that benchmarks/html_to_markdown.py compares with.
 EXTRAS["bench"] = ["html-to-markdown>=3,<4"]
 # What `pytest --fast` needs: everything but training, Flink and the browser.
@@ -110,7 +127,7 @@ EXTRAS["test-fast"] = [
     # Reads the result as users will.
     "datasets>=4,<6",
 ]
-EXTRAS["test"] = [*EXTRAS["test-fast"], *EXTRAS["train"]]
+EXTRAS["test"] = [*EXTRAS["test-fast"], *EXTRAS["lora"]]
 EXTRAS["dev"] = [*EXTRAS["test"], "ruff>=0.14,<1", "mypy>=1.18,<3", "types-PyYAML>=6,<7"]
 
 setup(

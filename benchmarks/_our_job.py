@@ -44,7 +44,7 @@ def main() -> None:
             eps=job.eps,
             clip=job.clip,
         ),
-        run=RunConfig(seed=job.seed, tensorboard=False, epochs=2),
+        run=RunConfig(seed=job.seed, trackers=(), epochs=2),
     )
     with tempfile.TemporaryDirectory() as folder:
         options = TrainOptions(job.dataset, job.model, Path(folder) / "run", config, quiet=True)

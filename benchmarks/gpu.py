@@ -94,7 +94,7 @@ def make_run(arguments: argparse.Namespace, variant: dict[str, Any], output: Pat
             | ({"micro_batch_tokens": 2048} if toy else {})
         ),
         optim=OptimConfig(lr=1e-6),
-        run=RunConfig(tensorboard=False, epochs=2),
+        run=RunConfig(trackers=(), epochs=2),
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tokenizer = read_tokenizer_of(arguments.tokenizer)

@@ -50,6 +50,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
     "training": {
         "errors": set(),
         "durable_files": set(),
+        "tracking": {"durable_files"},
         "model_options": set(),
         "console": set(),
         "commands": set(),
@@ -61,14 +62,15 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "validation": {"config", "data", "model", "parallel"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
+        "weight_average": {"optimizer", "parallel"},
         "checkpoints": {"config", "durable_files", "errors", "model"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "losses",
-            "model", "optimizer", "parallel", "throughput",
+            "model", "optimizer", "parallel", "throughput", "tracking",
         },
         "train": {
             "commands", "data", "errors", "losses", "optimizer", "parallel", "run", "throughput",
-            "validation",
+            "tracking", "validation", "weight_average",
         },
         "export_command": {"checkpoints", "errors", "run"},
         "train_command": {"checkpoints", "config", "errors", "model_options", "run", "train"},
@@ -76,6 +78,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "model",
             "model_options", "run", "validation",
         },
+        "merge_command": {"errors", "model", "model_options"},
         "registry": {"durable_files", "errors", "evaluation", "run", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "run", "validation"},

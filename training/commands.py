@@ -44,6 +44,13 @@ EXPORT_MODEL: Final = Command(
     description="Write a model folder of transformers from a checkpoint, or with the mean of the "
     "weights of a run's newest checkpoints.",
 )
+MERGE_ADAPTER: Final = Command(
+    "merge-adapter",
+    "add a LoRA adapter to its base model",
+    "training.merge_command",
+    description="Write the model that a LoRA adapter and its base are together, for programs that "
+    "do not load adapters.",
+)
 PROMOTE: Final = Command(
     "promote",
     "register an evaluated model, and promote it unless it is worse",
@@ -57,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of these commands without the others, as torchrun does."""
     parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (TRAIN, SCALING, EVALUATE, SCORE, EXPORT_MODEL, PROMOTE):
+    for command in (TRAIN, SCALING, EVALUATE, SCORE, EXPORT_MODEL, MERGE_ADAPTER, PROMOTE):
         command.add_to(commands)
     namespace = parser.parse_args(arguments)
     chosen: Command = namespace.command

@@ -35,6 +35,9 @@ TOLD_ELSEWHERE = (
 )
 """What the run.json of a run holds beside the settings: the command line says it, no file."""
 
+FORMER = frozenset({("run", "tensorboard")})
+"""Settings of earlier releases that are understood."""
+
 AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -138,6 +141,44 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     ] = None
 
 
+class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Low-rank adapters in place of all weights (LoRA, QLoRA); docs/lora.md."""
+
+    rank: Annotated[
+        AtLeastOne | None,
+        doc(
+            "train low-rank matrices beside the linear layers, and the head, with the rest frozen; "
+            "null: train all weights. Wants a larger optim.lr: 1e-4 to 3e-4"
+        ),
+    ] = None
+    alpha: Annotated[
+        AtLeastOne | None, doc("what the matrices add is scaled by alpha / rank; null: 2 · rank")
+    ] = None
+    dropout: Annotated[float, doc("of what goes into the matrices", ge=0, lt=1)] = 0.0
+    target_modules: Annotated[
+        tuple[str, ...] | None,
+        doc('names of linear layers, e.g. ["q_proj", "v_proj"]; null: all those of the blocks'),
+    ] = None
+    rslora: Annotated[bool, doc("scale by alpha / √rank instead (arXiv 2312.03732)")] = False
+    dora: Annotated[
+        bool, doc("a magnitude of its own for each output (DoRA, arXiv 2402.09353); slower")
+    ] = False
+    base_precision: Annotated[
+        Literal["auto", "nf4"],
+        doc(
+            "of the frozen weights. auto: as model.precision; nf4: 4 bits (QLoRA), with "
+            "bitsandbytes, in one process or with run.parallel=ddp"
+        ),
+    ] = "auto"
+    save_merged: Annotated[
+        bool,
+        doc(
+            "at the end also write model-merged/, all weights in fp32, which needs no peft; "
+            "`forumprefs merge-adapter` does it later"
+        ),
+    ] = False
+
+
 class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """AdamW and its schedule; defaults of WorldPM (arXiv 2505.10527, A.3)."""
 
@@ -154,6 +195,13 @@ class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     beta2: Annotated[float, doc("", ge=0, lt=1)] = 0.95
     eps: Annotated[float, doc("", gt=0)] = 1e-8
     clip: Annotated[float, doc("largest norm of the gradient; 0: no clipping", ge=0)] = 1.0
+    ema_decay: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, lt=1)] | None,
+        doc(
+            "also keep a running average of the weights, of which a step keeps this share (at most "
+            "(1 + n) / (10 + n) at step n), and write it as model-ema/; null: none"
+        ),
+    ] = None
     spike_factor: Annotated[
         float,
         doc(
@@ -218,7 +266,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             gt=0,
         ),
     ] = 60.0
-    tensorboard: Annotated[bool, doc("also write TensorBoard event files")] = True
+    trackers: Annotated[
+        tuple[Literal["tensorboard", "wandb", "mlflow"], ...],
+        doc(
+            'where the figures are shown, beside metrics.jsonl: ["tensorboard", "wandb", "mlflow"] '
+            "or some of them; the last two are told where by their own environment variables"
+        ),
+    ] = ("tensorboard",)
 
 
 class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -226,6 +280,7 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
@@ -260,7 +315,8 @@ def load_config(
             raise ConfigError(
                 f"--set {setting}: write it as section.name=value, e.g. optim.lr=3e-6"
             )
-        _check_key(section, name)
+        if (section, name) not in FORMER:
+            _check_key(section, name)
         values.setdefault(section, {})[name] = setting_value(value.strip())
     return convert(values)
 
@@ -282,6 +338,7 @@ def _decode(path: str, content: bytes) -> dict[str, Any]:
 
 def convert(values: Mapping[str, Any]) -> TrainConfig:
     """Check a mapping of sections; raises ConfigError that names the key."""
+    values = _as_today(values)
     for section, table in values.items():
         for name in table if isinstance(table, dict) else ():
             _check_key(section, name)
@@ -301,6 +358,22 @@ def _choices(message: str) -> str:
     annotation, _ = field_docs(type(getattr(TrainConfig(), found[1])))[found[2]]
     choices = get_args(unwrap_optional(annotation)[0])
     return f"; it may be {', '.join(map(str, choices))}" if choices else ""
+
+
+def _as_today(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Understand ``run.tensorboard`` of earlier releases, which is one of ``run.trackers`` now."""
+    found = dict(values)
+    run = found.get("run")
+    if isinstance(run, dict) and "tensorboard" in run:
+        run = dict(run)
+        wanted = run.pop("tensorboard")
+        if not isinstance(wanted, bool):
+            raise ConfigError('run.tensorboard is now one of run.trackers, e.g. ["tensorboard"]')
+        others = [one for one in run.get("trackers", ()) if one != "tensorboard"]
+        if "trackers" in run or not wanted:
+            run["trackers"] = [*(["tensorboard"] * wanted), *others]
+        found["run"] = run
+    return found
 
 
 def setting_value(text: str) -> Any:

@@ -13,6 +13,8 @@ from training.config import OptimConfig
 from training.errors import ConfigError, DivergedError
 from training.parallel.sharding import MasterWeights, copy_full, full_tensor
 
+AVERAGE_KEY = "ema"
+"""Of the running average of a weight, in its state (training.weight_average)."""
 GUARD_WINDOW = 64
 """Gradient norms of which the guard takes the median."""
 GUARD_MIN = 16
@@ -134,6 +136,8 @@ def zero_optimizer_state(
             "exp_avg": torch.zeros_like(master),
             "exp_avg_sq": torch.zeros_like(master),
         }
+        if f"{AVERAGE_KEY}.{name}" in names:
+            optimizer.state[master][AVERAGE_KEY] = torch.zeros_like(master)
     return optimizer_tensors(optimizer, weights)
 
 
@@ -162,7 +166,7 @@ def load_optimizer_state(
     known = {
         f"{key}.{name}": master
         for name, master in weights.masters.items()
-        for key in ("exp_avg", "exp_avg_sq", "step")
+        for key in ("exp_avg", "exp_avg_sq", AVERAGE_KEY, "step")
     }
     for entry_name, value in state.items():
         if entry_name not in known:
@@ -174,7 +178,7 @@ def load_optimizer_state(
             raise ValueError(f"{entry_name} holds values that are not finite numbers")
     for name, master in weights.masters.items():
         entry = optimizer.state[master]
-        for key in ("exp_avg", "exp_avg_sq"):
+        for key in ("exp_avg", "exp_avg_sq", AVERAGE_KEY):
             if f"{key}.{name}" in state:
                 entry[key] = torch.zeros_like(master)
                 copy_full(entry[key], state[f"{key}.{name}"])

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from training.data.collate import MicroBatch
+from training.model.four_bits import parameter_count
 from training.model.reward_model import RewardModel
 
 BF16_PEAK_FLOPS = {
@@ -34,12 +35,16 @@ def peak_flops(device: torch.device) -> float | None:
 class FlopCount:
     """Floating-point operations that training on a micro-batch needs, recomputation not counted.
 
-    6 per weight of the blocks and token, and 12 per attention channel and visible (query, key)
-    of each layer (Chowdhery et al. 2022, appendix B); padding does not count.
+    6 per weight of the blocks and token (4 for a frozen one, which needs no gradient), and 12 per
+    attention channel and visible (query, key) of each layer (Chowdhery et al. 2022, appendix B);
+    padding does not count.
     """
 
     def __init__(self, model: RewardModel) -> None:
-        self.block_parameters = sum(p.numel() for p in model.blocks.parameters())
+        self.block_parameters = parameter_count(model.blocks)
+        self.trained_parameters = sum(
+            p.numel() for p in model.blocks.parameters() if p.requires_grad
+        )
         config: Any = model.hf.config.get_text_config()
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         self.attention_channels = config.num_hidden_layers * config.num_attention_heads * head
@@ -55,5 +60,5 @@ class FlopCount:
             assert batch.attention_mask is not None
             lengths = batch.attention_mask.sum(1).double()
             visible = float((lengths * (lengths + 1) / 2).sum())
-        dense = 6.0 * self.block_parameters * batch.tokens
+        dense = (4.0 * self.block_parameters + 2.0 * self.trained_parameters) * batch.tokens
         return float(dense + 12.0 * self.attention_channels * visible)

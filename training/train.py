@@ -6,6 +6,7 @@ of WorldPM (arXiv 2505.10527): Bradley–Terry on a scalar read at the last toke
 constant learning rate after a warm-up.
 """
 
+import json
 import math
 import signal
 import sys
@@ -16,6 +17,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import torch
 
 from schemas.exit_codes import ExitCode
@@ -24,17 +26,20 @@ from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.folder import SUMMARY_NAME
 from training.run.interrupt import Interrupt
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
-from training.run.saving import finalize, save
+from training.run.saving import finalize, save, save_average
 from training.run.setup import set_up
 from training.run.state import TrainingRun
 from training.throughput import peak_flops
+from training.tracking.trackers import open_trackers
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
+from training.weight_average import averaged, update_average
 
 FEW_STEPS = 20
 """Below this a run says that its batches are too large."""
@@ -117,8 +122,14 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         check_rewards(report, f"after step {run.step:,}")
         if report is None and not math.isfinite(loss):
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
-        model = finalize(run, as_numbers(report))
+        average = None
+        if run.config.optim.ema_decay is not None:
+            with averaged(run.optimizer, run.weights):
+                average = _validate(run, validator, log, interrupt, kind="validation_ema")
+                save_average(run)
+        model = finalize(run, as_numbers(report), as_numbers(average))
         if log is not None:
+            log.finish(json.loads((run.options.output / SUMMARY_NAME).read_bytes()))
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
         return ExitCode.FINISHED
 
@@ -142,12 +153,14 @@ def _validate(
     interrupt: Interrupt,
     *,
     whole: bool = False,
+    kind: str = "validation",
 ) -> ValidationReport | None:
-    """Validate and log it; ``whole``: print the table, not a line."""
+    """Validate and log it as ``kind``; ``whole``: print the table, not a line."""
     report = validator.validate(interrupt.is_set)
     if log is not None and report is not None:
-        log.write("validation", run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
-        log.say(summary(report) if whole else line(report))
+        log.write(kind, run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
+        about = "" if kind == "validation" else "running average of the weights: "
+        log.say(summary(report) if whole else f"{about}{line(report)}")
     return report
 
 
@@ -227,6 +240,9 @@ def train_step(
     says so on any rank, the step is abandoned on all, as if it had not begun, and None returned.
     """
     total_weight = run.context.sum([batch.weight])[0]
+    if run.config.lora.dropout:  # from the step alone, so that a resumed run draws the same
+        place = run.step * run.context.count + run.context.rank
+        torch.manual_seed((run.config.run.seed << 32) + place)
     accumulated = _accumulate_gradients(run, batch, total_weight, stop)
     if accumulated is None:
         run.objective.drop_step()
@@ -339,6 +355,8 @@ def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
             group["lr"] = sums.lr * group["scale"]
         run.optimizer.step()
         weights.refresh_copies()
+        if run.config.optim.ema_decay is not None:
+            update_average(run.optimizer, weights, run.config.optim.ema_decay)
         run.objective.end_step(run.context.sum_in_place)
     else:
         run.objective.drop_step()
@@ -427,8 +445,18 @@ def _open_log(run: TrainingRun) -> RunLog:
         run.options.output,
         steps=run.last_step,
         first_step=run.step,
-        tensorboard=run.config.run.tensorboard,
         quiet=run.options.quiet,
+        trackers=open_trackers(
+            run.config.run.trackers,
+            run.options.output,
+            {
+                "dataset": run.options.dataset,
+                "model_path": run.options.model,
+                **msgspec.to_builtins(run.config),
+            },
+            first_step=run.step,
+            warn=lambda text: print(f"forumprefs train: {text}", file=sys.stderr),
+        ),
     )
 
 

@@ -32,7 +32,7 @@ examples:
   forumprefs train --output runs/beer --resume             # resume exactly after an interruption
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
-metrics.jsonl, tensorboard/, run.json and, once it is finished, summary.json.
+metrics.jsonl, tensorboard/ (run.trackers), run.json and, once it is finished, summary.json.
 SIGTERM abandons the unfinished step, saves a checkpoint of those before, and exits 0. torchrun
 sends it on, kills after --shutdown-timeout seconds (30 unless told), and exits 1 in any case.
 exit codes: 0 finished or stopped by SIGTERM, 1 failed, 2 usage error, 130 interrupted

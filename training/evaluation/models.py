@@ -34,6 +34,7 @@ DEFAULT_BETA = 0.1
 _HASHED = (
     "model*.safetensors",
     "shards/*.safetensors",
+    "adapter_*",
     "pytorch_model*.bin",
     "config.json",
     "tokenizer.json",
@@ -254,7 +255,7 @@ class _ChatScorer:
         self._tokenizer = tokenizer
         self._chat = ChatTemplate(tokenizer, name)
         dtype = torch.bfloat16 if half else torch.float32
-        hf, missing = read_classifier(located, config, dtype=dtype, quantised=True)
+        hf, missing, _ = read_classifier(located, config, dtype=dtype, quantised=True)
         if missing:
             raise ConfigError(
                 f"model {name} has no trained reward head: it lacks "
@@ -389,4 +390,6 @@ def fingerprint_of(located: LocatedModel, reads: str) -> str:
                 digest.update(f"{file.name} {inner}\n".encode())
     else:
         digest.update(f"{located.source.name}@{located.commit}".encode())
+    if located.base is not None:
+        digest.update(fingerprint_of(located.base, "base").encode())
     return digest.hexdigest()[:32]

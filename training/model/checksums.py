@@ -1,5 +1,6 @@
 """Checksums of a model folder or checkpoint: a flipped bit gives other rewards and no error."""
 
+import hashlib
 import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -79,6 +80,16 @@ def find_damage(folder: Path) -> str | None:
     with ThreadPoolExecutor(THREADS) as pool:
         faults = pool.map(lambda entry: _difference(folder, *entry), found.files.items())
         return next(filter(None, faults), None)
+
+
+def fingerprint_of_files(folder: Path, patterns: tuple[str, ...]) -> str:
+    """sha256 over the names and contents of the files of a folder that match any pattern."""
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    digest = hashlib.sha256()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for path, found in zip(paths, pool.map(_checksum, paths), strict=True):
+            digest.update(f"{path.name} {found.bytes} {found.sha256}\n".encode())
+    return digest.hexdigest()
 
 
 def _difference(folder: Path, name: str, written: FileChecksum) -> str | None:

@@ -7,11 +7,13 @@ that was meant for something else runs a stranger's code.
 import textwrap
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
 from training.errors import ConfigError
+from training.model.adapters import Adapter, read_adapter
+from training.model.blocks import blocks_of
 from training.model.shards import WEIGHTS_PREFIX, fill_from_shards, has_shards
 from training.model.source import (
     LocatedModel,
@@ -19,6 +21,7 @@ from training.model.source import (
     code_error,
     fetch_weights,
     locate_model,
+    place_of_tokenizer,
     weight_files,
 )
 from training.model.stored_weights import (
@@ -71,6 +74,11 @@ def read_language_config(located: LocatedModel) -> Any:
     """The config of a causal language model; raises ConfigError as :func:`read_config` does."""
     from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
 
+    if located.base is not None:
+        raise located.source.error(
+            "is a LoRA adapter; merge it into its base model first (merge_and_unload of peft, then "
+            "save_pretrained) and name that folder"
+        )
     classes = located.config.get("architectures")
     named = [str(one) for one in classes] if isinstance(classes, list) else []
     if classifier := next((one for one in named if one.endswith("Classification")), None):
@@ -93,6 +101,7 @@ def _read_config(
     from transformers import AutoConfig
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+    located = located.base or located
     source, trusted = located.source, located.source.trust_remote_code
     kind = located.config.get("model_type")
     auto_map = located.config.get("auto_map")
@@ -127,6 +136,7 @@ def read_tokenizer(located: LocatedModel, config: Any = None) -> Any:
     from tokenizers import Tokenizer
     from transformers import AutoTokenizer
 
+    located = place_of_tokenizer(located)
     source = located.source
     file = located.folder / "tokenizer.json"
     if file.is_file():
@@ -145,32 +155,53 @@ def read_tokenizer(located: LocatedModel, config: Any = None) -> Any:
         raise
 
 
+class Classifier(NamedTuple):
+    """A sequence classifier as its files give it."""
+
+    hf: Any
+    missing: set[str]
+    """Names of weights that the files lack."""
+    adapter: Adapter | None = None
+    """LoRA matrices that are part of it."""
+
+
 def read_classifier(
-    located: LocatedModel, config: Any, *, dtype: torch.dtype, quantised: bool = False
-) -> tuple[Any, set[str]]:
-    """A sequence classifier with one label, and the names of weights that the files lack.
+    located: LocatedModel,
+    config: Any,
+    *,
+    dtype: torch.dtype,
+    quantised: bool = False,
+    dequantise: bool = False,
+) -> Classifier:
+    """A sequence classifier with one label; of an adapter, with its base.
 
     Args:
         config: what :func:`read_config` gave.
         dtype: of the weights in memory.
         quantised: take weights of few bits, too, which can score and not learn.
+        dequantise: have an adapter's base of 4 bits in full precision, after it was rounded.
 
     Only weights of a head may be lacking. Raises ConfigError.
     """
     from transformers import AutoModelForSequenceClassification
 
+    if located.base is not None:
+        fetch_weights(located)
+        hf, missing, _ = read_classifier(located.base, config, dtype=dtype, quantised=quantised)
+        adapter, brought = read_adapter(located, hf, blocks_of(hf), dequantise=dequantise)
+        return Classifier(hf, missing - brought, adapter)
     source = located.source
     if not quantised:
         _refuse_quantised(located)
     config.num_labels = 1
     if has_shards(located.folder):
-        return _read_shards(located, config, dtype), set()
+        return Classifier(_read_shards(located, config, dtype), set())
     hf, info = _read_weights(located, AutoModelForSequenceClassification, config, dtype)
     _check_shapes(source, info["mismatched_keys"])
     missing = set(info["missing_keys"])
     _check_missing(source, {name for name in missing if not is_of_head(name)})
     _check_finite(source, hf, missing)
-    return hf, missing
+    return Classifier(hf, missing)
 
 
 def empty_classifier(

@@ -14,13 +14,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.config import DataConfig, ModelConfig
+from training.config import DataConfig, LoraConfig, ModelConfig
 from training.data.collate import Layout, MicroBatch
 from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
 from training.model.activations import ActivationOffload, checkpoint_selectively
+from training.model.adapters import (
+    Adapter,
+    add_adapter,
+    check_settings,
+    modules_of,
+    save_adapter,
+    set_dropout,
+)
+from training.model.blocks import blocks_of
 from training.model.context_parallel import ContextParallel
 from training.model.portable_tokenizer import portable_encoder_tokenizer
 from training.model.pretrained import (
@@ -95,11 +104,13 @@ class RewardModel(nn.Module):
 
     @property
     def blocks(self) -> nn.ModuleList:
-        """The transformer blocks: the first list of modules in the backbone, seen from outside."""
-        for module in self.backbone.modules():  # outer modules come first
-            if isinstance(module, nn.ModuleList):
-                return module
-        raise ConfigError(f"{type(self.hf).__name__} has no list of blocks")
+        """The transformer blocks."""
+        return blocks_of(self.hf)
+
+    @property
+    def is_adapted(self) -> bool:
+        """Whether LoRA matrices and the head are trained, and the rest is frozen."""
+        return hasattr(self.hf, "peft_config")
 
     def forward(self, batch: MicroBatch) -> Tensor:
         """Return the reward of each sequence, float32 [S]."""
@@ -155,6 +166,8 @@ class LoadedModel:
     stored: StoredWeights | None = None
     """Where the weights lie of a model whose parameters are on the meta device; None: they are in
     memory."""
+    adapter: Adapter | None = None
+    """Its LoRA matrices; None for a model that is trained whole."""
 
 
 def load_model(
@@ -165,6 +178,7 @@ def load_model(
     seed: int,
     verify: bool = True,
     in_parts: bool = False,
+    lora: LoraConfig | None = None,
 ) -> LoadedModel:
     """Load a backbone, or a reward model, in fp32 on the CPU.
 
@@ -175,6 +189,7 @@ def load_model(
         verify: compare a folder of ours with its checksums; False where that was just done.
         in_parts: leave the weights in their files (``LoadedModel.stored``), so that each rank can
             read its own part.
+        lora: what is to be trained; None: only to score, with an adapter as it is.
 
     Raises ConfigError or TemplateError when the model cannot be a reward model, and with
     ``in_parts`` NotReadableInPartsError for one that has to be read whole.
@@ -182,7 +197,7 @@ def load_model(
     if isinstance(source, str):
         source = ModelSource.of(source)
     located = locate_model(source, verify=verify)
-    return load_located(located, model_config, data_config, seed=seed, in_parts=in_parts)
+    return load_located(located, model_config, data_config, seed=seed, in_parts=in_parts, lora=lora)
 
 
 def load_located(
@@ -192,18 +207,27 @@ def load_located(
     *,
     seed: int,
     in_parts: bool = False,
+    lora: LoraConfig | None = None,
+    dequantise: bool = False,
 ) -> LoadedModel:
-    """The same, of a model whose files were found already."""
+    """The same, of a model whose files were found already.
+
+    ``dequantise``: have an adapter's base of 4 bits in full precision, after it was rounded.
+    """
     config = read_config(located)
     tokenizer = read_tokenizer(located, config)
     torch.manual_seed(seed)  # of whatever transformers draws because the folder lacks it
     stored: StoredWeights | None = None
+    adapter: Adapter | None = None
     missing: Collection[str]
     if in_parts:
         hf, stored = empty_classifier(located, config, dtype=torch.float32)
         missing = stored.missing
     else:
-        hf, missing = read_classifier(located, config, dtype=torch.float32)
+        hf, missing, adapter = read_classifier(
+            located, config, dtype=torch.float32, dequantise=dequantise
+        )
+    rows = hf.get_input_embeddings().num_embeddings
     try:
         loaded = wrap_model(
             hf,
@@ -218,12 +242,29 @@ def load_located(
         raise TemplateError(f"--model {located.source.name}: {error}") from None
     if stored is not None and (drawn := stored.missing - _names_of_head(loaded.model)):
         raise NotReadableInPartsError(f"transformers draws {min(drawn)}, which they lack")
-    return replace(loaded, commit=located.commit, stored=stored)
+    if adapter is not None and lora is not None:
+        check_settings(adapter, lora, located.source)
+        set_dropout(hf, lora.dropout)
+    elif lora is not None and lora.rank is not None:
+        if hf.get_input_embeddings().num_embeddings != rows:
+            raise located.source.error(
+                "its embedding lacks a row for the pad token, which an adapter cannot bring; train "
+                "it without lora.rank, or add the row and save the model first "
+                "(resize_token_embeddings of transformers)"
+            )
+        head = {name for name, one in hf.named_modules() if one is loaded.model.head}
+        kept = tuple(sorted(head | modules_of({name for name in missing if not _in(name, head)})))
+        adapter = add_adapter(hf, loaded.model.blocks, kept, located, lora, seed=seed)
+    return replace(loaded, commit=located.commit, stored=stored, adapter=adapter)
 
 
 def _names_of_head(model: RewardModel) -> set[str]:
     of_head = {id(parameter) for parameter in model.head.parameters()}
     return {name for name, one in model.hf.named_parameters() if id(one) in of_head}
+
+
+def _in(name: str, modules: set[str]) -> bool:
+    return any(name.startswith(f"{module}.") for module in modules)
 
 
 def wrap_model(
@@ -363,16 +404,26 @@ def save_model(
 ) -> None:
     """Write a folder that transformers loads as a sequence classifier with our scores.
 
+    An adapter's holds its matrices and the head, and peft loads it upon its base.
+
     ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
     """
     hf = loaded.model.hf
     folder.mkdir(parents=True, exist_ok=True)
+    if state is None:
+        trained = {name for name, parameter in hf.named_parameters() if parameter.requires_grad}
+        state = hf.state_dict()
+        if loaded.adapter is not None:
+            state = {name: tensor for name, tensor in state.items() if name in trained}
     weights = {
         name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
-        for name, tensor in (state if state is not None else hf.state_dict()).items()
+        for name, tensor in state.items()
     }
-    # transformers writes the weights under the names that other programs know.
-    hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
+    if loaded.adapter is not None:
+        save_adapter(folder, hf, loaded.adapter, weights)
+    else:
+        # transformers writes the weights under the names that other programs know.
+        hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
     save_model_files(folder, loaded)
 
 

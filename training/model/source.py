@@ -8,7 +8,7 @@ so is, in one sentence each, what cannot become a reward model.
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -21,6 +21,8 @@ CONFIG_NAME = "config.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
 WEIGHTS_NAME = "model.safetensors"
 PICKLE_NAME = "pytorch_model.bin"
+ADAPTER_CONFIG_NAME = "adapter_config.json"
+ADAPTER_WEIGHTS_NAME = "adapter_model.safetensors"
 
 _TOKENIZERS = ("tokenizer.json", "vocab.*", "*.model", "*.tiktoken", "tekken.json", "*.spm")
 """Files of which a tokenizer needs one."""
@@ -81,8 +83,12 @@ class LocatedModel:
     commit: str | None
     """On the Hub; None for a folder."""
     config: Mapping[str, Any]
-    """``config.json`` as it is written."""
+    """``config.json`` as it is written; of an adapter, that of its base."""
     tokenizer_config: Mapping[str, Any]
+    base: "LocatedModel | None" = None
+    """Of a LoRA adapter, the model that it belongs to; None for a whole model."""
+    adapter_config: Mapping[str, Any] | None = None
+    """``adapter_config.json`` of a LoRA adapter."""
 
 
 def locate_model(
@@ -161,11 +167,8 @@ def _look_at(
             f"{fault}; copy or fetch the folder again, or, where you changed it on purpose, remove "
             f"its {CHECKSUMS_NAME}"
         )
-    if (folder / "adapter_config.json").exists():
-        raise source.error(
-            "is a LoRA adapter; merge it into its base model first (merge_and_unload of peft, then "
-            "save_pretrained) and name that folder"
-        )
+    if (folder / ADAPTER_CONFIG_NAME).exists():
+        return _look_at_adapter(source, folder, commit)
     has_config = (folder / CONFIG_NAME).exists()
     config = {} if tokenizer_only and not has_config else _config(source, folder)
     tokenizer_config = {}
@@ -173,12 +176,70 @@ def _look_at(
         tokenizer_config = read_object(source, folder / TOKENIZER_CONFIG_NAME)
     located = LocatedModel(source, folder, commit, config, tokenizer_config)
     _refuse_code(located)
-    if (folder / "tokenizer.json").exists():
-        read_object(source, folder / "tokenizer.json")
-    elif not any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS):
+    if not _look_at_tokenizer(source, folder):
         raise source.error(
             "has no tokenizer (tokenizer.json); copy the one of the model it was made from into it"
         )
+    return located
+
+
+def _look_at_tokenizer(source: ModelSource, folder: Path) -> bool:
+    """Whether a folder has a tokenizer; raises ConfigError for one that is damaged."""
+    if (folder / "tokenizer.json").exists():
+        read_object(source, folder / "tokenizer.json")
+        return True
+    return any(next(folder.glob(pattern), None) for pattern in _TOKENIZERS)
+
+
+def _look_at_adapter(source: ModelSource, folder: Path, commit: str | None) -> LocatedModel:
+    """A LoRA adapter, and the model that it says it belongs to."""
+    table = read_object(source, folder / ADAPTER_CONFIG_NAME)
+    merge_first = (
+        "merge it into its base model first (merge_and_unload of peft, then save_pretrained) and "
+        "name that folder"
+    )
+    kind, base, revision = (
+        table.get(key) for key in ("peft_type", "base_model_name_or_path", "revision")
+    )
+    if kind not in ("LORA", None):
+        raise source.error(f"is an adapter of the kind {kind}, only LoRA is read; {merge_first}")
+    if kind is None or not isinstance(base, str) or not base:
+        raise source.error(
+            f"is a LoRA adapter; {merge_first}, for its {ADAPTER_CONFIG_NAME} does not say which "
+            "(base_model_name_or_path)"
+        )
+    is_folder = Path(base).exists()
+    found = replace(
+        source,
+        name=base,
+        revision=revision if isinstance(revision, str) and not is_folder else None,
+    )
+    try:
+        located = locate_model(found)
+    except ConfigError as error:
+        why = str(error).removeprefix(f"{found.option} {base}: ")
+        raise source.error(
+            f"is a LoRA adapter of {base}, which cannot be loaded: {why}; put its base there, or "
+            f"set base_model_name_or_path in its {ADAPTER_CONFIG_NAME} and remove its "
+            f"{CHECKSUMS_NAME}"
+        ) from None
+    if located.base is not None:
+        raise source.error(f"is a LoRA adapter of {base}, which is an adapter, too; {merge_first}")
+    tokenizer_config = located.tokenizer_config
+    if (folder / TOKENIZER_CONFIG_NAME).exists():
+        tokenizer_config = read_object(source, folder / TOKENIZER_CONFIG_NAME)
+    adapter = LocatedModel(
+        source, folder, commit, located.config, tokenizer_config, located, adapter_config=table
+    )
+    _refuse_code(adapter)
+    _look_at_tokenizer(source, folder)
+    return adapter
+
+
+def place_of_tokenizer(located: LocatedModel) -> LocatedModel:
+    """Where the tokenizer lies: an adapter may leave it with its base."""
+    if located.base is not None and not _look_at_tokenizer(located.source, located.folder):
+        return located.base
     return located
 
 
@@ -273,13 +334,19 @@ def fetch_weights(located: LocatedModel) -> None:
     Raises ConfigError.
     """
     source, folder = located.source, located.folder
+    if located.base is not None:
+        if located.commit is not None:
+            _fetch(source, (ADAPTER_WEIGHTS_NAME,), located.commit)
+        if not (folder / ADAPTER_WEIGHTS_NAME).exists():
+            raise source.error(f"has no {ADAPTER_WEIGHTS_NAME}")
+        return _check_header(source, folder / ADAPTER_WEIGHTS_NAME)
     if located.commit is not None:
         patterns = ("model*.safetensors", *(["pytorch_model*.bin"] if source.allow_pickle else []))
         _fetch(source, patterns, located.commit)
     if files := weight_files(located):
         for path in files:
             _check_header(source, path)
-        return
+        return None
     pickles = sorted(
         path.name
         for pattern in ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -306,7 +373,7 @@ def fetch_weights(located: LocatedModel) -> None:
         if not index.exists():
             raise source.error(f"has no {PICKLE_NAME}, only {pickles[0]}")
         _shards(source, index)
-    return
+    return None
 
 
 def weight_files(located: LocatedModel) -> list[Path]:

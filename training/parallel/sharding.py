@@ -53,6 +53,8 @@ class MasterWeights:
         device: torch.device | None = None,
     ) -> None:
         self.model = model
+        if model.is_adapted:
+            _as_computed(model, dtype)
         self.is_sharded = parallel == "fsdp" and dist.is_initialized()
         if self.is_sharded:
             device = device or next(model.parameters()).device
@@ -65,12 +67,14 @@ class MasterWeights:
             give_memory(model, device, torch.device("cpu") if cpu_offload else device)
             self.bytes_read = read_shards(model, stored)
         self.masters: dict[str, nn.Parameter] = {}
-        """fp32, by the names of ``model.hf``."""
+        """fp32, by the names of ``model.hf``; of an adapted model, the trained weights alone."""
         self._copies: list[tuple[nn.Parameter, nn.Parameter]] = []
         of_head = {id(parameter) for parameter in model.head.parameters()}
         self.head = {n for n, p in model.hf.named_parameters() if id(p) in of_head}
         """Names of the head's parameters."""
         for name, parameter in model.hf.named_parameters():
+            if model.is_adapted and not parameter.requires_grad:
+                continue
             if self.is_sharded or dtype == torch.float32 or name in self.head:
                 self.masters[name] = parameter
                 continue
@@ -127,12 +131,18 @@ class MasterWeights:
             )
 
     def tensors(self) -> dict[str, Tensor]:
-        """The fp32 weights and the buffers as they lie: with fsdp each rank's part (DTensor)."""
-        found: dict[str, Tensor] = self.model.hf.state_dict() | self.masters
+        """The fp32 weights and the buffers as they lie: with fsdp each rank's part (DTensor).
+
+        Of an adapted model the trained weights alone.
+        """
+        others = {} if self.model.is_adapted else self.model.hf.state_dict()
+        found: dict[str, Tensor] = others | self.masters
         return found
 
     def state(self, *, keep: bool) -> dict[str, Tensor]:
         """The fp32 weights and the buffers, whole, on the CPU; every rank must call.
+
+        Of an adapted model the trained weights alone.
 
         ``keep``: on the rank that writes them; the others get an empty dict and no copies.
         """
@@ -149,6 +159,14 @@ class MasterWeights:
         for name, master in self.masters.items():
             copy_full(master, state[name])
         self.refresh_copies()
+
+
+@torch.no_grad()
+def _as_computed(model: RewardModel, dtype: torch.dtype) -> None:
+    """Keep frozen weights in the dtype that computes: nothing is ever added to them."""
+    for parameter in model.hf.parameters():
+        if not parameter.requires_grad and parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
 
 
 def full_tensor(tensor: Any, *, keep: bool = True) -> Tensor | None:
@@ -204,6 +222,11 @@ def _shard(
         register_fsdp_forward_method,
     )
 
+    if any(hasattr(parameter, "quant_state") for parameter in model.parameters()):
+        raise ConfigError(
+            "lora.base_precision=nf4 cannot be divided over ranks; set run.parallel=ddp (each rank "
+            "then holds the base in 4 bits) or lora.base_precision=auto"
+        )
     ranks = dist.get_world_size()
     degree = degree or ranks
     if ranks % degree:

@@ -1,4 +1,4 @@
-"""What a run records and shows: metrics.jsonl, TensorBoard, and the terminal."""
+"""What a run records and shows: metrics.jsonl, trackers, and the terminal."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ from typing import Any, Self, TextIO
 from schemas.small_files import decode_lenient_json, open_regular
 from training.console import ProgressDisplay, make_console
 from training.run.folder import METRICS_NAME
+from training.tracking.trackers import Trackers
 
 
 class RunLog:
@@ -17,7 +18,7 @@ class RunLog:
         folder: the run folder.
         steps: steps of the run.
         first_step: where the run continues; later lines of an earlier attempt are dropped.
-        tensorboard: also write event files.
+        trackers: that get the same figures; closed with the log.
         quiet: nothing on the terminal.
     """
 
@@ -27,18 +28,14 @@ class RunLog:
         *,
         steps: int,
         first_step: int,
-        tensorboard: bool,
+        trackers: Trackers,
         quiet: bool,
         stream: TextIO | None = None,
     ) -> None:
         self._path = folder / METRICS_NAME
         _keep_until(self._path, first_step)
         self._file = self._path.open("a", encoding="utf-8")
-        self._tensorboard: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._tensorboard = SummaryWriter(str(folder / "tensorboard"), purge_step=first_step)
+        self._trackers = trackers
         self.console = make_console(stream, quiet=quiet)
         self._progress = ProgressDisplay(self.console, "step")
         self._steps, self._first_step = steps, first_step
@@ -55,16 +52,17 @@ class RunLog:
     ) -> None:
         self._progress.end()
         self._file.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
+        self._trackers.finish()
 
     def write(self, kind: str, step: int, values: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl and its numbers to TensorBoard."""
+        """Append a line to metrics.jsonl and its numbers to the trackers."""
         self._file.write(json.dumps({"kind": kind, "step": step, **values}) + "\n")
         self._file.flush()
-        if self._tensorboard is not None:
-            for name, value in flat(values):
-                self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
+        self._trackers.log(kind, step, values)
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Tell the trackers that the run is finished, and what came of it."""
+        self._trackers.finish(summary)
 
     def progress(self, step: int, text: str) -> None:
         """Show where the run is; ``step`` counts the steps that are done."""
@@ -73,17 +71,6 @@ class RunLog:
     def say(self, what: Any) -> None:
         """Print a line or a table above the progress."""
         self.console.print(what, soft_wrap=isinstance(what, str))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, float]]:
-    """Numbers of nested dicts as ``outer/inner``."""
-    found: list[tuple[str, float]] = []
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found += flat(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found.append((prefix + name, float(value)))
-    return found
 
 
 def _keep_until(path: Path, step: int) -> None:

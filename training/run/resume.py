@@ -49,7 +49,8 @@ FREE_SETTINGS = {
     "run.context_parallel_degree",
     "run.async_checkpoints",
     "run.timeout_minutes",
-    "run.tensorboard",
+    "run.tensorboard",  # in checkpoints of earlier releases
+    "run.trackers",
 }
 """Settings that may change when a run is resumed: none decides which pairs a step sees, or what is
 computed of them. Other layouts and numbers of ranks add the same terms in another order."""

@@ -14,12 +14,17 @@ from training.checkpoints.sharded import copy_of_shards, save_sharded_checkpoint
 from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
 from training.errors import ConfigError, DivergedError
 from training.model.checksums import write_checksums
+from training.model.four_bits import parameter_count
 from training.model.layout_check import rewards_are_finite
+from training.model.merging import merge_adapter
 from training.model.reward_model import LoadedModel, save_model
+from training.model.source import ModelSource
 from training.optimizer import optimizer_state, optimizer_tensors
 from training.run.folder import (
     CHECKPOINTS_NAME,
+    EMA_NAME,
     LOCK_NAME,
+    MERGED_NAME,
     MODEL_NAME,
     RUN_NAME,
     SUMMARY_NAME,
@@ -94,7 +99,9 @@ def save(run: TrainingRun) -> None:
         updates=run.totals.updates,
         config=msgspec.to_builtins(run.config),
     )
-    run.writer.start(_sharded(run, state) if run.weights.is_sharded else _whole(run, state))
+    # An adapter is small, and of its base nothing is written.
+    in_shards = run.weights.is_sharded and run.loaded.adapter is None
+    run.writer.start(_sharded(run, state) if in_shards else _whole(run, state))
     run.saved_step = run.step
 
 
@@ -132,28 +139,47 @@ def _refuse_broken(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None:
         )
 
 
-def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
-    """Write the model folder and ``summary.json``; every rank must call.
+def save_average(run: TrainingRun) -> None:
+    """Write ``model-ema/`` while the average is in the weights' place; every rank must call."""
+    _write_model(run, run.options.output / EMA_NAME)
 
-    Raises TrainingDatasetError where a shard turned out not to be the manifest's.
-    """
-    if run.verification is not None:
-        run.verification.finish(run.context.gather)
+
+def _write_model(run: TrainingRun, target: Path) -> None:
     weights = run.weights.state(keep=run.context.is_first)
-    target = run.options.output / MODEL_NAME
     if run.context.is_first:
         partial = partial_of(target)
         shutil.rmtree(partial, ignore_errors=True)
         save_model(partial, run.loaded, weights)
         write_checksums(partial)
         publish_folder(partial, target)
+
+
+def finalize(
+    run: TrainingRun, validation: dict[str, Any], validation_ema: dict[str, Any] | None = None
+) -> Path:
+    """Write the model folder and ``summary.json``; every rank must call.
+
+    Raises TrainingDatasetError where a shard turned out not to be the manifest's.
+    """
+    if run.verification is not None:
+        run.verification.finish(run.context.gather)
+    target = run.options.output / MODEL_NAME
+    _write_model(run, target)
+    if run.context.is_first:
+        if run.loaded.adapter is not None and run.config.lora.save_merged:
+            merged = run.options.output / MERGED_NAME
+            shutil.rmtree(merged, ignore_errors=True)
+            merge_adapter(ModelSource(str(target)), merged)
         _write_json(
             run.options.output / SUMMARY_NAME,
             {
                 "model": {
                     "name": run.options.model,
                     "commit": run.loaded.commit or run.options.commit,
-                    "parameters": sum(master.numel() for master in run.weights.masters.values()),
+                    "parameters": parameter_count(run.loaded.model),
+                    "trained_parameters": sum(
+                        master.numel() for master in run.weights.masters.values()
+                    ),
                     "backbone_parameters": run.flops.block_parameters,
                 },
                 "dataset": {
@@ -167,6 +193,7 @@ def finalize(run: TrainingRun, validation: dict[str, Any]) -> Path:
                 "excluded": dict(run.totals.counts),
                 "skipped_steps": run.guard.skipped,
                 "validation": validation,
+                **({"validation_ema": validation_ema} if validation_ema else {}),
                 "config": msgspec.to_builtins(run.config),
             },
         )

@@ -76,12 +76,13 @@ def set_up(
                 raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
     if loaded is None:
         loaded = _load(options, checkpoint, context)
-    model = loaded.model.train()
+    model = loaded.model.eval()  # so that the layouts are compared without dropout
     if loaded.stored is None:
         # With the offload, fsdp brings the blocks to the GPU one by one.
         place = torch.device("cpu") if config.run.cpu_offload else context.device
         model.to(place)
         check_layout(loaded, config.model.layout, place)
+    model.train()
     if config.model.activation_checkpointing:
         selective = config.model.activation_checkpointing == "selective"
         model.checkpoint_activations(selective=selective)
@@ -164,8 +165,9 @@ def _load(
     given: dict[str, Any] = {
         "seed": config.run.seed,
         "verify": checkpoint is None,  # else that was just done
+        "lora": config.lora,
     }
-    if config.run.parallel == "fsdp" and context.is_distributed:
+    if config.run.parallel == "fsdp" and context.is_distributed and config.lora.rank is None:
         try:
             return load_model(source, config.model, config.data, in_parts=True, **given)
         except NotReadableInPartsError as why:

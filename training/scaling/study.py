@@ -44,7 +44,8 @@ WITHOUT_EFFECT = frozenset(
         "run.save_every",
         "run.seed",
         "run.shard_degree",
-        "run.tensorboard",
+        "run.tensorboard",  # in runs of earlier releases
+        "run.trackers",
     }
 )
 """Settings that may differ between runs without a word."""
