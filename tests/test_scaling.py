@@ -404,7 +404,7 @@ def test_pairs_beyond_those_of_the_dataset_are_no_other_size(tmp_path: Path) -> 
         )  # fmt: skip
 
     assert why(5, 10, 20, rows) is None
-    assert "1 model sizes and 3 data sizes" in str(why(5, 10, rows, 10 * rows))
+    assert "1 model sizes and 2 data sizes" in str(why(5, rows, 2 * rows, 10 * rows))
 
 
 def test_a_failed_run_does_not_stop_the_others(tmp_path: Path, capsys: Any) -> None:
