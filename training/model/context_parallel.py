@@ -38,7 +38,7 @@ class ContextParallel(NamedTuple):
         assert batch.segments is not None, "padded rows are not divided"
         found = context_part(batch.segments, self.rank, self.ranks)
         device = batch.input_ids.device
-        index, place = found.index.to(device), found.place.to(device)
+        index, place = found.token_index.to(device), found.place.to(device)
         last = place[batch.last]
         part = MicroBatch(
             input_ids=batch.input_ids[:, index],
