@@ -65,6 +65,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "compile": True,
         "activation_checkpointing": True,
     },
+    "shared, compiled, selective": {
+        "layout": "shared",
+        "compile": True,
+        "activation_checkpointing": "selective",
+    },
+    "shared, compiled, checkpointed, offloaded": {
+        "layout": "shared",
+        "compile": True,
+        "activation_checkpointing": True,
+        "activation_offload": True,
+    },
 }
 
 

@@ -255,6 +255,43 @@ def test_an_altered_shard_ends_every_rank_before_anything_is_saved(
     assert not list((output / "checkpoints").glob("*"))
 
 
+def test_four_ranks_that_shard_share_and_offload_train_the_same_model(
+    folder: Path, finished: Path, tmp_path: Path
+) -> None:
+    """Two groups that hold copies of each other, each pair of ranks with the same micro-batches."""
+    output = ranks(
+        folder,
+        tmp_path / "run",
+        4,
+        *("run.parallel=fsdp", "run.shard_degree=2", "run.cpu_offload=true"),
+        *("run.context_parallel_degree=2", "model.activation_checkpointing=selective"),
+        *("model.activation_offload=true", "run.eval_every=4"),
+    )
+    assert largest_difference(output, finished) < 2e-3
+    for ours, theirs in zip(lines(output, "train"), lines(finished, "train"), strict=True):
+        assert (ours["pairs"], ours["tokens"]) == (theirs["pairs"], theirs["tokens"])
+        assert ours["loss"] == pytest.approx(theirs["loss"], abs=2e-3)
+        assert ours["gradient_norm"] == pytest.approx(theirs["gradient_norm"], rel=2e-2)
+    ours, theirs = lines(output, "validation")[0], lines(finished, "validation")[0]
+    assert ours["loss"] == pytest.approx(theirs["loss"], abs=1e-6)
+    assert ours["validation_pairs"] == theirs["validation_pairs"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("run.shard_degree=2", "run.shard_degree needs run.parallel=fsdp"),
+        ("run.cpu_offload=true", "run.cpu_offload needs run.parallel=fsdp"),
+        ("run.context_parallel_degree=2", "does not divide the 1 processes"),
+    ],
+)
+def test_what_one_process_cannot_divide_is_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: str, message: str
+) -> None:
+    assert main(arguments(folder, tmp_path / "run", setting)) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_a_run_continues_with_another_number_of_ranks(
     folder: Path, finished: Path, sharded: Path, tmp_path: Path
 ) -> None:

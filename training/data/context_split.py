@@ -26,7 +26,7 @@ class ContextPart(NamedTuple):
     """What one of the ranks that share a micro-batch holds of its T tokens: L of them, padded so
     that all ranks hold as many."""
 
-    index: Tensor
+    token_index: Tensor
     """int64 [L]: which of the T tokens; 0 for padding."""
     place: Tensor
     """int64 [T]: where each token lies among the L; -1: on another rank."""
@@ -58,10 +58,10 @@ def context_part(segments: AttentionSegments, rank: int, ranks: int) -> ContextP
         keys.append(rank * longest + np.arange(lengths[rank], longest))
     query_starts = np.cumsum([0, *map(len, index)])
     key_starts = np.cumsum([0, *map(len, keys)])
-    mine = where - rank * longest
+    local = where - rank * longest
     return ContextPart(
         torch.from_numpy(np.concatenate(index)),
-        torch.from_numpy(np.where((mine >= 0) & (mine < longest), mine, -1)),
+        torch.from_numpy(np.where((local >= 0) & (local < longest), local, -1)),
         AttentionSegments(
             query_starts=torch.from_numpy(query_starts.astype(np.int32)),
             key_starts=torch.from_numpy(key_starts.astype(np.int32)),

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import (
     create_selective_checkpoint_contexts,
 )
 
-from training.model import attention
+import training.model.attention  # noqa: F401  # it makes known the operator of varlen, where there is one
 
 SMALLEST_OFFLOADED = 1 << 16
 """Elements; of smaller tensors the copy takes longer than it saves."""
@@ -27,7 +27,7 @@ _ATTENTION = {
     torch.ops.aten._scaled_dot_product_efficient_attention.default,
     torch.ops.aten._scaled_dot_product_cudnn_attention.default,
 }
-if attention.varlen is not None and hasattr(torch.ops.torch_attn, "_varlen_attn"):
+if hasattr(torch.ops.torch_attn, "_varlen_attn"):
     _ATTENTION.add(torch.ops.torch_attn._varlen_attn.default)
 
 

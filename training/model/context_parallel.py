@@ -16,6 +16,10 @@ from training.data.collate import MicroBatch
 from training.data.context_split import context_part
 from training.errors import ConfigError
 
+# Their names from torch 2.13 on; under the older ones it warns.
+_all_gather: Any = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+_reduce_scatter: Any = getattr(dist, "reduce_scatter_single", None) or dist.reduce_scatter_tensor
+
 
 class ContextParallel(NamedTuple):
     """How this rank shares micro-batches with others."""
@@ -34,7 +38,7 @@ class ContextParallel(NamedTuple):
         assert batch.segments is not None, "padded rows are not divided"
         found = context_part(batch.segments, self.rank, self.ranks)
         device = batch.input_ids.device
-        index, place = found.index.to(device), found.place.to(device)
+        index, place = found.token_index.to(device), found.place.to(device)
         last = place[batch.last]
         part = MicroBatch(
             input_ids=batch.input_ids[:, index],
@@ -72,14 +76,14 @@ class _GatherTokens(torch.autograd.Function):
         context.group = group
         mine = mine.contiguous()
         found = mine.new_empty(dist.get_world_size(group) * mine.shape[0], *mine.shape[1:])
-        dist.all_gather_into_tensor(found, mine, group=group)
+        _all_gather(found, mine, group=group)
         return found
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
         ranks = dist.get_world_size(context.group)
         mine = gradient.new_empty(gradient.shape[0] // ranks, *gradient.shape[1:])
-        dist.reduce_scatter_tensor(mine, gradient.contiguous(), group=context.group)
+        _reduce_scatter(mine, gradient.contiguous(), group=context.group)
         return mine, None
 
 
