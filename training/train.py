@@ -10,22 +10,31 @@ import math
 import signal
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from types import FrameType
 from typing import Any
 
 import torch
 
 from schemas.exit_codes import ExitCode
+from training.config import known
+from training.console import make_console, working
+from training.data.collate import MicroBatch
 from training.data.loader import RankBatch
 from training.errors import DivergedError, NothingLearnedError
 from training.losses.base import weighted_sum
+from training.memory_errors import memory_errors
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.run.introduction import TimeEstimate, introduction
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
+from training.run.progress import StepProgress
 from training.run.saving import finalize, save
 from training.run.setup import set_up
 from training.run.state import TrainingRun
@@ -33,9 +42,6 @@ from training.throughput import peak_flops
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
-
-FEW_STEPS = 20
-"""Below this a run says that its batches are too large."""
 
 
 def train(options: TrainOptions) -> int:
@@ -47,17 +53,35 @@ def train(options: TrainOptions) -> int:
     """
     context = start_distributed(options.device)
     lock = RunLock()
+    console = make_console(quiet=options.quiet or not context.is_first)
+    run: TrainingRun | None = None
     try:
-        run = set_up(options, context, lock=lock)
-        with Interrupt() as interrupt:
-            try:
-                return run_loop(run, interrupt)
-            except DivergedError as error:
-                error.suspect_step = run.taken_step
-                raise
+        with memory_errors(lambda: memory_remedy(run)):
+            run = set_up(options, context, lock=lock, say=partial(working, console))
+            with Interrupt() as interrupt:
+                try:
+                    return run_loop(run, interrupt)
+                except DivergedError as error:
+                    error.suspect_step = run.taken_step
+                    raise
     finally:
         lock.release()
         stop_distributed()
+
+
+def memory_remedy(run: TrainingRun | None) -> str:
+    """What helps a run that ran out of memory; None: before its first step."""
+    if run is None:
+        return "Take a smaller model; forumprefs train --dry-run says what takes how much."
+    config, ways = run.config, []
+    tokens = known(config.model.micro_batch_tokens)
+    if tokens >= 32:
+        ways.append(f"--set model.micro_batch_tokens={tokens // 2}")
+    if not config.model.activation_checkpointing:
+        ways.append("--set model.activation_checkpointing=true")
+    if not ways:
+        return "Take a smaller model, or a smaller data.max_length."
+    return f"Try {', or '.join(ways)}; the numbers stay the same."
 
 
 def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
@@ -67,13 +91,21 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
     with ExitStack() as stack:
         log = stack.enter_context(_open_log(run)) if run.context.is_first else None
         if log is not None:
-            log.say(_introduction(run))
-        report = _validate(run, validator, log)
+            log.say(introduction(run))
+        progress = StepProgress(log, run.context.count)
+        batches = run.loader.batches(run.step, run.last_step)
+        first = next(batches, None)
+        if first is not None:
+            estimate = estimate_time(run, first, validator.tokens)
+            if log is not None:
+                log.say(str(estimate))
+        report = _validate(run, validator, log, progress)
         check_rewards(report, f"before step {run.step + 1:,}")
         window = LogWindow(run)
         loss = 0.0
-        for batch in run.loader.batches(run.step, run.last_step):
-            sums = train_step(run, batch, stop=interrupt.signal != 0)
+        for batch in chain(() if first is None else (first,), batches):
+            progress.begin(run.step)
+            sums = train_step(run, batch, stop=interrupt.signal != 0, seen=progress.micro_batch)
             window.add(sums)
             loss = sums.loss
             last = run.step == run.last_step
@@ -81,13 +113,13 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
                 figures = window.figures()
                 if log is not None:
                     log.write("train", run.step, figures)
-                    log.progress(run.step, describe(figures))
+                progress.step_done(run.step, describe(figures))
                 window = LogWindow(run)
             if sums.stop:
                 break
             if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    report = _validate(run, validator, log)
+                    report = _validate(run, validator, log, progress)
                     check_rewards(report, f"after step {run.step:,}", whole=False)
             if config.save_every and run.step % config.save_every == 0 and not last:
                 with window.paused():
@@ -100,25 +132,40 @@ def run_loop(run: TrainingRun, interrupt: "Interrupt") -> int:
             stopped_by_user = interrupt.signal == signal.SIGINT
             return ExitCode.INTERRUPTED if stopped_by_user else ExitCode.FINISHED
         check_learned(run)
-        report = _validate(run, validator, log, whole=True)
+        report = _validate(run, validator, log, progress, whole=True)
         check_rewards(report, f"after step {run.step:,}")
         if report is None and not math.isfinite(loss):
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
         model = finalize(run, as_numbers(report))
         if log is not None:
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
+            log.say(_picture(run))
         return ExitCode.FINISHED
 
 
 def _validate(
-    run: TrainingRun, validator: Validator, log: RunLog | None, *, whole: bool = False
+    run: TrainingRun,
+    validator: Validator,
+    log: RunLog | None,
+    progress: StepProgress,
+    *,
+    whole: bool = False,
 ) -> ValidationReport | None:
     """Validate and log it; ``whole``: print the table, not a line."""
-    report = validator.validate()
+    report = validator.validate(partial(progress.validation, run.step))
     if log is not None and report is not None:
         log.write("validation", run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
         log.say(summary(report) if whole else line(report))
     return report
+
+
+def _picture(run: TrainingRun) -> str:
+    """Draw the run, where there is matplotlib; says where it is."""
+    try:
+        from training.run.curves import draw_curves
+    except ModuleNotFoundError as error:
+        return f"no picture of the run: {error.name} is not installed"
+    return f"its curves: {draw_curves(run.options.output)[0]}"
 
 
 def check_rewards(report: ValidationReport | None, when: str, *, whole: bool = True) -> None:
@@ -189,14 +236,49 @@ class StepSums:
     lr: float = 0.0
 
 
-def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> StepSums:
+def estimate_time(run: TrainingRun, batch: RankBatch, validation_tokens: int) -> TimeEstimate:
+    """Time a micro-batch of a step, which changes nothing; every rank must call.
+
+    A GPU's first pass is not counted: it compiles. A CPU gets one pass, of a small micro-batch.
+    """
+    on_gpu = run.context.device.type == "cuda"
+    by_size = sorted(batch.micro, key=lambda part: part.input_ids.numel())
+    part = by_size[len(by_size) // 2 if on_gpu else 0] if by_size else run.loader.any_micro_batch()
+    part = part.without_weight()
+    seconds = 0.0
+    for _ in range(2 if on_gpu else 1):
+        began = time.perf_counter()
+        _forward_backward(run, part, 1.0)
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    run.objective.drop_step()
+    run.weights.clear_gradients()
+    every, steps = run.config.run.eval_every, run.last_step - run.step
+    validations = 2 + ((steps - 1) // every if every else 0)
+    tokens, rate, validated = run.context.sum(
+        [batch.tokens, part.tokens / max(seconds, 1e-9), validation_tokens]
+    )
+    return TimeEstimate(steps, tokens, rate, validations * validated)
+
+
+def train_step(
+    run: TrainingRun,
+    batch: RankBatch,
+    *,
+    stop: bool = False,
+    seen: Callable[[int, int, int], None] = lambda *_: None,
+) -> StepSums:
     """One optimizer step on this rank's part of a global batch; every rank must call.
+
+    ``seen`` is told after each micro-batch how many are done, of how many, and its tokens.
+
 
     The loss is divided by the pair weight of the whole step, over all micro-batches and ranks,
     so a pair counts the same wherever it lies.
     """
     total_weight = run.context.sum([batch.weight])[0]
-    loss_sum, correct, flops = _accumulate_gradients(run, batch, total_weight)
+    loss_sum, correct, flops = _accumulate_gradients(run, batch, total_weight, seen)
     run.weights.sum_gradients()
     sums = StepSums(
         *run.context.sum(
@@ -235,7 +317,10 @@ def train_step(run: TrainingRun, batch: RankBatch, *, stop: bool = False) -> Ste
 
 
 def _accumulate_gradients(
-    run: TrainingRun, batch: RankBatch, total_weight: float
+    run: TrainingRun,
+    batch: RankBatch,
+    total_weight: float,
+    seen: Callable[[int, int, int], None],
 ) -> tuple[float, float, float]:
     """Forward and backward over the micro-batches; sums of weight · loss, of weight · correct
     (½ for equal rewards), and FLOPs, all of this rank."""
@@ -246,17 +331,26 @@ def _accumulate_gradients(
     loss_sum = torch.zeros((), device=device)
     correct = torch.zeros((), device=device)
     flops = 0.0
-    for part in parts:
-        micro = part.to(device)
-        rewards = run.loaded.model(micro)
-        chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
-        loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
-        (loss / max(total_weight, 1e-9)).backward()
-        loss_sum += loss.detach()
-        wins = (torch.sign(chosen - rejected).detach() + 1) / 2
-        correct += weighted_sum(wins, micro.labels.weight)
+    for done, part in enumerate(parts, 1):
+        loss, wins = _forward_backward(run, part, total_weight)
+        loss_sum += loss
+        correct += wins
         flops += run.flops(part)
+        seen(done, len(parts), part.tokens)
     return float(loss_sum), float(correct), flops
+
+
+def _forward_backward(
+    run: TrainingRun, part: MicroBatch, total_weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add a micro-batch's gradients; its sums of weight · loss and of weight · correct."""
+    micro = part.to(run.context.device)
+    rewards = run.loaded.model(micro)
+    chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
+    loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
+    (loss / max(total_weight, 1e-9)).backward()
+    wins = (torch.sign(chosen - rejected).detach() + 1) / 2
+    return loss.detach(), weighted_sum(wins, micro.labels.weight)
 
 
 def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
@@ -387,29 +481,6 @@ def _open_log(run: TrainingRun) -> RunLog:
         first_step=run.step,
         tensorboard=run.config.run.tensorboard,
         quiet=run.options.quiet,
-    )
-
-
-def _introduction(run: TrainingRun) -> str:
-    sampler, tokens = run.sampler, run.loaded.tokens
-    head = "a new head" if run.loaded.head_is_new else "its head"
-    begin = f", from step {run.step:,}" if run.step else ""
-    if run.options.on_existing == "resume" and not run.step:
-        begin = ", from the beginning: there is no checkpoint to resume from"
-    few = ""
-    if sampler.steps < FEW_STEPS:
-        few = (
-            f"\nOnly {sampler.steps} steps: the warm-up and AdamW need more. Lower "
-            f"data.batch_pairs (now {sampler.batch_rows:,}), or train on more pairs."
-        )
-    return (
-        f"{run.options.model} ({run.flops.block_parameters / 1e6:,.1f}M weights in its blocks, "
-        f"{head}), template {run.loaded.template.name}, reward token "
-        f"{run.loaded.template.reward_token or 'none'}, at most {tokens.max_length:,} tokens\n"
-        f"{sampler.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
-        f"{sampler.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
-        f"{str(run.dtype).removeprefix('torch.')} on {run.context.count} × "
-        f"{run.context.device.type}{few}"
     )
 
 

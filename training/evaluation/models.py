@@ -17,6 +17,7 @@ from training.data.template import load_template
 from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
 from training.evaluation.items import ChatMessage
+from training.model.limits import longest_sequence
 from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
@@ -75,7 +76,7 @@ class Scorer(Protocol):
 
 
 class _Data(msgspec.Struct):
-    max_length: int
+    max_length: int | None = None
 
 
 class _Started(msgspec.Struct):
@@ -312,8 +313,7 @@ def choose_device(name: str) -> torch.device:
 
 def longest_of(config: Any) -> int:
     """Tokens of a sequence that a model can read, at most LONGEST."""
-    longest = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return min(int(longest or LONGEST), LONGEST)
+    return min(longest_sequence(config) or LONGEST, LONGEST)
 
 
 def fingerprint_of(located: LocatedModel, reads: str) -> str:

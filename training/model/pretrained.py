@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from training.errors import ConfigError
+from training.memory_errors import what_ran_out
 from training.model.source import (
     LocatedModel,
     ModelSource,
@@ -265,6 +266,8 @@ def _said(source: ModelSource, what: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:  # whatever a setting of a strange type runs into
+        if what_ran_out(error):  # of which the files are innocent
+            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         if isinstance(error, ImportError):
             what = f"{what}: it needs a package that is not installed"

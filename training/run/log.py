@@ -66,8 +66,8 @@ class RunLog:
             for name, value in flat(values):
                 self._tensorboard.add_scalar(f"{kind}/{name}", value, step)
 
-    def progress(self, step: int, text: str) -> None:
-        """Show where the run is; ``step`` counts the steps that are done."""
+    def progress(self, step: float, text: str) -> None:
+        """Show where the run is; ``step`` counts the steps that are done, parts of one as well."""
         self._progress.update(step, text)
 
     def say(self, what: Any) -> None:

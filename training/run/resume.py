@@ -16,6 +16,7 @@ from training.checkpoints.checkpoint import (
     step_of,
 )
 from training.errors import ConfigError
+from training.memory_errors import what_ran_out
 from training.optimizer import load_optimizer_state
 from training.parallel.distributed import DistributedContext
 from training.run.folder import CHECKPOINTS_NAME, LOCK_NAME, RUN_NAME
@@ -129,6 +130,8 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
         )
         run.guard.load_state_dict(state.guard)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if what_ran_out(error):  # of which the checkpoint is innocent
+            raise
         raise ConfigError(
             f"{checkpoint}: optimizer.safetensors or trainer.json does not belong to the weights "
             f"beside it ({error}); remove that folder to resume from the one before"

@@ -1,5 +1,7 @@
 """How a run is set up: the dataset, the model, its weights and optimizer, the loader."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import torch
@@ -10,10 +12,12 @@ from training.data.sampler import BatchSampler
 from training.errors import TrainingDatasetError
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
-from training.model.reward_model import LoadedModel, check_layout, load_model
+from training.model.reward_model import LoadedModel, load_model
 from training.optimizer import StepGuard, make_optimizer
 from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights
+from training.planning.defaults import batch_pairs_for, check_memory, resolve
+from training.planning.memory import gigabytes
 from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
@@ -28,16 +32,18 @@ def set_up(
     loaded: LoadedModel | None = None,
     *,
     lock: RunLock | None = None,
+    say: Callable[[str], AbstractContextManager[None]] = lambda _: nullcontext(),
 ) -> TrainingRun:
     """Open the dataset, load the model, and restore the newest whole checkpoint of a run to resume.
 
     Args:
         loaded: a model to use instead of ``options.model``; for benchmarks.
         lock: that of the run folder, taken here; who gives it releases it.
+        say: shows what is being done while it is.
 
     Raises ConfigError, TemplateError or TrainingDatasetError for what the user can mend.
     """
-    config = options.config
+    config, dtype = options.config, compute_dtype(options.config.model.precision, context.device)
     lock = lock or RunLock()
     source = options.source
     checkpoint = find_checkpoint(options, context, lock)
@@ -45,11 +51,14 @@ def set_up(
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
     if config.data.verify and context.is_first:
-        dataset.verify()
+        size = sum(shard.bytes for shard in dataset.shards)
+        with say(f"comparing {len(dataset.shards):,} shards ({gigabytes(size)}) with the manifest"):
+            dataset.verify()
     sites = dataset.sites() if loss_named(config.loss.name).needs_sites else ()
+    pairs = min(sum(dataset.rows), config.data.max_pairs or sum(dataset.rows))
     sampler = BatchSampler(
         rows=dataset.rows,
-        batch_rows=config.data.batch_pairs,
+        batch_rows=config.data.batch_pairs or batch_pairs_for(pairs),
         window=config.data.shuffle_row_groups,
         seed=config.run.seed,
         epochs=config.run.epochs,
@@ -57,18 +66,21 @@ def set_up(
     )
 
     if loaded is None:
-        loaded = load_model(
-            replace(source, name=str(checkpoint), revision=None) if checkpoint else source,
-            config.model,
-            config.data,
-            seed=config.run.seed,
-            verify=checkpoint is None,  # else that was just done
-        )
+        begin_with = replace(source, name=str(checkpoint), revision=None) if checkpoint else source
+        check_memory(begin_with, config, dtype, context)
+        with say(f"loading {begin_with.name}"):
+            loaded = load_model(
+                begin_with,
+                config.model,
+                config.data,
+                seed=config.run.seed,
+                verify=checkpoint is None,  # else that was just done
+            )
     model = loaded.model.to(context.device).train()
-    check_layout(loaded, config.model.layout, context.device)
+    config, chosen = resolve(config, loaded, dtype, context, pairs=pairs)
+    options = replace(options, config=config)
     if config.model.activation_checkpointing:
         model.checkpoint_activations()
-    dtype = compute_dtype(config.model.precision, context.device)
     # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
     fast = context.device.type == "cuda" and dtype == torch.bfloat16
     if config.model.compile or (config.model.compile is None and fast):
@@ -97,11 +109,12 @@ def set_up(
             ranks=context.count,
         ),
         flops=flops,
+        chosen=chosen,
     )
     if checkpoint:
         restore(run, checkpoint)
     if context.is_first:
-        begin(options, loaded, lock)
+        begin(options, loaded, lock, chosen)
     context.barrier()
     return run
 

@@ -14,6 +14,7 @@ from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
 from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights
+from training.planning.defaults import Choice
 from training.run.options import TrainOptions
 from training.throughput import FlopCount
 
@@ -46,6 +47,8 @@ class TrainingRun:
     guard: StepGuard
     loader: DataLoader
     flops: FlopCount
+    chosen: list[Choice]
+    """Settings that nobody gave, and why they are what they are."""
     step: int = 0
     """Steps that were taken."""
     totals: Totals = field(default_factory=Totals)

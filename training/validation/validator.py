@@ -1,10 +1,11 @@
 """Validates a model while it trains, and what it has to beat on the same pairs."""
 
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from training.config import TrainConfig
+from training.config import TrainConfig, known, settled_layout
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, group_pairs, prompt_runs, shard_by_rank
@@ -45,8 +46,8 @@ class Validator:
         def make(runs: list[range]) -> list[MicroBatch]:
             return micro_batches(
                 group_pairs(rows, runs, loaded.tokens).groups,
-                config.model.layout,
-                tokens=config.model.micro_batch_tokens,
+                settled_layout(config.model),
+                tokens=known(config.model.micro_batch_tokens),
                 pad_id=loaded.tokens.pad_id,
                 sites={},
             )
@@ -58,22 +59,32 @@ class Validator:
         if config.run.parallel == "fsdp" and len(self._batches) < count:
             self._spares = make(prompt_runs(rows)[:1])[:1] * (count - len(self._batches))
 
-    def validate(self) -> ValidationReport | None:
-        """Score the pairs; every rank must call. None without validation pairs."""
+    @property
+    def tokens(self) -> int:
+        """Tokens of this process's part."""
+        return 0 if self._rows is None else sum(batch.tokens for batch in self._batches)
+
+    def validate(
+        self, seen: Callable[[int, int], None] = lambda *_: None
+    ) -> ValidationReport | None:
+        """Score the pairs; every rank must call. None without validation pairs.
+
+        ``seen`` is told after each micro-batch how many are done, and of how many.
+        """
         if self._rows is None:
             return None
         model = self._loaded.model
         model.eval()
-        mine = self._scored()
+        mine = self._scored(seen)
         model.train()
         parts = self._context.gather(mine)
         pairs = join(parts)
         return report(pairs) if len(pairs.weight) else None
 
-    def _scored(self) -> ScoredPairs:
+    def _scored(self, seen: Callable[[int, int], None]) -> ScoredPairs:
         rows = self._rows
         assert rows is not None
-        found = score_pairs(self._loaded, self._batches, self._context.device)
+        found = score_pairs(self._loaded, _told(self._batches, seen), self._context.device)
         score_pairs(self._loaded, self._spares, self._context.device)
         index = found["row"].astype(np.int64)
         weight = 1.0 / rows.prompt_pairs[index]
@@ -93,6 +104,12 @@ class Validator:
             chosen_created_at=rows.chosen_created_at[index],
             rejected_created_at=rows.rejected_created_at[index],
         )
+
+
+def _told(batches: Sequence[MicroBatch], seen: Callable[[int, int], None]) -> Iterator[MicroBatch]:
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        seen(done, len(batches))  # when the next one is asked for
 
 
 def validation_rows(location: str, pairs: int) -> PairRows | None:
