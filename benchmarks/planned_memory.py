@@ -3,7 +3,7 @@
     python -m benchmarks.planned_memory
 
 Each case is a process of its own: a model with random weights, one forward and backward pass and
-one AdamW step, after a first one of a few tokens. Measured is the growth of the largest resident set
+one AdamW step, after a first one of a few tokens. Measured is the growth of the resident set
 (ru_maxrss) from before the weights; planned are weights, gradients, AdamW's state and activations.
 """
 

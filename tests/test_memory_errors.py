@@ -1,4 +1,4 @@
-"""Memory that runs out is a sentence with a remedy, on a CPU, too, in every command with a model."""
+"""Memory that runs out is a sentence with a remedy, in every command that loads a model."""
 
 import errno
 import json

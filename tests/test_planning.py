@@ -358,6 +358,6 @@ def test_72b_is_planned_from_its_configuration_alone(
     assert hours[0] * 3600 * 64 * 989e12 * MFU["shared"] == pytest.approx(dense, rel=0.02)
     command = ["train", "--dry-run", "--dataset", str(folder / "data"), "--model", str(path)]
     assert main([*command, "--gpus", "64", "--pairs", "15000000"]) == 0
-    assert "HSDP" in capsys.readouterr().out
+    assert "hsdp 8" in capsys.readouterr().out
     assert main([*command, "--gpu", "abacus"]) == 2
     shutil.rmtree(path)

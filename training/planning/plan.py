@@ -217,8 +217,7 @@ def _divisions(
     if hardware.count > 1:
         ways = [("ddp", "ddp", None), ("fsdp", "fsdp", None)]
         if hardware.count > GPUS_OF_A_MACHINE:
-            name = f"fsdp over {GPUS_OF_A_MACHINE} (HSDP)"
-            ways.append((name, "fsdp", GPUS_OF_A_MACHINE))
+            ways.append((f"hsdp {GPUS_OF_A_MACHINE}", "fsdp", GPUS_OF_A_MACHINE))
     found = []
     for name, parallel, degree in ways:
         weights = weight_memory(
@@ -260,7 +259,14 @@ def show_plan(plan: Plan, console: Console) -> None:
         f"{plan.flops:.2e} FLOP\n"
     )
     console.print(_table(plan))
-    say("\nrecomputed: model.activation_checkpointing=true. Memory is of each device.")
+    say(
+        "\nOf each device; tokens: of a micro-batch. recompute: model.activation_checkpointing=true"
+        + (
+            f". hsdp {GPUS_OF_A_MACHINE}: fsdp over {GPUS_OF_A_MACHINE}, the others are copies"
+            if hardware.count > GPUS_OF_A_MACHINE
+            else ""
+        )
+    )
     for recomputes in (False, True):
         if (hours := plan.hours(recomputes=recomputes)) is not None:
             how = "with activations recomputed" if recomputes else "time"
@@ -286,10 +292,10 @@ def show_plan(plan: Plan, console: Console) -> None:
 
 def _table(plan: Plan) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "recomputed", "weights", "copies", "gradients", "AdamW", "exchange"):
-        table.add_column(name, justify="left" if not name else "right")
-    for name in ("micro-batch", "activations", "in all", "fits"):
-        table.add_column(name, justify="right")
+    names = ("recompute", "weights", "copies", "gradients", "AdamW", "buffers", "tokens")
+    table.add_column("", no_wrap=True)
+    for name in (*names, "activations", "total", "fits"):
+        table.add_column(name, justify="right", no_wrap=True)
     for way in plan.divisions:
         weights = way.weights
         parts = (weights.weights, weights.copies, weights.gradients, weights.optimizer)

@@ -39,17 +39,17 @@ def draw_curves(folder: Path) -> list[Path]:
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 8.5), layout="constrained")
         FigureCanvasAgg(figure)
-        (loss, accuracy), (rate, norm), (speed, memory) = figure.subplots(3, 2, sharex=True)
+        (loss, accuracy), (rate, norm), (speed, share) = figure.subplots(3, 2, sharex=True)
         _loss(loss, training, validations)
         _accuracy(accuracy, training, validations)
-        _one(rate, training, "lr", "learning rate")
+        _one(rate, training, "lr", "learning rate", smooth=False)
         _one(norm, training, "gradient_norm", "gradient norm, before clipping")
         _one(speed, training, "tokens_per_second", "tokens per second", from_zero=True)
         if any("mfu" in line for line in training):
-            _one(memory, training, "mfu", "share of the GPU's peak (MFU)", from_zero=True)
+            _one(share, training, "mfu", "share of the GPU's peak (MFU)", from_zero=True)
         else:
-            _one(memory, training, "pairs_per_second", "pairs per second", from_zero=True)
-        for axes in (speed, memory):
+            _one(share, training, "pairs_per_second", "pairs per second", from_zero=True)
+        for axes in (speed, share):
             axes.set_xlabel("step")
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         paths = []
@@ -78,9 +78,13 @@ def _loss(axes: Axes, training: Lines, validations: Lines) -> None:
 
 def _accuracy(axes: Axes, training: Lines, validations: Lines) -> None:
     _points(axes, training, "accuracy", "training")
-    low, high = ([line.get(f"accuracy_{end}") for line in validations] for end in ("low", "high"))
-    steps = [line["step"] for line in validations]
-    if all(isinstance(value, float) for value in (*low, *high)) and steps:
+    spans = [
+        (line["step"], float(line["accuracy_low"]), float(line["accuracy_high"]))
+        for line in validations
+        if line.get("accuracy_low") is not None and line.get("accuracy_high") is not None
+    ]
+    if spans:
+        steps, low, high = zip(*spans, strict=True)
         axes.fill_between(steps, low, high, color=VALIDATION, alpha=0.15, lw=0)
     _validated(axes, validations, "accuracy", "validation, 95 %")
     baselines = validations[-1].get("baselines", {}) if validations else {}
@@ -95,20 +99,30 @@ def _accuracy(axes: Axes, training: Lines, validations: Lines) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=2, loc="lower right")
 
 
-def _one(axes: Axes, training: Lines, name: str, title: str, *, from_zero: bool = False) -> None:
-    _points(axes, training, name, None)
+def _one(
+    axes: Axes,
+    training: Lines,
+    name: str,
+    title: str,
+    *,
+    from_zero: bool = False,
+    smooth: bool = True,
+) -> None:
+    _points(axes, training, name, None, smooth=smooth)
     axes.set_title(title, loc="left")
     if from_zero:
         axes.set_ylim(bottom=0)
 
 
-def _points(axes: Axes, lines: Lines, name: str, label: str | None) -> None:
+def _points(axes: Axes, lines: Lines, name: str, label: str | None, *, smooth: bool = True) -> None:
     found = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
     if not found:
         return
     steps, values = zip(*found, strict=True)
-    many = len(found) >= SMOOTHED
-    thin = {"lw": 0.8, "alpha": 0.45} if many else {"lw": 1.3, "marker": "o", "ms": 3}
+    many = smooth and len(found) >= SMOOTHED
+    thin: dict[str, Any] = {"lw": 0.8, "alpha": 0.45} if many else {"lw": 1.3}
+    if len(found) < SMOOTHED:
+        thin |= {"marker": "o", "ms": 3}
     axes.plot(steps, values, color=TRAINING, label=None if many else label, **thin)
     if many:
         axes.plot(steps, _smooth(values, len(values) // 10), color=TRAINING, lw=1.8, label=label)
