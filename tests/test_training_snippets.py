@@ -29,8 +29,18 @@ PLACES = {
 
 
 def blocks(page: str, language: str) -> Iterator[str]:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    yield from re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    begun: tuple[str, list[str]] | None = None
+    for line in (ROOT / page).read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.startswith("```"):
+            if begun is not None:
+                begun[1].append(line)
+        elif begun is None:
+            begun = line[3:].strip(), []
+        else:
+            if begun[0] == language:
+                yield "".join(begun[1])
+            begun = None
+    assert begun is None
 
 
 def commands() -> list[tuple[str, str]]:
