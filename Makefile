@@ -48,10 +48,10 @@ out/demo/manifest.json:
 demo-train: $(VENV)/models.stamp out/demo/manifest.json
 	$(BIN)/python -m benchmarks.small_models --minilm out/models/minilm
 	$(BIN)/forumprefs train --dataset out/demo --model out/models/minilm --output out/demo-train \
-		--overwrite --device cpu --set model.layout=padded --set model.micro_batch_tokens=2048 \
-		--set data.max_length=192 --set data.batch_pairs=16 --set run.epochs=2 \
-		--set optim.lr=2e-5 --set run.eval_every=11
+		--overwrite --device cpu --set data.max_length=192 --set data.batch_pairs=16 \
+		--set run.epochs=2 --set run.eval_every=11
 	@echo
+	@echo "A picture of the run: out/demo-train/curves.png"
 	@echo "The run is in out/demo-train: model/ (a folder of transformers), metrics.jsonl,"
 	@echo "tensorboard/, summary.json, checkpoints/. What the files hold: docs/training.md"
 	@echo "TensorBoard: $(BIN)/tensorboard --logdir out/demo-train/tensorboard"

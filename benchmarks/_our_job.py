@@ -33,7 +33,7 @@ def main() -> None:
             max_pairs=job.batch_pairs * job.steps,
             prompt_weights="pair",
         ),
-        model=ModelConfig(**job.variant),
+        model=ModelConfig(**{"micro_batch_tokens": 16_384, **job.variant}),
         loss=LossConfig(name="bt"),
         optim=OptimConfig(
             lr=job.lr,

@@ -124,6 +124,7 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
             max_pairs=steps * arguments.batch_pairs,
             prompt_weights="pair",
         ),
+        model=ModelConfig(layout="shared", micro_batch_tokens=16_384),
         run=RunConfig(seed=arguments.seed),
     )
     loaded = load_model(

@@ -214,14 +214,14 @@ def test_a_text_of_the_greatest_length_is_read(tmp_path: Path, name: str) -> Non
     """RoBERTa and its kind have fewer positions than their config says: they count from the pad."""
     from transformers import AutoConfig
 
-    from training.model.pretrained import longest_text
+    from training.model.limits import longest_sequence
 
     if name == "GPT2":
         transformers.GPT2Config(n_positions=96).save_pretrained(tmp_path / name)
-        assert longest_text(AutoConfig.from_pretrained(tmp_path / name)) == 96
+        assert longest_sequence(AutoConfig.from_pretrained(tmp_path / name)) == 96
         return
     folder = make_encoder(tmp_path / name, name)
-    longest = longest_text(AutoConfig.from_pretrained(folder))
+    longest = longest_sequence(AutoConfig.from_pretrained(folder))
     assert longest is not None
     config = ModelConfig(layout="padded")
     loaded = load_model(str(folder), config, DataConfig(max_length=longest), seed=0)

@@ -36,7 +36,8 @@ def test_responses_that_are_cut_alike_differ_in_length(tmp_path: Path) -> None:
     ]
     write_dataset(tmp_path / "data", pairs)
     make_model(tmp_path / "model", layers=1)
-    config = convert({"data": {"max_length": 128}, "run": {"eval_pairs": 10}})
+    settled = {"layout": "shared", "micro_batch_tokens": 16_384}
+    config = convert({"data": {"max_length": 128}, "model": settled, "run": {"eval_pairs": 10}})
     loaded = load_model(str(tmp_path / "model"), config.model, config.data, seed=0)
     context = DistributedContext(0, 1, torch.device("cpu"))
     report = Validator(str(tmp_path / "data"), loaded, config, context).validate()

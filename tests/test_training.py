@@ -309,7 +309,8 @@ def test_a_run_continues_with_another_number_of_ranks(
 
 
 def loaders(folder: Path, count: int) -> list[DataLoader]:
-    config = convert({"data": {"batch_pairs": 16, "max_length": 128}})
+    settled = {"layout": "shared", "micro_batch_tokens": 16_384}
+    config = convert({"data": {"batch_pairs": 16, "max_length": 128}, "model": settled})
     loaded = load_model(str(folder / "model"), config.model, config.data, seed=0)
     dataset = PairDataset(str(folder / "data"), "train")
     sampler = BatchSampler(rows=dataset.rows, batch_rows=16, window=3, seed=0)

@@ -14,9 +14,8 @@ from pipeline.runners.worker_count import (
     WORKER_MEMORY,
     WORTH_IT_BYTES,
     choose_workers,
-    usable_cores,
-    usable_memory,
 )
+from schemas.machine import usable_cores, usable_memory
 
 LARGE = WORTH_IT_BYTES
 SAMPLE = Path(__file__).parents[1] / "samples" / "tinycode.example.com"
@@ -121,6 +120,21 @@ def test_no_more_memory_is_counted_on_than_can_be_had_now(tmp_path: Path) -> Non
     lines = "MemTotal:       24683656 kB\nMemFree:  10 kB\nMemAvailable:   300 kB\n"
     (tmp_path / "proc/meminfo").write_text(lines)
     assert usable_memory(tmp_path) == 300 * 1024
+
+
+def test_what_a_control_group_has_taken_is_gone(tmp_path: Path) -> None:
+    files = {
+        "proc/self/cgroup": "0::/",
+        f"{CGROUP}/memory.max": "1000",
+        f"{CGROUP}/memory.current": "700",
+        f"{CGROUP}/memory.stat": "anon 400\nfile 300\ninactive_file 250\nactive_file 50",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+    assert usable_memory(tmp_path) == 1000 - (700 - 250)
+    (tmp_path / CGROUP / "memory.current").write_text("2000")
+    assert usable_memory(tmp_path) == 0
 
 
 def test_large_units_of_work_take_more_memory() -> None:

@@ -7,7 +7,7 @@ docs/training.md. The resolved configuration is written into the run folder and 
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 
@@ -32,6 +32,7 @@ TOLD_ELSEWHERE = (
     "model_commit",
     "trust_remote_code",
     "allow_pickle",
+    "chosen",
 )
 """What the run.json of a run holds beside the settings: the command line says it, no file."""
 
@@ -45,9 +46,13 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Which pairs, in which order, cut to which length."""
 
     batch_pairs: Annotated[
-        int,
-        doc("pairs of one optimizer step over all ranks; sizes differ by at most one pair", ge=1),
-    ] = 2048
+        AtLeastOne | None,
+        doc(
+            "pairs of one optimizer step over all ranks; sizes differ by at most one pair. null: "
+            "by the pairs of an epoch, WorldPM's 10,000 from 15 million on and 2,048 below, fewer "
+            "where an epoch would have fewer than 48 steps"
+        ),
+    ] = None
     shuffle_row_groups: Annotated[
         int,
         doc(
@@ -57,8 +62,12 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         ),
     ] = 16
     max_length: Annotated[
-        int, doc("tokens of prompt and response together, template included", ge=16)
-    ] = 2048
+        Annotated[int, msgspec.Meta(ge=16)] | None,
+        doc(
+            "tokens of prompt and response together, template included; null: as many as the model "
+            "can read, at most 2,048"
+        ),
+    ] = None
     max_prompt_length: Annotated[
         AtLeastOne | None,
         doc(
@@ -100,13 +109,14 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How the backbone is computed."""
 
     layout: Annotated[
-        Literal["shared", "packed", "padded"],
+        Literal["auto", "shared", "packed", "padded"],
         doc(
             "shared: a prompt once, its responses after it; packed: each distinct (prompt, "
             "response) once, without padding; padded: the same in rows that are filled up to the "
-            "longest. All give the same scores. Encoders can only be padded"
+            "longest. All give the same scores. auto: shared where the backbone allows it, else "
+            "padded, as for every encoder"
         ),
-    ] = "shared"
+    ] = "auto"
     precision: Annotated[
         Literal["auto", "bf16", "fp32"],
         doc(
@@ -115,8 +125,12 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         ),
     ] = "auto"
     micro_batch_tokens: Annotated[
-        int, doc("tokens that go through the backbone at once on one device", ge=16)
-    ] = 16_384
+        Annotated[int, msgspec.Meta(ge=16)] | None,
+        doc(
+            "tokens that go through the backbone at once on one device; null: by the memory that "
+            "is free, at most 16,384 on a GPU and 4,096 on a CPU. A resumed run keeps it"
+        ),
+    ] = None
     activation_checkpointing: Annotated[
         bool | Literal["selective"],
         doc(
@@ -182,7 +196,13 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """AdamW and its schedule; defaults of WorldPM (arXiv 2505.10527, A.3)."""
 
-    lr: Annotated[float, doc("peak learning rate", gt=0)] = 3e-6
+    lr: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        doc(
+            "peak learning rate; null: 3e-6, WorldPM's at all its sizes, and 2e-5 for an encoder "
+            "(Devlin et al. 2019, A.3)"
+        ),
+    ] = None
     head_lr_scale: Annotated[
         float, doc("learning rate of the head over that of the backbone", gt=0)
     ] = 1.0
@@ -284,6 +304,21 @@ class TrainConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     loss: LossConfig = LossConfig()
     optim: OptimConfig = OptimConfig()
     run: RunConfig = RunConfig()
+
+
+T = TypeVar("T")
+
+
+def known(value: T | None) -> T:
+    """A setting that may be null and that a run has resolved by now; raises ValueError if not."""
+    if value is None:
+        raise ValueError("a setting is null that the run should have resolved (training.planning)")
+    return value
+
+
+def settled_layout(config: ModelConfig) -> Literal["shared", "packed", "padded"]:
+    """The layout of a run, which has settled what ``auto`` is; raises ValueError if not."""
+    return known(None if config.layout == "auto" else config.layout)
 
 
 def load_config(

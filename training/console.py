@@ -2,6 +2,9 @@
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import TextIO
 
 from rich.console import Console
@@ -9,6 +12,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 PLAIN_WIDTH = 110
 """Columns where the output is not a terminal: a file has no width, and tables need this much."""
+SLOW_S = 2.0
+"""From which on something is named that is being done, where there is no terminal."""
 PLAIN_INTERVAL_S = 10.0
 """Between two lines of progress where there is no terminal."""
 
@@ -19,6 +24,22 @@ def make_console(stream: TextIO | None = None, *, quiet: bool = False) -> Consol
     if not console.is_terminal:
         console.width = PLAIN_WIDTH
     return console
+
+
+@contextmanager
+def working(console: Console, what: str) -> Iterator[None]:
+    """Show what is being done inside: a spinner on a terminal, else a line if it takes a while."""
+    if console.is_terminal:
+        with console.status(what):
+            yield
+        return
+    line = Timer(SLOW_S, console.print, (what,), {"soft_wrap": True, "markup": False})
+    line.daemon = True
+    line.start()
+    try:
+        yield
+    finally:
+        line.cancel()
 
 
 class ProgressDisplay:
@@ -51,7 +72,7 @@ class ProgressDisplay:
         if total and self._console.is_terminal and not self._console.quiet:
             self._bar = Progress(
                 TextColumn(
-                    f"{self._label} {{task.completed:,.0f}}/{{task.total:,.0f}}{self._unit}"
+                    f"{self._label} {{task.fields[whole]:,}}/{{task.total:,.0f}}{self._unit}"
                 ),
                 BarColumn(bar_width=20),
                 TextColumn("{task.description}"),
@@ -61,23 +82,24 @@ class ProgressDisplay:
                 console=self._console,
                 transient=self._transient,
             )
-            self._task = self._bar.add_task("", total=total, completed=done)
+            self._task = self._bar.add_task("", total=total, completed=done, whole=done)
             self._bar.start()
 
-    def update(self, done: int, text: str = "") -> None:
-        """``done`` of all are done; ``text`` says more of the last of them."""
+    def update(self, done: float, text: str = "") -> None:
+        """``done`` of all are done, the last in part; ``text`` says more of the last of them."""
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, description=text)
+            self._bar.update(self._task, completed=done, description=text, whole=int(done))
             return
         now = time.monotonic()
         if now - self._last < PLAIN_INTERVAL_S and done != self._total:
             return
         self._last = now
-        remaining_s = (now - self._began) / max(done - self._first, 1) * (self._total - done)
+        left = ""
+        if done > self._first:
+            rate = (done - self._first) / (now - self._began)
+            left = f"  {_clock((self._total - done) / max(rate, 1e-9))} left"
         text = f"  {text}" if text else ""
-        self.say(
-            f"{self._label} {done:,}/{self._total:,}{self._unit}{text}  {_clock(remaining_s)} left"
-        )
+        self.say(f"{self._label} {int(done):,}/{self._total:,}{self._unit}{text}{left}")
 
     def end(self) -> None:
         """Stop the bar."""

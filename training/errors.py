@@ -20,6 +20,10 @@ class DivergedError(Exception):
     """The last step that was taken: the weights before it were still good."""
 
 
+class MemoryShortageError(Exception):
+    """There is not enough memory; the message says which, and what helps."""
+
+
 class NothingLearnedError(DivergedError):
     """A run that ended with the weights it began with; the message says what to change."""
 

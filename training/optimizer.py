@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.config import OptimConfig
+from training.config import OptimConfig, known
 from training.errors import ConfigError, DivergedError
 from training.parallel.sharding import MasterWeights, copy_full, full_tensor
 
@@ -46,7 +46,7 @@ def make_optimizer(weights: MasterWeights, config: OptimConfig) -> torch.optim.A
     on_gpu = next(iter(weights.masters.values())).is_cuda
     return torch.optim.AdamW(
         groups,
-        lr=config.lr,
+        lr=known(config.lr),
         betas=(config.beta1, config.beta2),
         eps=config.eps,
         fused=on_gpu,
@@ -58,13 +58,13 @@ def learning_rate(step: int, steps: int, config: OptimConfig) -> float:
 
     WorldPM (A.3): warm-up over a tenth of the steps, then constant.
     """
-    warmup = round(config.warmup * steps)
+    warmup, peak = round(config.warmup * steps), known(config.lr)
     if step < warmup:
-        return config.lr * (step + 1) / warmup
+        return peak * (step + 1) / warmup
     if config.schedule == "constant" or steps <= warmup + 1:
-        return config.lr
+        return peak
     progress = (step - warmup) / (steps - 1 - warmup)
-    return config.lr * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
+    return peak * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
 class StepGuard:

@@ -11,46 +11,51 @@ import math
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import msgspec
 import torch
 
 from schemas.exit_codes import ExitCode
+from training.config import known
+from training.console import make_console, working
+from training.data.collate import MicroBatch
 from training.data.loader import RankBatch
-from training.errors import DivergedError, NothingLearnedError
+from training.errors import DivergedError
 from training.losses.base import weighted_sum
+from training.memory_errors import memory_errors
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
+from training.parallel.gpu_queue import GpuQueue
+from training.run.checks import check_learned, check_rewards
+from training.run.figures import LogWindow, StepSums, describe
 from training.run.folder import SUMMARY_NAME
 from training.run.interrupt import Interrupt
+from training.run.introduction import TimeEstimate, introduction
 from training.run.lock import RunLock
 from training.run.log import RunLog
 from training.run.options import TrainOptions
+from training.run.progress import StepProgress
 from training.run.saving import finalize, save, save_average
 from training.run.setup import set_up
 from training.run.state import TrainingRun
-from training.throughput import peak_flops
 from training.tracking.trackers import open_trackers
 from training.validation.baselines import ValidationReport
 from training.validation.display import line, summary
 from training.validation.validator import Validator, as_numbers
 from training.weight_average import averaged, update_average
 
-FEW_STEPS = 20
-"""Below this a run says that its batches are too large."""
-
 
 def train(options: TrainOptions) -> int:
     """Train to the end, to ``run.max_steps``, or until a signal; return the exit code.
 
     FINISHED, or INTERRUPTED after SIGINT. Raises ConfigError, TemplateError or
-    TrainingDatasetError for what the user can mend, DivergedError when training blows up, and
-    NothingLearnedError.
+    TrainingDatasetError for what the user can mend, DivergedError when training blows up,
+    NothingLearnedError, MemoryShortageError and ConnectionLostError.
     """
     context = start_distributed(
         options.device,
@@ -58,15 +63,18 @@ def train(options: TrainOptions) -> int:
         timeout_minutes=options.config.run.timeout_minutes,
     )
     lock = RunLock()
+    console = make_console(quiet=options.quiet or not context.is_first)
+    run: TrainingRun | None = None
     try:
-        run = set_up(options, context, lock=lock)
-        with Interrupt() as interrupt:
-            try:
-                return run_loop(run, interrupt)
-            except DivergedError as error:
-                error.suspect_step = run.taken_step
-                run.writer.wait()  # it may be the one to go on from
-                raise
+        with memory_errors(lambda: memory_remedy(run)):
+            run = set_up(options, context, lock=lock, say=partial(working, console))
+            with Interrupt() as interrupt:
+                try:
+                    return run_loop(run, interrupt)
+                except DivergedError as error:
+                    error.suspect_step = run.taken_step
+                    run.writer.wait()  # it may be the one to go on from
+                    raise
     except RuntimeError as error:
         if (lost := context.connection_lost(error)) is None:
             raise
@@ -76,21 +84,43 @@ def train(options: TrainOptions) -> int:
         stop_distributed()
 
 
+def memory_remedy(run: TrainingRun | None) -> str:
+    """What helps a run that ran out of memory; None: before its first step."""
+    if run is None:
+        return "Take a smaller model; forumprefs train --dry-run says what takes how much."
+    config, ways = run.config, []
+    tokens = known(config.model.micro_batch_tokens)
+    if tokens >= 32:
+        ways.append(f"--set model.micro_batch_tokens={tokens // 2}")
+    if not config.model.activation_checkpointing:
+        ways.append("--set model.activation_checkpointing=true")
+    if not ways:
+        return "Take a smaller model, or a smaller data.max_length."
+    return f"Try {', or '.join(ways)}; the numbers stay the same."
+
+
 def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
     """Take the steps that remain, validate and save now and then, and write the model."""
     config = run.config.run
     validator = Validator(run.options.dataset, run.loaded, run.config, run.context)
     with ExitStack() as stack:
         log = stack.enter_context(_open_log(run)) if run.context.is_first else None
+        progress = StepProgress(log, run.context.count)
+        validate = partial(_validate, run, validator, log, interrupt, progress)
         if log is not None:
-            log.say(_introduction(run))
-        if run.step < run.last_step:  # else it is done, and validated below
-            report = _validate(run, validator, log, interrupt)
-            check_rewards(report, f"before step {run.step + 1:,}")
+            log.say(introduction(run))
+        batches = run.loader.batches(run.step, run.last_step)
+        first = next(batches, None)
+        if first is not None:  # else the run is done, and validated below
+            estimate = estimate_time(run, first, validator.tokens)
+            if log is not None:
+                log.say(str(estimate))
+            check_rewards(validate(), f"before step {run.step + 1:,}")
         window = LogWindow(run)
         loss = 0.0
-        for batch in run.loader.batches(run.step, run.last_step):
-            sums = train_step(run, batch, stop=interrupt.is_set)
+        for batch in chain(() if first is None else (first,), batches):
+            progress.begin(run.step)
+            sums = train_step(run, batch, stop=interrupt.is_set, seen=progress.micro_batch)
             if sums is None:
                 break
             window.add(sums)
@@ -101,12 +131,11 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
                 figures = window.figures()
                 if log is not None:
                     log.write("train", run.step, figures)
-                    log.progress(run.step, describe(figures))
+                progress.step_done(run.step, describe(figures))
                 window = LogWindow(run)
             if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    report = _validate(run, validator, log, interrupt)
-                    check_rewards(report, f"after step {run.step:,}", whole=False)
+                    check_rewards(validate(), f"after step {run.step:,}", whole=False)
             if config.save_every and run.step % config.save_every == 0 and not last:
                 with window.paused():
                     save(run)
@@ -116,7 +145,7 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         if run.step < run.last_step:
             return _stopped(run, interrupt, log)
         check_learned(run)
-        report = _validate(run, validator, log, interrupt, whole=True)
+        report = validate(whole=True)
         if run.context.any(interrupt.is_set()):
             return _stopped(run, interrupt, log)
         check_rewards(report, f"after step {run.step:,}")
@@ -125,12 +154,13 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         average = None
         if run.config.optim.ema_decay is not None:
             with averaged(run.optimizer, run.weights):
-                average = _validate(run, validator, log, interrupt, kind="validation_ema")
+                average = validate(kind="validation_ema")
                 save_average(run)
         model = finalize(run, as_numbers(report), as_numbers(average))
         if log is not None:
             log.finish(json.loads((run.options.output / SUMMARY_NAME).read_bytes()))
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
+            log.say(_picture(run))
         return ExitCode.FINISHED
 
 
@@ -151,12 +181,13 @@ def _validate(
     validator: Validator,
     log: RunLog | None,
     interrupt: Interrupt,
+    progress: StepProgress,
     *,
     whole: bool = False,
     kind: str = "validation",
 ) -> ValidationReport | None:
     """Validate and log it as ``kind``; ``whole``: print the table, not a line."""
-    report = validator.validate(interrupt.is_set)
+    report = validator.validate(interrupt.is_set, partial(progress.validation, run.step))
     if log is not None and report is not None:
         log.write(kind, run.step, {"pairs": run.totals.pairs, **as_numbers(report)})
         about = "" if kind == "validation" else "running average of the weights: "
@@ -164,86 +195,63 @@ def _validate(
     return report
 
 
-def check_rewards(report: ValidationReport | None, when: str, *, whole: bool = True) -> None:
-    """Raise DivergedError where rewards of validation pairs are no finite numbers.
+def _picture(run: TrainingRun) -> str:
+    """Draw the run, where there is matplotlib; says where it is."""
+    try:
+        from training.run.curves import draw_curves
+    except ModuleNotFoundError as error:
+        return f"no picture of the run: {error.name} is not installed"
+    return f"its curves: {draw_curves(run.options.output)[0]}"
 
-    ``whole``: any pair is one too many, as before the first step and after the last one; else the
-    run may still recover, unless all are.
+
+def estimate_time(run: TrainingRun, batch: RankBatch, validation_tokens: int) -> TimeEstimate:
+    """Time a micro-batch of a step, which changes nothing; every rank must call.
+
+    A GPU's first pass is not counted: it compiles. A CPU gets one pass, of a small micro-batch.
     """
-    if report is None or not report.figures.non_finite:
-        return
-    broken, pairs = report.figures.non_finite, report.figures.accuracy.pairs
-    if whole or broken >= pairs:
-        raise DivergedError(
-            f"{when} the rewards of {broken:,} of {pairs:,} validation pairs are no finite numbers"
-        )
-
-
-def check_learned(run: TrainingRun) -> None:
-    """Raise NothingLearnedError for a run that ends with the weights it began with."""
-    if run.totals.updates:
-        return
-    counts = run.totals.counts
-    told = (
-        (
-            run.guard.skipped,
-            "steps skipped: gradients no finite numbers, or spikes",
-            "smaller optim.lr",
-        ),
-        (
-            counts["below_min_confidence"],
-            "pairs below data.min_confidence",
-            "lower data.min_confidence",
-        ),
-        (
-            counts["identical_when_cut"],
-            "pairs the same when cut to data.max_length",
-            "larger data.max_length",
-        ),
+    on_gpu = run.context.device.type == "cuda"
+    by_size = sorted(batch.micro, key=lambda part: part.input_ids.numel())
+    part = by_size[len(by_size) // 2 if on_gpu else 0] if by_size else run.loader.any_micro_batch()
+    part = part.without_weight()
+    seconds = 0.0
+    for _ in range(2 if on_gpu else 1):
+        began = time.perf_counter()
+        _forward_backward(run, part, 1.0)
+        if on_gpu:
+            torch.cuda.synchronize()
+        seconds = time.perf_counter() - began
+    run.objective.drop_step()
+    run.weights.clear_gradients()
+    every, steps = run.config.run.eval_every, run.last_step - run.step
+    validations = 2 + ((steps - 1) // every if every else 0)
+    tokens, rate, validated = run.context.sum(
+        [batch.tokens, part.tokens / max(seconds, 1e-9), validation_tokens]
     )
-    found = [(f"{count:,} {what}", change) for count, what, change in told if count]
-    why = ", ".join(what for what, _ in found) or "every gradient was zero"
-    change = " and a ".join(change for _, change in found) or "model that is not spoiled"
-    raise NothingLearnedError(
-        f"nothing was learned: none of {run.step:,} steps changed a weight ({why}), so no model is "
-        f"written; start again with a {change}"
-    )
-
-
-@dataclass
-class StepSums:
-    """What a step comes to, over all ranks."""
-
-    loss: float
-    """Sum of weight · loss."""
-    correct: float
-    """Sum of weight · (1 if the chosen has the higher reward, ½ if equal)."""
-    weight: float
-    pairs: float
-    sequences: float
-    tokens: float
-    flops: float
-    identical: float
-    unsure: float
-    at_limit: float
-    norm: float = 0.0
-    lr: float = 0.0
+    return TimeEstimate(steps, tokens, rate, validations * validated)
 
 
 def train_step(
-    run: TrainingRun, batch: RankBatch, *, stop: Callable[[], bool] = lambda: False
+    run: TrainingRun,
+    batch: RankBatch,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    seen: Callable[[int, int, int], None] = lambda *_: None,
 ) -> StepSums | None:
     """One optimizer step on this rank's part of a global batch; every rank must call.
 
     The loss is divided by the pair weight of the whole step, over all micro-batches and ranks,
-    so a pair counts the same wherever it lies. ``stop`` is asked before each micro-batch: once it
-    says so on any rank, the step is abandoned on all, as if it had not begun, and None returned.
+    so a pair counts the same wherever it lies.
+
+    Args:
+        stop: is asked before each micro-batch: once it says so on any rank, the step is abandoned
+            on all, as if it had not begun, and None returned.
+        seen: is told after each micro-batch how many are done, of how many, and its tokens.
     """
     total_weight = run.context.sum([batch.weight])[0]
     if run.config.lora.dropout:  # from the step alone, so that a resumed run draws the same
         place = run.step * run.context.count + run.context.rank
         torch.manual_seed((run.config.run.seed << 32) + place)
-    accumulated = _accumulate_gradients(run, batch, total_weight, stop)
+    accumulated = _accumulate_gradients(run, batch, total_weight, stop, seen)
     if accumulated is None:
         run.objective.drop_step()
         run.weights.clear_gradients()
@@ -286,7 +294,11 @@ def train_step(
 
 
 def _accumulate_gradients(
-    run: TrainingRun, batch: RankBatch, total_weight: float, stop: Callable[[], bool]
+    run: TrainingRun,
+    batch: RankBatch,
+    total_weight: float,
+    stop: Callable[[], bool],
+    seen: Callable[[int, int, int], None],
 ) -> tuple[float, float, float] | None:
     """Forward and backward over the micro-batches; sums of weight · loss, of weight · correct
     (½ for equal rewards), and FLOPs, all of this rank; None where it was told to stop."""
@@ -307,37 +319,26 @@ def _accumulate_gradients(
         if number >= len(parts):
             continue
         part = parts[number]
-        micro = part.to(device)
-        rewards = run.loaded.model(micro)
-        chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
-        loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
-        (loss / max(total_weight, 1e-9)).backward()
-        loss_sum += loss.detach()
-        wins = (torch.sign(chosen - rejected).detach() + 1) / 2
-        correct += weighted_sum(wins, micro.labels.weight)
+        loss, wins = _forward_backward(run, part, total_weight)
+        loss_sum += loss
+        correct += wins
         flops += run.flops(part)
         queue.add()
+        seen(number + 1, len(parts), part.tokens)
     return float(loss_sum), float(correct), flops
 
 
-class GpuQueue:
-    """Keeps the CPU at most one micro-batch ahead of a GPU, so that a run stops soon when it is
-    told to; on a CPU there is nothing to wait for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._is_gpu = device.type == "cuda"
-        self._ends: deque[Any] = deque()
-
-    def add(self) -> None:
-        """Mark the end of what was just put into the queue."""
-        if self._is_gpu:
-            self._ends.append(torch.cuda.Event())
-            self._ends[-1].record()
-
-    def wait(self) -> None:
-        """Wait until at most one micro-batch is left."""
-        while len(self._ends) > 1:
-            self._ends.popleft().synchronize()
+def _forward_backward(
+    run: TrainingRun, part: MicroBatch, total_weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Add a micro-batch's gradients; its sums of weight · loss and of weight · correct."""
+    micro = part.to(run.context.device)
+    rewards = run.loaded.model(micro)
+    chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
+    loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
+    (loss / max(total_weight, 1e-9)).backward()
+    wins = (torch.sign(chosen - rejected).detach() + 1) / 2
+    return loss.detach(), weighted_sum(wins, micro.labels.weight)
 
 
 def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
@@ -372,74 +373,6 @@ def filled_up(micro: list[Any], count: int, run: TrainingRun) -> list[Any]:
     return [*micro, *[spare.without_weight()] * (count - len(micro))]
 
 
-class LogWindow:
-    """Steps since the last line of the log, and their time."""
-
-    def __init__(self, run: TrainingRun) -> None:
-        self._run = run
-        self._began = time.perf_counter()
-        self._steps: list[StepSums] = []
-
-    def add(self, sums: StepSums) -> None:
-        """Count a step."""
-        self._steps.append(sums)
-
-    def paused(self) -> "_Pause":
-        """Exclude the time of what runs inside."""
-        return _Pause(self)
-
-    def figures(self) -> dict[str, Any]:
-        """Figures of the steps: means by pair weight, and throughput."""
-        seconds = time.perf_counter() - self._began
-        run = self._run
-
-        def total(name: str) -> float:
-            return float(sum(getattr(step, name) for step in self._steps))
-
-        weight = max(total("weight"), 1e-9)
-        found = {
-            "pairs": run.totals.pairs,
-            "tokens": run.totals.tokens,
-            "loss": total("loss") / weight,
-            "accuracy": total("correct") / weight,
-            "lr": self._steps[-1].lr,
-            "gradient_norm": self._steps[-1].norm,
-            "skipped_steps": run.guard.skipped,
-            "pairs_per_second": total("pairs") / seconds,
-            "sequences_per_second": total("sequences") / seconds,
-            "tokens_per_second": total("tokens") / seconds,
-        }
-        peak = peak_flops(run.context.device)
-        if peak is not None:
-            found["mfu"] = total("flops") / seconds / peak / run.context.count
-            found["memory_gb"] = torch.cuda.max_memory_allocated(run.context.device) / 1e9
-        return found
-
-
-class _Pause:
-    def __init__(self, window: LogWindow) -> None:
-        self._window = window
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self._window._began += time.perf_counter() - self._began
-
-
-def describe(figures: dict[str, Any]) -> str:
-    """A line of figures for the terminal."""
-    parts = [
-        f"loss {figures['loss']:.4f}",
-        f"accuracy {figures['accuracy']:.1%}",
-        f"{figures['pairs_per_second']:,.1f} pairs/s",
-        f"{figures['tokens_per_second']:,.0f} tokens/s",
-    ]
-    if "mfu" in figures:
-        parts.append(f"MFU {figures['mfu']:.1%}")
-    return "  ".join(parts)
-
-
 def _open_log(run: TrainingRun) -> RunLog:
     return RunLog(
         run.options.output,
@@ -457,29 +390,6 @@ def _open_log(run: TrainingRun) -> RunLog:
             first_step=run.step,
             warn=lambda text: print(f"forumprefs train: {text}", file=sys.stderr),
         ),
-    )
-
-
-def _introduction(run: TrainingRun) -> str:
-    sampler, tokens = run.sampler, run.loaded.tokens
-    head = "a new head" if run.loaded.head_is_new else "its head"
-    begin = f", from step {run.step:,}" if run.step else ""
-    if run.options.on_existing == "resume" and not run.step:
-        begin = ", from the beginning: there is no checkpoint to resume from"
-    few = ""
-    if sampler.steps < FEW_STEPS:
-        few = (
-            f"\nOnly {sampler.steps} steps: the warm-up and AdamW need more. Lower "
-            f"data.batch_pairs (now {sampler.batch_rows:,}), or train on more pairs."
-        )
-    return (
-        f"{run.options.model} ({run.flops.block_parameters / 1e6:,.1f}M weights in its blocks, "
-        f"{head}), template {run.loaded.template.name}, reward token "
-        f"{run.loaded.template.reward_token or 'none'}, at most {tokens.max_length:,} tokens\n"
-        f"{sampler.rows_per_epoch:,} pairs an epoch, {run.last_step:,} steps of up to "
-        f"{sampler.batch_rows:,} pairs{begin}; {run.config.model.layout} layout, "
-        f"{str(run.dtype).removeprefix('torch.')} on {run.context.count} × "
-        f"{run.context.device.type}{few}"
     )
 
 

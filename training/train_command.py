@@ -14,6 +14,7 @@ from training.errors import (
     ConfigError,
     ConnectionLostError,
     DivergedError,
+    MemoryShortageError,
     NothingLearnedError,
     TemplateError,
     TrainingDatasetError,
@@ -30,6 +31,7 @@ examples:
       -m training.train --dataset out/mix --model … --output runs/mix   # docs/multi_node.md
   forumprefs train --dataset out/mine --model runs/mix/model --output runs/mine     # fine-tune
   forumprefs train --output runs/beer --resume             # resume exactly after an interruption
+  forumprefs train --dataset out/mix --model Qwen/Qwen2.5-7B --dry-run --gpus 8 --gpu h100  # plan
 
 A run folder holds model/ (load it with AutoModelForSequenceClassification), checkpoints/,
 metrics.jsonl, tensorboard/ (run.trackers), run.json and, once it is finished, summary.json.
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="backbone or reward model: a folder, or NAME[@REVISION] on the Hub",
     )
     add_source_arguments(parser)
-    parser.add_argument("--output", required=True, metavar="DIR", help="run folder to write")
+    parser.add_argument("--output", metavar="DIR", help="run folder to write")
     parser.add_argument("--config", metavar="FILE", help="settings as TOML or JSON")
     parser.add_argument(
         "--set",
@@ -81,6 +83,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to train (default: auto, a GPU where there is one)",
     )
     parser.add_argument("--quiet", action="store_true", help="nothing on the terminal but errors")
+    planning = parser.add_argument_group("planning")
+    planning.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what the run would take (memory of each device, steps, hours, disk) and stop; "
+        "of --model its config.json and a tokenizer are enough, and no --output is needed",
+    )
+    planning.add_argument(
+        "--gpus",
+        type=int,
+        metavar="N",
+        help="of --dry-run: plan for so many GPUs, not for this machine",
+    )
+    planning.add_argument(
+        "--gpu",
+        metavar="KIND",
+        help="of --dry-run: h100 (default), h200, a100, a100-40gb, b200, l40s, 4090",
+    )
+    planning.add_argument(
+        "--pairs",
+        type=int,
+        metavar="N",
+        help="of --dry-run: plan for so many pairs like those of --dataset",
+    )
 
 
 def settings_help() -> str:
@@ -106,6 +132,13 @@ def settings_help() -> str:
 
 def run(namespace: argparse.Namespace) -> int:
     """Run ``forumprefs train``; returns the exit code."""
+    if namespace.dry_run:
+        return _plan(namespace)
+    for name in ("gpus", "gpu", "pairs"):
+        if getattr(namespace, name) is not None:
+            return _refuse(f"--{name} is of --dry-run")
+    if namespace.output is None:
+        return _refuse("--output is needed")
     output = Path(namespace.output)
     try:
         started = _started_with(output) if namespace.resume else {}
@@ -128,8 +161,6 @@ def run(namespace: argparse.Namespace) -> int:
     except ConfigError as error:
         return _refuse(error)
     try:
-        from torch import OutOfMemoryError
-
         from training.checkpoints.checkpoint import checkpoints, last_good
         from training.run.options import TrainOptions
         from training.train import train
@@ -160,7 +191,7 @@ def run(namespace: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return ExitCode.FAILED
-    except NothingLearnedError as error:
+    except (NothingLearnedError, MemoryShortageError) as error:
         print(f"forumprefs train: {error}", file=sys.stderr)
         return ExitCode.FAILED
     except DivergedError as error:
@@ -172,14 +203,6 @@ def run(namespace: argparse.Namespace) -> int:
             "optim.lr goes on from it."
         )
         print(f"forumprefs train: {error}\n{way_on}", file=sys.stderr)
-        return ExitCode.FAILED
-    except OutOfMemoryError as error:
-        print(
-            f"forumprefs train: {str(error).splitlines()[0]}\nTry --set model.micro_batch_tokens="
-            f"{config.model.micro_batch_tokens // 2}, or --set "
-            "model.activation_checkpointing=true; the numbers stay the same.",
-            file=sys.stderr,
-        )
         return ExitCode.FAILED
     except KeyboardInterrupt:
         saved = checkpoints(output / CHECKPOINTS_NAME)
@@ -194,6 +217,38 @@ def run(namespace: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return ExitCode.FAILED
+
+
+def _plan(namespace: argparse.Namespace) -> int:
+    """``--dry-run``: print what a run would take."""
+    if namespace.dataset is None or namespace.model is None:
+        return _refuse("--dataset and --model are needed")
+    for name in ("gpus", "pairs"):
+        value = getattr(namespace, name)
+        if value is not None and value < 1:
+            return _refuse(f"--{name}: at least 1")
+    try:
+        from training.console import make_console
+        from training.model.source import ModelSource
+        from training.planning.plan import find_hardware, make_plan, show_plan
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")
+    try:
+        plan = make_plan(
+            load_config(namespace.config, namespace.set),
+            namespace.dataset,
+            ModelSource.of(
+                namespace.model,
+                revision=namespace.revision,
+                trust_remote_code=namespace.trust_remote_code,
+            ),
+            find_hardware(namespace.gpus, namespace.gpu),
+            pairs=namespace.pairs,
+        )
+    except (ConfigError, TrainingDatasetError, TemplateError) as error:
+        return _refuse(error)
+    show_plan(plan, make_console(sys.stdout))
+    return ExitCode.FINISHED
 
 
 class _Started(msgspec.Struct):

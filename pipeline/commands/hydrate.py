@@ -34,10 +34,10 @@ from pipeline.errors import (
 from pipeline.runners.dispatch import workers_for
 from pipeline.runners.local import run_local
 from pipeline.runners.options import RunnerOptions
-from pipeline.runners.worker_count import usable_cores
 from schemas.audit import Duplicate, Rejected
 from schemas.checksums import shard_fault
 from schemas.ids import content_hash
+from schemas.machine import usable_cores
 from schemas.manifest import MANIFEST_NAME, Manifest, Shard
 from schemas.pair import PAIR_SCHEMA_VERSION
 from transforms.hydrate.fill_texts import (

@@ -37,8 +37,8 @@ from pipeline.dataset.run_metadata import (
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.runners.dispatch import check_runner, run_on, workers_for
-from pipeline.runners.worker_count import usable_cores
 from schemas.checksums import Fingerprint, sha256_of_file
+from schemas.machine import usable_cores
 from schemas.manifest import MANIFEST_NAME, Manifest
 from transforms.filters.decontaminate import Benchmarks, save
 from transforms.readers.base import Unpacking

@@ -20,7 +20,8 @@ from pipeline.runners.flink.settings import JAR_VARIABLE
 from pipeline.runners.local import run_local
 from pipeline.runners.options import RunnerOptions
 from pipeline.runners.watched import run_watched
-from pipeline.runners.worker_count import choose_workers, usable_cores, usable_memory
+from pipeline.runners.worker_count import choose_workers
+from schemas.machine import usable_cores, usable_memory
 
 PRISM_VARIABLE = "FORUMPREFS_PRISM"
 """Environment variable that names Prism's binary."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.config import TrainConfig
+from training.config import TrainConfig, known, settled_layout
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset
 from training.data.divided_windows import DividedWindows
@@ -68,6 +68,7 @@ class DataLoader:
         self._sampler = sampler
         self._tokens = tokens
         self._config = config
+        self._layout = settled_layout(config.model)
         self._rank = rank
         self._ranks = ranks
         self._sites = {site: number for number, site in enumerate(sites)}
@@ -92,8 +93,8 @@ class DataLoader:
         grouped = self.grouped(step)
         micro = micro_batches(
             grouped.groups,
-            self._config.model.layout,
-            tokens=self._config.model.micro_batch_tokens,
+            self._layout,
+            tokens=known(self._config.model.micro_batch_tokens),
             pad_id=self._tokens.pad_id,
             sites=self._sites,
         )

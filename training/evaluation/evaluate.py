@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import torch
 from rich.console import Console
 from rich.text import Text
 
@@ -16,7 +15,7 @@ from schemas.exit_codes import ExitCode
 from training.checkpoints.checkpoint import checkpoints, find_checkpoint_damage, load_trainer_state
 from training.console import ProgressDisplay, make_console
 from training.durable_files import write_file
-from training.errors import ConfigError, SuiteError, TemplateError
+from training.errors import ConfigError, MemoryShortageError, SuiteError, TemplateError
 from training.evaluation.contamination import contamination_warnings
 from training.evaluation.items import Scores
 from training.evaluation.markdown import as_markdown
@@ -46,6 +45,7 @@ from training.evaluation.suite_results import (
 )
 from training.evaluation.suites.registry import load_suite
 from training.evaluation.terminal import summary
+from training.memory_errors import batch_remedy, memory_errors
 from training.model.source import ModelSource
 from training.run.folder import CHECKPOINTS_NAME, why_unfinished
 from training.validation.bootstrap import FEW_UNITS
@@ -74,17 +74,13 @@ def evaluate(arguments: argparse.Namespace) -> int:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     console = make_console(quiet=arguments.quiet)
     try:
-        results = _evaluate(arguments, console)
+        with memory_errors(lambda: batch_remedy(arguments.batch_tokens, "figures stay the same")):
+            results = _evaluate(arguments, console)
     except (ConfigError, SuiteError, TemplateError) as error:
         errors.print(Text(f"forumprefs evaluate: {error}"))
         return ExitCode.USAGE
-    except torch.OutOfMemoryError as error:
-        errors.print(
-            Text(
-                f"forumprefs evaluate: {str(error).splitlines()[0]}\nTry --batch-tokens "
-                f"{arguments.batch_tokens // 2}; the figures stay the same."
-            )
-        )
+    except MemoryShortageError as error:
+        errors.print(Text(f"forumprefs evaluate: {error}"))
         return ExitCode.FAILED
     except KeyboardInterrupt:
         errors.print(Text("forumprefs evaluate: interrupted; the same command continues from here"))

@@ -19,7 +19,8 @@ from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
 from training.evaluation.items import ChatMessage
 from training.model.layout_check import check_layout
-from training.model.pretrained import longest_text, read_classifier, read_config, read_tokenizer
+from training.model.limits import longest_sequence
+from training.model.pretrained import read_classifier, read_config, read_tokenizer
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, run_folder_of
@@ -79,7 +80,7 @@ class Scorer(Protocol):
 
 
 class _Data(msgspec.Struct):
-    max_length: int
+    max_length: int | None = None
 
 
 class _Started(msgspec.Struct):
@@ -375,7 +376,7 @@ def choose_device(name: str) -> torch.device:
 
 def longest_of(config: Any) -> int:
     """Tokens of a sequence that a model can read, at most LONGEST."""
-    return min(longest_text(config) or LONGEST, LONGEST)
+    return min(longest_sequence(config) or LONGEST, LONGEST)
 
 
 def fingerprint_of(located: LocatedModel, reads: str) -> str:

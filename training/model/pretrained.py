@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from training.errors import ConfigError
+from training.memory_errors import what_ran_out
 from training.model.adapters import Adapter, read_adapter
 from training.model.blocks import blocks_of
 from training.model.shards import WEIGHTS_PREFIX, fill_from_shards, has_shards
@@ -33,12 +34,6 @@ from training.model.stored_weights import (
 
 _HEADS = ("score.", "classifier.", "pre_classifier.", "pooler.")
 """Beginnings, at some depth, of the names of weights that a model without a trained head lacks."""
-_COUNT_FROM_PAD = {
-    *("camembert", "data2vec-text", "esm", "ibert", "layoutlmv3", "lilt", "longformer", "luke"),
-    *("markuplm", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta", "xlm-roberta-xl"),
-    "xmod",
-}
-"""Model types whose first token has the position after that of the pad token."""
 _LANGUAGE_HEADS = {"lm_head", "embed_out", "output_layer", "cls"}
 """Modules that make logits over the vocabulary, by the names that transformers gives them."""
 
@@ -58,16 +53,6 @@ def read_config(located: LocatedModel) -> Any:
         "transformers has no sequence classifier of the kind {}; name a causal language model or "
         "an encoder of texts",
     )
-
-
-def longest_text(config: Any) -> int | None:
-    """Tokens of the longest text that a model has positions for; None where it has no limit."""
-    text = config.get_text_config()
-    positions = getattr(text, "max_position_embeddings", None)
-    if positions is not None and text.model_type in _COUNT_FROM_PAD:
-        pad = 1 if text.model_type == "mpnet" else int(text.pad_token_id or 0)  # fixed in its code
-        return int(positions) - pad - 1
-    return None if positions is None else int(positions)
 
 
 def read_language_config(located: LocatedModel) -> Any:
@@ -386,6 +371,8 @@ def _said(source: ModelSource, what: str) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:  # whatever a setting of a strange type runs into
+        if what_ran_out(error):  # of which the files are innocent
+            raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         if isinstance(error, ImportError):
             what = f"{what}: it needs a package that is not installed"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,10 @@ from training.model.adapters import (
 )
 from training.model.blocks import blocks_of
 from training.model.context_parallel import ContextParallel
+from training.model.limits import longest_sequence
 from training.model.portable_tokenizer import portable_encoder_tokenizer
 from training.model.pretrained import (
     empty_classifier,
-    longest_text,
     read_classifier,
     read_config,
     read_tokenizer,
@@ -43,6 +43,8 @@ from training.model.source import LocatedModel, ModelSource, locate_model
 from training.model.stored_weights import NotReadableInPartsError, StoredWeights
 
 MAX_FILE_SIZE = "5GB"
+MAX_LENGTH = 2048
+"""Tokens at most of a sequence where ``data.max_length`` is null; WorldPM's."""
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
 
@@ -54,10 +56,10 @@ class RewardModel(nn.Module):
     reward token by indices that we keep ourselves; an encoder computes its own single logit.
     """
 
-    def __init__(self, hf: Any, layout: Layout) -> None:
+    def __init__(self, hf: Any, layout: Layout | Literal["auto"]) -> None:
         super().__init__()
         self.hf = hf
-        self.layout = layout
+        self.layout: Layout = "padded" if layout == "auto" else layout
         self.offload: ActivationOffload | None = None
         """Where activations wait for the backward pass; None: where they were made."""
         self.context: ContextParallel | None = None
@@ -66,7 +68,11 @@ class RewardModel(nn.Module):
         self.is_encoder = not isinstance(getattr(hf, "score", None), nn.Linear)
         if self.is_encoder and not isinstance(getattr(hf, "classifier", None), nn.Module):
             raise ConfigError(f"{type(hf).__name__} has no head that is known here")
-        if self.is_encoder and layout != "padded":
+        self.layout_reason = "as it was asked for"
+        """Why the layout is this one, for people to read."""
+        if self.is_encoder and layout == "auto":
+            self.layout_reason = "an encoder reads both directions"
+        elif self.is_encoder and layout != "padded":
             raise ConfigError(
                 f"{type(hf).__name__} makes its reward in a head of its own, as encoders do, so "
                 "sequences cannot be laid end to end; set model.layout=padded"
@@ -75,7 +81,15 @@ class RewardModel(nn.Module):
             self.head.register_forward_pre_hook(_in_fp32)
             return
         attention.register()
-        self.use_layout(layout)
+        if layout != "auto":
+            self.use_layout(layout)
+            return
+        try:
+            self.use_layout("shared")
+            self.layout_reason = "each prompt is encoded once for all its responses"
+        except ConfigError as error:
+            self.use_layout("padded")
+            self.layout_reason = str(error).partition("; set model.layout")[0]
 
     def use_layout(self, layout: Layout) -> None:
         """Have the backbone's attention follow a layout; raises ConfigError where it cannot."""
@@ -288,22 +302,23 @@ def wrap_model(
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
     tokenizer.pad_token = template.pad_token
-    longest = longest_text(hf.config)
-    if longest is not None and data_config.max_length > longest:
+    longest = longest_sequence(hf.config)
+    max_length = data_config.max_length or min(longest or MAX_LENGTH, MAX_LENGTH)
+    if longest is not None and max_length > longest:
         raise ConfigError(
             f"--model {name} reads at most {longest} tokens; set data.max_length={longest} or less"
         )
     tokens = PairTokenizer(
         tokenizer,
         template,
-        max_length=data_config.max_length,
+        max_length=max_length,
         max_prompt_length=data_config.max_prompt_length,
     )
     _fit_embedding(hf, tokenizer, tokens, name)
     _prepare_config(hf, template, tokens)
     if new_head_seed is not None:
         init_head(model, model_config.head_init_std, new_head_seed)
-    _no_dropout(hf)
+    without_dropout(hf)
     return LoadedModel(model, tokenizer, template, tokens, new_head_seed is not None)
 
 
@@ -389,7 +404,7 @@ def init_head(
             put(parameter, torch.randn(parameter.shape, generator=generator) * scale)
 
 
-def _no_dropout(hf: nn.Module) -> None:
+def without_dropout(hf: nn.Module) -> None:
     """One epoch over far more data than parameters can learn by heart needs no dropout."""
     for module in hf.modules():
         if isinstance(module, nn.Dropout):

@@ -18,6 +18,8 @@ CHECKPOINTS_NAME: Final = "checkpoints"
 """Folder of folders, one a checkpoint."""
 LOCK_NAME: Final = ".lock"
 """Locked by the process that trains in the folder; empty."""
+CURVES_NAMES: Final = ("curves.png", "curves.svg")
+"""The picture of a finished run."""
 
 
 def run_folder_of(place: Path) -> Path | None:

@@ -64,8 +64,8 @@ class RunLog:
         """Tell the trackers that the run is finished, and what came of it."""
         self._trackers.finish(summary)
 
-    def progress(self, step: int, text: str) -> None:
-        """Show where the run is; ``step`` counts the steps that are done."""
+    def progress(self, step: float, text: str) -> None:
+        """Show where the run is; ``step`` counts the steps that are done, parts of one as well."""
         self._progress.update(step, text)
 
     def say(self, what: Any) -> None:

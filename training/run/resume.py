@@ -16,6 +16,7 @@ from training.checkpoints.checkpoint import (
     step_of,
 )
 from training.errors import ConfigError
+from training.memory_errors import what_ran_out
 from training.model.shards import (
     OPTIMIZER_PREFIX,
     fill_from_shards,
@@ -146,6 +147,8 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
         )
         run.guard.load_state_dict(state.guard)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        if what_ran_out(error):  # of which the checkpoint is innocent
+            raise
         raise ConfigError(
             f"{checkpoint}: its optimizer state or trainer.json does not belong to the weights "
             f"beside it ({error}); remove that folder to resume from the one before"

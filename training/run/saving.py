@@ -2,13 +2,14 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import torch
 
+from schemas.small_files import SmallFileError, decode_json, read_small
 from training.checkpoints.checkpoint import TrainerState, remove_partial, save_checkpoint
 from training.checkpoints.sharded import copy_of_shards, save_sharded_checkpoint, together
 from training.durable_files import partial_of, publish_folder, remove_partial_of, write_file
@@ -20,6 +21,7 @@ from training.model.merging import merge_adapter
 from training.model.reward_model import LoadedModel, save_model
 from training.model.source import ModelSource
 from training.optimizer import optimizer_state, optimizer_tensors
+from training.planning.defaults import Choice
 from training.run.folder import (
     CHECKPOINTS_NAME,
     EMA_NAME,
@@ -34,8 +36,13 @@ from training.run.options import TrainOptions
 from training.run.state import TrainingRun
 
 
-def begin(options: TrainOptions, loaded: LoadedModel, lock: RunLock) -> None:
-    """Make the run folder this run's own, now that it can begin; on the first rank."""
+def begin(
+    options: TrainOptions, loaded: LoadedModel, lock: RunLock, chosen: Sequence[Choice] = ()
+) -> None:
+    """Make the run folder this run's own, now that it can begin; on the first rank.
+
+    ``chosen``: settings that nobody gave, which a run that is resumed has from its beginning.
+    """
     output = options.output
     output.mkdir(parents=True, exist_ok=True)
     lock.take(output)
@@ -53,10 +60,23 @@ def begin(options: TrainOptions, loaded: LoadedModel, lock: RunLock) -> None:
     if lock.is_held:
         remove_partial(output / CHECKPOINTS_NAME)
         remove_partial_of(output / MODEL_NAME)
-    _write_json(output / RUN_NAME, _description(options, loaded))
+    reasons = [f"{choice.name}={choice.value}: {choice.reason}" for choice in chosen]
+    if options.on_existing == "resume":
+        reasons = [*_chosen_before(output / RUN_NAME), *reasons]
+    _write_json(output / RUN_NAME, _description(options, loaded, reasons))
 
 
-def _description(options: TrainOptions, loaded: LoadedModel) -> dict[str, Any]:
+def _chosen_before(path: Path) -> list[str]:
+    try:
+        found = decode_json(read_small(path), dict[str, Any]).get("chosen")
+    except (OSError, SmallFileError):
+        return []
+    return found if isinstance(found, list) else []
+
+
+def _description(
+    options: TrainOptions, loaded: LoadedModel, chosen: Sequence[str]
+) -> dict[str, Any]:
     return {
         "dataset": options.dataset,
         "model_path": options.model,
@@ -64,6 +84,7 @@ def _description(options: TrainOptions, loaded: LoadedModel) -> dict[str, Any]:
         "model_commit": loaded.commit or options.commit,
         "trust_remote_code": options.trust_remote_code,
         "allow_pickle": options.allow_pickle,
+        "chosen": list(chosen),
         **msgspec.to_builtins(options.config),
     }
 

@@ -1,6 +1,8 @@
 """How a run is set up: the dataset, the model, its weights and optimizer, the loader."""
 
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import torch
 
 from training.checkpoints.background import BackgroundJob
+from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.exchange import RankExchange
 from training.data.loader import DataLoader
@@ -19,18 +22,22 @@ from training.losses.objective import make_objective
 from training.losses.registry import loss_named
 from training.model.activations import ActivationOffload
 from training.model.context_parallel import ContextParallel, check_context_parallel
-from training.model.layout_check import check_layout
 from training.model.reward_model import LoadedModel, init_head, load_model
 from training.model.stored_weights import NotReadableInPartsError
 from training.optimizer import StepGuard, make_optimizer
 from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights, copy_full
+from training.planning.batch_size import batch_pairs_for
+from training.planning.defaults import Choice, check_memory, resolve
 from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
 from training.run.saving import begin
 from training.run.state import TrainingRun
 from training.throughput import FlopCount
+
+Say = Callable[[str], AbstractContextManager[None]]
+"""Shows what is being done inside."""
 
 
 def set_up(
@@ -39,16 +46,19 @@ def set_up(
     loaded: LoadedModel | None = None,
     *,
     lock: RunLock | None = None,
+    say: Say = lambda _: nullcontext(),
 ) -> TrainingRun:
     """Open the dataset, load the model, and restore the newest whole checkpoint of a run to resume.
 
     Args:
         loaded: a model to use instead of ``options.model``; for benchmarks.
         lock: that of the run folder, taken here; who gives it releases it.
+        say: shows what is being done while it is.
 
-    Raises ConfigError, TemplateError or TrainingDatasetError for what the user can mend.
+    Raises ConfigError, TemplateError or TrainingDatasetError for what the user can mend, and
+    MemoryShortageError.
     """
-    config = options.config
+    config, dtype = options.config, compute_dtype(options.config.model.precision, context.device)
     lock = lock or RunLock()
     checkpoint = find_checkpoint(options, context, lock)
     dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
@@ -61,58 +71,22 @@ def set_up(
     if loss_named(config.loss.name).needs_sites:
         found = context.gather(dataset.sites(context.rank, context.count))
         sites = tuple(sorted(set().union(*found)))
+    pairs = min(sum(dataset.rows), config.data.max_pairs or sum(dataset.rows))
     sampler = BatchSampler(
         rows=dataset.rows,
-        batch_rows=config.data.batch_pairs,
+        batch_rows=config.data.batch_pairs or batch_pairs_for(pairs),
         window=config.data.shuffle_row_groups,
         seed=config.run.seed,
         epochs=config.run.epochs,
         max_rows=config.data.max_pairs,
     )
 
-    if not (config.run.parallel == "fsdp" and context.is_distributed):
-        for name in ("shard_degree", "cpu_offload"):
-            if getattr(config.run, name):
-                raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
+    _check_division(config, context)
     if loaded is None:
-        loaded = _load(options, checkpoint, context)
-    model = loaded.model.eval()  # so that the layouts are compared without dropout
-    if loaded.stored is None:
-        # With the offload, fsdp brings the blocks to the GPU one by one.
-        place = torch.device("cpu") if config.run.cpu_offload else context.device
-        model.to(place)
-        check_layout(loaded, config.model.layout, place)
-    model.train()
-    if config.model.activation_checkpointing:
-        selective = config.model.activation_checkpointing == "selective"
-        model.checkpoint_activations(selective=selective)
-    if config.model.activation_offload:
-        model.offload = ActivationOffload()
-    dtype = compute_dtype(config.model.precision, context.device)
-    flops = FlopCount(model)  # before fsdp divides the weights
-    weights = MasterWeights(
-        model,
-        dtype,
-        config.run.parallel,
-        shard_degree=config.run.shard_degree,
-        cpu_offload=config.run.cpu_offload,
-        stored=loaded.stored,
-        device=context.device,
-    )
-    if loaded.stored is not None:
-        if loaded.head_is_new:
-            init_head(model, config.model.head_init_std, config.run.seed, copy_full)
-        check_layout(loaded, config.model.layout, context.device, dtype)
-    if context.context_degree > 1:
-        check_context_parallel(model.hf, config.model.layout)
-        model.context = ContextParallel(
-            context.context_group, context.context_rank, context.context_degree
-        )
-    # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
-    fast = context.device.type == "cuda" and dtype == torch.bfloat16
-    if config.model.compile or (config.model.compile is None and fast):
-        for block in model.blocks:
-            block.compile(dynamic=True)
+        loaded = _load(options, checkpoint, context, dtype, say)
+    flops = FlopCount(loaded.model)  # before fsdp divides the weights
+    weights, config, chosen = _place(loaded, config, context, dtype, pairs)
+    options = replace(options, config=config)
     run = TrainingRun(
         options=options,
         context=context,
@@ -132,31 +106,34 @@ def set_up(
             sites=sites,
             rank=context.data_rank,
             ranks=context.data_ranks,
-            exchange=(
-                RankExchange(
-                    context.data_rank,
-                    context.data_ranks,
-                    copies=context.context_degree,
-                    timeout=timedelta(minutes=config.run.timeout_minutes),
-                )
-                if context.data_ranks > 1
-                else None
-            ),
+            exchange=_exchange(config, context),
         ),
         verification=verification,
         flops=flops,
         writer=BackgroundJob(wait=not config.run.async_checkpoints),
+        chosen=chosen,
     )
     if checkpoint:
         restore(run, checkpoint)
     if context.is_first:
-        begin(options, loaded, lock)
+        begin(options, loaded, lock, chosen)
     context.barrier()
     return run
 
 
+def _check_division(config: TrainConfig, context: DistributedContext) -> None:
+    if not (config.run.parallel == "fsdp" and context.is_distributed):
+        for name in ("shard_degree", "cpu_offload"):
+            if getattr(config.run, name):
+                raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
+
+
 def _load(
-    options: TrainOptions, checkpoint: Path | None, context: DistributedContext
+    options: TrainOptions,
+    checkpoint: Path | None,
+    context: DistributedContext,
+    dtype: torch.dtype,
+    say: Say,
 ) -> LoadedModel:
     """The model: whole and on the CPU, or for fsdp without its weights where that is possible."""
     config, source = options.config, options.source
@@ -167,17 +144,82 @@ def _load(
         "verify": checkpoint is None,  # else that was just done
         "lora": config.lora,
     }
-    if config.run.parallel == "fsdp" and context.is_distributed and config.lora.rank is None:
-        try:
-            return load_model(source, config.model, config.data, in_parts=True, **given)
-        except NotReadableInPartsError as why:
-            if context.is_first:
-                print(
-                    f"forumprefs train: each rank reads all weights of {source.name}, which takes "
-                    f"the host's memory {context.count} times: {why}",
-                    file=sys.stderr,
-                )
-    return load_model(source, config.model, config.data, **given)
+    check_memory(source, config, dtype, context)
+    with say(f"loading {source.name}"):
+        # An adapter is made upon a base that is whole.
+        if config.run.parallel == "fsdp" and context.is_distributed and config.lora.rank is None:
+            try:
+                return load_model(source, config.model, config.data, in_parts=True, **given)
+            except NotReadableInPartsError as why:
+                if context.is_first:
+                    print(
+                        f"forumprefs train: each rank reads all weights of {source.name}, which "
+                        f"takes the host's memory {context.count} times: {why}",
+                        file=sys.stderr,
+                    )
+        return load_model(source, config.model, config.data, **given)
+
+
+def _place(
+    loaded: LoadedModel,
+    config: TrainConfig,
+    context: DistributedContext,
+    dtype: torch.dtype,
+    pairs: int,
+) -> tuple[MasterWeights, TrainConfig, list[Choice]]:
+    """Bring a model to its devices, and settle what nobody chose; every rank must call.
+
+    ``pairs``: of an epoch. Returns the weights, the configuration without null or ``auto`` among
+    its settings, and what was chosen.
+    """
+    model = loaded.model.eval()  # so that the layouts are compared without dropout
+    if loaded.stored is None:
+        # With the offload, fsdp brings the blocks to the GPU one by one.
+        place = torch.device("cpu") if config.run.cpu_offload else context.device
+        model.to(place)
+        config, chosen = resolve(config, loaded, dtype, context, pairs=pairs, place=place)
+    if config.model.activation_checkpointing:
+        selective = config.model.activation_checkpointing == "selective"
+        model.checkpoint_activations(selective=selective)
+    if config.model.activation_offload:
+        model.offload = ActivationOffload()
+    weights = MasterWeights(
+        model,
+        dtype,
+        config.run.parallel,
+        shard_degree=config.run.shard_degree,
+        cpu_offload=config.run.cpu_offload,
+        stored=loaded.stored,
+        device=context.device,
+    )
+    if loaded.stored is not None:
+        if loaded.head_is_new:
+            init_head(model, config.model.head_init_std, config.run.seed, copy_full)
+        config, chosen = resolve(config, loaded, dtype, context, pairs=pairs, computes=dtype)
+    model.train()
+    if context.context_degree > 1:
+        check_context_parallel(model.hf, config.model.layout)
+        model.context = ContextParallel(
+            context.context_group, context.context_rank, context.context_degree
+        )
+    # Elsewhere attention is a loop over spans, which compiled code would be compiled again for.
+    fast = context.device.type == "cuda" and dtype == torch.bfloat16
+    if config.model.compile or (config.model.compile is None and fast):
+        for block in model.blocks:
+            block.compile(dynamic=True)
+    return weights, config, chosen
+
+
+def _exchange(config: TrainConfig, context: DistributedContext) -> RankExchange | None:
+    """How ranks give each other the rows that they read; None for one that reads all."""
+    if context.data_ranks == 1:
+        return None
+    return RankExchange(
+        context.data_rank,
+        context.data_ranks,
+        copies=context.context_degree,
+        timeout=timedelta(minutes=config.run.timeout_minutes),
+    )
 
 
 def compute_dtype(precision: str, device: torch.device) -> torch.dtype:

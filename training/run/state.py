@@ -16,6 +16,7 @@ from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
 from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights
+from training.planning.defaults import Choice
 from training.run.options import TrainOptions
 from training.throughput import FlopCount
 
@@ -48,6 +49,8 @@ class TrainingRun:
     guard: StepGuard
     loader: DataLoader
     flops: FlopCount
+    chosen: list[Choice]
+    """Settings that nobody gave, and why they are what they are."""
     verification: ShardVerification | None = None
     """Of the training shards; None where none was asked for."""
     writer: BackgroundJob = field(default_factory=BackgroundJob)

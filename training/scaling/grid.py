@@ -131,7 +131,8 @@ def _check_settings(folder: Path, cell: Cell) -> None:
     for setting in cell.settings:
         key, _, text = setting.partition("=")
         value = setting_value(text)
-        if key in trained and trained[key] != value:
+        by_itself = value in (None, "auto")  # which run.json has resolved
+        if key in trained and not by_itself and trained[key] != value:
             raise ScalingError(
                 f"{folder} was trained with {key}={json.dumps(trained[key])}, but {setting} is "
                 "asked for now; choose another --output, or delete that run"

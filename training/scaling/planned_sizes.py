@@ -7,6 +7,7 @@ from typing import TypeVar
 from schemas.manifest import MANIFEST_NAME, ManifestError, decode_manifest
 from schemas.small_files import SmallFileError, read_small
 from training.config import TrainConfig, load_config
+from training.planning.batch_size import batch_pairs_for
 from training.scaling.grid import Grid
 from training.scaling.runs import ScalingRun
 from training.scaling.study import NEEDED, some_law_fits
@@ -44,7 +45,8 @@ def _pairs(config: TrainConfig, rows: int | None) -> Hashable:
         most = min(rows, most or rows)
     if config.run.max_steps is None:
         return (most, config.data.min_confidence)
-    seen = config.run.max_steps * config.data.batch_pairs
+    batch = config.data.batch_pairs or (batch_pairs_for(most) if most is not None else 1)
+    seen = config.run.max_steps * batch
     return (seen if most is None else min(most, seen), config.data.min_confidence)
 
 

@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.text import Text
 
 from schemas.exit_codes import ExitCode
 from training.console import ProgressDisplay, make_console
-from training.errors import ConfigError, SuiteError, TemplateError
+from training.errors import ConfigError, MemoryShortageError, SuiteError, TemplateError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import DEFAULT_BETA, Scored, Scorer, find_model
 from training.evaluation.open_model import check_model_options, open_model
+from training.memory_errors import batch_remedy, memory_errors
 from training.model.source import ModelSource
 from training.run.folder import why_unfinished
 from training.scoring.candidates import Candidates
@@ -37,17 +37,13 @@ def score(arguments: argparse.Namespace) -> int:
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     console = make_console(quiet=arguments.quiet)
     try:
-        record = _score(arguments, console)
+        with memory_errors(lambda: batch_remedy(arguments.batch_tokens, "scored rows are kept")):
+            record = _score(arguments, console)
     except (ConfigError, SuiteError, TemplateError) as error:
         errors.print(Text(f"forumprefs score: {error}"))
         return ExitCode.USAGE
-    except torch.OutOfMemoryError as error:
-        errors.print(
-            Text(
-                f"forumprefs score: {str(error).splitlines()[0]}\nTry --batch-tokens "
-                f"{arguments.batch_tokens // 2}; what is scored is kept."
-            )
-        )
+    except MemoryShortageError as error:
+        errors.print(Text(f"forumprefs score: {error}"))
         return ExitCode.FAILED
     except OSError as error:  # a full disk
         errors.print(

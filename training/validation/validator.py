@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from training.config import TrainConfig
+from training.config import TrainConfig, known, settled_layout
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, group_pairs, prompt_runs, shard_by_rank
@@ -50,8 +50,8 @@ class Validator:
         def make(runs: list[range]) -> list[MicroBatch]:
             return micro_batches(
                 group_pairs(rows, runs, loaded.tokens).groups,
-                config.model.layout,
-                tokens=config.model.micro_batch_tokens,
+                settled_layout(config.model),
+                tokens=known(config.model.micro_batch_tokens),
                 pad_id=loaded.tokens.pad_id,
                 sites={},
             )
@@ -64,17 +64,28 @@ class Validator:
         if config.run.parallel == "fsdp" and missing:
             self._spares = [*make(prompt_runs(rows)[:1])[:1] * missing]
 
-    def validate(self, stop: Callable[[], bool] = lambda: False) -> ValidationReport | None:
+    @property
+    def tokens(self) -> int:
+        """Tokens of this process's part."""
+        return 0 if self._rows is None else sum(batch.tokens for batch in self._batches)
+
+    def validate(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        seen: Callable[[int, int], None] = lambda *_: None,
+    ) -> ValidationReport | None:
         """Score the pairs; every rank must call. None without validation pairs.
 
-        ``stop`` is asked before each micro-batch; None, too, once it says so on any rank.
+        Args:
+            stop: is asked before each micro-batch; None, too, once it says so on any rank.
+            seen: is told after each micro-batch how many are done, and of how many.
         """
         if self._rows is None:
             return None
         model = self._loaded.model
         model.eval()
         try:
-            mine = self._scored(stop)
+            mine = self._scored(stop, seen)
         except _StoppedError:
             return None
         finally:
@@ -92,10 +103,11 @@ class Validator:
             if batch is not None:
                 yield batch
 
-    def _scored(self, stop: Callable[[], bool]) -> ScoredPairs:
+    def _scored(self, stop: Callable[[], bool], seen: Callable[[int, int], None]) -> ScoredPairs:
         rows = self._rows
         assert rows is not None
-        found = score_pairs(self._loaded, self._until(stop, self._batches), self._context.device)
+        batches = _told(self._until(stop, self._batches), len(self._batches), seen)
+        found = score_pairs(self._loaded, batches, self._context.device)
         score_pairs(self._loaded, self._until(stop, self._spares), self._context.device)
         index = found["row"].astype(np.int64)
         weight = 1.0 / rows.prompt_pairs[index]
@@ -115,6 +127,14 @@ class Validator:
             chosen_created_at=rows.chosen_created_at[index],
             rejected_created_at=rows.rejected_created_at[index],
         )
+
+
+def _told(
+    batches: Iterator[MicroBatch], count: int, seen: Callable[[int, int], None]
+) -> Iterator[MicroBatch]:
+    for done, batch in enumerate(batches, 1):
+        yield batch
+        seen(done, count)  # when the next one is asked for
 
 
 def validation_rows(location: str, pairs: int) -> PairRows | None:

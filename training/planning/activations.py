@@ -1,0 +1,196 @@
+"""Bytes that a backbone keeps for its backward pass, counted on tensors without memory.
+
+The backbone is built on torch's meta device, where shapes are computed and nothing else, and one
+forward pass notes what autograd would keep. So any architecture and any size can be counted on a
+laptop, from ``config.json`` alone.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.data.collate import Layout
+from training.model.reward_model import RewardModel, without_dropout
+
+
+class UncountableError(Exception):
+    """A backbone whose forward pass cannot be followed without weights."""
+
+
+ATTENTION = "forumprefs_planned"
+"""Name under which transformers knows :func:`planned_attention`."""
+COUNTED_TOKENS = 512
+"""Tokens of the forward pass that is counted; what is kept grows in proportion to them."""
+
+
+@dataclass(frozen=True)
+class BackboneCount:
+    """A backbone's weights, and what it keeps of each token for the backward pass."""
+
+    parameters: int
+    block_parameters: tuple[int, ...]
+    """Weights of each block; the others are the embedding, the last norm and the head."""
+    attention_channels: int
+    """Heads times their size, over all layers."""
+    head_parameters: int
+    outside: float
+    """Bytes kept per token outside the blocks."""
+    blocks: tuple[float, ...]
+    """Bytes kept per token in each block."""
+    is_encoder: bool
+    state: float
+    """Bytes per token of the state between two blocks."""
+
+    def kept_per_token(self, checkpointing: bool | str = False) -> float:
+        """Bytes that are kept per token until the backward pass.
+
+        ``checkpointing``: True keeps the states between blocks, and one block is computed again at
+        a time; "selective" is counted as if nothing were computed again, which is too much.
+        """
+        if checkpointing is True:
+            return self.outside + self.state * len(self.blocks) + max(self.blocks)
+        return self.outside + sum(self.blocks)
+
+
+class _Attention(torch.autograd.Function):
+    """Keeps what fused attention keeps: its inputs, its output, and a number per query and head."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, gathered: float) -> Tensor:
+        """[rows, heads, T, d] each; ``gathered``: keys over tokens, where keys are gathered."""
+        output = query.new_empty(query.shape).transpose(1, 2)
+        norm = torch.empty(query.shape[:3], dtype=torch.float32, device=query.device)
+        more = []
+        if gathered:
+            size = (key.shape[1], round(gathered * key.shape[0] * key.shape[2]), key.shape[3])
+            more = [key.new_empty(size), value.new_empty(size)]
+        ctx.save_for_backward(query, key, value, output, norm, *more)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        """Never called."""
+        raise NotImplementedError
+
+
+def planned_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **others: Any
+) -> tuple[Tensor, None]:
+    """An attention that computes nothing and keeps what a fused one keeps."""
+    return _Attention.apply(query, key, value, _gathered_keys), None
+
+
+_gathered_keys = 0.0
+
+
+def count_backbone(
+    config: Any, layout: Layout, dtype: torch.dtype, *, gathered_keys: float = 1.7
+) -> BackboneCount:
+    """Count a sequence classifier of transformers, without weights.
+
+    Args:
+        config: of the backbone; stays as it is.
+        layout: in ``shared`` keys are gathered.
+        dtype: in which the backbone computes.
+        gathered_keys: of the shared layout, keys over tokens (1.7 on our forums, docs/training.md).
+
+    Raises ConfigError as RewardModel does, and UncountableError for code that looks into tensors.
+    """
+    global _gathered_keys
+    from transformers import AttentionInterface, AutoModelForSequenceClassification
+    from transformers.masking_utils import AttentionMaskInterface
+
+    AttentionInterface.register(ATTENTION, planned_attention)
+    AttentionMaskInterface.register(ATTENTION, lambda *_, **__: None)
+    config = deepcopy(config)
+    config.num_labels = 1
+    with torch.device("meta"):
+        hf = AutoModelForSequenceClassification.from_config(config, dtype=dtype)
+    model = RewardModel(hf, "padded")
+    without_dropout(hf)
+    if hf.config._attn_implementation != "eager":  # which keeps more, and is counted as it is
+        hf.set_attn_implementation(ATTENTION)
+    rows = 4 if layout == "padded" else 1
+    ids = torch.zeros(rows, COUNTED_TOKENS // rows, dtype=torch.int64, device="meta")
+    mask = torch.ones_like(ids)  # without one, transformers would look into the positions
+    counter = _KeptBytes(model)
+    _gathered_keys = gathered_keys if layout == "shared" else 0.0
+    try:
+        with counter.counting():
+            if model.is_encoder:
+                hf(ids, attention_mask=mask)
+            else:
+                states = model.backbone(input_ids=ids, attention_mask=mask, use_cache=False)
+                model.head(states.last_hidden_state.float())
+    except Exception as error:  # whatever code that was never meant for it runs into
+        raise UncountableError(f"{type(hf).__name__}: {error}") from error
+    text_config = config.get_text_config()
+    head_size = getattr(text_config, "head_dim", None) or (
+        text_config.hidden_size // text_config.num_attention_heads
+    )
+    return BackboneCount(
+        parameters=_parameters(model),
+        block_parameters=tuple(map(_parameters, model.blocks)),
+        attention_channels=(
+            text_config.num_hidden_layers * text_config.num_attention_heads * head_size
+        ),
+        head_parameters=_parameters(model.head),
+        outside=(counter.total - sum(counter.blocks)) / ids.numel(),
+        blocks=tuple(kept / ids.numel() for kept in counter.blocks),
+        is_encoder=model.is_encoder,
+        state=text_config.hidden_size * dtype.itemsize,
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+class _KeptBytes:
+    """Counts each storage that autograd keeps once, weights not, by the block that keeps it."""
+
+    def __init__(self, model: RewardModel) -> None:
+        self.total = 0
+        self.blocks = [0] * len(model.blocks)
+        self._blocks = model.blocks
+        self._seen = {p.untyped_storage()._cdata for p in model.parameters()}
+        self._held: list[Tensor] = []  # else another storage would get the same number
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        handles = []
+        for number, block in enumerate(self._blocks):
+            handles.append(block.register_forward_pre_hook(self._enter(number)))
+            handles.append(block.register_forward_hook(self._leave(number)))
+        try:
+            with torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor):
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+            self._held.clear()
+
+    def _pack(self, tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._seen:
+            self._seen.add(storage._cdata)
+            self._held.append(tensor)
+            self.total += storage.nbytes()
+        return tensor
+
+    def _enter(self, number: int) -> Any:
+        def hook(*_: Any) -> None:
+            self.blocks[number] -= self.total
+
+        return hook
+
+    def _leave(self, number: int) -> Any:
+        def hook(*_: Any) -> None:
+            self.blocks[number] += self.total
+
+        return hook
