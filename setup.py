@@ -26,7 +26,7 @@ PIPELINE_COMMANDS = (
     "validate-threads",
     "verify",
 )
-TRAINING_COMMANDS = ("train", "scaling", "evaluate", "score", "promote")
+TRAINING_COMMANDS = ("train", "scaling", "evaluate", "score", "uncertainty", "promote")
 
 REQUIRES = [
     # Beam runs the graph; only this minor version has been tested on its runners.

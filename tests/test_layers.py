@@ -59,6 +59,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "model": {"config", "data", "durable_files", "errors"},
         "parallel": {"errors", "model"},
         "validation": {"config", "data", "model", "parallel"},
+        "uncertainty": {"data", "durable_files", "errors", "model", "validation"},
+        "uncertainty_command": {"evaluation", "model_options"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
         "checkpoints": {"durable_files", "errors", "model"},
@@ -73,12 +75,15 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "train_command": {"checkpoints", "config", "errors", "model_options", "run", "train"},
         "evaluation": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "model",
-            "model_options", "run", "validation",
+            "model_options", "run", "uncertainty", "validation",
         },
         "registry": {"durable_files", "errors", "evaluation", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "run", "validation"},
-        "scoring": {"console", "durable_files", "errors", "evaluation", "model", "model_options"},
+        "scoring": {
+            "console", "durable_files", "errors", "evaluation", "model", "model_options",
+            "uncertainty",
+        },
     },
 }  # fmt: skip
 """Which rooms of the same layer a room may import."""
