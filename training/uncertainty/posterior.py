@@ -37,7 +37,9 @@ class PrecisionSum:
         self._responses = 0.0
         self.pairs = 0
 
-    def add(self, features: Tensor, chosen: Tensor, rejected: Tensor, weight: Tensor, d: Tensor):
+    def add(
+        self, features: Tensor, chosen: Tensor, rejected: Tensor, weight: Tensor, d: Tensor
+    ) -> None:
         """Add P pairs of S responses.
 
         Args:
