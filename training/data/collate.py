@@ -272,6 +272,12 @@ def _pair_tensors(pairs: Sequence[_OnePair], sites: Mapping[str, int]) -> dict[s
             confidence=torch.tensor([pair.confidence for _, pair in pairs], dtype=torch.float32),
             margin=torch.tensor([pair.margin for _, pair in pairs], dtype=torch.float32),
             site=torch.tensor([sites.get(pair.site, 0) for _, pair in pairs]),
+            chosen_length=torch.tensor(
+                [pair.chosen_length for _, pair in pairs], dtype=torch.float32
+            ),
+            rejected_length=torch.tensor(
+                [pair.rejected_length for _, pair in pairs], dtype=torch.float32
+            ),
         ),
         "rows": torch.tensor([pair.row for _, pair in pairs]),
     }

@@ -43,6 +43,7 @@ class DataLoader:
         tokens: makes ids.
         config: layout, sizes and weights.
         sites: forums that the loss tells apart, if it does.
+        lengths: whether the loss reads the responses' lengths.
         rank, ranks: number of this process, and of all.
     """
 
@@ -54,6 +55,7 @@ class DataLoader:
         config: TrainConfig,
         *,
         sites: Sequence[str] = (),
+        lengths: bool = False,
         rank: int = 0,
         ranks: int = 1,
     ) -> None:
@@ -64,6 +66,7 @@ class DataLoader:
         self._config = config
         self._rank = rank
         self._ranks = ranks
+        self._lengths = lengths
         self._sites = {site: number for number, site in enumerate(sites)}
 
     def grouped(self, step: int) -> GroupedBatch:
@@ -75,6 +78,7 @@ class DataLoader:
             self._tokens,
             prompt_weights=self._config.data.prompt_weights,
             min_confidence=self._config.data.min_confidence,
+            lengths=self._lengths,
         )
 
     def batch(self, step: int) -> RankBatch:

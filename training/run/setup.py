@@ -46,7 +46,8 @@ def set_up(
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
     if config.data.verify and context.is_first:
         dataset.verify()
-    sites = dataset.sites() if loss_named(config.loss.name).needs_sites else ()
+    loss = loss_named(config.loss.name)
+    sites = dataset.sites() if loss.needs_sites else ()
     sampler = BatchSampler(
         rows=dataset.rows,
         batch_rows=config.data.batch_pairs,
@@ -93,6 +94,7 @@ def set_up(
             loaded.tokens,
             config,
             sites=sites,
+            lengths=loss.needs_lengths,
             rank=context.rank,
             ranks=context.count,
         ),

@@ -149,8 +149,15 @@ def voted_pairs(
             for place, row in enumerate(index):
                 if votes[place] > 0:
                     number = threads.setdefault(rows.thread_id[row], len(threads))
-                    values = difference, variance, share, votes
-                    found.append((number, *(float(one[place]) for one in values)))
+                    found.append(
+                        (
+                            number,
+                            float(difference[place]),
+                            float(variance[place]),
+                            float(share[place]),
+                            float(votes[place]),
+                        )
+                    )
     thread = np.array([one[0] for one in found], dtype=np.int64)
     columns = np.array([one[1:] for one in found], dtype=np.float64).reshape(-1, 4)
     return VotedPairs(thread, *columns.T)
