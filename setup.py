@@ -31,6 +31,7 @@ TRAINING_COMMANDS = (
     "scaling",
     "evaluate",
     "score",
+    "uncertainty",
     "export-model",
     "merge-adapter",
     "promote",

@@ -61,6 +61,8 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "model": {"config", "data", "durable_files", "errors", "memory_errors"},
         "parallel": {"errors", "model"},
         "validation": {"config", "data", "model", "parallel"},
+        "uncertainty": {"data", "durable_files", "errors", "model", "validation"},
+        "uncertainty_command": {"evaluation", "model_options"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
         "weight_average": {"optimizer", "parallel"},
@@ -82,7 +84,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         },
         "evaluation": {
             "checkpoints", "config", "console", "data", "durable_files", "errors",
-            "memory_errors", "model", "model_options", "run", "validation",
+            "memory_errors", "model", "model_options", "run", "uncertainty", "validation",
         },
         "merge_command": {"errors", "model", "model_options"},
         "registry": {"durable_files", "errors", "evaluation", "run", "validation"},
@@ -90,7 +92,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "scaling": {"config", "errors", "planning", "run", "validation"},
         "scoring": {
             "console", "durable_files", "errors", "evaluation", "memory_errors", "model",
-            "model_options", "run",
+            "model_options", "run", "uncertainty",
         },
     },
 }  # fmt: skip

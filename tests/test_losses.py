@@ -27,7 +27,7 @@ from training.losses import (
     weighted_sum,
 )
 
-NAMES = ("bt", "soft", "margin", "scaled", "robust", "lcpo")
+NAMES = ("bt", "soft", "margin", "scaled", "robust", "lcpo", "length")
 REWARDS = st.floats(-30, 30, allow_nan=False, width=32)
 SHARES = st.floats(0, 1, width=32)
 NOISES = st.floats(0, 0.45)
@@ -46,6 +46,8 @@ def labels(
         confidence=torch.full((pairs,), confidence, dtype=dtype),
         margin=torch.full((pairs,), margin, dtype=dtype),
         site=torch.full((pairs,), site, dtype=torch.int64),
+        chosen_length=torch.full((pairs,), 20.0, dtype=dtype),
+        rejected_length=torch.full((pairs,), 10.0, dtype=dtype),
     )
 
 
@@ -86,6 +88,8 @@ def test_gradients_agree_with_finite_differences(name: str, loss: Objective) -> 
         confidence=torch.rand(6, dtype=torch.float64, generator=generator),
         margin=torch.rand(6, dtype=torch.float64, generator=generator) * 20,
         site=torch.tensor([0, 1, 0, 1, 1, 0]),
+        chosen_length=torch.rand(6, dtype=torch.float64, generator=generator) * 90,
+        rejected_length=torch.rand(6, dtype=torch.float64, generator=generator) * 90,
     )
     if name == "lcpo":
         # Its weights are taken as given, so they are held fixed for the finite differences, too.

@@ -110,6 +110,7 @@ LOADED_BY_HELP = {
     "scaling": set(),
     "score": set(),
     "train": set(),
+    "uncertainty": set(),
     "validate-threads": {"rich"},
 }
 """Of LIBRARIES; the other commands may load what they all use, but for HEAVY."""

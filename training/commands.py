@@ -37,6 +37,13 @@ SCORE: Final = Command(
     description="Score the responses of files with a reward model, or by how probable a language "
     "model finds them, and write the rows with their scores.",
 )
+UNCERTAINTY: Final = Command(
+    "uncertainty",
+    "fit error bars to a trained model, and put them beside it",
+    "training.uncertainty_command",
+    description="Fit error bars to a trained reward model: a Bayesian last layer, and intervals "
+    "for the share of votes that hold nine of ten.",
+)
 EXPORT_MODEL: Final = Command(
     "export-model",
     "write a model folder for other programs from a run's checkpoints",
@@ -64,7 +71,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one of these commands without the others, as torchrun does."""
     parser = argparse.ArgumentParser(prog="forumprefs", allow_abbrev=False)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (TRAIN, SCALING, EVALUATE, SCORE, EXPORT_MODEL, MERGE_ADAPTER, PROMOTE):
+    for command in (
+        TRAIN,
+        SCALING,
+        EVALUATE,
+        SCORE,
+        UNCERTAINTY,
+        EXPORT_MODEL,
+        MERGE_ADAPTER,
+        PROMOTE,
+    ):
         command.add_to(commands)
     namespace = parser.parse_args(arguments)
     chosen: Command = namespace.command

@@ -245,6 +245,10 @@ def _pair_tensors(groups: Sequence[PromptGroup], sites: Mapping[str, int]) -> di
             confidence=torch.tensor([pair.confidence for pair in pairs], dtype=torch.float32),
             margin=torch.tensor([pair.margin for pair in pairs], dtype=torch.float32),
             site=torch.tensor([sites.get(pair.site, 0) for pair in pairs]),
+            chosen_length=torch.tensor([pair.chosen_length for pair in pairs], dtype=torch.float32),
+            rejected_length=torch.tensor(
+                [pair.rejected_length for pair in pairs], dtype=torch.float32
+            ),
         ),
         "rows": torch.tensor([pair.row for pair in pairs]),
     }

@@ -44,6 +44,8 @@ COLUMNS = (
     "rejected",
     "vote_margin",
     "confidence",
+    "chosen_score",
+    "rejected_score",
     "chosen_created_at",
     "rejected_created_at",
 )
@@ -66,6 +68,8 @@ class PairRows:
     rejected: list[str]
     vote_margin: npt.NDArray[np.float64]
     confidence: npt.NDArray[np.float64]
+    chosen_score: npt.NDArray[np.float64]
+    rejected_score: npt.NDArray[np.float64]
     chosen_created_at: npt.NDArray[np.int64]
     """Milliseconds since 1970, UTC."""
     rejected_created_at: npt.NDArray[np.int64]
@@ -318,7 +322,7 @@ class PairDataset:
         columns = {name: table[name].to_pylist() for name in TEXTS}
         numbers = {
             name: table[name].to_numpy().astype(np.float64)
-            for name in ("vote_margin", "confidence")
+            for name in ("vote_margin", "confidence", "chosen_score", "rejected_score")
         }
         times = {
             name: table[name].cast(pa.int64()).to_numpy()

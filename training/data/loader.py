@@ -45,6 +45,7 @@ class DataLoader:
         tokens: makes ids.
         config: layout, sizes and weights.
         sites: forums that the loss tells apart, if it does.
+        lengths: whether the loss reads the responses' lengths.
         rank, ranks: number of this process, and of all.
         exchange: how the processes tell each other what each has read; None: each reads it all.
             With it, every rank must ask for the same steps in the same order.
@@ -58,6 +59,7 @@ class DataLoader:
         config: TrainConfig,
         *,
         sites: Sequence[str] = (),
+        lengths: bool = False,
         rank: int = 0,
         ranks: int = 1,
         exchange: RankExchange | None = None,
@@ -71,6 +73,7 @@ class DataLoader:
         self._layout = settled_layout(config.model)
         self._rank = rank
         self._ranks = ranks
+        self._lengths = lengths
         self._sites = {site: number for number, site in enumerate(sites)}
 
     def grouped(self, step: int) -> GroupedBatch:
@@ -86,6 +89,7 @@ class DataLoader:
             self._tokens,
             prompt_weights=self._config.data.prompt_weights,
             min_confidence=self._config.data.min_confidence,
+            lengths=self._lengths,
         )
 
     def batch(self, step: int) -> RankBatch:

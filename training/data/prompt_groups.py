@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
+from schemas.words import count_words_and_signs
 from training.data.dataset import PairDataset, PairRows, concatenate
 from training.data.sampler import BatchSampler, window_order
 from training.data.tokenizer import Ids, PairTokenizer
@@ -23,6 +24,9 @@ class PairOfGroup:
     confidence: float
     margin: float
     site: str
+    chosen_length: int = 0
+    """Words and marks of the uncut text, where they were asked for."""
+    rejected_length: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,8 +128,11 @@ def group_pairs(
     *,
     prompt_weights: Literal["prompt", "pair"] = "prompt",
     min_confidence: float = 0.0,
+    lengths: bool = False,
 ) -> GroupedBatch:
     """Tokenise runs of rows: each prompt once, each distinct response once.
+
+    ``lengths``: count the words and marks of the responses, too.
 
     Pairs below ``min_confidence`` and pairs that became identical are excluded and counted.
     """
@@ -139,6 +146,7 @@ def group_pairs(
         )
         if not texts:
             continue
+        length = {text: count_words_and_signs(text) if lengths else 0 for text in texts}
         # Texts that are the same tokens are one response.
         responses: dict[bytes, int] = {}
         distinct: list[Ids] = []
@@ -168,6 +176,8 @@ def group_pairs(
                     confidence=float(rows.confidence[row]),
                     margin=float(rows.vote_margin[row]),
                     site=rows.site[row],
+                    chosen_length=length[rows.chosen[row]],
+                    rejected_length=length[rows.rejected[row]],
                 )
             )
         if pairs:
@@ -189,15 +199,7 @@ def subgroup(group: PromptGroup, pairs: Sequence[PairOfGroup]) -> PromptGroup:
         group.prompt,
         tuple(group.responses[index] for index in used),
         tuple(
-            PairOfGroup(
-                place[pair.chosen],
-                place[pair.rejected],
-                pair.row,
-                pair.weight,
-                pair.confidence,
-                pair.margin,
-                pair.site,
-            )
+            replace(pair, chosen=place[pair.chosen], rejected=place[pair.rejected])
             for pair in pairs
         ),
     )

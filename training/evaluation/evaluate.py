@@ -25,7 +25,7 @@ from training.evaluation.models import (
     Scored,
     find_model,
 )
-from training.evaluation.open_model import check_model_options, open_model
+from training.evaluation.open_model import check_model_options, model_settings, open_model
 from training.evaluation.policy_scores import variants
 from training.evaluation.results import (
     RESULTS_NAME,
@@ -45,9 +45,11 @@ from training.evaluation.suite_results import (
 )
 from training.evaluation.suites.registry import load_suite
 from training.evaluation.terminal import summary
+from training.evaluation.uncertainty import HELD_OUT, vote_intervals
 from training.memory_errors import batch_remedy, memory_errors
 from training.model.source import ModelSource
 from training.run.folder import CHECKPOINTS_NAME, why_unfinished
+from training.uncertainty.intervals import IntervalFigures
 from training.validation.bootstrap import FEW_UNITS
 
 MARKDOWN_NAME = "results.md"
@@ -147,7 +149,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         others += _score(name, place, suites, arguments, console, reference)
     compared = [
         Comparison(
-            result=_model_result(other, suites),
+            result=_model_result(other, suites, arguments),
             differences=tuple(
                 difference
                 for suite, mine, theirs in zip(suites, main.scores, other.scores, strict=True)
@@ -156,7 +158,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> Results:
         )
         for other in others
     ]
-    result = _model_result(main, suites)
+    result = _model_result(main, suites, arguments)
     points = _checkpoint_points(saved, suites, arguments, console)
     headlines = {
         suite.name: [
@@ -259,7 +261,9 @@ def _read_by(reads: str, reference: _Answers | None) -> str:
     return f"{reads}; {reference.name} with {reference.reads}"
 
 
-def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResult:
+def _model_result(
+    scored: _Scored, suites: Sequence[PreparedSuite], arguments: argparse.Namespace
+) -> ModelResult:
     warnings = contamination_warnings(scored.found.dataset, [suite.loaded for suite in suites])
     return ModelResult(
         model=scored.name,
@@ -272,11 +276,25 @@ def _model_result(scored: _Scored, suites: Sequence[PreparedSuite]) -> ModelResu
         warnings=(warnings[""],) if warnings else (),
         groups=group_results(suites, scored.scores),
         suites=tuple(
-            suite_result(
-                suite, scores, [warnings[suite.name]] if suite.name in warnings else [], cut
+            msgspec.structs.replace(
+                suite_result(
+                    suite, scores, [warnings[suite.name]] if suite.name in warnings else [], cut
+                ),
+                vote_intervals=_vote_intervals(scored.found, suite, arguments),
             )
             for suite, scores, cut in zip(suites, scored.scores, scored.cut, strict=True)
         ),
+    )
+
+
+def _vote_intervals(
+    found: ModelLocation, suite: PreparedSuite, arguments: argparse.Namespace
+) -> IntervalFigures | None:
+    """Of held-out votes, all of them; they are read once more, since pairs need features."""
+    if arguments.kind != "reward" or suite.name != HELD_OUT or arguments.limit is not None:
+        return None
+    return vote_intervals(
+        found, suite.loaded.location, seed=arguments.seed, **model_settings(arguments)
     )
 
 

@@ -72,7 +72,23 @@ def _suite(suite: SuiteResult) -> list[str]:
             f"the model {percent(suite.human.model)} % ({suite.human.votes:,} votes).",
             "",
         ]
+    lines += vote_interval_lines(suite)
     return lines + _style(suite)
+
+
+def vote_interval_lines(suite: SuiteResult) -> list[str]:
+    """What the model's error bars hold of the held-out votes; nothing where it has none."""
+    found = suite.vote_intervals
+    if found is None:
+        return []
+    return [
+        f"Of the shares of votes in {found.pairs:,} pairs of {found.threads:,} threads, the "
+        f"model's {found.level:.0%} intervals hold {_span(found.coverage)}; their mean width is "
+        f"{found.width.value:.2f}, their interval score {found.score.value:.2f} "
+        f"[{found.score.low:.2f}, {found.score.high:.2f}]. So many threads would show a coverage "
+        f"that is off by {found.detectable * 100:.1f} points.",
+        "",
+    ]
 
 
 def stand(suite: SuiteResult) -> list[str]:

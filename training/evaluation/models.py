@@ -2,18 +2,20 @@
 
 import hashlib
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import msgspec
 import torch
+from torch import Tensor
 
 from schemas.post import TURN_BREAK
 from schemas.small_files import SmallFileError, decode_json, read_small
 from training.checkpoints.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
+from training.data.collate import MicroBatch
 from training.data.template import Template, load_template
 from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
@@ -24,7 +26,10 @@ from training.model.pretrained import read_classifier, read_config, read_tokeniz
 from training.model.reward_model import LoadedModel, load_located
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.run.folder import CHECKPOINTS_NAME, MODEL_NAME, RUN_NAME, run_folder_of
-from training.validation.score import score_texts
+from training.uncertainty.head_inputs import head_inputs
+from training.uncertainty.posterior import LastLayerPosterior
+from training.uncertainty.saved import load_uncertainty
+from training.validation.score import measure_texts
 
 LONGEST = 4096
 """Tokens of a sequence where neither the run nor the model says fewer."""
@@ -61,6 +66,9 @@ class Scored(NamedTuple):
     """Whether a part of the prompt or of the response did not fit into the model."""
     tokens: int = 0
     """Of a language model: how many tokens' log-probabilities were summed up."""
+    deviation: float | None = None
+    """Standard deviation of the reward against that of the mean training response; None where it
+    was not asked for."""
 
 
 class Scorer(Protocol):
@@ -145,8 +153,12 @@ def open_scorer(
     batch_tokens: int = 16_384,
     trust_remote_code: bool = False,
     allow_pickle: bool = False,
+    intervals: bool = False,
 ) -> Scorer:
-    """Load a model for scoring; the last two are those of :class:`ModelSource`.
+    """Load a model for scoring; the last two but one are those of :class:`ModelSource`.
+
+    ``intervals``: also give deviations, by the error bars beside the model; ConfigError where there
+    are none.
 
     A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
     chat template, or, where it has none, with "User: … Assistant: …" (encoders: prompt and
@@ -162,6 +174,8 @@ def open_scorer(
     if template is None:
         tokenizer = read_tokenizer(located, config)
         if tokenizer.chat_template:
+            if intervals:
+                load_uncertainty(located.folder)  # which says that there are none
             return _ChatScorer(located, config, tokenizer, device, length, half, batch_tokens)
     loaded = load_located(
         located,
@@ -176,8 +190,10 @@ def open_scorer(
         )
     _share_prompts(loaded, template)
     if template is None and loaded.model.is_encoder:
+        if intervals:
+            load_uncertainty(located.folder)  # which says that there are none
         return _PairScorer(loaded, located, device, length, batch_tokens)
-    return _TemplateScorer(loaded, located, device, length, half, batch_tokens)
+    return TemplateScorer(loaded, located, device, length, half, batch_tokens, intervals)
 
 
 def _share_prompts(loaded: LoadedModel, template: Template | None) -> None:
@@ -190,7 +206,7 @@ def _share_prompts(loaded: LoadedModel, template: Template | None) -> None:
         loaded.model.use_layout("padded")
 
 
-class _TemplateScorer:
+class TemplateScorer:
     """A model that is read with four frozen strings; prompts are encoded once where it can."""
 
     def __init__(
@@ -201,12 +217,14 @@ class _TemplateScorer:
         length: int,
         half: bool,
         batch_tokens: int,
+        intervals: bool = False,
     ) -> None:
         half = half and not loaded.model.is_encoder  # whose head has layers of its own
         if half:
             loaded.model.backbone.to(torch.bfloat16)  # the head stays fp32
         loaded.model.to(device).eval()
-        self._loaded, self._device, self._batch_tokens = loaded, device, batch_tokens
+        self.loaded, self.device, self.batch_tokens = loaded, device, batch_tokens
+        self.folder = located.folder
         name = loaded.template.name
         frozen = load_template(located.folder) is not None
         self.reads = (
@@ -214,19 +232,27 @@ class _TemplateScorer:
             f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
         )
         self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
+        self._posterior: LastLayerPosterior | None = None
+        if intervals:
+            posterior, record = load_uncertainty(located.folder)
+            if record.reads != self.reads:
+                raise ConfigError(
+                    f"model {located.source.name}: its error bars were fitted to texts read with "
+                    f"{record.reads}, and now it is {self.reads}; read them that way, or run "
+                    "forumprefs uncertainty again"
+                )
+            self._posterior = posterior.to(device)
+            bars = hashlib.sha256(msgspec.json.encode(record)).hexdigest()
+            self.fingerprint = hashlib.sha256(f"{self.fingerprint} {bars}".encode()).hexdigest()[
+                :32
+            ]
 
     def score(
         self, prompts: Sequence[tuple[ChatMessage, ...]], responses: Sequence[Sequence[str]]
     ) -> list[list[Scored]]:
         texts = [TURN_BREAK.join(message.content for message in prompt) for prompt in prompts]
-        rewards = score_texts(
-            self._loaded,
-            texts,
-            responses,
-            device=self._device,
-            micro_batch_tokens=self._batch_tokens,
-        )
-        tokens = self._loaded.tokens
+        found = self._measure(texts, responses)
+        tokens = self.loaded.tokens
         cut = []
         for text, answers in zip(texts, responses, strict=True):
             missing, length = tokens.cut_of_prompt(text)
@@ -234,9 +260,40 @@ class _TemplateScorer:
                 [missing > 0 or over > 0 for over in tokens.cut_of_responses(answers, length)]
             )
         return [
-            [Scored(*one) for one in zip(given, over, strict=True)]
-            for given, over in zip(rewards, cut, strict=True)
+            [
+                Scored(reward, is_cut, deviation=deviation[0] if deviation else None)
+                for (reward, *deviation), is_cut in zip(given, over, strict=True)
+            ]
+            for given, over in zip(found, cut, strict=True)
         ]
+
+    def _measure(
+        self, prompts: Sequence[str], responses: Sequence[Sequence[str]]
+    ) -> list[list[tuple[float, ...]]]:
+        """The reward of each response and, with error bars, its deviation: of one forward pass."""
+        posterior = self._posterior
+        with ExitStack() as stack:
+            if posterior is None:
+                model = self.loaded.model
+
+                def measure(batch: MicroBatch) -> Tensor:
+                    rewards: Tensor = model(batch)
+                    return rewards[:, None]
+            else:
+                read = stack.enter_context(head_inputs(self.loaded.model))
+
+                def measure(batch: MicroBatch) -> Tensor:
+                    rewards, features = read(batch)
+                    return torch.stack([rewards, posterior.deviation(features)], dim=1)
+
+            return measure_texts(
+                self.loaded,
+                prompts,
+                responses,
+                measure,
+                device=self.device,
+                micro_batch_tokens=self.batch_tokens,
+            )
 
 
 class _ChatScorer:

@@ -14,12 +14,21 @@ def open_model(
     """Load a reward model for ``--kind reward``, else a causal language model.
 
     Args:
-        arguments: with ``kind``, and the options of ``training.model_options``.
+        arguments: with ``kind``, the options of ``training.model_options``, and ``intervals``
+            where error bars may be asked for.
         option: that names the model, for messages.
 
     Raises ConfigError or TemplateError.
     """
-    settings: dict[str, Any] = {
+    settings = model_settings(arguments)
+    if arguments.kind == "reward":
+        return open_scorer(found, **settings, intervals=getattr(arguments, "intervals", False))
+    return open_policy(found, option=option, **settings)
+
+
+def model_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What the options of ``training.model_options`` say, for those who load a model."""
+    return {
         "device": choose_device(arguments.device),
         "max_length": arguments.max_length,
         "precision": arguments.precision,
@@ -27,9 +36,6 @@ def open_model(
         "trust_remote_code": arguments.trust_remote_code,
         "allow_pickle": arguments.allow_pickle,
     }
-    if arguments.kind == "reward":
-        return open_scorer(found, **settings)
-    return open_policy(found, option=option, **settings)
 
 
 def check_model_options(arguments: argparse.Namespace) -> None:

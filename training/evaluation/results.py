@@ -6,6 +6,7 @@ import msgspec
 
 from schemas.fields import doc
 from training.evaluation.style import Style
+from training.uncertainty.intervals import IntervalFigures
 from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
@@ -102,6 +103,12 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     calibration: Calibration
     human: Human | None = None
     curve: Curve | None = None
+    vote_intervals: Annotated[
+        IntervalFigures | None,
+        doc(
+            "intervals for shares of votes; null: no held-out votes, or a model without error bars"
+        ),
+    ] = None
     warnings: tuple[str, ...] = ()
 
     @property

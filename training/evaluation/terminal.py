@@ -4,7 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation.markdown import percent, signed
+from training.evaluation.markdown import percent, signed, vote_interval_lines
 from training.evaluation.results import Results
 
 SHOWN_FIGURES = 12
@@ -55,6 +55,7 @@ def summary(results: Results) -> Group:
             parts.append(
                 Text(f"and {len(suite.figures) - SHOWN_FIGURES} more in results.md", style="dim")
             )
+        parts += [Text(one, style="dim") for one in vote_interval_lines(suite) if one]
         if suite.style is not None:
             style = suite.style
             parts.append(

@@ -34,6 +34,10 @@ class Labels(NamedTuple):
     """fp32, > 0: difference of the scores, in votes."""
     site: Tensor
     """int64: index of the site, less than the number of sites."""
+    chosen_length: Tensor
+    """fp32, ≥ 0: words and marks of the uncut response; 0 unless the loss ``needs_lengths``."""
+    rejected_length: Tensor
+    """fp32, ≥ 0."""
 
 
 PairLoss: TypeAlias = "Callable[[Tensor, Tensor, Labels], Tensor]"
@@ -68,6 +72,8 @@ class Loss:
     """Settings ``loss.…`` that it reads, beside those of every loss."""
     needs_sites: bool = False
     """Whether it tells sites apart; else all pairs have site 0."""
+    needs_lengths: bool = False
+    """Whether it reads the responses' lengths; else all are 0."""
     can_be_smoothed: bool = True
     """Whether ``loss.label_smoothing`` may be used; not with a loss that models wrong labels."""
     make: Callable[[LossConfig, int], PairLoss]

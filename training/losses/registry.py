@@ -6,11 +6,13 @@ from typing import Final
 from training.errors import ConfigError
 from training.losses.base import Loss
 from training.losses.lcpo import ESTIMATED_NOISE
+from training.losses.length import LENGTH
 from training.losses.pointwise import BRADLEY_TERRY, MARGIN, ROBUST, SCALED, SOFT
 from training.losses.settings import LossConfig
 
 LOSSES: Final[dict[str, Loss]] = {
-    loss.name: loss for loss in (BRADLEY_TERRY, SOFT, MARGIN, SCALED, ROBUST, ESTIMATED_NOISE)
+    loss.name: loss
+    for loss in (BRADLEY_TERRY, SOFT, MARGIN, SCALED, ROBUST, ESTIMATED_NOISE, LENGTH)
 }
 """In the order of the documentation; the first is the default."""
 

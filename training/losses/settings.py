@@ -20,6 +20,10 @@ class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     margin_scale: Annotated[
         float, doc("`margin` and `scaled` use margin_scale · log(1 + vote_margin)", ge=0)
     ] = 0.1
+    length_penalty: Annotated[
+        float,
+        doc("coefficient in `length` of the squared correlation of rewards and lengths", ge=0),
+    ] = 0.0
     centring: Annotated[
         float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
     ] = 0.0

@@ -67,8 +67,9 @@ def set_up(
     verification = None
     if config.data.verify:
         verification = ShardVerification(dataset, context.rank, context.count)
+    loss = loss_named(config.loss.name)
     sites: tuple[str, ...] = ()
-    if loss_named(config.loss.name).needs_sites:
+    if loss.needs_sites:
         found = context.gather(dataset.sites(context.rank, context.count))
         sites = tuple(sorted(set().union(*found)))
     pairs = min(sum(dataset.rows), config.data.max_pairs or sum(dataset.rows))
@@ -104,6 +105,7 @@ def set_up(
             loaded.tokens,
             config,
             sites=sites,
+            lengths=loss.needs_lengths,
             rank=context.data_rank,
             ranks=context.data_ranks,
             exchange=_exchange(config, context),

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from training.evaluation.models import DEFAULT_BETA, Scored
 from training.scoring.candidates import Form
+from training.uncertainty.posterior import Z90
 
 Value: TypeAlias = float | int | bool | None
 Responses: TypeAlias = Sequence[tuple[Scored, Scored | None]]
@@ -16,6 +17,8 @@ Responses: TypeAlias = Sequence[tuple[Scored, Scored | None]]
 
 _LISTS: Final = {
     "score": "scores",
+    "score_lower": "scores_lower",
+    "score_upper": "scores_upper",
     "logprob": "logprobs",
     "mean_logprob": "mean_logprobs",
     "reference_logprob": "reference_logprobs",
@@ -36,6 +39,7 @@ class Measures:
         reference: whether there is a second one.
         beta: factor of the difference to the reference.
         per_token: whether the score is the mean over tokens.
+        intervals: whether the ends of 90 % intervals are written, too.
     """
 
     name: str = "model"
@@ -43,11 +47,14 @@ class Measures:
     reference: bool = False
     beta: float = DEFAULT_BETA
     per_token: bool = False
+    intervals: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """Of the measures of a response."""
         wanted = ["score"]
+        if self.intervals:
+            wanted += ["score_lower", "score_upper"]
         if self.logprob:
             wanted += ["logprob", "mean_logprob"]
         if self.reference:
@@ -57,6 +64,10 @@ class Measures:
     def of(self, own: Scored, reference: Scored | None) -> dict[str, Value]:
         """The measures of a response; None where one is not a finite number."""
         found: dict[str, Value] = {"score": _finite(self.score(own, reference))}
+        if self.intervals:
+            half = Z90 * (math.nan if own.deviation is None else own.deviation)
+            found["score_lower"] = _finite(own.reward - half)
+            found["score_upper"] = _finite(own.reward + half)
         if self.logprob:
             found["logprob"] = _finite(own.reward)
             found["mean_logprob"] = _finite(own.reward / own.tokens)

@@ -60,6 +60,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --kind logprob: the score is the mean over the response's tokens, not the sum",
     )
     parser.add_argument(
+        "--intervals",
+        action="store_true",
+        help="write the ends of 90 % intervals, too, e.g. model_score_lower and model_score_upper, "
+        "by the error bars that forumprefs uncertainty has put beside the model",
+    )
+    parser.add_argument(
         "--best-of",
         action="store_true",
         help="write the best response of each row, too, into best-of/; of equal ones the first",

@@ -86,6 +86,8 @@ def _measures(arguments: argparse.Namespace) -> Measures:
     check_model_options(arguments)
     if arguments.per_token and arguments.kind != "logprob":
         raise ConfigError("--per-token is of --kind logprob")
+    if arguments.intervals and arguments.kind != "reward":
+        raise ConfigError("--intervals are of reward models (--kind reward)")
     if not arguments.name.isidentifier():
         raise ConfigError(f"--name {arguments.name!r}: letters, digits and _ only")
     return Measures(
@@ -94,6 +96,7 @@ def _measures(arguments: argparse.Namespace) -> Measures:
         reference=arguments.reference is not None,
         beta=DEFAULT_BETA if arguments.beta is None else arguments.beta,
         per_token=arguments.per_token,
+        intervals=arguments.intervals,
     )
 
 

@@ -11,11 +11,21 @@ from schemas.small_files import SmallFileError, decode_json, open_regular
 from training.evaluation.models import Scored
 
 
+class _Response(msgspec.Struct, frozen=True, array_like=True):
+    """What was said of a response; null: not a finite number."""
+
+    reward: float | None
+    cut: bool
+    tokens: int
+    deviation: float | None = None
+    """None also where it was not asked for."""
+
+
 class _Part(msgspec.Struct, frozen=True, array_like=True):
     """A line of the log."""
 
-    rows: list[list[tuple[float | None, bool, int]]]
-    """For each row and response: reward (null: not a finite number), cut, tokens."""
+    rows: list[list[_Response]]
+    """For each row and response."""
 
 
 class ScoreLog:
@@ -45,7 +55,7 @@ class ScoreLog:
 
     def add(self, rows: Sequence[Sequence[Scored]]) -> None:
         """Keep the scores of the next part, on disk before the part after it."""
-        part = _Part([[(one.reward, one.cut, one.tokens) for one in row] for row in rows])
+        part = _Part([[_Response(*one) for one in row] for row in rows])
         self._file.write(msgspec.json.encode(part) + b"\n")  # which writes null for nan
         self._file.flush()
         self.rows += len(rows)
@@ -56,8 +66,13 @@ def read_scores(path: Path) -> Iterator[list[Scored]]:
     for _, part in _lines(path):
         for row in part.rows:
             yield [
-                Scored(float("nan") if reward is None else reward, cut, tokens)
-                for reward, cut, tokens in row
+                Scored(
+                    float("nan") if one.reward is None else one.reward,
+                    one.cut,
+                    one.tokens,
+                    one.deviation,
+                )
+                for one in row
             ]
 
 

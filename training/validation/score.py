@@ -1,11 +1,12 @@
 """Scores pairs and texts with a model, without gradients."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from training.data.collate import MicroBatch, micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
@@ -44,6 +45,31 @@ def score_texts(
 
     ``responses[i]`` are responses to ``prompts[i]``.
     """
+    found = measure_texts(
+        loaded,
+        prompts,
+        responses,
+        lambda batch: loaded.model(batch)[:, None],
+        device=device,
+        micro_batch_tokens=micro_batch_tokens,
+    )
+    return [[reward for (reward,) in row] for row in found]
+
+
+@torch.no_grad()
+def measure_texts(
+    loaded: LoadedModel,
+    prompts: Sequence[str],
+    responses: Sequence[Sequence[str]],
+    measure: Callable[[MicroBatch], Tensor],
+    *,
+    device: torch.device,
+    micro_batch_tokens: int = 16_384,
+) -> list[list[tuple[float, ...]]]:
+    """Return what ``measure`` makes of each response to each prompt; equal texts get equal values.
+
+    ``measure`` takes a micro-batch of S sequences, on the device, and gives [S, k] numbers.
+    """
     encoded = loaded.tokens.prompts(prompts)
     sequences = [
         loaded.tokens.responses(texts, len(prompt))
@@ -57,12 +83,12 @@ def score_texts(
         pad_id=loaded.tokens.pad_id,
         sites={},
     )
-    rewards: dict[int, float] = {}
+    found: dict[int, tuple[float, ...]] = {}
     for batch in batches:
-        scores = loaded.model(batch.to(device)).double().cpu()
-        chosen = scores[batch.chosen.cpu()].tolist()
-        rewards.update(zip(batch.rows.tolist(), chosen, strict=True))
-    return [[rewards[name] for name in names] for names in places]
+        values = measure(batch.to(device)).double().cpu()
+        chosen = map(tuple, values[batch.chosen.cpu()].tolist())
+        found.update(zip(batch.rows.tolist(), chosen, strict=True))
+    return [[found[name] for name in names] for names in places]
 
 
 def score_likelihoods(

@@ -1,0 +1,185 @@
+"""Error bars of a model: fitted to its dataset, and held against votes that it has not seen."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from schemas.exit_codes import ExitCode
+from schemas.small_files import SmallFileError, decode_json, read_small
+from training.console import ProgressDisplay, make_console
+from training.data.dataset import PairDataset
+from training.errors import ConfigError, TemplateError, TrainingDatasetError
+from training.evaluation.models import (
+    ModelLocation,
+    TemplateScorer,
+    choose_device,
+    find_model,
+    open_scorer,
+)
+from training.run.folder import RUN_NAME
+from training.uncertainty.fit import PairReader, fit_uncertainty, voted_pairs
+from training.uncertainty.intervals import IntervalFigures, measure_intervals
+from training.uncertainty.saved import (
+    POSTERIOR_NAME,
+    UNCERTAINTY_NAME,
+    has_uncertainty,
+    load_uncertainty,
+    save_uncertainty,
+    weights_of,
+)
+from training.uncertainty.vote_shares import share_intervals
+
+HELD_OUT = "held-out"
+"""The suite whose votes no error bar was fitted to."""
+
+
+class _Data(msgspec.Struct):
+    prompt_weights: Literal["prompt", "pair"] = "prompt"
+
+
+class _Started(msgspec.Struct):
+    """What is read of ``run.json``."""
+
+    data: _Data
+
+
+def put_beside(arguments: argparse.Namespace) -> int:
+    """Fit error bars and put them beside the model; returns the exit code."""
+    errors = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        said = _put_beside(arguments, make_console(quiet=arguments.quiet))
+    except (ConfigError, TemplateError, TrainingDatasetError) as error:
+        errors.print(Text(f"forumprefs uncertainty: {error}"))
+        return ExitCode.USAGE
+    except torch.OutOfMemoryError as error:
+        errors.print(
+            Text(
+                f"forumprefs uncertainty: {str(error).splitlines()[0]}\nTry --batch-tokens "
+                f"{arguments.batch_tokens // 2}."
+            )
+        )
+        return ExitCode.FAILED
+    except OSError as error:  # a full disk
+        errors.print(Text(f"forumprefs uncertainty: {error}"))
+        return ExitCode.FAILED
+    except KeyboardInterrupt:
+        errors.print(Text("forumprefs uncertainty: interrupted; nothing was written"))
+        return ExitCode.INTERRUPTED
+    if not arguments.quiet:
+        make_console(sys.stdout).print(said, markup=False, soft_wrap=True)
+    return ExitCode.FINISHED
+
+
+def _put_beside(arguments: argparse.Namespace, console: Console) -> str:
+    for name, minimum in (("max_pairs", 1), ("batch_tokens", 16)):
+        if getattr(arguments, name) < minimum:
+            raise ConfigError(f"--{name.replace('_', '-')}: at least {minimum}")
+    found = find_model(arguments.model)
+    folder = Path(found.path)
+    if not folder.is_dir():
+        raise ConfigError(f"model {arguments.model}: no such folder; error bars lie beside a model")
+    location = arguments.dataset or found.dataset
+    if location is None:
+        raise ConfigError(f"model {arguments.model}: no run says its dataset; name it (--dataset)")
+    weights_of(folder)  # before hours of reading
+    with console.status(f"loading {arguments.model}"):
+        scorer = _open(
+            found,
+            device=choose_device(arguments.device),
+            max_length=arguments.max_length,
+            precision=arguments.precision,
+            batch_tokens=arguments.batch_tokens,
+        )
+    progress = ProgressDisplay(console, arguments.model, unit="pairs", transient=True)
+    reader = _reader(scorer, location, found, progress)
+    try:
+        bars = fit_uncertainty(reader, max_pairs=arguments.max_pairs)
+    finally:
+        progress.end()
+    save_uncertainty(
+        folder,
+        bars,
+        dataset=location,
+        manifest_sha256=PairDataset(location, "train").manifest_sha256,
+        reads=scorer.reads,
+    )
+    shares = bars.shares
+    return (
+        f"posterior of {bars.train_pairs:,} training pairs, prior precision "
+        f"{bars.prior_precision:.3g}\n"
+        f"{shares.level:.0%} intervals of vote shares: ±{shares.quantile:.2f} standard deviations, "
+        f"from {shares.pairs:,} pairs of {shares.threads:,} validation threads (scale "
+        f"{shares.scale:.3g}, dispersion {shares.dispersion:.2f})\n"
+        f"written: {POSTERIOR_NAME}, {UNCERTAINTY_NAME} in {folder}"
+    )
+
+
+def _open(found: ModelLocation, **settings: Any) -> TemplateScorer:
+    scorer = open_scorer(found, **settings)
+    if not isinstance(scorer, TemplateScorer):
+        raise ConfigError(
+            f"model {found.path}: is read with its own chat template; error bars are of models "
+            "that forumprefs train has written"
+        )
+    return scorer
+
+
+def _reader(
+    scorer: TemplateScorer, location: str, found: ModelLocation, progress: ProgressDisplay | None
+) -> PairReader:
+    begun = [False]
+
+    def report(done: int, total: int) -> None:
+        if progress is None:
+            return
+        if not begun[0]:
+            progress.begin(total)
+            begun[0] = True
+        progress.update(done)
+        if done == total:  # the next split counts from the beginning
+            progress.end()
+            begun[0] = False
+
+    return PairReader(
+        location=location,
+        loaded=scorer.loaded,
+        device=scorer.device,
+        batch_tokens=scorer.batch_tokens,
+        prompt_weights=_prompt_weights(found),
+        report=report,
+    )
+
+
+def _prompt_weights(found: ModelLocation) -> Literal["prompt", "pair"]:
+    """The weights that pairs had in training, as the run says."""
+    if found.run is not None:
+        try:
+            return decode_json(read_small(found.run / RUN_NAME), _Started).data.prompt_weights
+        except (OSError, SmallFileError):
+            pass
+    return "prompt"
+
+
+def vote_intervals(
+    found: ModelLocation, location: str, *, seed: int, **settings: Any
+) -> IntervalFigures | None:
+    """How many votes of the test split the model's intervals hold; None without error bars.
+
+    ``settings`` are those of :func:`open_scorer`. Raises ConfigError, or TrainingDatasetError.
+    """
+    folder = Path(found.path)
+    if not folder.is_dir() or not has_uncertainty(folder):
+        return None
+    posterior, record = load_uncertainty(folder)
+    scorer = _open(found, intervals=True, **settings)
+    pairs = voted_pairs(_reader(scorer, location, found, None), posterior, "test")
+    if not len(pairs.share):
+        return None
+    low, high = share_intervals(pairs, record.shares)
+    return measure_intervals(pairs, low, high, record.shares.level, seed=seed)

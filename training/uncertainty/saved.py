@@ -1,0 +1,124 @@
+"""Error bars beside the model that they are of: ``uncertainty.safetensors`` and ``.json``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import torch
+from safetensors.torch import load_file, save
+
+from schemas.fields import doc
+from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
+from training.durable_files import write_file
+from training.errors import ConfigError
+from training.model.checksums import CHECKSUMS_NAME, FolderChecksums, write_checksums
+from training.uncertainty.fit import Uncertainty
+from training.uncertainty.posterior import LastLayerPosterior
+from training.uncertainty.vote_shares import ShareModel
+
+UNCERTAINTY_NAME = "uncertainty.json"
+POSTERIOR_NAME = "uncertainty.safetensors"
+VERSION = 1
+
+
+class UncertaintyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """``uncertainty.json``: what turns features and rewards into intervals, and of what."""
+
+    version: Annotated[int, doc("layout of this file")] = VERSION
+    weights: Annotated[dict[str, str], doc("sha256 of the model's weights, by file")]
+    dataset: Annotated[str, doc("that it was fitted to")]
+    manifest_sha256: Annotated[str, doc("of that dataset's version")]
+    reads: Annotated[str, doc("the text around prompt and response, length and precision")]
+    train_pairs: Annotated[int, doc("behind the posterior")]
+    prior_precision: Annotated[float, doc("λ, of the last layer's weights")]
+    shares: ShareModel
+
+
+def save_uncertainty(
+    folder: Path, found: Uncertainty, *, dataset: str, manifest_sha256: str, reads: str
+) -> UncertaintyRecord:
+    """Write error bars into a model folder, and its checksums anew.
+
+    At no moment do the checksums name a file that is not whole. Raises ConfigError for a folder
+    without checksums, which is none of ours.
+    """
+    record = UncertaintyRecord(
+        weights=weights_of(folder),
+        dataset=dataset,
+        manifest_sha256=manifest_sha256,
+        reads=reads,
+        train_pairs=found.train_pairs,
+        prior_precision=found.prior_precision,
+        shares=found.shares,
+    )
+    names = (UNCERTAINTY_NAME, POSTERIOR_NAME)
+    if any((folder / name).exists() for name in names):
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+        write_checksums(folder)
+    posterior = found.posterior
+    tensors = {"reference": posterior.reference, "factor": posterior.factor}
+    write_file(
+        folder / POSTERIOR_NAME, save({name: one.contiguous() for name, one in tensors.items()})
+    )
+    write_file(folder / UNCERTAINTY_NAME, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
+    write_checksums(folder)
+    return record
+
+
+def has_uncertainty(folder: Path) -> bool:
+    """Whether error bars lie beside a model."""
+    return (folder / UNCERTAINTY_NAME).is_file()
+
+
+def load_uncertainty(folder: Path) -> tuple[LastLayerPosterior, UncertaintyRecord]:
+    """Read the error bars beside a model, whose checksums were compared already.
+
+    Raises ConfigError where there are none, or of other weights.
+    """
+    if not has_uncertainty(folder):
+        raise ConfigError(
+            f"model {folder}: has no error bars; forumprefs uncertainty fits them to its dataset"
+        )
+    try:
+        record = decode_json(read_small(folder / UNCERTAINTY_NAME), UncertaintyRecord)
+        if record.version != VERSION:
+            raise ConfigError(
+                f"{folder / UNCERTAINTY_NAME} has version {record.version}, this release reads "
+                f"{VERSION}"
+            )
+        tensors = load_file(folder / POSTERIOR_NAME)
+        posterior = LastLayerPosterior(tensors["reference"], tensors["factor"])
+        size = posterior.reference.numel()
+        if posterior.factor.shape != (size, size) or posterior.factor.dtype != torch.float32:
+            raise ValueError("reference and factor do not fit together")
+    except SmallFileError as error:
+        raise ConfigError(f"{folder / UNCERTAINTY_NAME}: {fault_of(error)}") from None
+    except ConfigError:
+        raise
+    except Exception as error:  # safetensors has its own
+        raise ConfigError(
+            f"{folder / POSTERIOR_NAME}: {error}; run forumprefs uncertainty again"
+        ) from None
+    if record.weights != weights_of(folder):
+        raise ConfigError(
+            f"{folder / UNCERTAINTY_NAME} is of other weights than those beside it; run forumprefs "
+            "uncertainty again"
+        )
+    return posterior, record
+
+
+def weights_of(folder: Path) -> dict[str, str]:
+    """sha256 of each file of weights, as the folder's checksums say; raises ConfigError."""
+    try:
+        sums = decode_json(read_small(folder / CHECKSUMS_NAME), FolderChecksums)
+    except (OSError, SmallFileError) as error:
+        raise ConfigError(
+            f"{folder / CHECKSUMS_NAME}: {fault_of(error)}; error bars are kept beside a model "
+            "that forumprefs train has written"
+        ) from None
+    return {
+        name: one.sha256
+        for name, one in sums.files.items()
+        if name.endswith(".safetensors") and name != POSTERIOR_NAME
+    }
