@@ -82,7 +82,7 @@ def test_training_scoring_and_evaluating_say_what_helps(
     assert train(folder, "--overwrite") == 0
     rows = folder / "rows.jsonl"
     rows.write_text(json.dumps({"prompt": "Why?", "response": "So."}) + "\n")
-    monkeypatch.setattr(models._TemplateScorer, "score", fill_memory)
+    monkeypatch.setattr(models.TemplateScorer, "score", fill_memory)
     run = ["--model", str(folder / "run"), "--device", "cpu", "--quiet", "--batch-tokens", "512"]
     assert main(["score", str(rows), *run, "--output", str(folder / "scored")]) == 1
     said = capsys.readouterr().err

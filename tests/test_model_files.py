@@ -527,8 +527,12 @@ def test_models_are_read_in_one_place_and_pickles_nowhere() -> None:
     assert {name for name in readers if not name.startswith("benchmarks/")} == {
         "training/model/pretrained.py"
     }
-    flags = (ROOT / "training/model/pretrained.py").read_text(encoding="utf-8")
-    assert flags.count(".from_pretrained(") == flags.count("**_flags(located)") > 0
+    read = calls(ROOT / "training/model/pretrained.py")
+    made = [call for call in read if ast.unparse(call.func).endswith(".from_pretrained")]
+    assert made
+    for call in made:
+        spread = [ast.unparse(word.value) for word in call.keywords if word.arg is None]
+        assert spread == ["_flags(located)"]
 
 
 @pytest.fixture

@@ -106,9 +106,9 @@ def test_a_template_without_system_turns_reads_one_turn(tmp_path: Path) -> None:
 def test_a_template_that_opens_otherwise_begins_at_the_end_of_the_prompt(tmp_path: Path) -> None:
     thinks = CHAT.replace("assistant\n'", "assistant\n<think>'")
     scorer = policy(chat_model(tmp_path / "model", thinks))
-    (((_, _, tokens),),) = scorer.score([PROMPTS[1]], [["warm"]])
+    (((_, _, tokens, _),),) = scorer.score([PROMPTS[1]], [["warm"]])
     plain = policy(chat_model(tmp_path / "plain"))
-    (((_, _, fewer),),) = plain.score([PROMPTS[1]], [["warm"]])
+    (((_, _, fewer, _),),) = plain.score([PROMPTS[1]], [["warm"]])
     header = make_tokenizer()("<|im_start|>assistant\n")["input_ids"]
     assert tokens == fewer + len(header)
     # One that changes the prompt itself leaves nothing that could be shared.

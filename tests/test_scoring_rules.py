@@ -213,7 +213,7 @@ def test_length_on_the_published_files() -> None:
     for subset, right in expected.items():
         count = sum(item.subset == subset for item in items)
         assert round(found[subset] * count) == right
-    items = load_suite("hh-rlhf", real("hh-rlhf")).items
+    items = load_suite("hh-harmless", real("hh-rlhf")).items
     assert figures(items, length(items))["accuracy"] == pytest.approx(0.4433, abs=5e-4)
 
 

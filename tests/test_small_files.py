@@ -345,7 +345,7 @@ EXCEPTIONS = {
     "pipeline/commands/curate.py": "the report of the dataset that was finished this instant",
     "pipeline/commands/hydrate.py": "notes of this run's workers",
     "pipeline/commands/pull.py": "what was fetched this instant; its checksum is compared",
-    "pipeline/runners/worker_count.py": "limits that the kernel states",
+    "schemas/machine.py": "limits that the kernel states",
     "pipeline/runners/worker_processes.py": "the log of this run's workers",
     "pipeline/runners/flink/job_server.py": "the log of this run's job server",
     "pipeline/runners/flink/runner.py": "the log of this run's job server",

@@ -516,7 +516,7 @@ def test_a_wrong_choice_is_told_with_the_choices() -> None:
     from training.config import load_config
 
     for setting, told in (
-        ("model.layout=sideways", "it may be shared, packed, padded"),
+        ("model.layout=sideways", "it may be auto, shared, packed, padded"),
         ("optim.schedule=linear", "it may be constant, cosine"),
         ("run.parallel=tp", "it may be ddp, fsdp"),
     ):

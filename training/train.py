@@ -6,7 +6,6 @@ of WorldPM (arXiv 2505.10527): Bradley–Terry on a scalar read at the last toke
 constant learning rate after a warm-up.
 """
 
-import json
 import math
 import signal
 import sys
@@ -21,6 +20,7 @@ import msgspec
 import torch
 
 from schemas.exit_codes import ExitCode
+from schemas.small_files import decode_json, read_small
 from training.config import known
 from training.console import make_console, working
 from training.data.collate import MicroBatch
@@ -113,7 +113,7 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         first = next(batches, None)
         if first is not None:  # else the run is done, and validated below
             estimate = estimate_time(run, first, validator.tokens)
-            if log is not None:
+            if log is not None and estimate is not None:
                 log.say(str(estimate))
             check_rewards(validate(), f"before step {run.step + 1:,}")
         window = LogWindow(run)
@@ -158,7 +158,7 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
                 save_average(run)
         model = finalize(run, as_numbers(report), as_numbers(average))
         if log is not None:
-            log.finish(json.loads((run.options.output / SUMMARY_NAME).read_bytes()))
+            log.finish(decode_json(read_small(run.options.output / SUMMARY_NAME), dict[str, Any]))
             log.say(f"{model} is ready for AutoModelForSequenceClassification.from_pretrained")
             log.say(_picture(run))
         return ExitCode.FINISHED
@@ -204,14 +204,21 @@ def _picture(run: TrainingRun) -> str:
     return f"its curves: {draw_curves(run.options.output)[0]}"
 
 
-def estimate_time(run: TrainingRun, batch: RankBatch, validation_tokens: int) -> TimeEstimate:
+def estimate_time(
+    run: TrainingRun, batch: RankBatch, validation_tokens: int
+) -> TimeEstimate | None:
     """Time a micro-batch of a step, which changes nothing; every rank must call.
 
     A GPU's first pass is not counted: it compiles. A CPU gets one pass, of a small micro-batch.
+    None where there is none.
     """
     on_gpu = run.context.device.type == "cuda"
     by_size = sorted(batch.micro, key=lambda part: part.input_ids.numel())
-    part = by_size[len(by_size) // 2 if on_gpu else 0] if by_size else run.loader.any_micro_batch()
+    try:
+        spare = by_size[len(by_size) // 2 if on_gpu else 0] if by_size else None
+        part = spare or run.loader.any_micro_batch()
+    except ValueError:  # no step has a pair, on any rank: the run will say why
+        return None
     part = part.without_weight()
     seconds = 0.0
     for _ in range(2 if on_gpu else 1):

@@ -1,6 +1,5 @@
 """The picture of a run: loss, accuracy against the baselines, learning rate, gradients, speed."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from schemas.small_files import decode_lenient_json, open_regular
 from training.run.folder import CURVES_NAMES, METRICS_NAME
 
 STYLE: Any = {
@@ -61,7 +61,8 @@ def draw_curves(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[Lines, Lines]:
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    with open_regular(path) as file:
+        lines: Lines = [decode_lenient_json(line) for line in file]
     training, validations = (
         [line for line in lines if line["kind"] == kind] for kind in ("train", "validation")
     )
