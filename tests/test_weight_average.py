@@ -86,3 +86,8 @@ def test_it_is_the_same_divided_over_two_ranks(folder: Path, tmp_path: Path) -> 
     first, second = weights(folder / "run" / "model-ema"), weights(tmp_path / "run" / "model-ema")
     assert first.keys() == second.keys()
     assert all(torch.allclose(first[name], second[name], atol=2e-4) for name in first)
+    # And it was the average that was validated, embeddings included, which fsdp keeps gathered.
+    one, two = (
+        json.loads((run / "summary.json").read_text()) for run in (folder / "run", tmp_path / "run")
+    )
+    assert two["validation_ema"]["loss"] == pytest.approx(one["validation_ema"]["loss"], abs=1e-4)

@@ -124,7 +124,13 @@ class MasterWeights:
 
     @torch.no_grad()
     def refresh_copies(self) -> None:
-        """Copy the masters into the bf16 weights after a step."""
+        """Have the model compute with the masters as they are now: after a step, or an exchange.
+
+        Copies them into the bf16 weights; fsdp forgets what it gathered of them, which after a
+        forward pass alone it keeps of the weights outside of the blocks.
+        """
+        if self.is_sharded:
+            _forget_gathered(self.model)
         if self._copies:
             torch._foreach_copy_(
                 [parameter for parameter, _ in self._copies], [master for _, master in self._copies]
@@ -183,6 +189,14 @@ def copy_full(target: Any, value: Tensor) -> None:
         target.to_local().copy_(value[begin:end])
     else:
         target.copy_(value)
+
+
+def _forget_gathered(model: nn.Module) -> None:
+    from torch.distributed.fsdp import FSDPModule
+
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
 
 
 def _add_to(master: nn.Parameter) -> Any:
