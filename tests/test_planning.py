@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +22,7 @@ from transformers import (
 from tests.preference_data import make_model, make_pairs, make_tokenizer, write_dataset
 from tests.test_training import lines
 from training.commands import main
-from training.config import TrainConfig
+from training.config import LoraConfig, TrainConfig, load_config
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset
 from training.data.prompt_groups import group_pairs, prompt_runs
@@ -29,6 +31,7 @@ from training.model.limits import longest_sequence
 from training.model.reward_model import RewardModel, load_model, without_dropout
 from training.model.source import ModelSource
 from training.optimizer import make_optimizer
+from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights
 from training.planning import defaults
 from training.planning.activations import count_backbone
@@ -39,7 +42,7 @@ from training.planning.memory import (
     choose_micro_batch,
     weight_memory,
 )
-from training.planning.plan import MFU, find_hardware, make_plan
+from training.planning.plan import MFU, Plan, find_hardware, make_plan
 from training.planning.tokens import sample_tokens
 
 CPU = torch.device("cpu")
@@ -361,3 +364,103 @@ def test_72b_is_planned_from_its_configuration_alone(
     assert "hsdp 8" in capsys.readouterr().out
     assert main([*command, "--gpu", "abacus"]) == 2
     shutil.rmtree(path)
+
+
+QWEN_BLOCK = [
+    ("q_proj", 64, 64), ("k_proj", 64, 32), ("v_proj", 64, 32), ("o_proj", 64, 64),
+    ("gate_proj", 64, 176), ("up_proj", 64, 176), ("down_proj", 176, 64),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_lora_is_planned_with_the_weights_that_peft_trains(folder: Path, dora: bool) -> None:
+    peft = pytest.importorskip("peft")
+    count = count_backbone(CONFIGS["qwen2"](), "shared", torch.float32)
+    hf = AutoModelForSequenceClassification.from_config(CONFIGS["qwen2"]())
+    for names in (None, ("q_proj", "down_proj")):
+        settings = LoraConfig(rank=4, dora=dora, target_modules=names)
+        used = list(names or (name for name, _, _ in QWEN_BLOCK))
+        found = peft.get_peft_model(
+            deepcopy(hf), peft.LoraConfig(r=4, use_dora=dora, target_modules=used)
+        )
+        real = sum(p.numel() for p in found.parameters() if p.requires_grad)
+        assert count.adapter_parameters(settings) == real
+        assert real >= 3 * 4 * sum(i + o for name, i, o in QWEN_BLOCK if name in used)
+
+
+def plan_of(folder: Path, gpus: int, *settings: str, **given: Any) -> Plan:
+    config = load_config(None, settings)
+    source = ModelSource.of(str(folder / "decoder"))
+    return make_plan(config, str(folder / "data"), source, find_hardware(gpus, "h100"), **given)
+
+
+def test_a_plan_is_of_the_settings_that_are_asked_for(folder: Path) -> None:
+    plain = plan_of(folder, 16)
+    ways = {way.name: way.weights for way in plain.divisions}
+    assert list(ways) == ["ddp", "fsdp", "hsdp 8"]
+    n = plain.count.parameters
+    assert (ways["ddp"].saving, ways["fsdp"].saving) == (12 * n, 12 * n / 16)
+
+    fewer = {way.name: way.weights for way in plan_of(folder, 16, "run.shard_degree=4").divisions}
+    assert fewer["hsdp 4"].optimizer == 8 * n / 4
+    with pytest.raises(ConfigError, match="shard_degree=3 does not divide the 16"):
+        plan_of(folder, 16, "run.shard_degree=3")
+
+    off = {way.name: way.weights for way in plan_of(folder, 16, "run.cpu_offload=true").divisions}
+    assert off["fsdp"].optimizer == 0
+    assert off["ddp"].optimizer == 8 * n
+    average = plan_of(folder, 1, "optim.ema_decay=0.9").divisions[0].weights
+    assert (average.optimizer, average.saving) == (12 * n, 16 * n)
+
+    lora = plan_of(folder, 2, "lora.rank=4")
+    assert lora.learning_rate == 10 * plain.learning_rate
+    assert 2 / 3 < lora.flops / plain.flops < 1
+    weights = lora.divisions[0].weights
+    assert weights.saving == 12 * lora.trained < 2 * n
+    assert weights.start == 4 * n  # whole and in fp32, before it is cast or divided
+    four = plan_of(folder, 2, "lora.rank=4", "lora.base_precision=nf4")
+    assert {way.name for way in four.divisions} == {"ddp"}  # fsdp refuses it
+    assert four.divisions[0].weights.total < weights.total
+
+
+def test_a_plan_says_what_it_does_not_count(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "--dry-run", "--dataset", str(folder / "data"), "--gpus", "4"]
+    command += ["--model", str(folder / "decoder")]
+    assert main(command) == 0
+    assert "not counted" not in capsys.readouterr().out
+    for setting, words in (
+        ("model.activation_checkpointing=selective", "between those without and with recompute"),
+        ("model.activation_offload=true", "takes less of the device"),
+        ("run.context_parallel_degree=2", "of which each then has a part"),
+        ("run.cpu_offload=true", "lies in the host's memory"),
+        ("lora.rank=4", "base whole in fp32"),
+    ):
+        assert main([*command, "--set", setting]) == 0
+        assert words in capsys.readouterr().out
+
+
+def test_fsdp_counts_as_present_what_this_rank_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight ranks that each hold an eighth: the rest is no memory that becomes free."""
+    import torch.distributed as dist
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    hf = AutoModelForSequenceClassification.from_config(CONFIGS["qwen2"]())
+    loaded: Any = SimpleNamespace(model=RewardModel(hf, "shared"))
+    config = load_config(None, ["run.parallel=fsdp"])
+    context = DistributedContext(0, 8, CPU)
+    count = count_backbone(CONFIGS["qwen2"](), "shared", torch.float32)
+    weights = weight_memory(count, torch.float32, devices=8, parallel="fsdp")
+    here = weights.weights
+    room = activation_memory(count, 1024) - 3 * here  # seven eighths would be enough
+    free = int((room + weights.total - here) / (1 - HEADROOM))
+    monkeypatch.setattr(defaults, "free_memory", lambda *_: free)
+    dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=8)
+    try:
+        whole, _ = defaults._micro_batch(config, loaded, torch.float32, context)
+        MasterWeights(loaded.model, torch.float32, "fsdp")
+        divided, _ = defaults._micro_batch(config, loaded, torch.float32, context)
+    finally:
+        dist.destroy_process_group()
+    assert (whole, divided) == (1024, 512)

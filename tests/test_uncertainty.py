@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -355,6 +356,54 @@ def test_evaluate_says_what_the_intervals_hold(run: Path, tmp_path: Path) -> Non
     assert found["coverage"]["low"] <= found["coverage"]["value"] <= found["coverage"]["high"]
     assert found["width"]["value"] <= found["score"]["value"]
     assert "intervals hold" in (output / "results.md").read_text()
+
+
+def test_evaluate_goes_on_without_error_bars_of_texts_read_otherwise(
+    run: Path, tmp_path: Path
+) -> None:
+    output = tmp_path / "eval"
+    command = ["evaluate", "--model", str(run / "run"), "--quiet", "--device", "cpu"]
+    command += ["--benchmark", f"held-out={run / 'data'}", "--output", str(output)]
+    assert main([*command, "--bootstrap", "20", "--max-length", "64"]) == 0
+    (suite,) = json.loads((output / "results.json").read_text())["result"]["suites"]
+    assert suite.get("vote_intervals") is None
+    assert any("fitted to texts read with" in warning for warning in suite["warnings"])
+
+
+def test_the_posterior_counts_the_pairs_that_the_run_saw(run: Path) -> None:
+    everything = posterior_of(reader(run))
+    fewer = posterior_of(replace(reader(run), trained_pairs=30))
+    assert fewer[2] <= 30 < everything[2]
+    # A run on thirty pairs is less sure, however many there are.
+    deviation = [float(found[0].factor.norm()) for found in (everything, fewer)]
+    assert deviation[0] < deviation[1]
+    with pytest.raises(ConfigError):  # every pair was left out
+        posterior_of(replace(reader(run), min_confidence=1.1))
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_anything_is_read(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.evaluation import uncertainty
+
+    monkeypatch.setattr(uncertainty.os, "access", lambda *_: False)
+    monkeypatch.setattr(uncertainty, "fit_uncertainty", lambda *_, **__: pytest.fail("read"))
+    assert main(["uncertainty", str(run / "run"), "--quiet", "--device", "cpu"]) == 2
+    assert "may not be written" in capsys.readouterr().err
+
+
+def test_memory_that_runs_out_is_one_sentence(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from training.evaluation import uncertainty
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 b")
+
+    monkeypatch.setattr(uncertainty, "fit_uncertainty", fail)
+    assert main(["uncertainty", str(run / "run"), "--quiet", "--device", "cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "out of memory" in said and "--batch-tokens 8192" in said
 
 
 def test_error_bars_that_do_not_belong_are_refused(

@@ -162,7 +162,7 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         AtLeastOne | None,
         doc(
             "train low-rank matrices beside the linear layers, and the head, with the rest frozen; "
-            "null: train all weights. Wants a larger optim.lr: 1e-4 to 3e-4"
+            "null: train all weights"
         ),
     ] = None
     alpha: Annotated[
@@ -200,7 +200,7 @@ class OptimConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         Annotated[float, msgspec.Meta(gt=0)] | None,
         doc(
             "peak learning rate; null: 3e-6, WorldPM's at all its sizes, and 2e-5 for an encoder "
-            "(Devlin et al. 2019, A.3); ten times that with lora.rank"
+            "(Devlin et al. 2019, A.3), ten times as much with lora.rank"
         ),
     ] = None
     head_lr_scale: Annotated[

@@ -33,6 +33,7 @@ from training.evaluation.results import (
     Comparison,
     ModelResult,
     Results,
+    SuiteResult,
 )
 from training.evaluation.score_cache import ScoreCache, ask_of_items, count_cut, rewards_of
 from training.evaluation.stability import stability
@@ -276,15 +277,35 @@ def _model_result(
         warnings=(warnings[""],) if warnings else (),
         groups=group_results(suites, scored.scores),
         suites=tuple(
-            msgspec.structs.replace(
-                suite_result(
-                    suite, scores, [warnings[suite.name]] if suite.name in warnings else [], cut
-                ),
-                vote_intervals=_vote_intervals(scored.found, suite, arguments),
+            _suite_result(
+                scored,
+                suite,
+                scores,
+                cut,
+                [warnings[suite.name]] if suite.name in warnings else [],
+                arguments,
             )
             for suite, scores, cut in zip(suites, scored.scores, scored.cut, strict=True)
         ),
     )
+
+
+def _suite_result(
+    scored: _Scored,
+    suite: PreparedSuite,
+    scores: Scores,
+    cut: int,
+    warnings: list[str],
+    arguments: argparse.Namespace,
+) -> SuiteResult:
+    """Of a suite; error bars that do not belong to what was scored are a warning, no end."""
+    intervals = None
+    try:
+        intervals = _vote_intervals(scored.found, suite, arguments)
+    except ConfigError as error:
+        warnings = [*warnings, f"no intervals for shares of votes: {error}"]
+    result = suite_result(suite, scores, warnings, cut)
+    return msgspec.structs.replace(result, vote_intervals=intervals)
 
 
 def _vote_intervals(

@@ -1,12 +1,12 @@
 """Error bars of a model: fitted to its dataset, and held against votes that it has not seen."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import torch
 from rich.console import Console
 from rich.text import Text
 
@@ -14,7 +14,12 @@ from schemas.exit_codes import ExitCode
 from schemas.small_files import SmallFileError, decode_json, read_small
 from training.console import ProgressDisplay, make_console
 from training.data.dataset import PairDataset
-from training.errors import ConfigError, TemplateError, TrainingDatasetError
+from training.errors import (
+    ConfigError,
+    MemoryShortageError,
+    TemplateError,
+    TrainingDatasetError,
+)
 from training.evaluation.models import (
     ModelLocation,
     TemplateScorer,
@@ -22,7 +27,8 @@ from training.evaluation.models import (
     find_model,
     open_scorer,
 )
-from training.run.folder import RUN_NAME
+from training.memory_errors import batch_remedy, memory_errors
+from training.run.folder import RUN_NAME, why_unfinished
 from training.uncertainty.fit import PairReader, fit_uncertainty, voted_pairs
 from training.uncertainty.intervals import IntervalFigures, measure_intervals
 from training.uncertainty.saved import (
@@ -41,6 +47,8 @@ HELD_OUT = "held-out"
 
 class _Data(msgspec.Struct):
     prompt_weights: Literal["prompt", "pair"] = "prompt"
+    min_confidence: float = 0.0
+    max_pairs: int | None = None
 
 
 class _Started(msgspec.Struct):
@@ -53,17 +61,13 @@ def put_beside(arguments: argparse.Namespace) -> int:
     """Fit error bars and put them beside the model; returns the exit code."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
-        said = _put_beside(arguments, make_console(quiet=arguments.quiet))
+        with memory_errors(lambda: batch_remedy(arguments.batch_tokens, "nothing was written")):
+            said = _put_beside(arguments, make_console(quiet=arguments.quiet))
     except (ConfigError, TemplateError, TrainingDatasetError) as error:
         errors.print(Text(f"forumprefs uncertainty: {error}"))
         return ExitCode.USAGE
-    except torch.OutOfMemoryError as error:
-        errors.print(
-            Text(
-                f"forumprefs uncertainty: {str(error).splitlines()[0]}\nTry --batch-tokens "
-                f"{arguments.batch_tokens // 2}."
-            )
-        )
+    except MemoryShortageError as error:
+        errors.print(Text(f"forumprefs uncertainty: {error}"))
         return ExitCode.FAILED
     except OSError as error:  # a full disk
         errors.print(Text(f"forumprefs uncertainty: {error}"))
@@ -88,6 +92,10 @@ def _put_beside(arguments: argparse.Namespace, console: Console) -> str:
     if location is None:
         raise ConfigError(f"model {arguments.model}: no run says its dataset; name it (--dataset)")
     weights_of(folder)  # before hours of reading
+    if not os.access(folder, os.W_OK):
+        raise ConfigError(f"model {folder}: may not be written, and error bars lie beside a model")
+    if (unfinished := why_unfinished(folder)) is not None:
+        console.print(f"warning: {unfinished}", style="yellow", markup=False, soft_wrap=True)
     with console.status(f"loading {arguments.model}"):
         scorer = _open(
             found,
@@ -146,24 +154,27 @@ def _reader(
             progress.end()
             begun[0] = False
 
+    trained = _trained_with(found)
     return PairReader(
         location=location,
         loaded=scorer.loaded,
         device=scorer.device,
         batch_tokens=scorer.batch_tokens,
-        prompt_weights=_prompt_weights(found),
+        prompt_weights=trained.prompt_weights,
+        min_confidence=trained.min_confidence,
+        trained_pairs=trained.max_pairs,
         report=report,
     )
 
 
-def _prompt_weights(found: ModelLocation) -> Literal["prompt", "pair"]:
-    """The weights that pairs had in training, as the run says."""
+def _trained_with(found: ModelLocation) -> _Data:
+    """Which pairs were trained on, and with which weights, as the run says."""
     if found.run is not None:
         try:
-            return decode_json(read_small(found.run / RUN_NAME), _Started).data.prompt_weights
+            return decode_json(read_small(found.run / RUN_NAME), _Started).data
         except (OSError, SmallFileError):
             pass
-    return "prompt"
+    return _Data()
 
 
 def vote_intervals(

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from training.config import LoraConfig
 from training.data.collate import Layout
 from training.model.reward_model import RewardModel, without_dropout
 
@@ -45,6 +46,19 @@ class BackboneCount:
     is_encoder: bool
     state: float
     """Bytes per token of the state between two blocks."""
+    linear_layers: tuple[tuple[str, int, int], ...] = ()
+    """Those of the blocks: name, inputs and outputs."""
+
+    def adapter_parameters(self, lora: LoraConfig) -> int:
+        """Weights of LoRA's matrices beside the linear layers; 0 without a rank."""
+        if lora.rank is None:
+            return 0
+        wanted = lora.target_modules
+        return sum(
+            lora.rank * (inputs + outputs) + (outputs if lora.dora else 0)
+            for name, inputs, outputs in self.linear_layers
+            if wanted is None or any(name == one or name.endswith(f".{one}") for one in wanted)
+        )
 
     def kept_per_token(self, checkpointing: bool | str = False) -> float:
         """Bytes that are kept per token until the backward pass.
@@ -144,7 +158,21 @@ def count_backbone(
         blocks=tuple(kept / ids.numel() for kept in counter.blocks),
         is_encoder=model.is_encoder,
         state=text_config.hidden_size * dtype.itemsize,
+        linear_layers=tuple(_linear_layers(model)),
     )
+
+
+def _linear_layers(model: RewardModel) -> Iterator[tuple[str, int, int]]:
+    from transformers.pytorch_utils import Conv1D
+
+    inside = {id(module) for module in model.blocks.modules()}
+    for name, module in model.hf.named_modules():
+        if id(module) not in inside:
+            continue
+        if isinstance(module, nn.Linear):
+            yield name, module.in_features, module.out_features
+        elif isinstance(module, Conv1D):
+            yield name, module.nx, module.nf
 
 
 def _parameters(module: nn.Module) -> int:

@@ -20,7 +20,6 @@ from training.parallel.distributed import DistributedContext
 from training.planning.activations import BackboneCount, UncountableError, count_backbone
 from training.planning.batch_size import batch_pairs_for
 from training.planning.memory import (
-    FP32,
     WeightMemory,
     check_weights_fit,
     choose_micro_batch,
@@ -149,10 +148,20 @@ def _micro_batch(
         _weights(count, config, dtype, context),
         context.device.type,
         free=free_memory(context.device, local_processes()),
-        present=FP32 * count.parameters,
+        present=_present(loaded.model, context.device),
         checkpointing=config.model.activation_checkpointing,
     )
     return -int(context.max(-size.tokens)), size.reason
+
+
+def _present(model: RewardModel, device: torch.device) -> int:
+    """Bytes of the model that lie on a device: with fsdp this rank's part of it."""
+    found = 0
+    for parameter in model.parameters():
+        local: Any = parameter.to_local() if hasattr(parameter, "to_local") else parameter
+        if local.device.type == device.type:
+            found += local.untyped_storage().nbytes()
+    return found
 
 
 def _weights(
@@ -164,7 +173,16 @@ def _weights(
         devices=context.count,
         parallel=config.run.parallel,
         shard_degree=config.run.shard_degree,
-        cpu_offload=config.run.cpu_offload,
-        # LoRA's matrices, a hundredth of the weights or fewer, are not counted before they exist.
-        trained=None if config.lora.rank is None else count.head_parameters,
+        # On a CPU there is no other memory to which anything could be moved.
+        cpu_offload=config.run.cpu_offload and context.device.type != "cpu",
+        trained=trained_weights(count, config),
+        four_bits=config.lora.base_precision == "nf4",
+        averaged=config.optim.ema_decay is not None,
     )
+
+
+def trained_weights(count: BackboneCount, config: TrainConfig) -> int | None:
+    """LoRA's matrices and the head; None where all weights are trained."""
+    if config.lora.rank is None:
+        return None
+    return count.adapter_parameters(config.lora) + count.head_parameters

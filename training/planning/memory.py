@@ -12,8 +12,6 @@ from training.planning.activations import BackboneCount
 FP32 = 4
 ADAM = 2 * FP32
 """Bytes of AdamW's two means of a weight."""
-CHECKPOINT = FP32 + ADAM
-"""Bytes of a weight in a checkpoint, and in the copies that are made in memory to write it."""
 BUCKET_BYTES = 2 * (256 << 20)
 """Gradients that ddp sums at once, and their flat copy."""
 GATHERED_BLOCKS = 2
@@ -22,6 +20,8 @@ BACKWARD = 1.5
 """Bytes that the backward pass of a block takes on top, over those that the block kept: gradients
 of its intermediate values, and fragments. By one measured run; the others of
 ``benchmarks/planned_memory.py`` test it."""
+FOUR_BITS = 0.52
+"""Bytes of a weight in nf4, with the scales of its block (docs/lora.md)."""
 HEADROOM = 0.15
 """Share of the free memory that a plan leaves alone: fragments, the data, other programs."""
 SMALLEST_TOKENS = 512
@@ -43,10 +43,15 @@ class WeightMemory:
     optimizer: float
     exchange: float
     """Buffers of gradients on their way between devices."""
+    saving: float
+    """The copy of what a checkpoint holds, in the host's memory while it is written."""
+
+    start: float = 0.0
+    """Taken before the base of an adapter is cast and divided."""
 
     @property
     def total(self) -> float:
-        """Their sum."""
+        """Of all but the copy that is saved."""
         return self.weights + self.copies + self.gradients + self.optimizer + self.exchange
 
 
@@ -59,6 +64,8 @@ def weight_memory(
     shard_degree: int | None = None,
     cpu_offload: bool = False,
     trained: int | None = None,
+    four_bits: bool = False,
+    averaged: bool = False,
 ) -> WeightMemory:
     """Memory of weights, gradients and AdamW's state on one of several devices.
 
@@ -69,18 +76,32 @@ def weight_memory(
         shard_degree: devices over which fsdp divides, the rest being copies of them (HSDP); None:
             all.
         cpu_offload: what is divided lies in the memory of the host.
-        trained: weights that are trained, where the others are frozen in ``dtype`` (LoRA); None:
-            all.
+        trained: weights that are trained, LoRA's matrices and the head, where those of the base
+            are frozen in ``dtype``; None: all.
+        four_bits: the frozen weights of the blocks have 4 bits.
+        averaged: a running average is kept of what is trained.
     """
     size = dtype.itemsize
     learning = count.parameters if trained is None else trained
-    frozen = count.parameters - learning if trained is not None else 0
+    frozen = 0.0
+    if trained is not None:
+        in_blocks = sum(count.block_parameters)
+        frozen = size * float(count.parameters - count.head_parameters - in_blocks)
+        frozen += in_blocks * (FOUR_BITS if four_bits else size)
+    state = ADAM + (FP32 if averaged else 0)
+    start = 0.0 if trained is None or four_bits else float(FP32 * count.parameters)
     half = size != FP32
     if parallel == "ddp" or devices == 1:
         copies = size * (learning - count.head_parameters) if half else 0
         exchange = min(FP32 * learning, BUCKET_BYTES) if devices > 1 else 0
         return WeightMemory(
-            FP32 * learning + size * frozen, copies, FP32 * learning, ADAM * learning, exchange
+            weights=FP32 * learning + frozen,
+            copies=copies,
+            gradients=FP32 * learning,
+            optimizer=state * learning,
+            exchange=exchange,
+            saving=(FP32 + state) * learning,
+            start=start,
         )
     shards = min(shard_degree or devices, devices)
     largest = max(count.block_parameters)
@@ -88,11 +109,14 @@ def weight_memory(
     gathered = size * (GATHERED_BLOCKS * largest + outside)
     kept = 0.0 if cpu_offload else 1 / shards
     return WeightMemory(
-        weights=(FP32 * learning + size * frozen) * kept,
+        weights=(FP32 * learning + frozen) * kept,
         copies=gathered,
         gradients=FP32 * learning * kept,
-        optimizer=ADAM * learning * kept,
+        optimizer=state * learning * kept,
         exchange=float(FP32 * max(largest, outside)),
+        # An adapter is gathered and saved whole.
+        saving=(FP32 + state) * learning / (1 if trained is not None else shards),
+        start=0.0 if cpu_offload else start,
     )
 
 
@@ -166,18 +190,20 @@ def check_weights_fit(
     Before anything is loaded: on a CPU the system would end the process without a word.
     """
     on_cpu = device == "cpu"
-    saving = CHECKPOINT * count.parameters if on_cpu else 0
-    needed = weights.total + saving
+    saving = weights.saving if on_cpu else 0
+    needed = max(weights.total + saving, weights.start)
     if needed <= free:
         return
     where = "this machine" if on_cpu else "the GPU"
-    more = f", and {gigabytes(saving)} of copies while a checkpoint is written" if on_cpu else ""
+    takes = f"{gigabytes(weights.total)} (weights, gradients, AdamW's state)"
+    if weights.start > weights.total + saving:
+        takes, saving = f"{gigabytes(weights.start)} (all of them in fp32, at the start)", 0.0
+    more = f", and {gigabytes(saving)} of copies while a checkpoint is written" if saving else ""
     raise MemoryShortageError(
         f"out of memory before it begins: to train the {count.parameters / 1e9:,.2f} billion "
-        f"weights of {name} takes {gigabytes(weights.total)} (weights, gradients, AdamW's state)"
-        f"{more}; {where} has {gigabytes(free)} free\n"
-        "Take a smaller model, or divide it over several GPUs (--set run.parallel=fsdp); "
-        "forumprefs train --dry-run says what fits where."
+        f"weights of {name} takes {takes}{more}; {where} has {gigabytes(free)} free\n"
+        "Take a smaller model, train an adapter (--set lora.rank=16), or divide the model over "
+        "several GPUs (--set run.parallel=fsdp); forumprefs train --dry-run says what fits where."
     )
 
 

@@ -21,9 +21,8 @@ from training.model.reward_model import MAX_LENGTH
 from training.model.source import CONFIG_NAME, LocatedModel, ModelSource, locate_model, read_object
 from training.planning.activations import BackboneCount, UncountableError, count_backbone
 from training.planning.batch_size import batch_pairs_for
-from training.planning.defaults import DECODER_LR, ENCODER_LR
+from training.planning.defaults import DECODER_LR, ENCODER_LR, LORA_FACTOR, trained_weights
 from training.planning.memory import (
-    CHECKPOINT,
     FP32,
     HEADROOM,
     MicroBatchSize,
@@ -108,13 +107,25 @@ class Plan:
     batch_pairs: int
     steps: int
     divisions: tuple[Division, ...]
-    keep_checkpoints: int
+    config: TrainConfig
+
+    @property
+    def trained(self) -> int:
+        """Weights that are trained."""
+        found = trained_weights(self.count, self.config)
+        return self.count.parameters if found is None else found
 
     @property
     def flops(self) -> float:
-        """Of all steps, forward and backward; recomputation not counted."""
+        """Of all steps, forward and backward; recomputation not counted.
+
+        6 per weight and token, 4 for a frozen one, as ``training.throughput`` counts a run.
+        """
         count, sample = self.count, self.sample
-        per_pair = 6.0 * sum(count.block_parameters) * sample.tokens
+        adapter = count.adapter_parameters(self.config.lora)
+        weights = sum(count.block_parameters)
+        dense = 6.0 * weights if self.config.lora.rank is None else 4.0 * weights + 6.0 * adapter
+        per_pair = dense * sample.tokens
         per_pair += 12.0 * count.attention_channels * sample.visible
         return per_pair * self.pairs
 
@@ -199,30 +210,54 @@ def make_plan(
         count=count,
         layout=layout,
         max_length=longest,
-        learning_rate=config.optim.lr or (ENCODER_LR if count.is_encoder else DECODER_LR),
+        learning_rate=config.optim.lr or _learning_rate(config, count),
         hardware=hardware,
         sample=sample,
         pairs=seen,
         batch_pairs=batch,
         steps=steps,
         divisions=tuple(_divisions(config, count, hardware, dtype)),
-        keep_checkpoints=config.run.keep_checkpoints,
+        config=config,
     )
+
+
+def _learning_rate(config: TrainConfig, count: BackboneCount) -> float:
+    lr = ENCODER_LR if count.is_encoder else DECODER_LR
+    return lr if config.lora.rank is None else LORA_FACTOR * lr
 
 
 def _divisions(
     config: TrainConfig, count: BackboneCount, hardware: Hardware, dtype: torch.dtype
 ) -> list[Division]:
     """Every way that there is, and the one that is asked for among them."""
+    for setting, asked in (
+        ("shard_degree", config.run.shard_degree),
+        ("context_parallel_degree", config.run.context_parallel_degree),
+    ):
+        if hardware.count % (asked or 1):
+            raise ConfigError(
+                f"run.{setting}={asked} does not divide the {hardware.count} devices of the plan"
+            )
     ways: list[tuple[str, Parallel, int | None]] = [("one device", "ddp", None)]
     if hardware.count > 1:
-        ways = [("ddp", "ddp", None), ("fsdp", "fsdp", None)]
-        if hardware.count > GPUS_OF_A_MACHINE:
-            ways.append((f"hsdp {GPUS_OF_A_MACHINE}", "fsdp", GPUS_OF_A_MACHINE))
+        ways = [("ddp", "ddp", None)]
+        if config.lora.base_precision != "nf4":  # which fsdp cannot divide
+            ways.append(("fsdp", "fsdp", None))
+            degree = _hsdp_degree(config, hardware)
+            if degree < hardware.count:
+                ways.append((f"hsdp {degree}", "fsdp", degree))
     found = []
-    for name, parallel, degree in ways:
+    for name, parallel, shard_degree in ways:
         weights = weight_memory(
-            count, dtype, devices=hardware.count, parallel=parallel, shard_degree=degree
+            count,
+            dtype,
+            devices=hardware.count,
+            parallel=parallel,
+            shard_degree=shard_degree,
+            cpu_offload=config.run.cpu_offload and hardware.gpu is not None,
+            trained=trained_weights(count, config),
+            four_bits=config.lora.base_precision == "nf4",
+            averaged=config.optim.ema_decay is not None,
         )
         for recomputes in (False, True):
             size = choose_micro_batch(
@@ -232,8 +267,17 @@ def _divisions(
                 size = MicroBatchSize(config.model.micro_batch_tokens, "as it was asked for")
             takes = activation_memory(count, size.tokens, checkpointing=recomputes)
             fits = weights.total + takes <= hardware.memory * (1 - HEADROOM)
+            fits = fits and weights.start <= hardware.memory
             found.append(Division(name, recomputes, weights, size, takes, fits))
     return found
+
+
+def _hsdp_degree(config: TrainConfig, hardware: Hardware) -> int:
+    """Devices of a group that holds the weights once: what is asked for, else one machine's."""
+    if config.run.shard_degree is not None:
+        return config.run.shard_degree
+    whole = hardware.count > GPUS_OF_A_MACHINE and hardware.count % GPUS_OF_A_MACHINE == 0
+    return GPUS_OF_A_MACHINE if whole else hardware.count
 
 
 def show_plan(plan: Plan, console: Console) -> None:
@@ -243,9 +287,12 @@ def show_plan(plan: Plan, console: Console) -> None:
         console.print(text, soft_wrap=True, markup=False)
 
     count, sample, hardware = plan.count, plan.sample, plan.hardware
+    adapted = plan.config.lora.rank is not None
+    trained = f" ({plan.trained / 1e6:,.1f}M trained: LoRA and the head)" if adapted else ""
     say(
-        f"{plan.model}: {count.parameters / 1e6:,.1f}M weights, {len(count.blocks)} blocks, "
-        f"{plan.layout} layout, at most {plan.max_length:,} tokens; on {hardware}"
+        f"{plan.model}: {count.parameters / 1e6:,.1f}M weights{trained}, "
+        f"{len(count.blocks)} blocks, {plan.layout} layout, at most {plan.max_length:,} tokens; "
+        f"on {hardware}"
     )
     exact = " (all were read)" if sample.low == sample.high else ""
     say(
@@ -260,14 +307,14 @@ def show_plan(plan: Plan, console: Console) -> None:
         f"{plan.flops:.2e} FLOP\n"
     )
     console.print(_table(plan))
+    degree = _hsdp_degree(plan.config, hardware)
+    is_hsdp = any(way.name == f"hsdp {degree}" for way in plan.divisions)
     say(
         "\nOf each device; tokens: of a micro-batch. recompute: model.activation_checkpointing=true"
-        + (
-            f". hsdp {GPUS_OF_A_MACHINE}: fsdp over {GPUS_OF_A_MACHINE}, the others are copies"
-            if hardware.count > GPUS_OF_A_MACHINE
-            else ""
-        )
+        + (f". hsdp {degree}: run.shard_degree={degree}, the others are copies" * is_hsdp)
     )
+    for note in _not_counted(plan.config, hardware):
+        say(note)
     for recomputes in (False, True):
         if (hours := plan.hours(recomputes=recomputes)) is not None:
             how = "with activations recomputed" if recomputes else "time"
@@ -279,16 +326,78 @@ def show_plan(plan: Plan, console: Console) -> None:
             f"from {MFU[plan.layout]:.0%} of the peak, which we measured on one H100, down to "
             f"{LOWEST_MFU:.0%}, the least that torchtitan reports for 8 to 128 of them"
         )
-    parameters = count.parameters
-    say(
-        f"disk: {gigabytes(CHECKPOINT * parameters)} a checkpoint, "
-        f"{gigabytes((plan.keep_checkpoints + 1) * CHECKPOINT * parameters + FP32 * parameters)} "
-        f"in all ({plan.keep_checkpoints} kept, one being written, the model)"
-    )
-    say(
-        f"host memory: {gigabytes(CHECKPOINT * parameters)} on the first machine while a whole "
-        "checkpoint is written"
-    )
+    say("\n".join(_disk_and_host(plan)))
+
+
+def _not_counted(config: TrainConfig, hardware: Hardware) -> list[str]:
+    """What was asked for and changes memory or time in a way that the plan does not compute."""
+    found = []
+    if config.lora.rank is not None:
+        found.append(
+            "at the start the host has the base in fp32 once a process"
+            if config.lora.base_precision == "nf4"
+            else "at the start each process has the base whole in fp32, in the host's memory and "
+            "then on its device (counted in what fits)"
+        )
+    if config.model.activation_checkpointing == "selective":
+        found.append(
+            "model.activation_checkpointing=selective is not counted: memory and time lie between "
+            "those without and with recompute"
+        )
+    if config.model.activation_offload and hardware.gpu is not None:
+        found.append("model.activation_offload is not counted: it takes less of the device")
+    if config.run.context_parallel_degree > 1:
+        found.append(
+            f"run.context_parallel_degree={config.run.context_parallel_degree} is not counted: "
+            "activations are those of a micro-batch on one device, of which each then has a part, "
+            "and the exchange of keys and values takes time"
+        )
+    if config.run.cpu_offload and hardware.gpu is not None:
+        found.append(
+            "run.cpu_offload: of fsdp, what is divided lies in the host's memory; its optimizer's "
+            "time there is not counted"
+        )
+    return found
+
+
+def _disk_and_host(plan: Plan) -> list[str]:
+    config, trained = plan.config, plan.trained
+    first = plan.divisions[0].weights
+    models = 2 if config.optim.ema_decay is not None else 1
+    kept = config.run.keep_checkpoints
+    disk = (kept + 1) * first.saving + models * FP32 * trained
+    merged = ""
+    if config.lora.save_merged:
+        disk += FP32 * plan.count.parameters
+        merged = ", model-merged"
+    average = ", its average" if models == 2 else ""
+    lines = [
+        f"disk: {gigabytes(first.saving)} a checkpoint, {gigabytes(disk)} in all ({kept} kept, one "
+        f"being written, the model{average}{merged})",
+    ]
+    parts = [f"{gigabytes(first.saving)} on the first machine"]
+    ranks = min(GPUS_OF_A_MACHINE, plan.hardware.count)
+    for way in plan.divisions:
+        if way.weights.saving < first.saving and not way.recomputes:
+            size = gigabytes(ranks * way.weights.saving)
+            parts.append(f"{way.name} {size} on each machine of {ranks}")
+    lines.append(f"host memory while a checkpoint is written: {'; '.join(parts)}")
+    if len(parts) > 1:
+        lines.append(
+            f"host memory when the finished model is written: {gigabytes(FP32 * trained)} on the "
+            "first machine"
+        )
+    if config.run.cpu_offload and plan.hardware.gpu is not None and plan.hardware.count > 1:
+        # Weights, gradients and AdamW's state, of the host while training goes on.
+        per_weight = FP32 + first.saving / trained
+        for way in plan.divisions:
+            if way.weights.gradients == 0 and not way.recomputes:
+                share = way.weights.saving / first.saving
+                lines.append(
+                    f"host memory in training: {way.name} "
+                    f"{gigabytes(ranks * share * per_weight * trained)} on each machine of {ranks}"
+                )
+    return lines
 
 
 def _table(plan: Plan) -> Table:

@@ -10,6 +10,19 @@ from typing import Any
 
 from training.tracking.trackers import TrackerStart
 
+PATIENCE = {"init_timeout": 90.0, "login_timeout": 60.0, "finish_timeout": 120.0}
+"""Seconds, unless its environment variables say others: by itself the client waits without end for
+somebody who logs in at the terminal, and at the end of a run for a server that is gone."""
+
+
+def _patience(wandb: Any) -> dict[str, float]:
+    known = wandb.Settings.model_fields  # older clients have no finish_timeout
+    return {
+        name: seconds
+        for name, seconds in PATIENCE.items()
+        if name in known and f"WANDB_{name.upper()}" not in os.environ
+    }
+
 
 class WeightsAndBiases:
     """A :class:`~training.tracking.trackers.Tracker` that is a run of wandb."""
@@ -24,7 +37,7 @@ class WeightsAndBiases:
             config=dict(start.config),
             id=start.run_id,
             resume="allow",
-            settings=wandb.Settings(console="off", silent=True),
+            settings=wandb.Settings(console="off", silent=True, **_patience(wandb)),
         )
         self.run_id: str = self._run.id
         # Its own counter only ever grows, and a resumed run goes back to its checkpoint.

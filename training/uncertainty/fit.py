@@ -44,6 +44,10 @@ class PairReader:
     device: torch.device
     batch_tokens: int
     prompt_weights: Literal["prompt", "pair"] = "prompt"
+    min_confidence: float = 0.0
+    """Pairs below it were not trained on."""
+    trained_pairs: int | None = None
+    """Of the training split that the run saw; None: all."""
     report: Callable[[int, int], None] = lambda done, total: None
     """Told how many pairs of how many are read."""
 
@@ -55,7 +59,9 @@ class PairReader:
         All pairs, or those of the first ``max_pairs`` of an order drawn with seed 0, the same ones
         each time. Raises TrainingDatasetError.
         """
-        dataset = PairDataset(self.location, split)
+        # What was left out in training has votes all the same.
+        confidence = self.min_confidence if split == "train" else 0.0
+        dataset = PairDataset(self.location, split, min_confidence=confidence)
         if not dataset.rows:
             raise TrainingDatasetError(f"{self.location}: has no {split} pairs")
         sampler = BatchSampler(
@@ -67,7 +73,11 @@ class PairReader:
         for step in range(sampler.steps):
             rows = windows.batch(sampler, step)
             grouped = group_pairs(
-                rows, prompt_runs(rows), tokens, prompt_weights=self.prompt_weights
+                rows,
+                prompt_runs(rows),
+                tokens,
+                prompt_weights=self.prompt_weights,
+                min_confidence=confidence,
             )
             for batch in micro_batches(
                 grouped.groups,
@@ -108,10 +118,13 @@ def posterior_of(
     """The posterior, the prior's precision, and how many training pairs were read."""
     model = reader.loaded.model.eval()
     layer = last_linear(model)
+    total = sum(PairDataset(reader.location, "train").rows)
+    trained = min(total, reader.trained_pairs or total)
+    read = min(trained, max_pairs or trained)
     sums = PrecisionSum(layer.in_features)
-    with head_inputs(model) as read:
-        for _, batch in reader.read("train", max_pairs):
-            rewards, features = read(batch)
+    with head_inputs(model) as features_of:
+        for _, batch in reader.read("train", None if read == total else read):
+            rewards, features = features_of(batch)
             if not sums.pairs:
                 check_last_linear(model, rewards, features)
             d = rewards[batch.chosen] - rewards[batch.rejected]
@@ -121,8 +134,7 @@ def posterior_of(
             "the model gives features or rewards that are no finite numbers to training pairs, so "
             "there are no error bars of it"
         )
-    total = sum(PairDataset(reader.location, "train").rows)
-    scale = 1.0 if max_pairs is None else total / min(max_pairs, total)
+    scale = trained / read
     posterior, prior = fit_posterior(sums, layer.weight.detach()[0].cpu(), scale=scale)
     return posterior, prior, sums.pairs
 
