@@ -21,6 +21,7 @@ from schemas.small_files import (
     read_small,
 )
 from training.errors import ConfigError
+from training.heads.registry import check_heads, extra_heads_help
 from training.losses.registry import check_loss, loss_name_help
 from training.losses.settings import LossConfig
 
@@ -153,6 +154,7 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     head_init_std: Annotated[
         float | None, doc("standard deviation of a new head's weights; null: 1 / (hidden size + 1)")
     ] = None
+    extra_heads: Annotated[tuple[str, ...], doc(extra_heads_help())] = ()
 
 
 class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -382,6 +384,7 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
     except msgspec.ValidationError as error:
         raise ConfigError(f"configuration: {error}{_choices(str(error))}") from None
     check_loss(found.loss)
+    check_heads(found.model.extra_heads)
     return found
 
 

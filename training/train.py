@@ -31,6 +31,7 @@ from training.memory_errors import memory_errors
 from training.optimizer import learning_rate
 from training.parallel.distributed import start_distributed, stop_distributed
 from training.parallel.gpu_queue import GpuQueue
+from training.parallel.sharding import full_tensor
 from training.run.checks import check_learned, check_rewards
 from training.run.figures import LogWindow, StepSums, describe
 from training.run.folder import SUMMARY_NAME
@@ -227,8 +228,7 @@ def estimate_time(
         if on_gpu:
             torch.cuda.synchronize()
         seconds = time.perf_counter() - began
-    run.objective.drop_step()
-    run.weights.clear_gradients()
+    _drop_step(run)
     every, steps = run.config.run.eval_every, run.last_step - run.step
     validations = 2 + ((steps - 1) // every if every else 0)
     tokens, rate, validated = run.context.sum(
@@ -260,11 +260,11 @@ def train_step(
         torch.manual_seed((run.config.run.seed << 32) + place)
     accumulated = _accumulate_gradients(run, batch, total_weight, stop, seen)
     if accumulated is None:
-        run.objective.drop_step()
-        run.weights.clear_gradients()
+        _drop_step(run)
         return None
     loss_sum, correct, flops = accumulated
     run.weights.sum_gradients()
+    weight_terms = _finish_heads(run)
     sums = StepSums(
         *run.context.sum(
             [
@@ -281,6 +281,7 @@ def train_step(
             ]
         )
     )
+    sums.loss += weight_terms * sums.weight
     # Every rank sees the same norm and loss, so all take the step or none does.
     sums.norm = float(run.weights.gradient_norm())
     sums.lr = learning_rate(run.step, run.sampler.steps, run.config.optim)
@@ -340,9 +341,14 @@ def _forward_backward(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Add a micro-batch's gradients; its sums of weight · loss and of weight · correct."""
     micro = part.to(run.context.device)
-    rewards = run.loaded.model(micro)
+    if run.heads is None:
+        rewards = run.loaded.model(micro)
+        losses = run.objective(rewards[micro.chosen], rewards[micro.rejected], micro.labels)
+    else:
+        rewards, states = run.loaded.model(micro, with_states=True)
+        losses = run.heads.loss(run.objective, rewards, states, micro)
     chosen, rejected = rewards[micro.chosen], rewards[micro.rejected]
-    loss = weighted_sum(run.objective(chosen, rejected, micro.labels), micro.labels.weight)
+    loss = weighted_sum(losses, micro.labels.weight)
     (loss / max(total_weight, 1e-9)).backward()
     wins = (torch.sign(chosen - rejected).detach() + 1) / 2
     return loss.detach(), weighted_sum(wins, micro.labels.weight)
@@ -366,10 +372,36 @@ def _update_weights(run: TrainingRun, sums: StepSums, *, skip: bool) -> bool:
         if run.config.optim.ema_decay is not None:
             update_average(run.optimizer, weights, run.config.optim.ema_decay)
         run.objective.end_step(run.context.sum_in_place)
+        if run.heads is not None:
+            lr = sums.lr * run.config.optim.head_lr_scale
+            run.heads.end_step(run.context.sum_in_place, lr=lr)
+        weights.clear_gradients()
     else:
-        run.objective.drop_step()
-    weights.clear_gradients()
+        _drop_step(run)
     return taken
+
+
+def _finish_heads(run: TrainingRun) -> float:
+    """Finish the gradients of the heads beside the reward head, and what they ask of its weight;
+    the value of the loss terms on the weights."""
+    if run.heads is None:
+        return 0.0
+    name = run.weights.head_weight
+    weight = full_tensor(run.weights.masters[name])
+    assert weight is not None
+    value, gradient = run.heads.sum_gradients(
+        run.context.sum_in_place, weight.to(run.context.device)
+    )
+    run.weights.add_gradient(name, gradient)
+    return value
+
+
+def _drop_step(run: TrainingRun) -> None:
+    """Discard a step's gradients, and what it would have taught losses and heads."""
+    run.objective.drop_step()
+    if run.heads is not None:
+        run.heads.drop_step()
+    run.weights.clear_gradients()
 
 
 def filled_up(micro: list[Any], count: int, run: TrainingRun) -> list[Any]:

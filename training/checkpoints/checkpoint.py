@@ -19,6 +19,7 @@ from schemas.fields import doc
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.durable_files import partial_of, publish_folder, remove_folder
 from training.errors import ConfigError
+from training.heads.training_heads import HEADS_NAME
 from training.model.checksums import CHECKSUMS_NAME, find_damage, write_checksums
 from training.model.reward_model import LoadedModel, save_model
 from training.model.shards import SHARDS_NAME, has_shards
@@ -55,9 +56,12 @@ def save_checkpoint(
     optimizer: dict[str, Tensor],
     state: TrainerState,
     *,
+    heads: dict[str, Tensor] | None = None,
     keep: int,
 ) -> Path:
     """Write ``folder/step-…``; it appears under its name when it is complete.
+
+    ``heads``: the state of the heads beside the reward head, for ``heads.safetensors``.
 
     Call on one rank. Older checkpoints than the newest ``keep`` are removed afterwards.
     """
@@ -68,6 +72,8 @@ def save_checkpoint(
     try:
         save_model(partial, loaded, weights)
         save_file(optimizer, partial / OPTIMIZER_NAME)
+        if heads is not None:
+            save_file(heads, partial / HEADS_NAME)
     except SafetensorError as error:  # a full disk, for one
         shutil.rmtree(partial, ignore_errors=True)
         raise OSError(f"{target} cannot be written: {error}") from None

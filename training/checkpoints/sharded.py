@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from safetensors.torch import save_file
 from torch import Tensor
 
 from training.checkpoints.checkpoint import TrainerState, publish_checkpoint, write_trainer_state
 from training.durable_files import partial_of
+from training.heads.training_heads import HEADS_NAME
 from training.model.checksums import FileChecksum, checksums_of, write_checksums
 from training.model.reward_model import LoadedModel, save_model_files
 from training.model.shards import OPTIMIZER_PREFIX, SHARDS_NAME, WEIGHTS_PREFIX
@@ -71,6 +73,7 @@ def save_sharded_checkpoint(
     state: TrainerState,
     processes: Processes,
     *,
+    heads: dict[str, Tensor] | None = None,
     keep: int,
 ) -> Path:
     """Write ``folder/step-…``; it appears under its name when every process has written its part.
@@ -80,6 +83,7 @@ def save_sharded_checkpoint(
 
     Args:
         tensors: from :func:`copy_of_shards`.
+        heads: the state of the heads beside the reward head, the same in every process.
         keep: older checkpoints than so many are removed afterwards.
     """
     target = folder / f"step-{state.step:08d}"
@@ -93,6 +97,8 @@ def save_sharded_checkpoint(
             shards.mkdir(parents=True)
             save_model_files(partial, loaded)
             write_trainer_state(partial, state)
+            if heads is not None:
+                save_file(heads, partial / HEADS_NAME)
 
     def hashed() -> dict[str, FileChecksum]:
         mine = shards.glob(f"shard-{processes.rank + 1:05d}-*")  # as DCP names them

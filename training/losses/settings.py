@@ -24,6 +24,14 @@ class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         float,
         doc("coefficient in `length` of the squared correlation of rewards and lengths", ge=0),
     ] = 0.0
+    length_correlation: Annotated[
+        float,
+        doc("coefficient in the head `length` of the correlations with length", ge=0),
+    ] = 1.0
+    head_orthogonality: Annotated[
+        float,
+        doc("coefficient in the head `length` of cos² of its weight and the reward's", ge=0),
+    ] = 1.0
     centring: Annotated[
         float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
     ] = 0.0

@@ -126,8 +126,17 @@ class RewardModel(nn.Module):
         """Whether LoRA matrices and the head are trained, and the rest is frozen."""
         return hasattr(self.hf, "peft_config")
 
-    def forward(self, batch: MicroBatch) -> Tensor:
-        """Return the reward of each sequence, float32 [S]."""
+    def forward(self, batch: MicroBatch, *, with_states: bool = False) -> Any:
+        """Return the reward of each sequence, float32 [S].
+
+        ``with_states``: and what the head read, [S, hidden size]; only of a causal backbone whose
+        tokens are all here.
+        """
+        if with_states:
+            assert not self.is_encoder and self.context is None
+            states = self._read(batch)
+            scores: Tensor = self.head(states.float())
+            return scores[:, 0].clone(), states
         if self.is_encoder:
             with self._activations():
                 logits: Tensor = self.hf(

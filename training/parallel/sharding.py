@@ -85,6 +85,24 @@ class MasterWeights:
             self.masters[name] = master
             self._copies.append((parameter, master))
 
+    @property
+    def head_weight(self) -> str:
+        """Name of the weight of a head that is one linear layer, as of every causal backbone."""
+        (name,) = self.head & self.masters.keys()
+        return name
+
+    def add_gradient(self, name: str, value: Tensor) -> None:
+        """Add to a gradient a whole tensor, the same on every rank; after :meth:`sum_gradients`."""
+        master: Any = self.masters[name]
+        if master.grad is None:
+            master.grad = torch.zeros_like(master)
+        if hasattr(master, "device_mesh"):
+            begin, end = rows_of_shard(master)
+            local = master.grad.to_local()
+            local.add_(value[begin:end].to(local))
+        else:
+            master.grad.add_(value.to(master.grad))
+
     def sum_gradients(self) -> None:
         """Add up the gradients of all ranks (fsdp did so in the backward pass)."""
         if not dist.is_initialized() or self.is_sharded:

@@ -128,7 +128,7 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
             f"{checkpoint} is of a run that began with --model {state.model}, not with "
             f"{run.options.model}; it does not belong in {run.options.output}"
         )
-    now = msgspec.to_builtins(run.config)
+    now = msgspec.json.decode(msgspec.json.encode(run.config))  # as it is read back
     for section, table in state.config.items():
         for name, value in table.items():
             key = f"{section}.{name}"
@@ -146,6 +146,8 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
             {key: torch.tensor(value) for key, value in state.loss.items()}, strict=False
         )
         run.guard.load_state_dict(state.guard)
+        if run.heads is not None:
+            run.heads.load(checkpoint)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         if what_ran_out(error):  # of which the checkpoint is innocent
             raise

@@ -122,11 +122,14 @@ def save(run: TrainingRun) -> None:
     )
     # An adapter is small, and of its base nothing is written.
     in_shards = run.weights.is_sharded and run.loaded.adapter is None
-    run.writer.start(_sharded(run, state) if in_shards else _whole(run, state))
+    heads = None if run.heads is None else run.heads.copy_of_state()
+    run.writer.start(_sharded(run, state, heads) if in_shards else _whole(run, state, heads))
     run.saved_step = run.step
 
 
-def _whole(run: TrainingRun, state: TrainerState) -> Callable[[], object]:
+def _whole(
+    run: TrainingRun, state: TrainerState, heads: dict[str, torch.Tensor] | None
+) -> Callable[[], object]:
     """Copy everything to the first rank; what writes it there."""
     context, folder = run.context, run.options.output / CHECKPOINTS_NAME
     weights = run.weights.state(keep=context.is_first)
@@ -136,17 +139,21 @@ def _whole(run: TrainingRun, state: TrainerState) -> Callable[[], object]:
 
     def write() -> None:
         if context.is_first:
-            save_checkpoint(folder, run.loaded, weights, states, state, keep=keep)
+            save_checkpoint(folder, run.loaded, weights, states, state, heads=heads, keep=keep)
 
     return lambda: together(write, context, folder)
 
 
-def _sharded(run: TrainingRun, state: TrainerState) -> Callable[[], object]:
+def _sharded(
+    run: TrainingRun, state: TrainerState, heads: dict[str, torch.Tensor] | None
+) -> Callable[[], object]:
     """Copy each rank's part to its CPU; what writes it."""
     copy = copy_of_shards(run.weights.tensors(), optimizer_tensors(run.optimizer, run.weights))
     _refuse_broken(run, copy)
     folder, keep = run.options.output / CHECKPOINTS_NAME, run.config.run.keep_checkpoints
-    return lambda: save_sharded_checkpoint(folder, run.loaded, copy, state, run.context, keep=keep)
+    return lambda: save_sharded_checkpoint(
+        folder, run.loaded, copy, state, run.context, heads=heads, keep=keep
+    )
 
 
 def _refuse_broken(run: TrainingRun, tensors: dict[str, torch.Tensor]) -> None:

@@ -18,6 +18,8 @@ from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
 from training.errors import ConfigError, TrainingDatasetError
+from training.heads.registry import needs_lengths
+from training.heads.training_heads import TrainingHeads, make_heads
 from training.losses.objective import make_objective
 from training.losses.registry import loss_named
 from training.model.activations import ActivationOffload
@@ -85,6 +87,7 @@ def set_up(
     _check_division(config, context)
     if loaded is None:
         loaded = _load(options, checkpoint, context, dtype, say)
+    heads = _extra_heads(loaded, config, context)
     flops = FlopCount(loaded.model)  # before fsdp divides the weights
     weights, config, chosen = _place(loaded, config, context, dtype, pairs)
     options = replace(options, config=config)
@@ -97,6 +100,7 @@ def set_up(
         dtype=dtype,
         weights=weights,
         optimizer=make_optimizer(weights, config.optim),
+        heads=None if heads is None else heads.to(context.device),
         objective=make_objective(config.loss, max(len(sites), 1)).to(context.device),
         guard=StepGuard(config.optim.spike_factor),
         loader=DataLoader(
@@ -105,7 +109,7 @@ def set_up(
             loaded.tokens,
             config,
             sites=sites,
-            lengths=loss.needs_lengths,
+            lengths=loss.needs_lengths or needs_lengths(config.model.extra_heads),
             rank=context.data_rank,
             ranks=context.data_ranks,
             exchange=_exchange(config, context),
@@ -128,6 +132,31 @@ def _check_division(config: TrainConfig, context: DistributedContext) -> None:
         for name in ("shard_degree", "cpu_offload"):
             if getattr(config.run, name):
                 raise ConfigError(f"run.{name} needs run.parallel=fsdp, started by torchrun")
+
+
+def _extra_heads(
+    loaded: LoadedModel, config: TrainConfig, context: DistributedContext
+) -> TrainingHeads | None:
+    """The heads beside the reward head; raises ConfigError where they have nothing to read."""
+    names = config.model.extra_heads
+    if names and loaded.model.is_encoder:
+        raise ConfigError(
+            f"model.extra_heads={list(names)} read the state of the reward token, but "
+            f"{type(loaded.model.hf).__name__} is an encoder, which has none; set it to []"
+        )
+    if names and context.context_degree > 1:
+        raise ConfigError(
+            f"model.extra_heads={list(names)} cannot be used with run.context_parallel_degree="
+            f"{context.context_degree}; set one of them back"
+        )
+    return make_heads(
+        names,
+        loaded.model.hf.config.get_text_config().hidden_size,
+        config.loss,
+        seed=config.run.seed,
+        betas=(config.optim.beta1, config.optim.beta2),
+        eps=config.optim.eps,
+    )
 
 
 def _load(

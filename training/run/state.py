@@ -11,6 +11,7 @@ from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
+from training.heads.training_heads import TrainingHeads
 from training.losses.objective import Objective
 from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
@@ -47,6 +48,8 @@ class TrainingRun:
     optimizer: torch.optim.AdamW
     objective: Objective
     guard: StepGuard
+    heads: TrainingHeads | None
+    """Beside the reward head; None for none."""
     loader: DataLoader
     flops: FlopCount
     chosen: list[Choice]
