@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from training.checkpoints.checkpoint import TrainerState
+from training.checkpoints.sharded import copy_of_shards, save_sharded_checkpoint
 from training.config import TrainConfig, load_config
 from training.data.collate import micro_batches
 from training.data.prompt_groups import PairOfGroup, PromptGroup
@@ -67,6 +69,18 @@ def start(model: str, config: TrainConfig, context: DistributedContext) -> dict[
         "weights": digests(state),
         "buffers": digests(dict(loaded.model.hf.named_buffers())),
     }
+
+
+def save(model: str, config: TrainConfig, context: DistributedContext) -> dict[str, Any]:
+    """Write a model as a checkpoint in shards."""
+    loaded = load_model(model, config.model, config.data, seed=config.run.seed)
+    weights = MasterWeights(loaded.model, torch.float32, "fsdp")
+    copy = copy_of_shards(weights.tensors(), {})
+    state = TrainerState(
+        step=1, pairs=0, tokens=0, counts={}, guard={}, loss={}, manifest_sha256="", config={}
+    )
+    path = save_sharded_checkpoint(Path(sys.argv[3]), loaded, copy, state, context, keep=1)
+    return {"path": str(path)}
 
 
 def peak_bytes(profile: Any) -> int:
@@ -156,7 +170,7 @@ def main(what: str, model: str, folder: str, *settings: str) -> None:
     config = load_config(None, settings)
     context = start_distributed("cpu", config.run.context_parallel_degree)
     try:
-        found = {"start": start, "gradients": gradients}[what](model, config, context)
+        found = {"start": start, "save": save, "gradients": gradients}[what](model, config, context)
     except ConfigError as error:
         found = {"error": str(error)}
     finally:

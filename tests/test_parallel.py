@@ -1,6 +1,7 @@
 """Several processes on loopback: the model starts in shards, and every number stays the same."""
 
 import json
+import shutil
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
 
 from tests.fresh_process import torchrun
 from tests.parallel_job import digests
@@ -17,6 +20,7 @@ from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError
 from training.model.pretrained import is_of_head
 from training.model.reward_model import load_model, save_model
+from training.model.shards import fill_from_shards, shapes_of_shards
 from training.model.source import ModelSource
 from training.model.stored_weights import NotReadableInPartsError
 
@@ -93,6 +97,58 @@ def test_each_rank_reads_its_own_part_of_the_weights(
         assert rank["held"] <= rank["peak"] < rank["held"] + largest + 100_000
     parts = found[:shards]
     assert sum(rank["held"] for rank in parts) == total
+
+
+@pytest.fixture(scope="module")
+def in_shards(folder: Path) -> Path:
+    """The large model as two ranks save it."""
+    return Path(job("save", 2, large_model(folder), folder / "saved")[0]["path"])
+
+
+@pytest.mark.parametrize(
+    ("ranks", "settings"),
+    [(1, ()), (3, ()), (4, ("run.shard_degree=2", "run.cpu_offload=true"))],
+)
+def test_each_rank_reads_its_own_part_of_a_checkpoint_in_shards(
+    in_shards: Path, folder: Path, tmp_path: Path, ranks: int, settings: tuple[str, ...]
+) -> None:
+    found = job("start", ranks, in_shards, tmp_path / "out", *settings)
+    hf = whole(large_model(folder))
+    total = sum(p.numel() * 4 for p in hf.parameters())
+    largest = max(path.stat().st_size for path in in_shards.rglob("*.safetensors"))
+    assert largest > total / 3  # so that a rank that read it all would be seen
+    for rank in found:
+        assert rank["weights"] == digests(hf.state_dict())
+        assert rank["buffers"] == digests(dict(hf.named_buffers()))
+        assert rank["in_memory"] == 0
+        assert rank["read"] == rank["held"]
+        assert rank["peak"] < rank["held"] + largest + 100_000
+    assert sum(rank["held"] for rank in found[: 2 if settings else ranks]) == total
+
+
+def test_a_broken_weight_in_the_shards_ends_all_ranks(in_shards: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(in_shards, tmp_path / "broken"))
+    (path / "checksums.json").unlink()
+    last = sorted((path / "shards").iterdir())[-1]
+    with safe_open(last, framework="pt") as file:
+        state, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    state["model.model.layers.1.mlp.up_proj.weight"][-1, -1] = float("nan")
+    save_file(state, last, metadata=metadata)
+    for rank in job("start", 2, path, tmp_path / "out"):
+        assert "finite numbers in model.layers.1.mlp.up_proj.weight" in rank["error"]
+
+
+def test_shards_that_cannot_be_read_are_told(
+    in_shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the disk went away")
+
+    name = "model.score.weight"
+    shape = shapes_of_shards(in_shards)[name]
+    monkeypatch.setattr(HuggingFaceStorageReader, "read_data", fail)
+    with pytest.raises(ConfigError, match="shards cannot be read: the disk went away"):
+        fill_from_shards(in_shards, {name: torch.zeros(shape)})
 
 
 def stored_as(kind: str, path: Path) -> Path:

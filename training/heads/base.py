@@ -11,12 +11,13 @@ from training.losses.settings import LossConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Parameter
 
 
 class ExtraHead(Protocol):
     """A head beside the reward head: a torch module with these, whose state is its buffers."""
 
-    weight: Tensor
+    weight: Parameter
     """[1, d] fp32 parameter: its output is ``states @ weight[0]``."""
 
     def pair_terms(self, reward: Tensor, own: Tensor, labels: Labels) -> Tensor:

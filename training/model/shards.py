@@ -48,6 +48,7 @@ def fill_from_shards(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
     Each process reads for itself, and of each file only what it needs. Raises ConfigError where a
     tensor is not there, or of another shape.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.state_dict_loader import load
 
     shapes = shapes_of_shards(checkpoint)
@@ -61,7 +62,11 @@ def fill_from_shards(checkpoint: Path, tensors: Mapping[str, Tensor]) -> None:
             )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled")
-        load({**tensors}, storage_reader=_reader(checkpoint), no_dist=True)
+        try:
+            load({**tensors}, storage_reader=_reader(checkpoint), no_dist=True)
+        except CheckpointException as error:  # no Exception: it would pass by every handler
+            why = next(iter(error.failures.values()))[0]
+            raise ConfigError(f"{checkpoint / SHARDS_NAME} cannot be read: {why}") from None
 
 
 def _reader(checkpoint: Path) -> Any:

@@ -46,8 +46,11 @@ def read_shards(model: RewardModel, stored: StoredWeights) -> int:
     }
     try:
         if stored.shards is not None:
-            held = {WEIGHTS_PREFIX + name: tensor for name, tensor in model.hf.state_dict().items()}
-            fill_from_shards(stored.shards, held)
+            held = model.hf.state_dict()
+            fill_from_shards(stored.shards, {WEIGHTS_PREFIX + name: t for name, t in held.items()})
+            read += sum(_local(t).numel() * t.element_size() for t in held.values())
+            if broken := next((name for name, t in held.items() if not _is_finite(t)), None):
+                fault = not_finite(stored.source, broken)
         for path, names in _by_file(stored).items():
             read += _read_file(path, {key: tensors[name] for name, key in names.items()})
             if broken := next((name for name in names if not _is_finite(tensors[name])), None):

@@ -88,6 +88,7 @@ class MasterWeights:
     @property
     def head_weight(self) -> str:
         """Name of the weight of a head that is one linear layer, as of every causal backbone."""
+        name: str
         (name,) = self.head & self.masters.keys()
         return name
 
