@@ -156,6 +156,8 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         if run.config.optim.ema_decay is not None:
             with averaged(run.optimizer, run.weights):
                 average = validate(kind="validation_ema")
+                if run.context.any(interrupt.is_set()):
+                    return _stopped(run, interrupt, log)
                 save_average(run)
         model = finalize(run, as_numbers(report), as_numbers(average))
         if log is not None:

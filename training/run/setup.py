@@ -66,9 +66,6 @@ def set_up(
     dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
-    verification = None
-    if config.data.verify:
-        verification = ShardVerification(dataset, context.rank, context.count)
     loss = loss_named(config.loss.name)
     sites: tuple[str, ...] = ()
     if loss.needs_sites:
@@ -114,7 +111,6 @@ def set_up(
             ranks=context.data_ranks,
             exchange=_exchange(config, context),
         ),
-        verification=verification,
         flops=flops,
         writer=BackgroundJob(wait=not config.run.async_checkpoints),
         chosen=chosen,
@@ -124,6 +120,8 @@ def set_up(
     if context.is_first:
         begin(options, loaded, lock, chosen)
     context.barrier()
+    if config.data.verify:  # last: what fails before need not wait for it
+        run.verification = ShardVerification(dataset, context.rank, context.count)
     return run
 
 
