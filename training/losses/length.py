@@ -1,4 +1,4 @@
-"""The loss `length`; its module of torch is in ``length_head.py``, which waits until it is made."""
+"""The loss `length`; its torch module, in ``length_slope.py``, waits until it is made."""
 
 from typing import Final
 
@@ -7,14 +7,14 @@ from training.losses.settings import LossConfig
 
 
 def _make(config: LossConfig, sites: int) -> PairLoss:
-    from training.losses.length_head import LengthHead
+    from training.losses.length_slope import LengthSlope
 
-    return LengthHead(config.length_penalty)
+    return LengthSlope(config.length_penalty)
 
 
 LENGTH: Final = Loss(
     name="length",
-    summary="a second head takes up length, and is dropped",
+    summary="a slope on length takes up what length explains, and is dropped",
     formula="softplus(−(d + βx)) + `length_penalty`·ρ², x = log of the lengths' ratio, β "
     "learned, ρ the correlation of d and x",
     source="after ODIN (arXiv 2402.07319), whose length head reads hidden states; β reads the "

@@ -1,4 +1,4 @@
-"""The second head behind the loss `length`: it takes up what length alone explains of the votes."""
+"""The slope behind the loss `length`: it takes up what length alone explains of the votes."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from training.losses.base import Labels, difference, log_sigmoid
 
 
-class LengthHead(nn.Module):
+class LengthSlope(nn.Module):
     """Explains votes by length beside the reward, and keeps the reward away from length.
 
     With x = log((1 + length of the chosen) / (1 + length of the rejected)) the pair is explained by

@@ -19,7 +19,7 @@ from training.commands import main
 from training.data.dataset import PairDataset
 from training.data.prompt_groups import group_pairs, prompt_runs
 from training.losses.base import Labels, weighted_sum
-from training.losses.length_head import LengthHead
+from training.losses.length_slope import LengthSlope
 from training.losses.pointwise import bradley_terry
 
 
@@ -42,7 +42,7 @@ def drawn(pairs: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return d + 0.5 * x, x, weight.abs()
 
 
-def step(head: LengthHead, d: Tensor, known: Labels) -> None:
+def step(head: LengthSlope, d: Tensor, known: Labels) -> None:
     head(d, torch.zeros_like(d), known)
     head.end_step()
 
@@ -50,7 +50,7 @@ def step(head: LengthHead, d: Tensor, known: Labels) -> None:
 def test_the_penalty_has_the_gradient_of_the_correlation() -> None:
     """Against autograd through the correlation of all pairs, written out, its scale held."""
     d, x, weight = drawn(50)
-    head = LengthHead(3.0).double().train()
+    head = LengthSlope(3.0).double().train()
     step(head, d, labels(x, weight))
     head.beta.zero_()
     given = d.clone().requires_grad_()
@@ -67,7 +67,7 @@ def test_the_penalty_has_the_gradient_of_the_correlation() -> None:
 
 def test_beta_goes_to_what_plain_numpy_fits() -> None:
     d, x, weight = drawn(400, 1)
-    head = LengthHead(0.0).double().train()
+    head = LengthSlope(0.0).double().train()
     for _ in range(100):
         step(head, d, labels(x, weight))
     beta = 0.0
@@ -85,8 +85,8 @@ def put(total: Tensor, sums: Tensor) -> None:
 def test_micro_batches_ranks_and_skipped_steps() -> None:
     d, x, weight = drawn(12)
     known = labels(x, weight)
-    whole, parts = LengthHead(1.0).double().train(), LengthHead(1.0).double().train()
-    ranks = [LengthHead(1.0).double().train() for _ in range(2)]
+    whole, parts = LengthSlope(1.0).double().train(), LengthSlope(1.0).double().train()
+    ranks = [LengthSlope(1.0).double().train() for _ in range(2)]
     for _ in range(3):
         loss = weighted_sum(whole(d, torch.zeros_like(d), known), weight)
         cut = [slice(0, 1), slice(1, 8), slice(8, 12)]
@@ -117,7 +117,7 @@ def test_micro_batches_ranks_and_skipped_steps() -> None:
 
 def test_equal_lengths_teach_it_nothing_and_are_plain_bradley_terry() -> None:
     d, _, weight = drawn(8)
-    head = LengthHead(5.0).double().train()
+    head = LengthSlope(5.0).double().train()
     for _ in range(3):
         step(head, d, labels(torch.zeros_like(d), weight))
     loss = head(d, torch.zeros_like(d), labels(torch.zeros_like(d), weight))
@@ -216,7 +216,7 @@ def fitted(loss: Any) -> tuple[float, float, float]:
         optimizer.zero_grad()
         loss(d, torch.zeros_like(d), part).mean().backward()
         optimizer.step()
-        if isinstance(loss, LengthHead):
+        if isinstance(loss, LengthSlope):
             loss.end_step()
     d = (features @ weights).detach()
     rho = (d @ (x * sign)) / (d.square().sum() * x.square().sum()).sqrt()
@@ -226,9 +226,9 @@ def fitted(loss: Any) -> tuple[float, float, float]:
 def test_rewards_are_kept_away_from_length_and_keep_their_content() -> None:
     content, length, rho = fitted(bradley_terry)
     assert length > 1.0 and rho > 0.7
-    content_beside, length_beside, rho_beside = fitted(LengthHead(0.0).train())
+    content_beside, length_beside, rho_beside = fitted(LengthSlope(0.0).train())
     assert length_beside < 0.7 * length and rho_beside < rho - 0.1
-    content_away, _, rho_away = fitted(LengthHead(0.3).train())
+    content_away, _, rho_away = fitted(LengthSlope(0.3).train())
     assert abs(rho_away) < 0.15
     for found in (content_beside, content_away):
         assert found == pytest.approx(content, rel=0.25)
