@@ -3,10 +3,12 @@
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
 
+from schemas.small_files import decode_json
 from training.checkpoints.checkpoint import (
     checkpoints,
     has_checksums,
@@ -128,7 +130,7 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
             f"{checkpoint} is of a run that began with --model {state.model}, not with "
             f"{run.options.model}; it does not belong in {run.options.output}"
         )
-    now = msgspec.json.decode(msgspec.json.encode(run.config))  # as it is read back
+    now = decode_json(msgspec.json.encode(run.config), dict[str, Any])  # as it is read back
     for section, table in state.config.items():
         for name, value in table.items():
             key = f"{section}.{name}"
