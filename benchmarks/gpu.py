@@ -5,7 +5,8 @@
 
 Ours and TRL's are timed alike: both go over the same pairs twice and the second time counts (so
 no start, no compilation), both compiled and not, both sorted by length, both from fp32 weights
-unless a row says bf16. TRL gets the token ids that ours makes.
+unless a row says bf16. TRL gets the token ids that ours makes. Memory of LoRA, of texts of 16 K
+tokens and of the largest model that fits: `python -m benchmarks.gpu_memory`.
 
 A Qwen2-shaped model of about 1.5B parameters with random weights (throughput does not depend on
 them) trains on the pairs of a dataset through the trainer's own step. First the attention over
