@@ -12,6 +12,7 @@ the base by name and fingerprint, so that an adapter never scores on weights tha
 import math
 import warnings
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -32,6 +33,11 @@ from training.model.source import (
     ADAPTER_WEIGHTS_NAME,
     LocatedModel,
     ModelSource,
+)
+from training.model.stored_weights import (
+    NotReadableInPartsError,
+    StoredWeights,
+    parameters_on_meta,
 )
 
 BASE_NAME = "adapter_base.json"
@@ -81,6 +87,7 @@ def add_adapter(
     config: LoraConfig,
     *,
     seed: int,
+    stored: StoredWeights | None = None,
 ) -> Adapter:
     """Put a new adapter into a sequence classifier, which computes what it did before.
 
@@ -88,10 +95,12 @@ def add_adapter(
     from a generator of its own, so that any number of processes begins with the same; B is zero.
 
     Args:
-        hf: the classifier in fp32 on the CPU, its head drawn already.
+        hf: the classifier in fp32 on the CPU, its head drawn already; with ``stored`` on the meta
+            device, where what is frozen and not of 4 bits stays.
         blocks: whose linear layers get matrices.
         kept_modules: names of modules that are trained whole.
         located: where the base lies.
+        stored: where its weights lie.
 
     Raises ConfigError for layers that are not there, and where peft is not installed.
     """
@@ -100,7 +109,7 @@ def add_adapter(
     target_modules = _target_modules(hf, blocks, config.target_modules)
     precision: BasePrecision = "nf4" if config.base_precision == "nf4" else "full"
     if precision == "nf4":
-        quantise_linear_layers(hf, blocks)
+        quantise_linear_layers(hf, blocks, None if stored is None else stored.read)
     base = AdapterBase(
         name=located.source.name if located.commit else str(located.folder.resolve()),
         commit=located.commit,
@@ -128,14 +137,21 @@ def add_adapter(
 
 
 def read_adapter(
-    located: LocatedModel, hf: Any, blocks: nn.Module, *, dequantise: bool = False
+    located: LocatedModel,
+    hf: Any,
+    blocks: nn.Module,
+    *,
+    dequantise: bool = False,
+    stored: StoredWeights | None = None,
 ) -> tuple[Adapter, set[str]]:
     """Put the adapter of a folder into the classifier of its base.
 
     Args:
         located: of the adapter.
-        hf: the base, in memory.
+        hf: the base, in memory, or with ``stored`` on the meta device, where what is frozen and
+            not of 4 bits stays.
         dequantise: have a base of 4 bits in full precision, after it was rounded to 4.
+        stored: where the weights of the base lie.
 
     Returns it and the names of the weights, by those of the base, that it brought whole. Raises
     ConfigError where the base is not the one it was trained on, or where names or shapes are not
@@ -145,7 +161,7 @@ def read_adapter(
     import_peft()
     base = _read_base(located)
     if base is not None and base.precision == "nf4":
-        quantise_linear_layers(hf, blocks)
+        quantise_linear_layers(hf, blocks, None if stored is None else stored.read)
         if dequantise:
             dequantise_linear_layers(hf, blocks)
     peft_config = _peft_config(located)
@@ -180,10 +196,9 @@ def read_adapter(
             f"{ADAPTER_WEIGHTS_NAME} and {ADAPTER_CONFIG_NAME} do not belong together: "
             f"{strange[0]} is in only one of them"
         )
-    parameters = dict(hf.named_parameters())
     with torch.no_grad():
         for name, value in whole.items():
-            parameters[name].copy_(value)
+            _in_memory(hf, name).copy_(value)
     for name, value in tensors.items():
         if not bool(torch.isfinite(value).all()):
             raise source.error(f"{ADAPTER_WEIGHTS_NAME}: {name} holds values that are not finite")
@@ -298,10 +313,16 @@ def import_peft() -> Any:
 
 
 def _inject(hf: Any, peft_config: Any, kept_modules: tuple[str, ...]) -> None:
-    """Put layers of peft beside linear ones, and freeze all but them and ``kept_modules``."""
+    """Put layers of peft beside linear ones, and freeze all but them and ``kept_modules``.
+
+    The matrices are in memory, also where the layers beside them are not: B is zero.
+    """
     from peft import inject_adapter_in_model
 
-    with warnings.catch_warnings():
+    on_meta = any(parameter.is_meta for parameter in hf.parameters())
+    if on_meta and peft_config.use_dora:
+        raise NotReadableInPartsError("DoRA begins with the norms of whole weights")
+    with warnings.catch_warnings(), parameters_on_meta() if on_meta else nullcontext():
         warnings.simplefilter("ignore")  # of transposed layers (GPT-2), which it then sets itself
         # It would wrap what modules_to_save names; ours stay what they are, and are named in the
         # file alone.
@@ -311,6 +332,18 @@ def _inject(hf: Any, peft_config: Any, kept_modules: tuple[str, ...]) -> None:
     for name, parameter in hf.named_parameters():
         if any(name.startswith(f"{module}.") for module in kept_modules):
             parameter.requires_grad_(True)
+        if on_meta and ".lora_" in name:
+            _in_memory(hf, name).data.zero_()
+
+
+def _in_memory(hf: Any, name: str) -> nn.Parameter:
+    """A parameter, on the CPU if it had no memory."""
+    found: nn.Parameter = hf.get_parameter(name)
+    if found.is_meta:
+        parent, _, own = name.rpartition(".")
+        found = nn.Parameter(torch.empty_like(found, device="cpu"), found.requires_grad)
+        setattr(hf.get_submodule(parent), own, found)
+    return found
 
 
 def _target_modules(hf: Any, blocks: nn.Module, wanted: tuple[str, ...] | None) -> list[str]:

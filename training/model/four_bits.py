@@ -4,10 +4,11 @@ Settings are those of Dettmers et al. 2023 (arXiv 2305.14314): blocks of 64 weig
 scale, the scales themselves of 8 bits. Layers compute in the dtype of what comes in.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from training.errors import ConfigError
 
@@ -15,14 +16,22 @@ BLOCK_SIZE = 64
 """Weights that share a scale."""
 
 
-def quantise_linear_layers(hf: Any, blocks: nn.Module) -> None:
+def quantise_linear_layers(
+    hf: Any, blocks: nn.Module, read: Callable[[str], Tensor] | None = None
+) -> None:
     """Replace the linear layers of the blocks by ones of 4 bits; the CPU rounds them.
 
-    Always there, so that a base has the same bits whichever device it then computes on. Raises
-    ConfigError where bitsandbytes is not installed, or cannot do it for this model.
+    Always there, so that a base has the same bits whichever device it then computes on.
+
+    Args:
+        read: gives a weight by its name, in fp32, where ``hf`` has shapes alone: one at a time, so
+            that the base is never whole in memory.
+
+    Raises ConfigError where bitsandbytes is not installed, or cannot do it for this model.
     """
     bitsandbytes = _import()
     for name, linear in _linear_layers(hf, blocks):
+        weight = linear.weight.detach() if read is None else read(f"{name}.weight")
         new = bitsandbytes.nn.Linear4bit(
             linear.in_features,
             linear.out_features,
@@ -32,7 +41,7 @@ def quantise_linear_layers(hf: Any, blocks: nn.Module) -> None:
             device="meta",
         )
         new.weight = bitsandbytes.nn.Params4bit(
-            linear.weight.detach(),
+            weight,
             requires_grad=False,
             blocksize=BLOCK_SIZE,
             compress_statistics=True,

@@ -189,16 +189,32 @@ def read_classifier(
     return Classifier(hf, missing)
 
 
-def empty_classifier(
-    located: LocatedModel, config: Any, *, dtype: torch.dtype
-) -> tuple[Any, StoredWeights]:
-    """The same with parameters on the meta device, and where its weights lie.
+class EmptyClassifier(NamedTuple):
+    """A sequence classifier with parameters on the meta device."""
+
+    hf: Any
+    stored: StoredWeights
+    """Where its weights lie, but those of an adapter, which are in memory."""
+    adapter: Adapter | None = None
+    """LoRA matrices that are part of it."""
+
+
+def empty_classifier(located: LocatedModel, config: Any, *, dtype: torch.dtype) -> EmptyClassifier:
+    """The same without its weights; those of an adapter are read, and of 4 bits those of its base.
 
     Raises ConfigError, or NotReadableInPartsError for a model that only :func:`read_classifier`
     can read.
     """
     from transformers import AutoModelForSequenceClassification
 
+    if located.base is not None:
+        fetch_weights(located)
+        hf, stored, _ = empty_classifier(located.base, config, dtype=dtype)
+        if stored.shards is not None:
+            raise NotReadableInPartsError("its base is a checkpoint in shards")
+        before = hf.state_dict(keep_vars=True)
+        adapter, _ = read_adapter(located, hf, blocks_of(hf), stored=stored)
+        return EmptyClassifier(hf, stored.renamed(hf, before), adapter)
     source = located.source
     _refuse_quantised(located)
     if source.trust_remote_code:
@@ -215,11 +231,12 @@ def empty_classifier(
         )
     hf.eval()  # as from_pretrained leaves it
     if in_shards:
-        return hf, StoredWeights(source, {}, frozenset(), (), shards=located.folder)
+        stored = StoredWeights(source, {}, frozenset(), (), shards=located.folder)
+        return EmptyClassifier(hf, stored)
     stored = find_weights(located, hf)
     _check_shapes(source, stored.mismatched)
     _check_missing(source, {name for name in stored.missing if not is_of_head(name)})
-    return hf, stored
+    return EmptyClassifier(hf, stored)
 
 
 def _refuse_quantised(located: LocatedModel) -> None:

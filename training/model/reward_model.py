@@ -211,7 +211,7 @@ def load_model(
         seed: of a new head.
         verify: compare a folder of ours with its checksums; False where that was just done.
         in_parts: leave the weights in their files (``LoadedModel.stored``), so that each rank can
-            read its own part.
+            read its own part; of an adapter, what is trained is in memory.
         lora: what is to be trained; None: only to score, with an adapter as it is.
 
     Raises ConfigError or TemplateError when the model cannot be a reward model, and with
@@ -244,7 +244,7 @@ def load_located(
     adapter: Adapter | None = None
     missing: Collection[str]
     if in_parts:
-        hf, stored = empty_classifier(located, config, dtype=torch.float32)
+        hf, stored, adapter = empty_classifier(located, config, dtype=torch.float32)
         missing = stored.missing
     else:
         hf, missing, adapter = read_classifier(
@@ -277,7 +277,14 @@ def load_located(
             )
         head = {name for name, one in hf.named_modules() if one is loaded.model.head}
         kept = tuple(sorted(head | modules_of({name for name in missing if not _in(name, head)})))
-        adapter = add_adapter(hf, loaded.model.blocks, kept, located, lora, seed=seed)
+        if stored is not None and stored.shards is not None:
+            raise NotReadableInPartsError("the base is a checkpoint in shards")
+        before = hf.state_dict(keep_vars=True)
+        adapter = add_adapter(
+            hf, loaded.model.blocks, kept, located, lora, seed=seed, stored=stored
+        )
+        if stored is not None:
+            stored = stored.renamed(hf, before)
     return replace(loaded, commit=located.commit, stored=stored, adapter=adapter)
 
 

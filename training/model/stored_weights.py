@@ -1,16 +1,17 @@
 """A model without its weights, and where in its files each of them lies.
 
 With FSDP no process has to hold a whole model: it is built with parameters on the meta device,
-divided, and every rank reads its own rows (:mod:`training.parallel.sharded_read`).
+divided, and every rank reads its own rows (:mod:`training.parallel.sharded_read`). The frozen base
+of an adapter is read so by every process, in the dtype that computes.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from training.model.source import LocatedModel, ModelSource, weight_files
 
@@ -32,6 +33,32 @@ class StoredWeights:
     """(name, shape in the file, shape of the model) where the two differ."""
     shards: Path | None = None
     """A checkpoint in shards, which holds every weight under its own name instead."""
+
+    def read(self, name: str) -> Tensor:
+        """Read one weight, whole, in fp32 on the CPU."""
+        from safetensors import safe_open
+
+        path, key = self.places[name]
+        with safe_open(path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(key)
+        return tensor.float()
+
+    def renamed(self, hf: nn.Module, before: Mapping[str, Tensor]) -> "StoredWeights":
+        """The same for a model whose modules were moved, and of which a part is in memory by now.
+
+        ``before``: its ``state_dict(keep_vars=True)`` when its names were those of the places.
+        """
+        former: dict[int, str] = {}
+        for name, value in before.items():
+            former.setdefault(id(value), name)
+        loaded = {id(one) for one in hf.parameters() if not one.is_meta}
+        places = {
+            name: self.places[old]
+            for name, value in hf.state_dict(keep_vars=True).items()
+            if (old := former.get(id(value))) in self.places and id(value) not in loaded
+        }
+        parameters = {name for name, one in hf.named_parameters() if one.is_meta}
+        return replace(self, places=places, missing=frozenset(parameters - places.keys()))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Weights straight from a model's files into the shards of FSDP: each rank reads its own rows."""
+"""Weights straight from a model's files to where they compute: with FSDP each rank's own rows."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from training.model.stored_weights import StoredWeights
 
 
 def give_memory(model: nn.Module, device: torch.device, weights_device: torch.device) -> None:
-    """Give parameters that are on the meta device memory for their shards, and keep the buffers.
+    """Give parameters that are on the meta device memory, and bring the others and the buffers.
 
     Args:
         device: of the buffers.
@@ -26,7 +26,12 @@ def give_memory(model: nn.Module, device: torch.device, weights_device: torch.de
         for module in model.modules()
         for name, buffer in module.named_buffers(recurse=False)
     ]
-    model.to_empty(device=weights_device)
+    # As to_empty does it, but what is in memory already, of an adapter, keeps its values.
+    model._apply(
+        lambda one: (
+            torch.empty_like(one, device=weights_device) if one.is_meta else one.to(weights_device)
+        )
+    )
     for module, name, buffer in buffers:
         setattr(module, name, buffer)
 

@@ -28,7 +28,8 @@ class MasterWeights:
     """The parameters as the optimizer sees them.
 
     Args:
-        model: on its device, in fp32; with ``stored`` its parameters are on the meta device.
+        model: on its device, in fp32; with ``stored`` its parameters are on the meta device, but
+            those of an adapter.
         dtype: of the backbone's computation, bfloat16 or float32.
         parallel: 'ddp' or 'fsdp'; only of interest with several ranks.
         shard_degree: of fsdp: ranks over which the weights are divided; groups of so many hold
@@ -62,9 +63,9 @@ class MasterWeights:
         self.bytes_read = 0
         """Of the files of weights, by this rank; 0 where the model came whole."""
         if stored is not None:
-            assert self.is_sharded, "only shards are read in parts"
             assert device is not None
-            give_memory(model, device, torch.device("cpu") if cpu_offload else device)
+            offloads = self.is_sharded and cpu_offload
+            give_memory(model, device, torch.device("cpu") if offloads else device)
             self.bytes_read = read_shards(model, stored)
         self.masters: dict[str, nn.Parameter] = {}
         """fp32, by the names of ``model.hf``; of an adapted model, the trained weights alone."""

@@ -164,7 +164,8 @@ def _load(
     dtype: torch.dtype,
     say: Say,
 ) -> LoadedModel:
-    """The model: whole and on the CPU, or for fsdp without its weights where that is possible."""
+    """The model on the CPU; without its weights for fsdp, and for an adapter without its base's,
+    where that is possible."""
     config, source = options.config, options.source
     if checkpoint is not None:
         source = replace(source, name=str(checkpoint), revision=None)
@@ -175,15 +176,16 @@ def _load(
     }
     check_memory(source, config, dtype, context)
     with say(f"loading {source.name}"):
-        # An adapter is made upon a base that is whole.
-        if config.run.parallel == "fsdp" and context.is_distributed and config.lora.rank is None:
+        is_sharded = config.run.parallel == "fsdp" and context.is_distributed
+        # The frozen base of an adapter is read in the dtype that computes.
+        if is_sharded or config.lora.rank is not None:
             try:
                 return load_model(source, config.model, config.data, in_parts=True, **given)
             except NotReadableInPartsError as why:
                 if context.is_first:
                     print(
-                        f"forumprefs train: each rank reads all weights of {source.name}, which "
-                        f"takes the host's memory {context.count} times: {why}",
+                        f"forumprefs train: each process reads all weights of {source.name} in "
+                        f"fp32, so that the host's memory has them {context.count} times: {why}",
                         file=sys.stderr,
                     )
         return load_model(source, config.model, config.data, **given)
