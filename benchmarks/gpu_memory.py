@@ -7,7 +7,7 @@ Each case starts torchrun anew: a model folder of random bf16 weights (memory do
 them) is loaded as a run loads it, and two steps of one micro-batch are taken. "start" is the most
 of a device until the first step, "training" the most of the second step, both by torch's
 allocator; "host" is the growth of the largest process, which on a CPU is all there is. Of several
-processes the largest counts. With --toy the figures say nothing: it shows that the script runs.
+processes the largest counts. "error" is that of the plan. A CPU shows that the script runs, no more.
 
 A size that is not named is the largest of Qwen2.5's that the plan says fits on these GPUs.
 Cases of several GPUs are passed over where there is one.
@@ -257,9 +257,10 @@ def measure(case: Case, arguments: argparse.Namespace, model: Path) -> dict[str,
         context.barrier()
     count, weights = planned(arguments.shape, config, context.count, context.device)
     activations = activation_memory(
-        count,
-        batch.micro[0].input_ids.numel() // context.context_degree,
+        count.divided(context.context_degree),
+        batch.micro[0].input_ids.numel(),
         checkpointing=config.model.activation_checkpointing,
+        offloaded=config.model.activation_offload and context.device.type == "cuda",
     )
     return {
         "start": start,
@@ -292,12 +293,12 @@ def largest_of_ranks(folder: Path, name: str) -> dict[str, float]:
 
 def show(name: str, shape: str, found: dict[str, float], *, on_gpu: bool) -> str:
     total = found["weights"] + found["activations"]
-    measured = found["training"] if on_gpu else found["host"]
     figures = "".join(
         f"{value / 1e9:10.2f}"
         for value in (found["start"], found["training"], found["host"], found["weights"], total)
     )
-    return f"{name:32}{shape:>6}{figures}{total / measured - 1:+9.0%}"
+    error = f"{total / found['training'] - 1:+9.0%}" if on_gpu else ""
+    return f"{name:32}{shape:>6}{figures}{error}"
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -19,6 +19,7 @@ CASES = {
     "Qwen2 512×8, shared": ("qwen2", 512, 8, "shared", 4096, False),
     "Qwen2 512×8, packed": ("qwen2", 512, 8, "packed", 2048, False),
     "Qwen2 512×8, recomputed": ("qwen2", 512, 8, "shared", 4096, True),
+    "Qwen2 512×8, selective": ("qwen2", 512, 8, "shared", 4096, "selective"),
     "GPT-2 384×6, shared": ("gpt2", 384, 6, "shared", 2048, False),
     "BERT 384×6, padded": ("bert", 384, 6, "padded", 2048, False),
     "BERT 768×12, padded": ("bert", 768, 12, "padded", 2048, False),
@@ -61,7 +62,7 @@ def make_batch(layout: Any, tokens: int) -> Any:
     return batch
 
 
-def measure(kind: str, hidden: int, layers: int, layout: Any, tokens: int, again: bool) -> Any:
+def measure(kind: str, hidden: int, layers: int, layout: Any, tokens: int, again: Any) -> Any:
     import torch
     from transformers import AutoModelForSequenceClassification
 
@@ -98,7 +99,7 @@ def measure(kind: str, hidden: int, layers: int, layout: Any, tokens: int, again
     without_dropout(hf)
     model = RewardModel(hf, layout).train()
     if again:
-        model.checkpoint_activations()
+        model.checkpoint_activations(selective=again == "selective")
     weights = MasterWeights(model, torch.float32, "ddp")
     optimizer = make_optimizer(weights, OptimConfig(lr=1e-5))
     step(make_batch(layout, 1))

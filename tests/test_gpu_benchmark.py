@@ -44,7 +44,9 @@ def test_memory_is_measured_in_every_case_on_two_ranks(tmp_path: Path) -> None:
     assert weights["QLoRA, recomputed"] < weights["LoRA"] < weights["16K"]
     assert weights["all weights, sharded"] < weights["16K"]
     activations = {name: one["activations"] for name, one in found.items()}
-    assert activations["16K, context parallel"] == pytest.approx(activations["16K"] / 2, rel=0.1)
+    half = activations["16K"] / 2
+    assert half < activations["16K, context parallel"] < 1.5 * half
+    assert activations["16K"] < activations["16K, selective"] < activations["LoRA"]
     assert activations["LoRA, recomputed"] < activations["LoRA"]
     line = gpu_memory.show("LoRA", "toy", {**found["LoRA"], "training": 2e9}, on_gpu=True)
     assert line.startswith("LoRA")

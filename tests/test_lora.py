@@ -20,7 +20,8 @@ from training.config import DataConfig, LoraConfig, ModelConfig, convert, load_c
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import find_model, open_scorer
-from training.model.reward_model import LoadedModel, load_model, save_model
+from training.model.reward_model import LoadedModel, init_head, load_model, save_model
+from training.model.stored_weights import NotReadableInPartsError
 from training.parallel.distributed import DistributedContext
 from training.run.options import TrainOptions
 from training.run.setup import set_up
@@ -297,6 +298,60 @@ def test_frozen_weights_are_in_the_dtype_that_computes(folder: Path) -> None:
         "score.weight"
     }
     assert {master.dtype for master in weights.masters.values()} == {torch.float32}
+
+
+@pytest.mark.parametrize("precision", ["auto", "nf4"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_base_is_never_whole_in_fp32(
+    folder: Path, adapter: Path, precision: str, dtype: torch.dtype
+) -> None:
+    """It is read in the dtype that computes; what comes out is what a whole load gives."""
+    from training.parallel.sharding import MasterWeights
+
+    if precision == "nf4":
+        pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    lora = LoraConfig(rank=4, base_precision=precision)  # type: ignore[arg-type]
+    for path in (folder / "model", adapter)[: 2 if precision == "auto" else 1]:
+        given: Any = (str(path), ModelConfig(layout="shared"), DataConfig(max_length=128))
+        whole = load_model(*given, seed=3, lora=lora)
+        MasterWeights(whole.model, dtype, "ddp")
+        parts = load_model(*given, seed=3, lora=lora, in_parts=True)
+        for name, one in parts.model.hf.named_parameters():
+            is_read_later = one.is_floating_point() and not one.requires_grad
+            assert one.is_meta == (is_read_later or (parts.head_is_new and name == "score.weight"))
+        MasterWeights(parts.model, dtype, "ddp", stored=parts.stored, device=CPU)
+        if parts.head_is_new:
+            init_head(parts.model, None, 3)
+        expected = dict(whole.model.hf.named_parameters())
+        assert expected.keys() == dict(parts.model.hf.named_parameters()).keys()
+        for name, one in parts.model.hf.named_parameters():
+            assert one.dtype == expected[name].dtype
+            assert one.requires_grad == expected[name].requires_grad
+            assert torch.equal(one, expected[name]), name
+
+
+def test_what_needs_whole_weights_says_so(folder: Path) -> None:
+    given: Any = (str(folder / "model"), ModelConfig(), DataConfig(max_length=128))
+    with pytest.raises(NotReadableInPartsError, match="norms of whole weights"):
+        load_model(*given, seed=0, lora=LoraConfig(rank=4, dora=True), in_parts=True)
+
+
+def test_a_base_of_4_bits_computes_in_bf16(folder: Path, tmp_path: Path) -> None:
+    """bitsandbytes stays with the dtype of the first pass, which must not be a check in fp32."""
+    bitsandbytes = pytest.importorskip("bitsandbytes", reason="the extra qlora is not installed")
+    settings = (*SETTINGS, "lora.base_precision=nf4", "model.precision=bf16")
+    options = TrainOptions(
+        dataset=str(folder / "data"),
+        model=str(folder / "model"),
+        output=tmp_path / "run",
+        config=load_config(None, settings),
+        quiet=True,
+    )
+    run = set_up(options, DistributedContext(0, 1, CPU))
+    layers = [
+        one for one in run.loaded.model.modules() if isinstance(one, bitsandbytes.nn.Linear4bit)
+    ]
+    assert {layer.compute_dtype for layer in layers} == {torch.bfloat16}
 
 
 def other_weights(base: Path) -> None:

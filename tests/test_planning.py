@@ -1,14 +1,19 @@
 """Settings that nobody gave, and the plan of memory and time, against what is really taken."""
 
+import gc
+import io
 import json
 import shutil
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -22,10 +27,11 @@ from transformers import (
 from tests.preference_data import make_model, make_pairs, make_tokenizer, write_dataset
 from tests.test_training import lines
 from training.commands import main
-from training.config import LoraConfig, TrainConfig, load_config
+from training.config import LoraConfig, ModelConfig, TrainConfig, load_config
 from training.data.collate import MicroBatch, micro_batches
+from training.data.context_split import context_part
 from training.data.dataset import PairDataset
-from training.data.prompt_groups import group_pairs, prompt_runs
+from training.data.prompt_groups import PairOfGroup, PromptGroup, group_pairs, prompt_runs
 from training.errors import ConfigError
 from training.model.limits import longest_sequence
 from training.model.reward_model import RewardModel, load_model, without_dropout
@@ -36,13 +42,15 @@ from training.parallel.sharding import MasterWeights
 from training.planning import defaults
 from training.planning.activations import count_backbone
 from training.planning.batch_size import batch_pairs_for
+from training.planning.hardware import Hardware, find_hardware
 from training.planning.memory import (
     HEADROOM,
     activation_memory,
     choose_micro_batch,
     weight_memory,
 )
-from training.planning.plan import MFU, Plan, find_hardware, make_plan
+from training.planning.plan import MFU, Plan, make_plan
+from training.planning.show_plan import show_plan
 from training.planning.tokens import sample_tokens
 
 CPU = torch.device("cpu")
@@ -222,6 +230,122 @@ def test_what_is_counted_without_weights_is_what_a_real_pass_keeps(
     count = count_backbone(CONFIGS[kind](), layout, torch.float32, gathered_keys=keys)
     assert count.parameters == sum(parameter.numel() for parameter in hf.parameters())
     assert tokens * count.kept_per_token() == pytest.approx(kept_bytes(model, batch), rel=0.08)
+
+
+def profile_memory() -> Any:
+    return torch.profiler.profile(
+        activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+    )
+
+
+def batch_of(folder: Path, tokens: int) -> MicroBatch:
+    loaded = load_model(str(folder / "decoder"), ModelConfig(), TrainConfig().data, seed=0)
+    rows = PairDataset(str(folder / "data"), "train").read(0)
+    groups = group_pairs(rows, prompt_runs(rows), loaded.tokens).groups
+    batches = micro_batches(groups, "shared", tokens=tokens, pad_id=0, sites={})
+    return max(batches, key=lambda batch: batch.input_ids.numel())
+
+
+def allocated(profile: Any) -> int:
+    """Bytes that were allocated while a profile ran and are there at its end."""
+    events = profile.profiler.kineto_results.events()
+    return sum(event.nbytes() for event in events if event.name() == "[memory]")
+
+
+def test_selective_checkpointing_keeps_what_is_counted(folder: Path) -> None:
+    """A real forward pass, by torch's allocator: with plain checkpointing it keeps much less."""
+    batch = batch_of(folder, 2000)
+    tokens = batch.input_ids.numel()
+    assert batch.segments is not None and batch.segments.key_index is not None
+    keys = batch.segments.key_index.numel() / tokens
+    count = count_backbone(CONFIGS["qwen2"](), "shared", torch.float32, gathered_keys=keys)
+    for selective in (True, False):
+        model = RewardModel(
+            AutoModelForSequenceClassification.from_config(CONFIGS["qwen2"]()), "shared"
+        )
+        without_dropout(model.hf)
+        model.train().checkpoint_activations(selective=selective)
+        model(batch)  # makes what is made once
+        with profile_memory() as found:
+            rewards = model(batch)
+        # What is computed again, of a block, is not there yet.
+        planned = count.offloaded_per_token(True) + sum(count.selective) * selective
+        assert allocated(found) == pytest.approx(tokens * planned, rel=0.12)
+        assert planned < count.kept_per_token() / 2
+        del rewards  # not within the next profile
+        gc.collect()
+
+
+@pytest.mark.parametrize("ranks", [2, 4])
+@pytest.mark.parametrize("layout", ["shared", "packed"])
+def test_a_rank_of_a_shared_micro_batch_keeps_what_is_counted(
+    folder: Path, ranks: int, layout: Any
+) -> None:
+    """The tokens of each rank, and the keys that it gathers, of the micro-batch it would get."""
+    prompt, responses, vocabulary = 600, (200, 120), 500
+    generator = np.random.default_rng(0)
+    group = PromptGroup(
+        generator.integers(5, vocabulary, prompt).astype(np.int32),
+        tuple(generator.integers(5, vocabulary, n).astype(np.int32) for n in responses),
+        (PairOfGroup(0, 0, 1, 1.0, 1.0, 1.0, ""),),
+    )
+    (batch,) = micro_batches([group], layout, tokens=2000, pad_id=0, sites={})
+    assert batch.segments is not None
+    tokens = batch.input_ids.numel()
+    gathered = 0.0
+    if batch.segments.key_index is not None and layout == "shared":
+        gathered = batch.segments.key_index.numel() / tokens
+    count = count_backbone(CONFIGS["qwen2"](), layout, torch.float32, gathered_keys=gathered)
+    divided = count.divided(ranks)
+    keys = []
+    for rank in range(ranks):
+        part = context_part(batch.segments, rank, ranks)
+        assert len(part.token_index) == pytest.approx(tokens / ranks, rel=0.05)
+        assert part.segments.key_index is not None
+        keys.append(part.segments.key_index.numel() / tokens)
+    # Of the rank that has most; the two chunks in the middle are one where a rank has both.
+    assert 0.75 * divided.gathered_keys < max(keys) <= divided.gathered_keys
+    assert divided.kept_per_token() < count.kept_per_token()
+    assert divided.kept_per_token(True) < count.kept_per_token(True) / ranks * 1.7
+
+
+def test_what_is_offloaded_is_not_on_the_device() -> None:
+    count = count_backbone(CONFIGS["qwen2"](), "shared", torch.bfloat16)
+    for checkpointing in (False, "selective", True):
+        there = count.kept_per_token(checkpointing, offloaded=True)
+        assert 0 < there < count.kept_per_token(checkpointing)
+    assert count.offloaded_per_token() > count.offloaded_per_token(True)
+    sizes = [
+        choose_micro_batch(
+            count,
+            weight_memory(count, torch.bfloat16),
+            "cuda",
+            free=weight_memory(count, torch.bfloat16).total + activation_memory(count, 6000),
+            offloaded=offloaded,
+        ).tokens
+        for offloaded in (False, True)
+    ]
+    assert sizes[0] < sizes[1]
+
+
+def test_a_gpu_that_is_not_known_gets_no_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not that of another one."""
+    plan = replace(plan_of(folder, 1), hardware=Hardware(1, "Abacus 7", 80e9))
+    assert plan.hours(recomputes=False) is None
+    console = Console(record=True, width=200, file=io.StringIO())
+    show_plan(plan, console)
+    said = console.export_text()
+    assert "the peak of Abacus 7 is not known here; --gpu plans for one of a100" in said
+    assert "of the peak, which we measured" not in said
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Abacus 7")
+    monkeypatch.setattr(
+        torch.cuda, "get_device_properties", lambda *_: SimpleNamespace(total_memory=5e9)
+    )
+    assert find_hardware(None, None) == Hardware(3, "Abacus 7", 5e9, None)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -417,7 +541,9 @@ def test_a_plan_is_of_the_settings_that_are_asked_for(folder: Path) -> None:
     assert 2 / 3 < lora.flops / plain.flops < 1
     weights = lora.divisions[0].weights
     assert weights.saving == 12 * lora.trained < 2 * n
-    assert weights.start == 4 * n  # whole and in fp32, before it is cast or divided
+    assert weights.start == 0
+    dora = plan_of(folder, 2, "lora.rank=4", "lora.dora=true").divisions[0].weights
+    assert dora.start == 4 * n  # whole and in fp32, before it is cast or divided
     four = plan_of(folder, 2, "lora.rank=4", "lora.base_precision=nf4")
     assert {way.name for way in four.divisions} == {"ddp"}  # fsdp refuses it
     assert four.divisions[0].weights.total < weights.total
@@ -431,11 +557,10 @@ def test_a_plan_says_what_it_does_not_count(
     assert main(command) == 0
     assert "not counted" not in capsys.readouterr().out
     for setting, words in (
-        ("model.activation_checkpointing=selective", "between those without and with recompute"),
-        ("model.activation_offload=true", "takes less of the device"),
-        ("run.context_parallel_degree=2", "of which each then has a part"),
+        ("model.activation_checkpointing=selective", "selective: its time lies between"),
+        ("model.activation_offload=true", "are not in the time"),
+        ("run.context_parallel_degree=2", "a micro-batch is that of 2 devices"),
         ("run.cpu_offload=true", "lies in the host's memory"),
-        ("lora.rank=4", "base whole in fp32"),
     ):
         assert main([*command, "--set", setting]) == 0
         assert words in capsys.readouterr().out

@@ -230,7 +230,9 @@ def _plan(namespace: argparse.Namespace) -> int:
     try:
         from training.console import make_console
         from training.model.source import ModelSource
-        from training.planning.plan import find_hardware, make_plan, show_plan
+        from training.planning.hardware import find_hardware
+        from training.planning.plan import make_plan
+        from training.planning.show_plan import show_plan
     except ModuleNotFoundError as error:
         return _refuse(f"{error.name} is not installed; pip install 'forumprefs[train]'")
     try:

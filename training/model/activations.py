@@ -20,7 +20,8 @@ import training.model.attention  # noqa: F401  # it makes known the operator of 
 SMALLEST_OFFLOADED = 1 << 16
 """Elements; of smaller tensors the copy takes longer than it saves."""
 
-_MATMULS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+MATRIX_PRODUCTS = {torch.ops.aten.mm.default, torch.ops.aten.addmm.default}
+"""Of which selective checkpointing keeps every second one's output."""
 _ATTENTION = {
     torch.ops.aten._scaled_dot_product_flash_attention.default,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu.default,
@@ -50,7 +51,7 @@ def _selective_contexts() -> tuple[AbstractContextManager[Any], AbstractContextM
         context: SelectiveCheckpointContext, operator: Any, *_: Any, **__: Any
     ) -> CheckpointPolicy:
         keep = operator in _ATTENTION
-        if operator in _MATMULS:
+        if operator in MATRIX_PRODUCTS:
             matmuls[context.is_recompute] += 1
             keep = matmuls[context.is_recompute] % 2 == 1
         return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE

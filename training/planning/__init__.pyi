@@ -3,8 +3,8 @@ from .activations import count_backbone as count_backbone
 from .batch_size import batch_pairs_for as batch_pairs_for
 from .defaults import Choice as Choice
 from .defaults import resolve as resolve
+from .hardware import find_hardware as find_hardware
 from .memory import activation_memory as activation_memory
 from .memory import weight_memory as weight_memory
-from .plan import find_hardware as find_hardware
 from .plan import make_plan as make_plan
-from .plan import show_plan as show_plan
+from .show_plan import show_plan as show_plan

@@ -8,14 +8,16 @@ laptop, from ``config.json`` alone.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from training.config import LoraConfig
 from training.data.collate import Layout
+from training.model.activations import MATRIX_PRODUCTS
 from training.model.reward_model import RewardModel, without_dropout
 
 
@@ -48,6 +50,12 @@ class BackboneCount:
     """Bytes per token of the state between two blocks."""
     linear_layers: tuple[tuple[str, int, int], ...] = ()
     """Those of the blocks: name, inputs and outputs."""
+    selective: tuple[float, ...] = ()
+    """Bytes per token of the outputs in each block that selective checkpointing keeps."""
+    key_bytes: float = 0.0
+    """Bytes of a key and its value in one block."""
+    gathered_keys: float = 0.0
+    """Keys over tokens that attention keeps beside those of the tokens (layout shared)."""
 
     def adapter_parameters(self, lora: LoraConfig) -> int:
         """Weights of LoRA's matrices beside the linear layers; 0 without a rank."""
@@ -60,15 +68,50 @@ class BackboneCount:
             if wanted is None or any(name == one or name.endswith(f".{one}") for one in wanted)
         )
 
-    def kept_per_token(self, checkpointing: bool | str = False) -> float:
-        """Bytes that are kept per token until the backward pass.
+    def kept_per_token(
+        self, checkpointing: bool | str = False, *, offloaded: bool = False
+    ) -> float:
+        """Bytes of the device that are kept per token until the backward pass.
 
-        ``checkpointing``: True keeps the states between blocks, and one block is computed again at
-        a time; "selective" is counted as if nothing were computed again, which is too much.
+        Args:
+            checkpointing: True keeps the states between blocks, "selective" the outputs of
+                attention and of every second matrix product, too; one block at a time is computed
+                again, and then kept.
+            offloaded: what autograd keeps waits in the host's memory; outputs that selective
+                checkpointing keeps do not.
         """
-        if checkpointing is True:
-            return self.outside + self.state * len(self.blocks) + max(self.blocks)
-        return self.outside + sum(self.blocks)
+        waits = self.offloaded_per_token(checkpointing)
+        if checkpointing == "selective":
+            again = max(b - kept for b, kept in zip(self.blocks, self.selective, strict=True))
+            return (0.0 if offloaded else waits) + sum(self.selective) + again
+        if checkpointing:
+            return (0.0 if offloaded else waits) + max(self.blocks)
+        return max(self.blocks) if offloaded else waits
+
+    def offloaded_per_token(self, checkpointing: bool | str = False) -> float:
+        """Bytes per token that wait for the backward pass where they are offloaded."""
+        between = self.state * len(self.blocks)
+        return self.outside + (between if checkpointing else sum(self.blocks))
+
+    def divided(self, ranks: int) -> "BackboneCount":
+        """The same on one of several ranks that share each micro-batch, per token of all of it.
+
+        A rank gathers the keys that its two chunks of each text see, in every block; of a text with
+        a prompt before it both chunks see the whole prompt (``training.data.context_split``).
+        """
+        if ranks == 1:
+            return self
+        prompts = max(self.gathered_keys - 1, 0.0)
+        keys = self.key_bytes * (1 + 1 / (2 * ranks) + 2 * prompts)
+        before = self.key_bytes * self.gathered_keys
+        return replace(
+            self,
+            outside=self.outside / ranks,
+            state=self.state / ranks,
+            blocks=tuple((kept - before) / ranks + keys for kept in self.blocks),
+            selective=tuple(kept / ranks for kept in self.selective),
+            gathered_keys=keys / self.key_bytes if self.key_bytes else 0.0,
+        )
 
 
 class _Attention(torch.autograd.Function):
@@ -96,10 +139,15 @@ def planned_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, *_: Any, **others: Any
 ) -> tuple[Tensor, None]:
     """An attention that computes nothing and keeps what a fused one keeps."""
-    return _Attention.apply(query, key, value, _gathered_keys), None
+    output: Tensor = _Attention.apply(query, key, value, _gathered_keys)
+    norms = 4 * query.shape[:3].numel()
+    _attentions.append((key.nbytes + value.nbytes, output.nbytes + norms))
+    return output, None
 
 
 _gathered_keys = 0.0
+_attentions: list[tuple[int, int]] = []
+"""Of each call: bytes of keys and values, and of what comes out."""
 
 
 def count_backbone(
@@ -132,10 +180,11 @@ def count_backbone(
     rows = 4 if layout == "padded" else 1
     ids = torch.zeros(rows, COUNTED_TOKENS // rows, dtype=torch.int64, device="meta")
     mask = torch.ones_like(ids)  # without one, transformers would look into the positions
-    counter = _KeptBytes(model)
+    counter, products = _KeptBytes(model), _MatrixProducts(model)
     _gathered_keys = gathered_keys if layout == "shared" else 0.0
+    _attentions.clear()
     try:
-        with counter.counting():
+        with counter.counting(), products.counting():
             if model.is_encoder:
                 hf(ids, attention_mask=mask)
             else:
@@ -159,6 +208,12 @@ def count_backbone(
         is_encoder=model.is_encoder,
         state=text_config.hidden_size * dtype.itemsize,
         linear_layers=tuple(_linear_layers(model)),
+        selective=tuple(
+            (kept + sum(out for _, out in _attentions) / len(products.kept)) / ids.numel()
+            for kept in products.kept
+        ),
+        key_bytes=sum(keys for keys, _ in _attentions) / len(products.kept) / ids.numel(),
+        gathered_keys=_gathered_keys,
     )
 
 
@@ -220,5 +275,46 @@ class _KeptBytes:
     def _leave(self, number: int) -> Any:
         def hook(*_: Any) -> None:
             self.blocks[number] += self.total
+
+        return hook
+
+
+class _MatrixProducts(TorchDispatchMode):
+    """Bytes of every second matrix product's output in each block, as selective checkpointing
+    keeps them."""
+
+    def __init__(self, model: RewardModel) -> None:
+        super().__init__()
+        self.kept = [0] * len(model.blocks)
+        self._blocks = model.blocks
+        self._block: int | None = None
+        self._products = 0
+
+    def __torch_dispatch__(
+        self, operator: Any, _: Any, arguments: Any = (), named: Any = None
+    ) -> Any:
+        found = operator(*arguments, **(named or {}))
+        if operator in MATRIX_PRODUCTS and self._block is not None:
+            self._products += 1
+            if self._products % 2 == 1:
+                self.kept[self._block] += found.nbytes
+        return found
+
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        handles = []
+        for number, block in enumerate(self._blocks):
+            handles.append(block.register_forward_pre_hook(self._enter(number)))
+            handles.append(block.register_forward_hook(self._enter(None)))
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, number: int | None) -> Any:
+        def hook(*_: Any) -> None:
+            self._block, self._products = number, 0
 
         return hook

@@ -60,8 +60,6 @@ def check_memory(
     Raises MemoryShortageError for one that does not, and ConfigError for a model that cannot be
     trained.
     """
-    if config.lora.rank is not None and config.lora.base_precision == "nf4":
-        return  # the base is rounded while it is read
     located = locate_model(source, verify=False)
     if located.source.trust_remote_code:  # its code decides what it is made of
         return
@@ -144,12 +142,13 @@ def _micro_batch(
     except UncountableError:
         return UNCOUNTED_TOKENS, "few, as what this backbone keeps in memory cannot be counted"
     size = choose_micro_batch(
-        count,
+        count.divided(context.context_degree),
         _weights(count, config, dtype, context),
         context.device.type,
         free=free_memory(context.device, local_processes()),
         present=_present(loaded.model, context.device),
         checkpointing=config.model.activation_checkpointing,
+        offloaded=config.model.activation_offload and context.device.type == "cuda",
     )
     return -int(context.max(-size.tokens)), size.reason
 
@@ -178,6 +177,7 @@ def _weights(
         trained=trained_weights(count, config),
         four_bits=config.lora.base_precision == "nf4",
         averaged=config.optim.ema_decay is not None,
+        starts_whole=config.lora.dora,
     )
 
 

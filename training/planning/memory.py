@@ -66,6 +66,7 @@ def weight_memory(
     trained: int | None = None,
     four_bits: bool = False,
     averaged: bool = False,
+    starts_whole: bool = False,
 ) -> WeightMemory:
     """Memory of weights, gradients and AdamW's state on one of several devices.
 
@@ -80,6 +81,7 @@ def weight_memory(
             are frozen in ``dtype``; None: all.
         four_bits: the frozen weights of the blocks have 4 bits.
         averaged: a running average is kept of what is trained.
+        starts_whole: the base of an adapter is in fp32 at first, since it cannot be read in parts.
     """
     size = dtype.itemsize
     learning = count.parameters if trained is None else trained
@@ -89,7 +91,7 @@ def weight_memory(
         frozen = size * float(count.parameters - count.head_parameters - in_blocks)
         frozen += in_blocks * (FOUR_BITS if four_bits else size)
     state = ADAM + (FP32 if averaged else 0)
-    start = 0.0 if trained is None or four_bits else float(FP32 * count.parameters)
+    start = float(FP32 * count.parameters) if starts_whole and not four_bits else 0.0
     half = size != FP32
     if parallel == "ddp" or devices == 1:
         copies = size * (learning - count.head_parameters) if half else 0
@@ -121,11 +123,18 @@ def weight_memory(
 
 
 def activation_memory(
-    count: BackboneCount, tokens: int, *, checkpointing: bool | str = False
+    count: BackboneCount,
+    tokens: int,
+    *,
+    checkpointing: bool | str = False,
+    offloaded: bool = False,
 ) -> float:
-    """Bytes that a micro-batch of so many tokens (padding included) takes at its peak."""
-    backward = BACKWARD * max(count.blocks)
-    return tokens * (count.kept_per_token(checkpointing) + backward)
+    """Bytes that a micro-batch of so many tokens (padding included) takes at its peak.
+
+    ``offloaded``: what waits for the backward pass does so in the host's memory, not counted.
+    """
+    kept = count.kept_per_token(checkpointing, offloaded=offloaded)
+    return tokens * (kept + BACKWARD * max(count.blocks))
 
 
 def free_memory(device: torch.device, processes: int = 1) -> int:
@@ -157,21 +166,24 @@ def choose_micro_batch(
     free: float,
     present: float = 0,
     checkpointing: bool | str = False,
+    offloaded: bool = False,
 ) -> MicroBatchSize:
     """The largest power of two of tokens that fits, up to what pays.
 
     Args:
         free: bytes that are free now.
         present: bytes of ``weights`` that are taken already.
+        checkpointing, offloaded: as for :func:`activation_memory`.
     """
-    cap = LARGEST_TOKENS[device]
     room = free * (1 - HEADROOM) - (weights.total - present)
-    tokens = cap
-    while tokens > SMALLEST_TOKENS and room < activation_memory(
-        count, tokens, checkpointing=checkpointing
-    ):
+
+    def takes_of(tokens: int) -> float:
+        return activation_memory(count, tokens, checkpointing=checkpointing, offloaded=offloaded)
+
+    tokens = LARGEST_TOKENS[device]
+    while tokens > SMALLEST_TOKENS and room < takes_of(tokens):
         tokens //= 2
-    takes = activation_memory(count, tokens, checkpointing=checkpointing)
+    takes = takes_of(tokens)
     where = "on the GPU" if device == "cuda" else "in memory"
     reason = f"about {gigabytes(takes)} of the {gigabytes(max(room, 0))} that are left {where}"
     if takes > room:
