@@ -60,6 +60,21 @@ def test_a_smaller_run_is_the_beginning_of_a_larger_one() -> None:
     assert [s.key for s in small.slices(0)] == [s.key for s in large.slices(0)]
 
 
+@given(plans, st.data())
+def test_row_groups_that_steps_read_are_those_of_their_windows(
+    sampler: BatchSampler, data: st.DataObject
+) -> None:
+    first = data.draw(st.integers(0, sampler.steps))
+    after = data.draw(st.integers(first, sampler.steps))
+    read = dict.fromkeys(
+        number
+        for step in range(first, after)
+        for one in sampler.slices(step)
+        for number in one.row_groups
+    )
+    assert sampler.row_groups_read(first, after) == list(read)
+
+
 def test_epochs_and_seeds_have_their_own_order() -> None:
     sampler = BatchSampler(rows=(1,) * 50, batch_rows=50, window=1, seed=0, epochs=2)
     other = BatchSampler(rows=(1,) * 50, batch_rows=50, window=1, seed=1)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
 from tests.fresh_process import torchrun
 from tests.patience import PATIENCE_S
@@ -179,6 +180,45 @@ def test_damage_is_told_and_gone_round(
     assert "resuming from the checkpoint before, step 1" in capsys.readouterr().err
     shutil.rmtree(first / "shards")
     assert find_checkpoint_damage(first)
+
+
+FULL_DISK = """
+import os, sys
+from training.checkpoints import background, sharded
+from training.commands import main
+
+def fail(*_):
+    raise OSError(28, "No space left on device")
+
+if os.environ["RANK"] == "1":
+    sharded.checksums_of = fail
+else:  # as if the thread had not ended yet
+    background.BackgroundJob.has_failed = lambda _: False
+sys.exit(main(["train", *sys.argv[1:]]))
+"""
+
+
+def test_a_full_disk_ends_all_processes_at_the_same_step(folder: Path, tmp_path: Path) -> None:
+    """None goes on to a step for which it would wait for the others."""
+    (tmp_path / "job.py").write_text(FULL_DISK)
+    settings = ("run.parallel=fsdp", "run.max_steps=500", "run.save_every=1")
+    given = arguments(folder, tmp_path / "run", *settings)
+    with pytest.raises(ChildFailedError):
+        torchrun(2, [str(tmp_path / "job.py"), *given], tmp_path / "log")
+    told = (tmp_path / "log").read_text()
+    assert told.count("forumprefs train: ") == 2, told
+    assert told.count("No space left on device") == 2
+    assert "can no longer reach" not in told
+
+
+def test_each_process_looks_at_its_share_of_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    (newest,) = checkpoints(folder / "run" / "checkpoints")[-1:]
+    copy = Path(shutil.copytree(newest, tmp_path / newest.name))
+    assert [find_checkpoint_damage(copy, part, 3) for part in range(3)] == [None] * 3
+    flip(sorted((copy / "shards").iterdir())[1])
+    found = [find_checkpoint_damage(copy, part, 3) for part in range(3)]
+    assert [one is None for one in found].count(False) == 1
+    assert next(filter(None, found)) == find_checkpoint_damage(copy)
 
 
 def test_a_checkpoint_is_a_model_and_another_one_is_another(folder: Path, tmp_path: Path) -> None:

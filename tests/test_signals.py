@@ -196,6 +196,26 @@ def test_a_process_that_dies_ends_the_others_with_a_message(
     assert "Traceback" not in told
 
 
+def test_processes_that_cannot_meet_say_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]  # where nobody listens
+        monkeypatch.setenv("RANK", "1")
+        monkeypatch.setenv("WORLD_SIZE", "2")
+        command = ["train", "--dataset", str(folder / "data"), "--model", str(folder / "model")]
+        command += ["--output", str(folder / "alone"), "--device", "cpu"]
+        assert main([*command, "--set", "run.timeout_minutes=0.01"]) == 2
+        assert "start several processes with torchrun" in capsys.readouterr().err
+        monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        assert main([*command, "--set", "run.timeout_minutes=0.01"]) == 1
+    told = capsys.readouterr().err
+    assert f"process 1 of 2 cannot reach the others at 127.0.0.1:{port}" in told
+    assert "Traceback" not in told
+
+
 def test_every_exchange_waits_as_long_as_the_setting_says(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

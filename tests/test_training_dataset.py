@@ -2,6 +2,7 @@
 
 import json
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.hub import HubServer
+from tests.patience import PATIENCE_S
 from tests.preference_data import make_model, make_pairs, one_pair, write_dataset
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, prompt_runs, shard_by_rank
@@ -153,6 +155,49 @@ def test_what_a_verification_found_reaches_every_rank_once(folder: Path, tmp_pat
     assert "train-00001" in str(found[1])
     with pytest.raises(TrainingDatasetError, match="train-00001"):
         ShardVerification(PairDataset(str(folder), "train"), 0, 2).finish(lambda own: [own, *found])
+
+
+def test_a_save_waits_only_for_the_shards_that_were_trained_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Early in a run SIGTERM must not wait until a large dataset is hashed."""
+    dataset = PairDataset(str(folder), "train")
+    of_groups = [dataset.shards_of([number]) for number in range(len(dataset.rows))]
+    assert [dataset.shards[one[0]].rows for one in of_groups[:1]] == [dataset.shards[0].rows]
+    assert dataset.shards_of(range(len(dataset.rows))) == list(range(len(dataset.shards))) == [0, 1]
+    go, order = threading.Event(), []
+
+    def verify(number: int) -> None:
+        order.append(number)
+        if number == 0:
+            assert go.wait(PATIENCE_S)
+            raise TrainingDatasetError("shard 0")
+
+    monkeypatch.setattr(dataset, "verify_shard", verify)
+    found = ShardVerification(dataset, 0, 1, order=[1, 0])
+    found.finish(lambda own: [own], {1})  # does not wait for the other one
+    assert order[0] == 1
+    go.set()
+    with pytest.raises(TrainingDatasetError, match="shard 0"):
+        found.finish(lambda own: [own])
+
+
+def test_a_verification_that_is_stopped_hashes_no_more(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = PairDataset(str(folder), "train")
+    go, order = threading.Event(), []
+
+    def verify(number: int) -> None:
+        order.append(number)
+        assert go.wait(PATIENCE_S)
+
+    monkeypatch.setattr(dataset, "verify_shard", verify)
+    monkeypatch.setattr("training.data.verification.THREADS", 1)
+    found = ShardVerification(dataset, 0, 1)
+    found.stop()
+    go.set()
+    assert len(order) <= 1
 
 
 def test_forums_are_those_of_the_shares_of_all_ranks(tmp_path: Path) -> None:

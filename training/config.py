@@ -101,7 +101,7 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bool,
         doc(
             "compare every shard with the manifest's sha256, each on one rank, while the first "
-            "steps are taken; nothing is saved before"
+            "steps are taken; a checkpoint waits for those that it was trained on"
         ),
     ] = True
 

@@ -29,7 +29,11 @@ from training.errors import DivergedError
 from training.losses.base import weighted_sum
 from training.memory_errors import memory_errors
 from training.optimizer import learning_rate
-from training.parallel.distributed import start_distributed, stop_distributed
+from training.parallel.distributed import (
+    DistributedContext,
+    start_distributed,
+    stop_distributed,
+)
 from training.parallel.gpu_queue import GpuQueue
 from training.parallel.sharding import full_tensor
 from training.run.checks import check_learned, check_rewards
@@ -58,15 +62,16 @@ def train(options: TrainOptions) -> int:
     TrainingDatasetError for what the user can mend, DivergedError when training blows up,
     NothingLearnedError, MemoryShortageError and ConnectionLostError.
     """
-    context = start_distributed(
-        options.device,
-        options.config.run.context_parallel_degree,
-        timeout_minutes=options.config.run.timeout_minutes,
-    )
     lock = RunLock()
-    console = make_console(quiet=options.quiet or not context.is_first)
+    context: DistributedContext | None = None
     run: TrainingRun | None = None
     try:
+        context = start_distributed(
+            options.device,
+            options.config.run.context_parallel_degree,
+            timeout_minutes=options.config.run.timeout_minutes,
+        )
+        console = make_console(quiet=options.quiet or not context.is_first)
         with memory_errors(lambda: memory_remedy(run)):
             run = set_up(options, context, lock=lock, say=partial(working, console))
             with Interrupt() as interrupt:
@@ -77,10 +82,12 @@ def train(options: TrainOptions) -> int:
                     run.writer.wait()  # it may be the one to go on from
                     raise
     except RuntimeError as error:
-        if (lost := context.connection_lost(error)) is None:
+        if context is None or (lost := context.connection_lost(error)) is None:
             raise
         raise lost from error
     finally:
+        if run is not None and run.verification is not None:
+            run.verification.stop()
         lock.release()
         stop_distributed()
 
@@ -125,7 +132,9 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
             if sums is None:
                 break
             window.add(sums)
-            run.writer.check()
+            # All ranks at the same step: one that went on would wait for those that ended.
+            if run.context.any(run.writer.has_failed()):
+                run.writer.wait()
             loss = sums.loss
             last = run.step == run.last_step
             if run.step % config.log_every == 0 or last:

@@ -36,10 +36,10 @@ class BackgroundJob:
         if self._wait:
             self.wait()
 
-    def check(self) -> None:
-        """Raise what a job raised that has ended."""
-        if self._running is not None and self._running.done():
-            self.wait()
+    def has_failed(self) -> bool:
+        """Whether the job has ended and raised something, which :meth:`wait` then raises."""
+        running = self._running
+        return running is not None and running.done() and running.exception() is not None
 
     def wait(self) -> None:
         """Wait for the job that runs, if one does, and raise what it raised."""

@@ -7,6 +7,7 @@
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -119,13 +120,15 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(found, key=step_of)
 
 
-def find_checkpoint_damage(checkpoint: Path) -> str | None:
+def find_checkpoint_damage(checkpoint: Path, part: int = 0, parts: int = 1) -> str | None:
     """Say which file of a checkpoint is damaged, and how; None where all are as they were written.
+
+    ``part``, ``parts``: of every ``parts``-th file from ``part`` on, where processes share it.
 
     Of a checkpoint of an earlier release, which has no checksums, only the layout is looked at.
     """
     if (checkpoint / CHECKSUMS_NAME).exists():
-        if damage := find_damage(checkpoint):
+        if damage := find_damage(checkpoint, part, parts):
             return damage
         needed = (TRAINER_NAME, SHARDS_NAME if has_shards(checkpoint) else OPTIMIZER_NAME)
         lost = [name for name in needed if not (checkpoint / name).exists()]
@@ -144,14 +147,17 @@ def has_checksums(checkpoint: Path) -> bool:
     return (checkpoint / CHECKSUMS_NAME).exists()
 
 
-def newest_whole(folder: Path) -> tuple[Path | None, list[tuple[Path, str]]]:
+def newest_whole(
+    folder: Path, damage_of: Callable[[Path], str | None] = find_checkpoint_damage
+) -> tuple[Path | None, list[tuple[Path, str]]]:
     """The newest checkpoint that is not damaged, and those above it with what is wrong with each.
 
-    None where there is no checkpoint. Raises ConfigError when every one is damaged.
+    None where there is no checkpoint. ``damage_of``: what looks at one. Raises ConfigError when
+    every one is damaged.
     """
     damaged: list[tuple[Path, str]] = []
     for path in reversed(checkpoints(folder)):
-        damage = find_checkpoint_damage(path)
+        damage = damage_of(path)
         if damage is None:
             return path, damaged
         damaged.append((path, damage))

@@ -5,7 +5,7 @@ below of the row groups that a step needs.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from io import BytesIO
@@ -154,6 +154,9 @@ class PairDataset:
             for shard, footer in zip(self.shards, footers, strict=True)
             for group in range(footer.num_row_groups)
         ]
+        self._shard_numbers = [
+            number for number, one in enumerate(footers) for _ in range(one.num_row_groups)
+        ]
         self.rows = tuple(
             footer.row_group(group).num_rows
             for footer in footers
@@ -180,13 +183,18 @@ class PairDataset:
         Every ``parts``-th shard from ``part`` on, where several processes share the work. On the
         Hub the digest is the one that the Hub itself keeps, so nothing is downloaded.
         """
-        shards = self.shards[part::parts]
         with ThreadPoolExecutor(4) as pool:
-            for shard, found in zip(shards, pool.map(self._digest, shards), strict=True):
-                if fault := digest_fault(shard, found):
-                    raise TrainingDatasetError(
-                        f"{self.location}: {fault}; fetch or make the dataset again"
-                    )
+            list(pool.map(self.verify_shard, range(part, len(self.shards), parts)))
+
+    def verify_shard(self, number: int) -> None:
+        """Compare one of ``shards`` with the manifest; raises TrainingDatasetError naming it."""
+        shard = self.shards[number]
+        if fault := digest_fault(shard, self._digest(shard)):
+            raise TrainingDatasetError(f"{self.location}: {fault}; fetch or make the dataset again")
+
+    def shards_of(self, row_groups: Iterable[int]) -> list[int]:
+        """Numbers of the shards that row groups lie in, each once, in their order."""
+        return list(dict.fromkeys(self._shard_numbers[number] for number in row_groups))
 
     def _digest(self, shard: Shard) -> str:
         path = self._path(shard.path)

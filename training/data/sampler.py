@@ -87,6 +87,19 @@ class BatchSampler:
                 )
         return found
 
+    def row_groups_read(self, first: int, after: int) -> list[int]:
+        """Row groups that the steps ``first`` to ``after`` − 1 read, each once, in that order."""
+        found: dict[int, None] = {}
+        steps, rows = self.steps_per_epoch, self.rows_per_epoch
+        for epoch in range(first // steps, -(-after // steps)):
+            order, starts = self._epoch(0 if self.max_rows is not None else epoch)
+            begin = max(first - epoch * steps, 0) * rows // steps
+            end = min(after - epoch * steps, steps) * rows // steps
+            low = int(np.searchsorted(starts, begin, side="right")) - 1
+            high = int(np.searchsorted(starts[:-1], end))
+            found |= dict.fromkeys(order[low * self.window : high * self.window])
+        return list(found)
+
     @cached_property
     def _epochs(self) -> dict[int, tuple[list[int], npt.NDArray[np.int64]]]:
         return {}

@@ -61,8 +61,10 @@ def checksums_of(folder: Path, paths: Sequence[Path]) -> dict[str, FileChecksum]
         return dict(zip(names, sums, strict=True))
 
 
-def find_damage(folder: Path) -> str | None:
+def find_damage(folder: Path, part: int = 0, parts: int = 1) -> str | None:
     """Compare a folder with its checksums: which file differs and how; None when none does.
+
+    ``part``, ``parts``: every ``parts``-th file from ``part`` on, where processes share the work.
 
     None also for a folder without ``checksums.json``, of which nothing can be said.
     """
@@ -78,7 +80,8 @@ def find_damage(folder: Path) -> str | None:
     if not found.files:
         return f"{CHECKSUMS_NAME} names no file"
     with ThreadPoolExecutor(THREADS) as pool:
-        faults = pool.map(lambda entry: _difference(folder, *entry), found.files.items())
+        mine = list(found.files.items())[part::parts]
+        faults = pool.map(lambda entry: _difference(folder, *entry), mine)
         return next(filter(None, faults), None)
 
 

@@ -129,7 +129,8 @@ def start_distributed(
         timeout_minutes: how long a process waits for the others, whatever they do: download a
             model, hash a dataset, validate, write a checkpoint. NCCL's own default is ten.
 
-    Raises ConfigError where the ranks cannot be divided into groups of that size.
+    Raises ConfigError where the ranks cannot be divided into groups of that size, or the variables
+    that torchrun sets are not whole, and ConnectionLostError where the others cannot be reached.
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -147,10 +148,26 @@ def start_distributed(
         torch.cuda.set_device(place)
     if "RANK" not in os.environ:
         return DistributedContext(rank, count, place)
-    timeout = timedelta(minutes=timeout_minutes)
+    try:
+        return _join(rank, count, place, context_degree, timedelta(minutes=timeout_minutes))
+    except ValueError as error:  # a variable that is missing or no number
+        raise ConfigError(f"{error}; start several processes with torchrun") from None
+    except RuntimeError as error:
+        text = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConnectionLostError(
+            f"process {rank} of {count} cannot reach the others at "
+            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} "
+            f"({text.rpartition('] ')[2][:200]})"
+        ) from error
+
+
+def _join(
+    rank: int, count: int, place: torch.device, context_degree: int, timeout: timedelta
+) -> DistributedContext:
+    """Connect with the other processes, and make the groups that they exchange values in."""
     if not dist.is_initialized():
         # gloo beside nccl: with run.cpu_offload gradients and states are summed on the CPU.
-        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        backend = "cpu:gloo,cuda:nccl" if place.type == "cuda" else "gloo"
         dist.init_process_group(backend, device_id=None, timeout=timeout)
     # Every rank makes all groups, in the same order.
     control, save = (dist.new_group(backend="gloo", timeout=timeout) for _ in range(2))

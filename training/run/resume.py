@@ -11,6 +11,7 @@ import torch
 from schemas.small_files import decode_json
 from training.checkpoints.checkpoint import (
     checkpoints,
+    find_checkpoint_damage,
     has_checksums,
     load_optimizer_file,
     load_trainer_state,
@@ -96,9 +97,14 @@ def _resume_point(output: Path, context: DistributedContext) -> Path | None:
             f"{output}: the processes see different checkpoints; it must lie on a disk that all "
             "of them share"
         )
-    chosen = None
+
+    def damage_of(checkpoint: Path) -> str | None:
+        """What all processes together find, each in its share of the files."""
+        mine = find_checkpoint_damage(checkpoint, context.rank, context.count)
+        return next(filter(None, context.gather(mine)), None)
+
+    chosen, damaged = newest_whole(folder, damage_of)
     if context.is_first:
-        chosen, damaged = newest_whole(folder)
         for path, damage in damaged:
             print(f"forumprefs train: {path} is damaged: {damage}", file=sys.stderr)
         if damaged and chosen is not None:
@@ -112,8 +118,7 @@ def _resume_point(output: Path, context: DistributedContext) -> Path | None:
                 "flipped bit in it would not be noticed",
                 file=sys.stderr,
             )
-    agreed: Path | None = context.gather(chosen)[0]
-    return agreed
+    return chosen
 
 
 def restore(run: TrainingRun, checkpoint: Path) -> None:
@@ -157,7 +162,7 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
             f"{checkpoint}: its optimizer state or trainer.json does not belong to the weights "
             f"beside it ({error}); remove that folder to resume from the one before"
         ) from None
-    run.step = run.saved_step = state.step
+    run.step = run.first_step = run.saved_step = state.step
     run.taken_step = state.step - run.guard.in_a_row
     # Earlier releases did not count them; those that the guard skipped are known.
     updates = state.updates if state.updates is not None else state.step - run.guard.skipped

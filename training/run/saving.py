@@ -97,12 +97,13 @@ def save(run: TrainingRun) -> None:
     """Write a checkpoint, from a copy while training goes on; every rank must call.
 
     One that is being written is waited for first. Raises DivergedError instead where weights or
-    rewards are no finite numbers: it is of no use, and TrainingDatasetError where a shard turned
-    out not to be the manifest's.
+    rewards are no finite numbers: it is of no use, and TrainingDatasetError where a shard that it
+    was trained on turned out not to be the manifest's.
     """
     run.writer.wait()
     if run.verification is not None:
-        run.verification.finish(run.context.gather)
+        read = run.dataset.shards_of(run.sampler.row_groups_read(run.first_step, run.step))
+        run.verification.finish(run.context.gather, set(read))
     if not rewards_are_finite(run.loaded, run.context.device):
         raise DivergedError(
             f"after step {run.step:,} the rewards are no finite numbers, so no checkpoint is "

@@ -121,7 +121,10 @@ def set_up(
         begin(options, loaded, lock, chosen)
     context.barrier()
     if config.data.verify:  # last: what fails before need not wait for it
-        run.verification = ShardVerification(dataset, context.rank, context.count)
+        order = dataset.shards_of(
+            [*sampler.row_groups_read(run.step, sampler.steps), *range(len(dataset.rows))]
+        )
+        run.verification = ShardVerification(dataset, context.rank, context.count, order)
     return run
 
 

@@ -60,6 +60,8 @@ class TrainingRun:
     """Writes checkpoints; one at a time."""
     step: int = 0
     """Steps that were taken."""
+    first_step: int = 0
+    """Steps that had been taken where this process began."""
     totals: Totals = field(default_factory=Totals)
     taken_step: int = 0
     """The last step that was taken and not skipped."""
