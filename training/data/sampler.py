@@ -91,7 +91,7 @@ class BatchSampler:
         """Row groups that the steps ``first`` to ``after`` − 1 read, each once, in that order."""
         found: dict[int, None] = {}
         steps, rows = self.steps_per_epoch, self.rows_per_epoch
-        for epoch in range(first // steps, -(-after // steps)):
+        for epoch in range(first // steps, -(-after // steps) if first < after else 0):
             order, starts = self._epoch(0 if self.max_rows is not None else epoch)
             begin = max(first - epoch * steps, 0) * rows // steps
             end = min(after - epoch * steps, steps) * rows // steps
