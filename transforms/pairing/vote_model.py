@@ -38,6 +38,7 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -73,8 +74,11 @@ MAX_RESPONSES: Final = 100
 NEWTON_STEPS: Final = 50
 """Upper limit for θ of one thread; about 6 are taken."""
 
-FIT_STEPS: Final = 12
+FIT_STEPS: Final = 40
 """Newton steps for the effects of a site."""
+
+CURVATURE_STEPS: Final = (0, 2, 4, 7, 12, 20)
+"""Before which of them the curvature is computed anew."""
 
 SITE_STEPS: Final = 100
 """EM steps for the common effects."""
@@ -87,6 +91,15 @@ OUTPUT_DIGITS: Final = 6
 """Rounded, because the last bits differ between processors and libraries, and bytes must not."""
 
 
+class VoteKind(IntEnum):
+    """What was chosen for; also the order of their effects."""
+
+    UP = 0
+    DOWN = 1
+    ACCEPT = 2
+    """The asker's acceptance, one choice per question."""
+
+
 class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
     """What moves votes on a site, in log-odds, and how far qualities lie apart there."""
 
@@ -94,13 +107,18 @@ class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Annotated[float, doc("upvotes: of being accepted")]
     log_age: Annotated[float, doc("upvotes: of the log of the age in days")]
     fresh: Annotated[float, doc("upvotes: of the first two days")]
-    first_day: Annotated[float, doc("upvotes: of the day of its appearance")]
-    down_log_rank: Annotated[float, doc("downvotes: of the log of the place on the page")]
-    down_accepted: Annotated[float, doc("downvotes: of being accepted")]
-    down_log_age: Annotated[float, doc("downvotes: of the log of the age in days")]
-    down_fresh: Annotated[float, doc("downvotes: of the first two days")]
-    down_first_day: Annotated[float, doc("downvotes: of the day of its appearance")]
-    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes (κ)")]
+    first_day: Annotated[float, doc("upvotes: of the day of appearance")]
+    down_log_rank: Annotated[float, doc("downvotes: the same effects")]
+    down_accepted: Annotated[float, doc("downvotes")]
+    down_log_age: Annotated[float, doc("downvotes")]
+    down_fresh: Annotated[float, doc("downvotes")]
+    down_first_day: Annotated[float, doc("downvotes")]
+    accept_log_rank: Annotated[float, doc("acceptance: the same effects")]
+    accept_log_age: Annotated[float, doc("acceptance")]
+    accept_fresh: Annotated[float, doc("acceptance")]
+    accept_first_day: Annotated[float, doc("acceptance")]
+    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes")]
+    accept_scale: Annotated[float, doc("how much of the quality moves acceptance")]
     sigma: Annotated[float, doc("standard deviation of qualities, in log-odds; > 0", gt=0)]
 
 
@@ -109,14 +127,19 @@ PRIOR_EFFECTS: Final = VoteEffects(
     accepted=0.5,
     log_age=-0.25,
     fresh=0.4,
-    first_day=0.0,
+    first_day=0.4,
     down_log_rank=0.0,
     down_accepted=0.0,
     down_log_age=0.0,
     down_fresh=0.0,
     down_first_day=0.0,
+    accept_log_rank=0.0,
+    accept_log_age=0.0,
+    accept_fresh=0.0,
+    accept_first_day=0.0,
     down_scale=1.0,
-    sigma=0.6,
+    accept_scale=1.0,
+    sigma=0.5,
 )
 """Where the common effects are expected before a vote is seen; first figures on six sites."""
 
@@ -132,14 +155,17 @@ SITE_DEVIATION: Final = 0.2
 PRIOR_SITES: Final = 2.0
 """How many sites that expectation is worth."""
 
-_UPS: Final = len(FEATURES)
-_EFFECTS: Final = 2 * _UPS
-_SCALE, _LOG_SIGMA = _EFFECTS, _EFFECTS + 1
-_PARAMETERS: Final = _EFFECTS + 2
-"""ψ: effects of upvotes, effects of downvotes, κ, log σ."""
+_COLUMNS: Final = (slice(0, 5), slice(5, 10), slice(10, 14))
+"""Of the effects in ψ, by kind of vote. Nothing is accepted before the acceptance."""
+_EFFECTS: Final = 14
+_SCALES: Final = ((VoteKind.DOWN, 14, -1.0), (VoteKind.ACCEPT, 15, 1.0))
+"""Kinds of vote whose ∂η/∂θ is a parameter: its place in ψ, and its sign."""
+_LOG_SIGMA: Final = 16
+_PARAMETERS: Final = 17
 
 
 def _to_vector(effects: VoteEffects) -> Array:
+    """Return ψ: the effects, the scales, log σ."""
     *values, sigma = msgspec.structs.astuple(effects)
     return np.array([*values, math.log(sigma)])
 
@@ -169,7 +195,7 @@ class VoteChoice(NamedTuple):
 
     day: int
     """UTC day number."""
-    down: bool
+    kind: VoteKind
     eligible: tuple[int, ...]
     """Indexes of the responses that appeared on an earlier day; two or more."""
     features: tuple[tuple[float, ...], ...]
@@ -198,9 +224,24 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     posts = [thread.responses[index] for index in group]
     ups = [Counter(post.up_days) for post in posts]
     downs = [Counter(post.down_days) for post in posts]
+    accepts = [
+        Counter(
+            [post.accepted_day]
+            if post.accepted and not _is_self_answer(thread.prompt, post)
+            else []
+        )
+        for post in posts
+    ]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
-    days = sorted({day for votes in (*ups, *downs) for day in votes if day >= second})
+    days = sorted(
+        {
+            day
+            for votes in (*ups, *downs, *accepts)
+            for day in votes
+            if day is not None and day >= second
+        }
+    )
     unpinned = _unpinned_day(thread)
     choices = []
     for day in days:
@@ -231,11 +272,15 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
             )
             for place in here
         )
-        for down, counts in ((False, ups), (True, downs)):
+        for kind, counts in (
+            (VoteKind.UP, ups),
+            (VoteKind.DOWN, downs),
+            (VoteKind.ACCEPT, accepts),
+        ):
             votes = tuple(counts[place][day] for place in here)
             if any(votes):
                 eligible = tuple(group[place] for place in here)
-                choices.append(VoteChoice(day, down, eligible, features, exposure, votes))
+                choices.append(VoteChoice(day, kind, eligible, features, exposure, votes))
     return choices
 
 
@@ -273,10 +318,10 @@ def _mean_ranks(keys: Sequence[tuple[bool, int]]) -> list[float]:
 class _Batch(NamedTuple):
     """Choices of questions with equally many responses: Q questions, C choices, k responses."""
 
-    features: Array  # (C, k, _EFFECTS): upvotes use the first half, downvotes the second
+    features: Array  # (C, k, _EFFECTS): each kind of vote has columns of its own
     absent: Array  # (C, k): 0, or −inf for a response that was not eligible
     votes: Array  # (C, k)
-    down: Array  # (C,): 0 or 1
+    kind: NDArray[np.intp]  # (C,): VoteKind
     starts: NDArray[np.intp]  # (Q,): first choice of each question
     question: NDArray[np.intp]  # (C,): question of each choice
 
@@ -288,17 +333,19 @@ def _batch(questions: Sequence[Sequence[VoteChoice]], members: Sequence[Sequence
     features = np.zeros((len(choices), k, _EFFECTS))
     absent = np.full((len(choices), k), -np.inf)
     votes = np.zeros((len(choices), k))
-    down = np.array([float(choice.down) for _, choice in choices])
+    kind = np.array([choice.kind for _, choice in choices], dtype=np.intp)
     question = np.array([number for number, _ in choices], dtype=np.intp)
     places = [{index: place for place, index in enumerate(own)} for own in members]
     for row, (number, choice) in enumerate(choices):
         at = [places[number][index] for index in choice.eligible]
-        first = _UPS if choice.down else 0
-        features[row, at, first : first + _UPS] = choice.features
+        own = np.array(choice.features)
+        if choice.kind is VoteKind.ACCEPT:
+            own = np.delete(own, FEATURES.index("accepted"), axis=1)
+        features[row, at, _COLUMNS[choice.kind]] = own
         absent[row, at] = choice.exposure
         votes[row, at] = choice.votes
     starts = np.searchsorted(question, np.arange(len(questions)))
-    return _Batch(features, absent, votes, down, starts, question)
+    return _Batch(features, absent, votes, kind, starts, question)
 
 
 class _Mode(NamedTuple):
@@ -307,7 +354,7 @@ class _Mode(NamedTuple):
     theta: Array  # (Q, k)
     curvature: Array  # Λ: (Q, k, k)
     shares: Array  # p: (C, k), the probabilities of the choices
-    turn: Array  # (C,): ∂η/∂θ, which is 1 for upvotes and −κ for downvotes
+    turn: Array  # (C,): a = ∂η/∂θ, which is 1 for upvotes and minus its scale for downvotes
 
 
 def _shares(utilities: Array) -> Array:
@@ -324,7 +371,9 @@ def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     over the choices c of a question, with votes v, n = Σ v, shares p and a = ∂η/∂θ.
     """
     precision = math.exp(-2.0 * psi[_LOG_SIGMA])
-    turn = 1.0 - batch.down * (1.0 + psi[_SCALE])
+    turn = np.ones(len(batch.kind))
+    for kind, place, sign in _SCALES:
+        turn[batch.kind == kind] = sign * psi[place]
     fixed = np.einsum("ckf,f->ck", batch.features, psi[:_EFFECTS]) + batch.absent
     total = batch.votes.sum(axis=1)
     diagonal = np.arange(theta.shape[1])
@@ -380,26 +429,29 @@ def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> tuple[float, Array
     surprise = batch.votes - total[:, None] * shares
 
     # How the gradient in θ changes with each parameter, then θ̂ itself, then the utilities.
-    down_theta = -batch.down[:, None] * theta[batch.question]
     pushes = np.zeros((*shares.shape, _PARAMETERS))
     pushes[:, :, :_EFFECTS] = -turn[:, None, None] * spread(batch.features)
-    pushes[:, :, _SCALE] = (
-        -batch.down[:, None] * surprise - turn[:, None] * spread(down_theta[:, :, None])[:, :, 0]
-    )
+    scaled = np.zeros((*shares.shape, len(_SCALES)))
+    for number, (kind, place, sign) in enumerate(_SCALES):
+        of_kind = sign * (batch.kind == kind)[:, None]
+        scaled[:, :, number] = of_kind * theta[batch.question]
+        pushes[:, :, place] = of_kind * surprise
+    pushes[:, :, _EFFECTS:_LOG_SIGMA] -= turn[:, None, None] * spread(scaled)
     moved = np.add.reduceat(pushes, batch.starts, axis=0)
     moved[:, :, _LOG_SIGMA] = 2.0 * precision * theta
     shift = np.einsum("qij,qjl->qil", covariance, moved)
     utilities = turn[:, None, None] * shift[batch.question]
     utilities[:, :, :_EFFECTS] += batch.features
-    utilities[:, :, _SCALE] += down_theta
+    utilities[:, :, _EFFECTS:_LOG_SIGMA] += scaled
     trace = np.einsum("ck,ckl->l", bend, utilities)
     trace[_LOG_SIGMA] -= 2.0 * precision * np.einsum("qii->", covariance)
     within = (variances * shares).sum(axis=1) - (towards * shares).sum(axis=1)
-    trace[_SCALE] += (-2.0 * turn * batch.down * total * within).sum()
+    for kind, place, sign in _SCALES:
+        trace[place] += (2.0 * sign * turn * total * within)[batch.kind == kind].sum()
 
     gradient = -0.5 * trace
     gradient[:_EFFECTS] += np.einsum("ck,ckf->f", surprise, batch.features)
-    gradient[_SCALE] += (surprise * down_theta).sum()
+    gradient[_EFFECTS:_LOG_SIGMA] += np.einsum("ck,ckf->f", surprise, scaled)
     gradient[_LOG_SIGMA] += precision * (theta * theta).sum() - theta.size
     return float(value), gradient, theta
 
@@ -458,8 +510,10 @@ def fit_site(questions: Iterable[Question]) -> SiteFit:
         return np.asarray(total)
 
     psi = prior
-    for _ in range(FIT_STEPS):
-        step = np.linalg.solve(_curvature(slope, psi, wide), slope(psi))
+    for number in range(FIT_STEPS):
+        if number in CURVATURE_STEPS:  # it costs as much as 34 gradients
+            curvature = _curvature(slope, psi, wide)
+        step = np.linalg.solve(curvature, slope(psi))
         psi = psi + np.clip(step, -0.5, 0.5)
         if np.abs(step).max() < 1e-7:
             break
@@ -616,13 +670,12 @@ def _undated_votes(post: Post) -> tuple[int, int]:
 
 def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteChoice]:
     totals = [_undated_votes(post) for post in posts]
-    nothing = ((0.0,) * _UPS,) * len(group)
+    accepted = [int(post.accepted) for post in posts]
+    ups, downs = ([total[way] for total in totals] for way in (0, 1))
+    nothing = ((0.0,) * len(FEATURES),) * len(group)
     return [
-        VoteChoice(0, down, tuple(group), nothing, (0.0,) * len(group), votes)
-        for down, votes in (
-            (False, tuple(up for up, _ in totals)),
-            (True, tuple(d for _, d in totals)),
-        )
+        VoteChoice(0, kind, tuple(group), nothing, (0.0,) * len(group), tuple(votes))
+        for kind, votes in zip(VoteKind, (ups, downs, accepted), strict=True)
         if len(group) > 1 and any(votes)
     ]
 
