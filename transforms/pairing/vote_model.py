@@ -36,7 +36,7 @@ import heapq
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import date
 from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
@@ -74,16 +74,17 @@ MAX_RESPONSES: Final = 100
 NEWTON_STEPS: Final = 50
 """Upper limit for θ of one thread; about 6 are taken."""
 
-FIT_STEPS: Final = 40
-"""Newton steps for the effects of a site."""
+NEAR_STEPS: Final = 8
+"""Steps for the effects of a site with a curvature that is cheap and nearly right."""
 
-CURVATURE_STEPS: Final = (0, 2, 4, 7, 12, 20)
-"""Before which of them the curvature is computed anew."""
+HALVINGS: Final = 8
+FIT_STEPS: Final = 30
+"""Upper limit of the steps after them, with the curvature found there; about 8 are taken."""
 
 SITE_STEPS: Final = 100
 """EM steps for the common effects."""
 
-SITE_QUESTIONS: Final = 4000
+SITE_QUESTIONS: Final = 2000
 """Of more questions of a site, so many are fitted on, chosen by the hash of their ids."""
 
 PARAMETER_DIGITS: Final = 4
@@ -172,9 +173,9 @@ def _to_vector(effects: VoteEffects) -> Array:
 
 def _from_vector(vector: Array) -> VoteEffects:
     values = [float(value) for value in vector]
-    values[_LOG_SIGMA] = math.exp(values[_LOG_SIGMA])
+    # Where votes show no differences at all, σ would go to 0, and nothing could be compared.
+    values[_LOG_SIGMA] = math.exp(min(max(values[_LOG_SIGMA], math.log(0.01)), math.log(10.0)))
     rounded = [round(value, PARAMETER_DIGITS) + 0.0 for value in values]
-    rounded[_LOG_SIGMA] = max(rounded[_LOG_SIGMA], 10.0**-PARAMETER_DIGITS)
     return VoteEffects(**dict(zip(VoteEffects.__struct_fields__, rounded, strict=True)))
 
 
@@ -394,13 +395,25 @@ def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     return _Mode(theta, curvature, shares, turn)
 
 
-def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> tuple[float, Array, Array]:
-    """Return Laplace's log marginal likelihood, its gradient in ψ, and the mode of θ.
+class _Evidence(NamedTuple):
+    value: float
+    """Laplace's log marginal likelihood."""
+    gradient: Array
+    """In ψ, exactly: (_PARAMETERS,)."""
+    information: Array
+    """Its negative curvature in ψ, nearly: (_PARAMETERS, _PARAMETERS), positive semidefinite."""
+    theta: Array
+
+
+def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
+    """Return Laplace's log marginal likelihood with its slope and curvature.
 
         log ∫ P(votes | θ, ψ) N(θ; 0, σ²) dθ ≈ ℓ(θ̂, ψ) − θ̂ᵀθ̂/2σ² − k·log σ − ½·log |Λ|
 
     The gradient follows θ̂ as ψ moves: with V = Λ⁻¹ and u the change of the utilities η,
     ∂θ̂ = V·∂g and tr(V·∂Λ) = Σ_c u·z + …, where z = a²·n·(diag p − p pᵀ)(diag V − 2·V·p).
+    The information is that of ℓ(θ̂(ψ), ψ) − θ̂ᵀθ̂/2σ², which leaves out how Λ bends, and
+    2·Σ tr (I − V/σ²)² for log σ, as if votes were normal observations.
     """
     mode = _mode(batch, psi, theta)
     theta, shares, turn = mode.theta, mode.shares, mode.turn
@@ -453,7 +466,12 @@ def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> tuple[float, Array
     gradient[:_EFFECTS] += np.einsum("ck,ckf->f", surprise, batch.features)
     gradient[_EFFECTS:_LOG_SIGMA] += np.einsum("ck,ckf->f", surprise, scaled)
     gradient[_LOG_SIGMA] += precision * (theta * theta).sum() - theta.size
-    return float(value), gradient, theta
+    information = np.einsum("ckl,ckm->lm", spread(utilities), utilities)
+    information += precision * np.einsum("qkl,qkm->lm", shift, shift)
+    information[_LOG_SIGMA] = information[:, _LOG_SIGMA] = 0.0
+    known = np.eye(theta.shape[1]) - precision * covariance
+    information[_LOG_SIGMA, _LOG_SIGMA] = 2.0 * (known * known).sum()
+    return _Evidence(float(value), gradient, information, theta)
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
@@ -490,8 +508,10 @@ def vote_questions(thread: Thread) -> list[Question]:
     ]
 
 
-def fit_site(questions: Iterable[Question]) -> SiteFit:
+def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> SiteFit:
     """Fit ψ on questions of one site, one or more, whatever their order.
+
+    ``without``: names of effects that are 0 (benchmarks ask what each of them is worth).
 
     Newton's method on the log marginal likelihood plus a wide normal prior, which keeps it in
     bounds where votes are few and is taken out of the result again.
@@ -499,26 +519,37 @@ def fit_site(questions: Iterable[Question]) -> SiteFit:
     ordered = sorted(questions, key=lambda question: question.id)
     batches = _batches(ordered)
     thetas = [np.zeros((len(batch.starts), batch.votes.shape[1])) for batch in batches]
-    prior = _to_vector(PRIOR_EFFECTS)
+    free = np.array([name not in without for name in VoteEffects.__struct_fields__], float)
+    prior = free * _to_vector(PRIOR_EFFECTS)
     wide = WIDE_DEVIATION**-2.0
 
-    def slope(psi: Array) -> Array:
-        total = -wide * (psi - prior)
+    def evidence(psi: Array) -> _Evidence:
+        value, gradient = 0.0, np.zeros(_PARAMETERS)
+        information = np.zeros((_PARAMETERS, _PARAMETERS))
         for place, batch in enumerate(batches):
-            _, gradient, thetas[place] = _log_evidence(batch, psi, thetas[place])
-            total = total + gradient
-        return np.asarray(total)
+            found = _log_evidence(batch, free * psi, thetas[place])
+            value += found.value
+            gradient += found.gradient
+            information += found.information
+            thetas[place] = found.theta
+        away = psi - prior
+        return _Evidence(
+            value - 0.5 * wide * float(away @ away),
+            free * gradient - wide * away,
+            free * information * free[:, None] + wide * np.eye(_PARAMETERS),
+            away,
+        )
 
-    psi = prior
-    for number in range(FIT_STEPS):
-        if number in CURVATURE_STEPS:  # it costs as much as 34 gradients
-            curvature = _curvature(slope, psi, wide)
-        step = np.linalg.solve(curvature, slope(psi))
-        psi = psi + np.clip(step, -0.5, 0.5)
-        if np.abs(step).max() < 1e-7:
+    psi, here = prior, evidence(prior)
+    for _ in range(NEAR_STEPS):
+        psi, here = _climb(evidence, psi, here, here.information)
+    curvature = _curvature(lambda at: evidence(at).gradient, psi, wide)
+    for _ in range(FIT_STEPS):
+        if np.abs(here.gradient).max() < 1e-7:
             break
-    information = _curvature(slope, psi, wide) - wide * np.eye(_PARAMETERS)
-    linear = information @ psi + wide * (psi - prior)
+        psi, here = _climb(evidence, psi, here, curvature)
+    information = curvature - wide * np.eye(_PARAMETERS)
+    linear = information @ psi + here.gradient + wide * (psi - prior)
     return SiteFit(
         site=ordered[0].site,
         linear=tuple(map(float, linear)),
@@ -538,6 +569,19 @@ def _batches(questions: Iterable[Question]) -> list[_Batch]:
         _batch([question.choices for question, _ in own], [members for _, members in own])
         for _, own in sorted(by_size.items())
     ]
+
+
+def _climb(
+    evidence: Callable[[Array], _Evidence], psi: Array, here: _Evidence, curvature: Array
+) -> tuple[Array, _Evidence]:
+    """Take a Newton step, halved until it is none downwards."""
+    step = np.clip(np.linalg.solve(curvature, here.gradient), -0.5, 0.5)
+    for _ in range(HALVINGS):
+        there = evidence(psi + step)
+        if there.value >= here.value - 1e-9:
+            return psi + step, there
+        step = step / 2
+    return psi, here
 
 
 def _curvature(slope: Callable[[Array], Array], psi: Array, least: float) -> Array:
@@ -629,7 +673,6 @@ def response_quality(thread: Thread, model: VoteModel) -> Quality:
     A response without votes has the prior, Normal(0, σ²).
     """
     effects = model.effects_of(thread.prompt.site)
-    psi = _to_vector(effects)
     size = len(thread.responses)
     mean = np.zeros(size)
     covariance = np.eye(size) * effects.sigma**2
@@ -645,11 +688,18 @@ def response_quality(thread: Thread, model: VoteModel) -> Quality:
             key=lambda index: thread.responses[index].id,
         )
         if members:
-            batch = _batch([choices], [members])
-            mode = _mode(batch, psi, np.zeros((1, len(members))))
-            mean[members] = mode.theta[0]
-            covariance[np.ix_(members, members)] = np.linalg.inv(mode.curvature[0])
+            mean[members], covariance[np.ix_(members, members)] = posterior(
+                choices, members, effects
+            )
     return Quality(tuple(map(float, mean)), tuple(tuple(map(float, row)) for row in covariance))
+
+
+def posterior(
+    choices: Sequence[VoteChoice], members: Sequence[int], effects: VoteEffects
+) -> tuple[Array, Array]:
+    """Return mean and covariance of the qualities of ``members`` (indexes) after their choices."""
+    mode = _mode(_batch([choices], [members]), _to_vector(effects), np.zeros((1, len(members))))
+    return mode.theta[0], np.linalg.inv(mode.curvature[0])
 
 
 def _siblings(thread: Thread) -> dict[str | None, list[int]]:
