@@ -50,7 +50,7 @@ from schemas.post import DAY_MS, Post, Thread
 
 Array = NDArray[np.float64]
 
-FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh")
+FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day")
 """Of a response at the end of the day before a vote, in the order of :class:`VoteEffects`:
 log of its place on the page (first is 1, responses of equal score share the mean of their places),
 whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old."""
@@ -58,6 +58,7 @@ whether it was accepted, log of its age in days, whether it is at most FRESH_DAY
 FRESH_DAYS: Final = 2
 """A new response brings its question back to the front page for about so long."""
 
+HOUR_MS: Final = 3_600_000
 UNPINNED_DAY: Final = (date(2021, 11, 1) - date(1970, 1, 1)).days
 """UTC day number from which accepted answers are no longer shown first on Stack Exchange sites.
 Until then they were, unless the asker had written them. Stack Overflow: UNPINNED_DAY_STACKOVERFLOW.
@@ -93,10 +94,12 @@ class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Annotated[float, doc("upvotes: of being accepted")]
     log_age: Annotated[float, doc("upvotes: of the log of the age in days")]
     fresh: Annotated[float, doc("upvotes: of the first two days")]
+    first_day: Annotated[float, doc("upvotes: of the day of its appearance")]
     down_log_rank: Annotated[float, doc("downvotes: of the log of the place on the page")]
     down_accepted: Annotated[float, doc("downvotes: of being accepted")]
     down_log_age: Annotated[float, doc("downvotes: of the log of the age in days")]
     down_fresh: Annotated[float, doc("downvotes: of the first two days")]
+    down_first_day: Annotated[float, doc("downvotes: of the day of its appearance")]
     down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes (κ)")]
     sigma: Annotated[float, doc("standard deviation of qualities, in log-odds; > 0", gt=0)]
 
@@ -106,10 +109,12 @@ PRIOR_EFFECTS: Final = VoteEffects(
     accepted=0.5,
     log_age=-0.25,
     fresh=0.4,
+    first_day=0.0,
     down_log_rank=0.0,
     down_accepted=0.0,
     down_log_age=0.0,
     down_fresh=0.0,
+    down_first_day=0.0,
     down_scale=1.0,
     sigma=0.6,
 )
@@ -169,6 +174,8 @@ class VoteChoice(NamedTuple):
     """Indexes of the responses that appeared on an earlier day; two or more."""
     features: tuple[tuple[float, ...], ...]
     """Of each of them, in the order of FEATURES."""
+    exposure: tuple[float, ...]
+    """Log of the share of the day, in which each of them could be voted for."""
     votes: tuple[int, ...]
     """How many each of them got; at least one in all."""
 
@@ -193,11 +200,11 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     downs = [Counter(post.down_days) for post in posts]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
-    days = sorted({day for votes in (*ups, *downs) for day in votes if day > second})
+    days = sorted({day for votes in (*ups, *downs) for day in votes if day >= second})
     unpinned = _unpinned_day(thread)
     choices = []
     for day in days:
-        here = [place for place in range(len(group)) if born[place] < day]
+        here = [place for place in range(len(group)) if born[place] <= day]
         accepted = [_accepted_before(posts[place], day) for place in here]
         pinned = [
             known and day <= unpinned and not _is_self_answer(thread.prompt, posts[place])
@@ -209,16 +216,26 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
             (
                 math.log(rank),
                 float(known),
-                math.log(day - born[place]),
+                math.log(max(day - born[place], 1)),
                 float(day - born[place] <= FRESH_DAYS),
+                float(day == born[place]),
             )
             for place, rank, known in zip(here, ranks, accepted, strict=True)
+        )
+        opened = max(day * DAY_MS, thread.prompt.created_at)
+        close = (day + 1) * DAY_MS
+        exposure = tuple(
+            math.log(
+                max(close - max(posts[place].created_at, opened), HOUR_MS)
+                / max(close - opened, HOUR_MS)
+            )
+            for place in here
         )
         for down, counts in ((False, ups), (True, downs)):
             votes = tuple(counts[place][day] for place in here)
             if any(votes):
                 eligible = tuple(group[place] for place in here)
-                choices.append(VoteChoice(day, down, eligible, features, votes))
+                choices.append(VoteChoice(day, down, eligible, features, exposure, votes))
     return choices
 
 
@@ -278,7 +295,7 @@ def _batch(questions: Sequence[Sequence[VoteChoice]], members: Sequence[Sequence
         at = [places[number][index] for index in choice.eligible]
         first = _UPS if choice.down else 0
         features[row, at, first : first + _UPS] = choice.features
-        absent[row, at] = 0.0
+        absent[row, at] = choice.exposure
         votes[row, at] = choice.votes
     starts = np.searchsorted(question, np.arange(len(questions)))
     return _Batch(features, absent, votes, down, starts, question)
@@ -601,7 +618,7 @@ def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteCh
     totals = [_undated_votes(post) for post in posts]
     nothing = ((0.0,) * _UPS,) * len(group)
     return [
-        VoteChoice(0, down, tuple(group), nothing, votes)
+        VoteChoice(0, down, tuple(group), nothing, (0.0,) * len(group), votes)
         for down, votes in (
             (False, tuple(up for up, _ in totals)),
             (True, tuple(d for _, d in totals)),
