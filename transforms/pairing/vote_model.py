@@ -36,8 +36,9 @@ import heapq
 import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import date
+from enum import IntEnum
 from typing import Annotated, Final, NamedTuple
 
 import msgspec
@@ -73,18 +74,31 @@ MAX_RESPONSES: Final = 100
 NEWTON_STEPS: Final = 50
 """Upper limit for θ of one thread; about 6 are taken."""
 
-FIT_STEPS: Final = 12
-"""Newton steps for the effects of a site."""
+NEAR_STEPS: Final = 8
+"""Steps for the effects of a site with a curvature that is cheap and nearly right."""
+
+HALVINGS: Final = 8
+FIT_STEPS: Final = 30
+"""Upper limit of the steps after them, with the curvature found there; about 8 are taken."""
 
 SITE_STEPS: Final = 100
 """EM steps for the common effects."""
 
-SITE_QUESTIONS: Final = 4000
+SITE_QUESTIONS: Final = 2000
 """Of more questions of a site, so many are fitted on, chosen by the hash of their ids."""
 
 PARAMETER_DIGITS: Final = 4
 OUTPUT_DIGITS: Final = 6
 """Rounded, because the last bits differ between processors and libraries, and bytes must not."""
+
+
+class VoteKind(IntEnum):
+    """What was chosen for; also the order of their effects."""
+
+    UP = 0
+    DOWN = 1
+    ACCEPT = 2
+    """The asker's acceptance, one choice per question."""
 
 
 class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,13 +108,18 @@ class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
     accepted: Annotated[float, doc("upvotes: of being accepted")]
     log_age: Annotated[float, doc("upvotes: of the log of the age in days")]
     fresh: Annotated[float, doc("upvotes: of the first two days")]
-    first_day: Annotated[float, doc("upvotes: of the day of its appearance")]
-    down_log_rank: Annotated[float, doc("downvotes: of the log of the place on the page")]
-    down_accepted: Annotated[float, doc("downvotes: of being accepted")]
-    down_log_age: Annotated[float, doc("downvotes: of the log of the age in days")]
-    down_fresh: Annotated[float, doc("downvotes: of the first two days")]
-    down_first_day: Annotated[float, doc("downvotes: of the day of its appearance")]
-    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes (κ)")]
+    first_day: Annotated[float, doc("upvotes: of the day of appearance")]
+    down_log_rank: Annotated[float, doc("downvotes: the same effects")]
+    down_accepted: Annotated[float, doc("downvotes")]
+    down_log_age: Annotated[float, doc("downvotes")]
+    down_fresh: Annotated[float, doc("downvotes")]
+    down_first_day: Annotated[float, doc("downvotes")]
+    accept_log_rank: Annotated[float, doc("acceptance: the same effects")]
+    accept_log_age: Annotated[float, doc("acceptance")]
+    accept_fresh: Annotated[float, doc("acceptance")]
+    accept_first_day: Annotated[float, doc("acceptance")]
+    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes")]
+    accept_scale: Annotated[float, doc("how much of the quality moves acceptance")]
     sigma: Annotated[float, doc("standard deviation of qualities, in log-odds; > 0", gt=0)]
 
 
@@ -109,14 +128,19 @@ PRIOR_EFFECTS: Final = VoteEffects(
     accepted=0.5,
     log_age=-0.25,
     fresh=0.4,
-    first_day=0.0,
+    first_day=0.4,
     down_log_rank=0.0,
     down_accepted=0.0,
     down_log_age=0.0,
     down_fresh=0.0,
     down_first_day=0.0,
+    accept_log_rank=0.0,
+    accept_log_age=0.0,
+    accept_fresh=0.0,
+    accept_first_day=0.0,
     down_scale=1.0,
-    sigma=0.6,
+    accept_scale=1.0,
+    sigma=0.5,
 )
 """Where the common effects are expected before a vote is seen; first figures on six sites."""
 
@@ -132,23 +156,26 @@ SITE_DEVIATION: Final = 0.2
 PRIOR_SITES: Final = 2.0
 """How many sites that expectation is worth."""
 
-_UPS: Final = len(FEATURES)
-_EFFECTS: Final = 2 * _UPS
-_SCALE, _LOG_SIGMA = _EFFECTS, _EFFECTS + 1
-_PARAMETERS: Final = _EFFECTS + 2
-"""ψ: effects of upvotes, effects of downvotes, κ, log σ."""
+_COLUMNS: Final = (slice(0, 5), slice(5, 10), slice(10, 14))
+"""Of the effects in ψ, by kind of vote. Nothing is accepted before the acceptance."""
+_EFFECTS: Final = 14
+_SCALES: Final = ((VoteKind.DOWN, 14, -1.0), (VoteKind.ACCEPT, 15, 1.0))
+"""Kinds of vote whose ∂η/∂θ is a parameter: its place in ψ, and its sign."""
+_LOG_SIGMA: Final = 16
+_PARAMETERS: Final = 17
 
 
 def _to_vector(effects: VoteEffects) -> Array:
+    """Return ψ: the effects, the scales, log σ."""
     *values, sigma = msgspec.structs.astuple(effects)
     return np.array([*values, math.log(sigma)])
 
 
 def _from_vector(vector: Array) -> VoteEffects:
     values = [float(value) for value in vector]
-    values[_LOG_SIGMA] = math.exp(values[_LOG_SIGMA])
+    # Where votes show no differences at all, σ would go to 0, and nothing could be compared.
+    values[_LOG_SIGMA] = math.exp(min(max(values[_LOG_SIGMA], math.log(0.01)), math.log(10.0)))
     rounded = [round(value, PARAMETER_DIGITS) + 0.0 for value in values]
-    rounded[_LOG_SIGMA] = max(rounded[_LOG_SIGMA], 10.0**-PARAMETER_DIGITS)
     return VoteEffects(**dict(zip(VoteEffects.__struct_fields__, rounded, strict=True)))
 
 
@@ -169,7 +196,7 @@ class VoteChoice(NamedTuple):
 
     day: int
     """UTC day number."""
-    down: bool
+    kind: VoteKind
     eligible: tuple[int, ...]
     """Indexes of the responses that appeared on an earlier day; two or more."""
     features: tuple[tuple[float, ...], ...]
@@ -198,9 +225,24 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     posts = [thread.responses[index] for index in group]
     ups = [Counter(post.up_days) for post in posts]
     downs = [Counter(post.down_days) for post in posts]
+    accepts = [
+        Counter(
+            [post.accepted_day]
+            if post.accepted and not _is_self_answer(thread.prompt, post)
+            else []
+        )
+        for post in posts
+    ]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
-    days = sorted({day for votes in (*ups, *downs) for day in votes if day >= second})
+    days = sorted(
+        {
+            day
+            for votes in (*ups, *downs, *accepts)
+            for day in votes
+            if day is not None and day >= second
+        }
+    )
     unpinned = _unpinned_day(thread)
     choices = []
     for day in days:
@@ -231,11 +273,15 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
             )
             for place in here
         )
-        for down, counts in ((False, ups), (True, downs)):
+        for kind, counts in (
+            (VoteKind.UP, ups),
+            (VoteKind.DOWN, downs),
+            (VoteKind.ACCEPT, accepts),
+        ):
             votes = tuple(counts[place][day] for place in here)
             if any(votes):
                 eligible = tuple(group[place] for place in here)
-                choices.append(VoteChoice(day, down, eligible, features, exposure, votes))
+                choices.append(VoteChoice(day, kind, eligible, features, exposure, votes))
     return choices
 
 
@@ -273,10 +319,10 @@ def _mean_ranks(keys: Sequence[tuple[bool, int]]) -> list[float]:
 class _Batch(NamedTuple):
     """Choices of questions with equally many responses: Q questions, C choices, k responses."""
 
-    features: Array  # (C, k, _EFFECTS): upvotes use the first half, downvotes the second
+    features: Array  # (C, k, _EFFECTS): each kind of vote has columns of its own
     absent: Array  # (C, k): 0, or −inf for a response that was not eligible
     votes: Array  # (C, k)
-    down: Array  # (C,): 0 or 1
+    kind: NDArray[np.intp]  # (C,): VoteKind
     starts: NDArray[np.intp]  # (Q,): first choice of each question
     question: NDArray[np.intp]  # (C,): question of each choice
 
@@ -288,17 +334,19 @@ def _batch(questions: Sequence[Sequence[VoteChoice]], members: Sequence[Sequence
     features = np.zeros((len(choices), k, _EFFECTS))
     absent = np.full((len(choices), k), -np.inf)
     votes = np.zeros((len(choices), k))
-    down = np.array([float(choice.down) for _, choice in choices])
+    kind = np.array([choice.kind for _, choice in choices], dtype=np.intp)
     question = np.array([number for number, _ in choices], dtype=np.intp)
     places = [{index: place for place, index in enumerate(own)} for own in members]
     for row, (number, choice) in enumerate(choices):
         at = [places[number][index] for index in choice.eligible]
-        first = _UPS if choice.down else 0
-        features[row, at, first : first + _UPS] = choice.features
+        own = np.array(choice.features)
+        if choice.kind is VoteKind.ACCEPT:
+            own = np.delete(own, FEATURES.index("accepted"), axis=1)
+        features[row, at, _COLUMNS[choice.kind]] = own
         absent[row, at] = choice.exposure
         votes[row, at] = choice.votes
     starts = np.searchsorted(question, np.arange(len(questions)))
-    return _Batch(features, absent, votes, down, starts, question)
+    return _Batch(features, absent, votes, kind, starts, question)
 
 
 class _Mode(NamedTuple):
@@ -307,7 +355,7 @@ class _Mode(NamedTuple):
     theta: Array  # (Q, k)
     curvature: Array  # Λ: (Q, k, k)
     shares: Array  # p: (C, k), the probabilities of the choices
-    turn: Array  # (C,): ∂η/∂θ, which is 1 for upvotes and −κ for downvotes
+    turn: Array  # (C,): a = ∂η/∂θ, which is 1 for upvotes and minus its scale for downvotes
 
 
 def _shares(utilities: Array) -> Array:
@@ -324,7 +372,9 @@ def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     over the choices c of a question, with votes v, n = Σ v, shares p and a = ∂η/∂θ.
     """
     precision = math.exp(-2.0 * psi[_LOG_SIGMA])
-    turn = 1.0 - batch.down * (1.0 + psi[_SCALE])
+    turn = np.ones(len(batch.kind))
+    for kind, place, sign in _SCALES:
+        turn[batch.kind == kind] = sign * psi[place]
     fixed = np.einsum("ckf,f->ck", batch.features, psi[:_EFFECTS]) + batch.absent
     total = batch.votes.sum(axis=1)
     diagonal = np.arange(theta.shape[1])
@@ -345,13 +395,25 @@ def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     return _Mode(theta, curvature, shares, turn)
 
 
-def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> tuple[float, Array, Array]:
-    """Return Laplace's log marginal likelihood, its gradient in ψ, and the mode of θ.
+class _Evidence(NamedTuple):
+    value: float
+    """Laplace's log marginal likelihood."""
+    gradient: Array
+    """In ψ, exactly: (_PARAMETERS,)."""
+    information: Array
+    """Its negative curvature in ψ, nearly: (_PARAMETERS, _PARAMETERS), positive semidefinite."""
+    theta: Array
+
+
+def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
+    """Return Laplace's log marginal likelihood with its slope and curvature.
 
         log ∫ P(votes | θ, ψ) N(θ; 0, σ²) dθ ≈ ℓ(θ̂, ψ) − θ̂ᵀθ̂/2σ² − k·log σ − ½·log |Λ|
 
     The gradient follows θ̂ as ψ moves: with V = Λ⁻¹ and u the change of the utilities η,
     ∂θ̂ = V·∂g and tr(V·∂Λ) = Σ_c u·z + …, where z = a²·n·(diag p − p pᵀ)(diag V − 2·V·p).
+    The information is that of ℓ(θ̂(ψ), ψ) − θ̂ᵀθ̂/2σ², which leaves out how Λ bends, and
+    2·Σ tr (I − V/σ²)² for log σ, as if votes were normal observations.
     """
     mode = _mode(batch, psi, theta)
     theta, shares, turn = mode.theta, mode.shares, mode.turn
@@ -380,28 +442,36 @@ def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> tuple[float, Array
     surprise = batch.votes - total[:, None] * shares
 
     # How the gradient in θ changes with each parameter, then θ̂ itself, then the utilities.
-    down_theta = -batch.down[:, None] * theta[batch.question]
     pushes = np.zeros((*shares.shape, _PARAMETERS))
     pushes[:, :, :_EFFECTS] = -turn[:, None, None] * spread(batch.features)
-    pushes[:, :, _SCALE] = (
-        -batch.down[:, None] * surprise - turn[:, None] * spread(down_theta[:, :, None])[:, :, 0]
-    )
+    scaled = np.zeros((*shares.shape, len(_SCALES)))
+    for number, (kind, place, sign) in enumerate(_SCALES):
+        of_kind = sign * (batch.kind == kind)[:, None]
+        scaled[:, :, number] = of_kind * theta[batch.question]
+        pushes[:, :, place] = of_kind * surprise
+    pushes[:, :, _EFFECTS:_LOG_SIGMA] -= turn[:, None, None] * spread(scaled)
     moved = np.add.reduceat(pushes, batch.starts, axis=0)
     moved[:, :, _LOG_SIGMA] = 2.0 * precision * theta
     shift = np.einsum("qij,qjl->qil", covariance, moved)
     utilities = turn[:, None, None] * shift[batch.question]
     utilities[:, :, :_EFFECTS] += batch.features
-    utilities[:, :, _SCALE] += down_theta
+    utilities[:, :, _EFFECTS:_LOG_SIGMA] += scaled
     trace = np.einsum("ck,ckl->l", bend, utilities)
     trace[_LOG_SIGMA] -= 2.0 * precision * np.einsum("qii->", covariance)
     within = (variances * shares).sum(axis=1) - (towards * shares).sum(axis=1)
-    trace[_SCALE] += (-2.0 * turn * batch.down * total * within).sum()
+    for kind, place, sign in _SCALES:
+        trace[place] += (2.0 * sign * turn * total * within)[batch.kind == kind].sum()
 
     gradient = -0.5 * trace
     gradient[:_EFFECTS] += np.einsum("ck,ckf->f", surprise, batch.features)
-    gradient[_SCALE] += (surprise * down_theta).sum()
+    gradient[_EFFECTS:_LOG_SIGMA] += np.einsum("ck,ckf->f", surprise, scaled)
     gradient[_LOG_SIGMA] += precision * (theta * theta).sum() - theta.size
-    return float(value), gradient, theta
+    information = np.einsum("ckl,ckm->lm", spread(utilities), utilities)
+    information += precision * np.einsum("qkl,qkm->lm", shift, shift)
+    information[_LOG_SIGMA] = information[:, _LOG_SIGMA] = 0.0
+    known = np.eye(theta.shape[1]) - precision * covariance
+    information[_LOG_SIGMA, _LOG_SIGMA] = 2.0 * (known * known).sum()
+    return _Evidence(float(value), gradient, information, theta)
 
 
 class Question(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
@@ -438,8 +508,10 @@ def vote_questions(thread: Thread) -> list[Question]:
     ]
 
 
-def fit_site(questions: Iterable[Question]) -> SiteFit:
+def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> SiteFit:
     """Fit ψ on questions of one site, one or more, whatever their order.
+
+    ``without``: names of effects that are 0 (benchmarks ask what each of them is worth).
 
     Newton's method on the log marginal likelihood plus a wide normal prior, which keeps it in
     bounds where votes are few and is taken out of the result again.
@@ -447,24 +519,37 @@ def fit_site(questions: Iterable[Question]) -> SiteFit:
     ordered = sorted(questions, key=lambda question: question.id)
     batches = _batches(ordered)
     thetas = [np.zeros((len(batch.starts), batch.votes.shape[1])) for batch in batches]
-    prior = _to_vector(PRIOR_EFFECTS)
+    free = np.array([name not in without for name in VoteEffects.__struct_fields__], float)
+    prior = free * _to_vector(PRIOR_EFFECTS)
     wide = WIDE_DEVIATION**-2.0
 
-    def slope(psi: Array) -> Array:
-        total = -wide * (psi - prior)
+    def evidence(psi: Array) -> _Evidence:
+        value, gradient = 0.0, np.zeros(_PARAMETERS)
+        information = np.zeros((_PARAMETERS, _PARAMETERS))
         for place, batch in enumerate(batches):
-            _, gradient, thetas[place] = _log_evidence(batch, psi, thetas[place])
-            total = total + gradient
-        return np.asarray(total)
+            found = _log_evidence(batch, free * psi, thetas[place])
+            value += found.value
+            gradient += found.gradient
+            information += found.information
+            thetas[place] = found.theta
+        away = psi - prior
+        return _Evidence(
+            value - 0.5 * wide * float(away @ away),
+            free * gradient - wide * away,
+            free * information * free[:, None] + wide * np.eye(_PARAMETERS),
+            away,
+        )
 
-    psi = prior
+    psi, here = prior, evidence(prior)
+    for _ in range(NEAR_STEPS):
+        psi, here = _climb(evidence, psi, here, here.information)
+    curvature = _curvature(lambda at: evidence(at).gradient, psi, wide)
     for _ in range(FIT_STEPS):
-        step = np.linalg.solve(_curvature(slope, psi, wide), slope(psi))
-        psi = psi + np.clip(step, -0.5, 0.5)
-        if np.abs(step).max() < 1e-7:
+        if np.abs(here.gradient).max() < 1e-7:
             break
-    information = _curvature(slope, psi, wide) - wide * np.eye(_PARAMETERS)
-    linear = information @ psi + wide * (psi - prior)
+        psi, here = _climb(evidence, psi, here, curvature)
+    information = curvature - wide * np.eye(_PARAMETERS)
+    linear = information @ psi + here.gradient + wide * (psi - prior)
     return SiteFit(
         site=ordered[0].site,
         linear=tuple(map(float, linear)),
@@ -484,6 +569,19 @@ def _batches(questions: Iterable[Question]) -> list[_Batch]:
         _batch([question.choices for question, _ in own], [members for _, members in own])
         for _, own in sorted(by_size.items())
     ]
+
+
+def _climb(
+    evidence: Callable[[Array], _Evidence], psi: Array, here: _Evidence, curvature: Array
+) -> tuple[Array, _Evidence]:
+    """Take a Newton step, halved until it is none downwards."""
+    step = np.clip(np.linalg.solve(curvature, here.gradient), -0.5, 0.5)
+    for _ in range(HALVINGS):
+        there = evidence(psi + step)
+        if there.value >= here.value - 1e-9:
+            return psi + step, there
+        step = step / 2
+    return psi, here
 
 
 def _curvature(slope: Callable[[Array], Array], psi: Array, least: float) -> Array:
@@ -575,7 +673,6 @@ def response_quality(thread: Thread, model: VoteModel) -> Quality:
     A response without votes has the prior, Normal(0, σ²).
     """
     effects = model.effects_of(thread.prompt.site)
-    psi = _to_vector(effects)
     size = len(thread.responses)
     mean = np.zeros(size)
     covariance = np.eye(size) * effects.sigma**2
@@ -591,11 +688,18 @@ def response_quality(thread: Thread, model: VoteModel) -> Quality:
             key=lambda index: thread.responses[index].id,
         )
         if members:
-            batch = _batch([choices], [members])
-            mode = _mode(batch, psi, np.zeros((1, len(members))))
-            mean[members] = mode.theta[0]
-            covariance[np.ix_(members, members)] = np.linalg.inv(mode.curvature[0])
+            mean[members], covariance[np.ix_(members, members)] = posterior(
+                choices, members, effects
+            )
     return Quality(tuple(map(float, mean)), tuple(tuple(map(float, row)) for row in covariance))
+
+
+def posterior(
+    choices: Sequence[VoteChoice], members: Sequence[int], effects: VoteEffects
+) -> tuple[Array, Array]:
+    """Return mean and covariance of the qualities of ``members`` (indexes) after their choices."""
+    mode = _mode(_batch([choices], [members]), _to_vector(effects), np.zeros((1, len(members))))
+    return mode.theta[0], np.linalg.inv(mode.curvature[0])
 
 
 def _siblings(thread: Thread) -> dict[str | None, list[int]]:
@@ -616,13 +720,12 @@ def _undated_votes(post: Post) -> tuple[int, int]:
 
 def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteChoice]:
     totals = [_undated_votes(post) for post in posts]
-    nothing = ((0.0,) * _UPS,) * len(group)
+    accepted = [int(post.accepted) for post in posts]
+    ups, downs = ([total[way] for total in totals] for way in (0, 1))
+    nothing = ((0.0,) * len(FEATURES),) * len(group)
     return [
-        VoteChoice(0, down, tuple(group), nothing, (0.0,) * len(group), votes)
-        for down, votes in (
-            (False, tuple(up for up, _ in totals)),
-            (True, tuple(d for _, d in totals)),
-        )
+        VoteChoice(0, kind, tuple(group), nothing, (0.0,) * len(group), tuple(votes))
+        for kind, votes in zip(VoteKind, (ups, downs, accepted), strict=True)
         if len(group) > 1 and any(votes)
     ]
 
