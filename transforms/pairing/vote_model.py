@@ -53,10 +53,19 @@ from transforms.pairing.votes import undated_votes
 
 Array = NDArray[np.float64]
 
-FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day")
+FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day", "head_start")
 """Of a response at the end of the day before a vote, in the order of :class:`VoteEffects`:
 log of its place on the page (first is 1, responses of equal score share the mean of their places),
-whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old."""
+whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old, whether it
+appeared that day, and asinh of the net votes that it had before there was another to choose.
+
+The last one is no effect on voters but evidence of quality. The choices begin with places that
+earlier votes, which were no choice, have made; those votes depend on θ. Were θ taken to be the same
+whatever they were (the "initial conditions problem": Heckman 1981), the place would seem to do what
+quality did, and be corrected for too much: in the simulator without any bias, log_rank came out at
+−0.2 instead of 0. So θ_i ~ Normal(λ·head_start_i, σ²) given them (Wooldridge 2005, J. Appl.
+Econometrics 20,
+39–54), with λ from the fit, and the quality that is compared has λ·head_start in it."""
 
 FRESH_DAYS: Final = 2
 """A new response brings its question back to the front page for about so long."""
@@ -112,15 +121,18 @@ PRIOR_EFFECTS: Final = VoteEffects(
     log_age=-0.25,
     fresh=0.4,
     first_day=0.4,
+    head_start=0.3,
     down_log_rank=0.0,
     down_accepted=0.0,
     down_log_age=0.0,
     down_fresh=0.0,
     down_first_day=0.0,
+    down_head_start=-0.3,
     accept_log_rank=0.0,
     accept_log_age=0.0,
     accept_fresh=0.0,
     accept_first_day=0.0,
+    accept_head_start=0.3,
     down_scale=1.0,
     accept_scale=1.0,
     sigma=0.5,
@@ -139,13 +151,13 @@ SITE_DEVIATION: Final = 0.2
 PRIOR_SITES: Final = 2.0
 """How many sites that expectation is worth."""
 
-_COLUMNS: Final = (slice(0, 5), slice(5, 10), slice(10, 14))
+_COLUMNS: Final = (slice(0, 6), slice(6, 12), slice(12, 17))
 """Of the effects in ψ, by kind of vote. Nothing is accepted before the acceptance."""
-_EFFECTS: Final = 14
-_SCALES: Final = ((VoteKind.DOWN, 14, -1.0), (VoteKind.ACCEPT, 15, 1.0))
+_EFFECTS: Final = 17
+_SCALES: Final = ((VoteKind.DOWN, 17, -1.0), (VoteKind.ACCEPT, 18, 1.0))
 """Kinds of vote whose ∂η/∂θ is a parameter: its place in ψ, and its sign."""
-_LOG_SIGMA: Final = 16
-_PARAMETERS: Final = 17
+_LOG_SIGMA: Final = 19
+_PARAMETERS: Final = 20
 
 
 def _to_vector(effects: VoteEffects) -> Array:
@@ -206,6 +218,7 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     ]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
+    head_start = [_head_start(post, second) for post in posts]
     days = sorted(
         {
             day
@@ -232,6 +245,7 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
                 math.log(max(day - born[place], 1)),
                 float(day - born[place] <= FRESH_DAYS),
                 float(day == born[place]),
+                head_start[place],
             )
             for place, rank, known in zip(here, ranks, accepted, strict=True)
         )
@@ -275,6 +289,11 @@ def _accepted_before(post: Post, day: int) -> bool:
 def _score_before(post: Post, day: int) -> int:
     assert post.up_days is not None and post.down_days is not None
     return bisect_left(post.up_days, day) - bisect_left(post.down_days, day)
+
+
+def _head_start(post: Post, second: int) -> float:
+    """Asinh of the net votes from before the day on which a second response appeared."""
+    return math.asinh(_score_before(post, second)) if post.created_at // DAY_MS < second else 0.0
 
 
 def _mean_ranks(keys: Sequence[tuple[bool, int]]) -> list[float]:
@@ -708,6 +727,11 @@ def response_quality(
         if members:
             at = [place[index] for index in members]
             mean[at], covariance[np.ix_(at, at)] = posterior(choices, members, effects)
+        if dated:
+            second = sorted(post.created_at // DAY_MS for post in posts)[1]
+            for index, post in zip(group, posts, strict=True):
+                if index in place:
+                    mean[place[index]] += effects.head_start * _head_start(post, second)
     return Quality(
         tuple(float(value) for value in np.round(mean, OUTPUT_DIGITS) + 0.0),
         tuple(tuple(map(float, row)) for row in np.round(covariance, 2 * OUTPUT_DIGITS) + 0.0),
