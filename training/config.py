@@ -87,13 +87,20 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prompt_weights: Annotated[
         Literal["prompt", "pair"],
         doc(
-            "prompt: each pair weighs 1 / (pairs of its prompt that min_confidence leaves), so "
-            "that long threads do not dominate; pair: each pair weighs 1"
+            "prompt: each pair weighs 1 / (pairs of its prompt that min_confidence and max_margin "
+            "leave), so that long threads do not dominate; pair: each pair weighs 1"
         ),
     ] = "prompt"
     min_confidence: Annotated[
         float, doc("exclude pairs whose `confidence` is below this", ge=0, le=1)
     ] = 0.0
+    max_margin: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        doc(
+            "exclude pairs whose `vote_margin` is above this, in votes: where many came by, a "
+            "margin says less of the response; null: none"
+        ),
+    ] = None
     max_pairs: Annotated[
         AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None

@@ -279,6 +279,7 @@ def train_step(
                 flops,
                 batch.identical,
                 batch.unsure,
+                batch.too_clear,
                 batch.at_limit,
             ]
         )
@@ -298,6 +299,7 @@ def train_step(
     run.totals.counts.update(
         identical_when_cut=int(sums.identical),
         below_min_confidence=int(sums.unsure),
+        above_max_margin=int(sums.too_clear),
         sequences_at_a_limit=int(sums.at_limit),
     )
     return sums

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from training.run.selected import describe_selected
 from training.run.state import TrainingRun
 
 FEW_STEPS = 20
@@ -27,6 +28,8 @@ def introduction(run: TrainingRun) -> str:
         f"{str(run.dtype).removeprefix('torch.')} on {run.context.count} × "
         f"{run.context.device.type}",
     ]
+    if run.selected:
+        lines.append(describe_selected(run.selected))
     lines += [f"chosen: {choice.name}={choice.value} ({choice.reason})" for choice in run.chosen]
     if sampler.steps < FEW_STEPS:
         lines.append(

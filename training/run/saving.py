@@ -219,6 +219,7 @@ def finalize(
                 "tokens": run.totals.tokens,
                 "steps": run.step,
                 "excluded": dict(run.totals.counts),
+                **({"selected": run.selected} if run.selected else {}),
                 "skipped_steps": run.guard.skipped,
                 "validation": validation,
                 **({"validation_ema": validation_ema} if validation_ema else {}),

@@ -14,7 +14,7 @@ from training.checkpoints.background import BackgroundJob
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.exchange import RankExchange
-from training.data.loader import DataLoader
+from training.data.loader import DataLoader, selection_of
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
 from training.errors import ConfigError, TrainingDatasetError
@@ -35,6 +35,7 @@ from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
 from training.run.saving import begin
+from training.run.selected import count_selected
 from training.run.state import TrainingRun
 from training.throughput import FlopCount
 
@@ -63,7 +64,7 @@ def set_up(
     config, dtype = options.config, compute_dtype(options.config.model.precision, context.device)
     lock = lock or RunLock()
     checkpoint = find_checkpoint(options, context, lock)
-    dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
+    dataset = PairDataset(options.dataset, "train", selection=selection_of(config.data))
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
     loss = loss_named(config.loss.name)
@@ -114,6 +115,7 @@ def set_up(
         flops=flops,
         writer=BackgroundJob(wait=not config.run.async_checkpoints),
         chosen=chosen,
+        selected=count_selected(dataset, context),
     )
     if checkpoint:
         restore(run, checkpoint)

@@ -54,6 +54,9 @@ class TrainingRun:
     flops: FlopCount
     chosen: list[Choice]
     """Settings that nobody gave, and why they are what they are."""
+    selected: dict[str, int] = field(default_factory=dict)
+    """Training pairs, and how many are excluded by their columns, by reason; {} where none can
+    be."""
     verification: ShardVerification | None = None
     """Of the training shards; None where none was asked for."""
     writer: BackgroundJob = field(default_factory=BackgroundJob)
