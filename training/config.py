@@ -253,6 +253,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = 2000
     save_every: Annotated[int, doc("steps between checkpoints; 0: at the end only", ge=0)] = 100
     keep_checkpoints: Annotated[int, doc("newest checkpoints that are kept", ge=1)] = 2
+    keep_best: Annotated[
+        bool,
+        doc(
+            "model/ is not that of the last step but that of the lowest validation loss among the "
+            "steps of eval_every and the last one; its checkpoint is kept beside the newest ones"
+        ),
+    ] = False
     log_every: Annotated[int, doc("steps between lines of metrics.jsonl", ge=1)] = 1
     parallel: Annotated[
         Literal["ddp", "fsdp"],
@@ -392,6 +399,11 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"configuration: {error}{_choices(str(error))}") from None
     check_loss(found.loss)
     check_heads(found.model.extra_heads)
+    if found.run.keep_best and not (found.run.eval_every and found.run.eval_pairs):
+        raise ConfigError(
+            "run.keep_best compares validations, of which there are none before the last step: set "
+            "run.eval_every (steps between them), and run.eval_pairs above 0"
+        )
     return found
 
 

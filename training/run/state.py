@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 
 from training.checkpoints.background import BackgroundJob
+from training.checkpoints.checkpoint import BestValidation
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
@@ -66,6 +67,8 @@ class TrainingRun:
     totals: Totals = field(default_factory=Totals)
     taken_step: int = 0
     """The last step that was taken and not skipped."""
+    best: BestValidation | None = None
+    """With ``run.keep_best``: the validation of the lowest loss so far."""
     saved_step: int = -1
     """Step of the newest checkpoint, which may still be being written."""
 
