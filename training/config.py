@@ -101,6 +101,14 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "margin says less of the response; null: none"
         ),
     ] = None
+    propensity_clip: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+        doc(
+            "weight each pair by 1 / the probability that two such responses are decided, which is "
+            "estimated from how far apart they were posted, and taken as at least this, e.g. 0.1; "
+            "null: no such weight"
+        ),
+    ] = None
     max_pairs: Annotated[
         AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None

@@ -33,6 +33,7 @@ from schemas.small_files import (
     read_small,
     read_stream,
 )
+from training.data.propensity import PROPENSITY_COLUMNS, Propensity, table_features
 from training.data.selection import ALL_PAIRS, Selection
 from training.errors import TrainingDatasetError
 
@@ -76,6 +77,11 @@ class PairRows:
     rejected_created_at: npt.NDArray[np.int64]
     prompt_pairs: npt.NDArray[np.int64]
     """Pairs of the row's prompt in the split that are used (:class:`Selection`); at least 1."""
+
+    propensity_weight: npt.NDArray[np.float64]
+    """1 / (probability that two such responses are a pair), about 1; 1 without a Propensity."""
+    tags: list[str]
+    """Of the prompt, joined by ", "; "" unless they were asked for."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -127,6 +133,7 @@ class PairDataset:
         location: a dataset folder, its URL (``gs://…``, ``s3://…``), or a version on the Hub
             (``org/name@v1.2.0``).
         split: 'train', 'validation' or 'test'.
+        tags: read the tags of the prompts, too.
         selection: pairs that it leaves out are read, too, and count for nothing in
             ``prompt_pairs``.
 
@@ -134,12 +141,22 @@ class PairDataset:
     holds no texts, or its shards and manifest disagree.
     """
 
-    def __init__(self, location: str, split: str, *, selection: Selection = ALL_PAIRS) -> None:
+    def __init__(
+        self,
+        location: str,
+        split: str,
+        *,
+        selection: Selection = ALL_PAIRS,
+        tags: bool = False,
+    ) -> None:
         if split not in SPLITS:
             raise TrainingDatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
         self.location = location
         self.split = split
         self.selection = selection
+        self.propensity: Propensity | None = None
+        """By which pairs are weighted; set before the first row group is read."""
+        self._tags = tags
         self._files, self._root = _open_location(location)
         self.manifest_bytes = self._read(MANIFEST_NAME)
         self.manifest_sha256 = hashlib.sha256(self.manifest_bytes).hexdigest()
@@ -314,7 +331,8 @@ class PairDataset:
         a thread with replies.
         """
         shard, group = self._groups[number]
-        table = self._table(number, COLUMNS)
+        more = (*(PROPENSITY_COLUMNS if self.propensity else ()), *(["tags"] * self._tags))
+        table = self._table(number, (*COLUMNS, *more))
         strays = set(table["split"].unique().to_pylist()) - {self.split}
         if strays:
             raise TrainingDatasetError(
@@ -342,7 +360,20 @@ class PairDataset:
         used = self.selection.keeps(numbers["confidence"], numbers["vote_margin"])
         counts = {key: max(1, int(used[members].sum())) for key, members in rows_of.items()}
         pairs = np.array([counts[key] for key in prompts], dtype=np.int64)
-        rows = PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
+        weight = np.ones(len(prompts))
+        if self.propensity is not None:
+            weight = self.propensity.weights(table_features(table, times, rows_of.values()))
+        tags = [""] * len(prompts)
+        if self._tags:
+            tags = [", ".join(names) for names in table["tags"].to_pylist()]
+        rows = PairRows(
+            **columns,
+            **numbers,
+            **times,
+            prompt_pairs=pairs,
+            propensity_weight=weight,
+            tags=tags,
+        )
         return rows.take([row for members in rows_of.values() for row in members])
 
 

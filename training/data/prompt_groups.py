@@ -180,7 +180,7 @@ def group_pairs(
                     chosen=chosen,
                     rejected=rejected,
                     row=row,
-                    weight=float(weight),
+                    weight=float(weight) * float(rows.propensity_weight[row]),
                     confidence=float(rows.confidence[row]),
                     margin=float(rows.vote_margin[row]),
                     site=rows.site[row],

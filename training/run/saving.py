@@ -226,6 +226,8 @@ def finalize(
                 "steps": run.step,
                 "excluded": dict(run.totals.counts),
                 **({"selected": run.selected} if run.selected else {}),
+                **_noise(run),
+                **_propensity(run),
                 "skipped_steps": run.guard.skipped,
                 **_validations(run, validation),
                 **({"validation_ema": validation_ema} if validation_ema else {}),
@@ -234,6 +236,15 @@ def finalize(
         )
     run.context.barrier()
     return target
+
+
+def _propensity(run: TrainingRun) -> dict[str, Any]:
+    found = run.dataset.propensity
+    return {} if found is None else {"propensity": msgspec.to_builtins(found)}
+
+
+def _noise(run: TrainingRun) -> dict[str, Any]:
+    return {} if run.label_noise is None else {"label_noise": msgspec.to_builtins(run.label_noise)}
 
 
 def _validations(run: TrainingRun, last: dict[str, Any]) -> dict[str, Any]:

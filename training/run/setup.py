@@ -20,8 +20,9 @@ from training.data.verification import ShardVerification
 from training.errors import ConfigError, TrainingDatasetError
 from training.heads.registry import needs_lengths
 from training.heads.training_heads import TrainingHeads, make_heads
+from training.labels.propensity_fit import fit_propensity
 from training.losses.objective import make_objective
-from training.losses.registry import loss_named
+from training.losses.registry import loss_named, tells_sites_apart
 from training.model.activations import ActivationOffload
 from training.model.context_parallel import ContextParallel, check_context_parallel
 from training.model.reward_model import LoadedModel, init_head, load_model
@@ -31,6 +32,7 @@ from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights, copy_full
 from training.planning.batch_size import batch_pairs_for
 from training.planning.defaults import Choice, check_memory, resolve
+from training.run.label_noise import estimate_noise, write_noise
 from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
@@ -67,9 +69,12 @@ def set_up(
     dataset = PairDataset(options.dataset, "train", selection=selection_of(config.data))
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
+    if config.data.propensity_clip is not None:
+        fitted = fit_propensity(dataset, config.data.propensity_clip)
+        dataset.propensity = context.gather(fitted)[0]  # one rounding for all ranks
     loss = loss_named(config.loss.name)
     sites: tuple[str, ...] = ()
-    if loss.needs_sites:
+    if tells_sites_apart(config.loss):
         found = context.gather(dataset.sites(context.rank, context.count))
         sites = tuple(sorted(set().union(*found)))
     pairs = min(sum(dataset.rows), config.data.max_pairs or sum(dataset.rows))
@@ -119,8 +124,12 @@ def set_up(
     )
     if checkpoint:
         restore(run, checkpoint)
+    else:
+        with say("looking at the labels"):
+            estimate_noise(run, sites)
     if context.is_first:
         begin(options, loaded, lock, chosen)
+        write_noise(run)
     context.barrier()
     if config.data.verify:  # last: what fails before need not wait for it
         run.verification = ShardVerification(dataset, context.rank, context.count)

@@ -13,6 +13,7 @@ from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
 from training.heads.training_heads import TrainingHeads
+from training.labels.settle import LabelNoise
 from training.losses.objective import Objective
 from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
@@ -67,6 +68,8 @@ class TrainingRun:
     totals: Totals = field(default_factory=Totals)
     taken_step: int = 0
     """The last step that was taken and not skipped."""
+    label_noise: LabelNoise | None = None
+    """Shares of flipped labels by site that the loss goes by; None: it takes one, or none."""
     best: BestValidation | None = None
     """With ``run.keep_best``: the validation of the lowest loss so far."""
     saved_step: int = -1
