@@ -184,7 +184,8 @@ def test_baselines_are_beside_the_model_in_every_group() -> None:
 
 def test_an_oracle_beats_every_rule() -> None:
     sentences = conclusions(with_model(np.ones(1200)))
-    assert len(sentences) == 3
+    assert len(sentences) == 4
+    assert "above the noise ceiling" in sentences.pop()
     assert all(sentence.startswith("The model beats") for sentence in sentences)
 
 
@@ -194,6 +195,7 @@ def test_the_words_follow_the_interval_of_the_difference() -> None:
     assert same[2].endswith("difference +0.000 [+0.000, +0.000].")
     assert same[0].startswith('The model beats "longer"')
     worse = conclusions(with_model(np.full(1200, -1.0)))
+    assert "the noise ceiling" in worse.pop()
     assert all(sentence.startswith("The model is worse than") for sentence in worse)
     # A difference that is there but smaller than its interval is no win.
     rng = np.random.default_rng(0)

@@ -63,6 +63,9 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "parallel": {"errors", "model"},
         "validation": {"config", "data", "model", "parallel"},
         "uncertainty": {"data", "durable_files", "errors", "model", "validation"},
+        "labels": {
+            "config", "data", "errors", "losses", "model", "parallel", "uncertainty", "validation",
+        },
         "uncertainty_command": {"evaluation", "model_options"},
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
@@ -71,7 +74,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "planning": {"config", "data", "errors", "model", "parallel", "throughput"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "heads",
-            "losses", "memory_errors", "model", "optimizer", "parallel", "planning",
+            "labels", "losses", "memory_errors", "model", "optimizer", "parallel", "planning",
             "throughput", "tracking", "validation",
         },
         "train": {

@@ -24,6 +24,7 @@ from training.config import TrainConfig, convert
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
+from training.data.selection import Selection
 from training.errors import ConfigError
 from training.model.reward_model import load_model
 from training.validation.score import score_texts
@@ -440,14 +441,28 @@ def test_pairs_that_become_identical_are_excluded_and_counted(folder: Path, tmp_
     assert summary["pairs"] == len(pairs) - 1
 
 
-def test_pairs_below_a_confidence_are_excluded_and_counted(folder: Path, tmp_path: Path) -> None:
+def test_pairs_are_selected_by_confidence_and_margin_and_counted(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pairs = make_pairs(10, "train")
-    unsure = one_pair("f:t", "train", "f", "Why?", (0, "a"), (1, "b"), confidence=0.4)
-    write_dataset(tmp_path / "data", [*pairs, unsure])
+    odd = [
+        one_pair("f:t", "train", "f", "Why?", (0, "a"), (1, "b"), confidence=0.4, vote_margin=90.0),
+        one_pair("f:u", "train", "f", "Who?", (0, "c"), (1, "d"), vote_margin=50.5),
+        one_pair("f:v", "train", "f", "How?", (0, "e"), (1, "f"), vote_margin=50.0),
+    ]
+    write_dataset(tmp_path / "data", [*pairs, *odd])
     (tmp_path / "model").symlink_to(folder / "model")
-    output = run(tmp_path, tmp_path / "run", "data.min_confidence=0.5")
-    summary = json.loads((output / "summary.json").read_text())
-    assert summary["excluded"]["below_min_confidence"] == 1
+    told = arguments(tmp_path, tmp_path / "run", "data.min_confidence=0.5", "data.max_margin=50")
+    told.remove("--quiet")
+    assert main(told) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    counts = {"below_min_confidence": 1, "above_max_margin": 1}
+    assert summary["selected"] == {"pairs": len(pairs) + 3, **counts}
+    assert {name: summary["excluded"][name] for name in counts} == counts
+    assert summary["pairs_seen"] == len(pairs) + 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"{len(pairs) + 1} of the {len(pairs) + 3} training pairs" in said
+    assert "1 by data.min_confidence, 1 by data.max_margin" in said
 
 
 def test_bf16_copies_learn_though_a_step_is_smaller_than_their_grid(
@@ -558,11 +573,11 @@ def test_a_prompt_weighs_one_whatever_confidence_leaves_of_it(tmp_path: Path) ->
     template = choose_template(tokenizer, "auto", encoder=False)
     tokens = PairTokenizer(tokenizer, template, max_length=128)
     for least, left in ((0.5, (1, 2, 4)), (0.0, (4, 4, 4, 4))):
-        dataset = PairDataset(str(tmp_path / "data"), "train", min_confidence=least)
+        dataset = PairDataset(str(tmp_path / "data"), "train", selection=Selection(least))
         weights: dict[str, list[float]] = {}
         for number in range(len(dataset.rows)):
             rows = dataset.read(number)
-            batch = group_pairs(rows, prompt_runs(rows), tokens, min_confidence=least)
+            batch = group_pairs(rows, prompt_runs(rows), tokens, selection=Selection(least))
             for group in batch.groups:
                 for pair in group.pairs:
                     weights.setdefault(rows.thread_id[pair.row], []).append(pair.weight)

@@ -87,13 +87,28 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     prompt_weights: Annotated[
         Literal["prompt", "pair"],
         doc(
-            "prompt: each pair weighs 1 / (pairs of its prompt that min_confidence leaves), so "
-            "that long threads do not dominate; pair: each pair weighs 1"
+            "prompt: each pair weighs 1 / (pairs of its prompt that min_confidence and max_margin "
+            "leave), so that long threads do not dominate; pair: each pair weighs 1"
         ),
     ] = "prompt"
     min_confidence: Annotated[
         float, doc("exclude pairs whose `confidence` is below this", ge=0, le=1)
     ] = 0.0
+    max_margin: Annotated[
+        Annotated[float, msgspec.Meta(gt=0)] | None,
+        doc(
+            "exclude pairs whose `vote_margin` is above this, in votes: where many came by, a "
+            "margin says less of the response; null: none"
+        ),
+    ] = None
+    propensity_clip: Annotated[
+        Annotated[float, msgspec.Meta(gt=0, le=1)] | None,
+        doc(
+            "weight each pair by 1 / the probability that two such responses are decided, which is "
+            "estimated from how far apart they were posted, and taken as at least this, e.g. 0.1; "
+            "null: no such weight"
+        ),
+    ] = None
     max_pairs: Annotated[
         AtLeastOne | None, doc("train on the first N pairs of the shuffled order; null: all")
     ] = None
@@ -246,6 +261,13 @@ class RunConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ] = 2000
     save_every: Annotated[int, doc("steps between checkpoints; 0: at the end only", ge=0)] = 100
     keep_checkpoints: Annotated[int, doc("newest checkpoints that are kept", ge=1)] = 2
+    keep_best: Annotated[
+        bool,
+        doc(
+            "model/ is not that of the last step but that of the lowest validation loss among the "
+            "steps of eval_every and the last one; its checkpoint is kept beside the newest ones"
+        ),
+    ] = False
     log_every: Annotated[int, doc("steps between lines of metrics.jsonl", ge=1)] = 1
     parallel: Annotated[
         Literal["ddp", "fsdp"],
@@ -385,6 +407,11 @@ def convert(values: Mapping[str, Any]) -> TrainConfig:
         raise ConfigError(f"configuration: {error}{_choices(str(error))}") from None
     check_loss(found.loss)
     check_heads(found.model.extra_heads)
+    if found.run.keep_best and not (found.run.eval_every and found.run.eval_pairs):
+        raise ConfigError(
+            "run.keep_best compares validations, of which there are none before the last step: set "
+            "run.eval_every (steps between them), and run.eval_pairs above 0"
+        )
     return found
 
 

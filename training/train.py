@@ -36,6 +36,7 @@ from training.parallel.distributed import (
 )
 from training.parallel.gpu_queue import GpuQueue
 from training.parallel.sharding import full_tensor
+from training.run.best import check_comparable, describe_best, is_due, judge
 from training.run.checks import check_learned, check_rewards
 from training.run.figures import LogWindow, StepSums, describe
 from training.run.folder import SUMMARY_NAME
@@ -111,6 +112,7 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
     """Take the steps that remain, validate and save now and then, and write the model."""
     config = run.config.run
     validator = Validator(run.options.dataset, run.loaded, run.config, run.context)
+    check_comparable(run, validator.tokens)
     with ExitStack() as stack:
         log = stack.enter_context(_open_log(run)) if run.context.is_first else None
         progress = StepProgress(log, run.context.count)
@@ -123,7 +125,10 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
             estimate = estimate_time(run, first, validator.tokens)
             if log is not None and estimate is not None:
                 log.say(str(estimate))
-            check_rewards(validate(), f"before step {run.step + 1:,}")
+            report = validate()
+            check_rewards(report, f"before step {run.step + 1:,}")
+            if is_due(run):  # a run that was stopped before it could
+                judge(run, report)
         window = LogWindow(run)
         loss = 0.0
         for batch in chain(() if first is None else (first,), batches):
@@ -145,8 +150,12 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
                 window = LogWindow(run)
             if config.eval_every and run.step % config.eval_every == 0 and not last:
                 with window.paused():
-                    check_rewards(validate(), f"after step {run.step:,}", whole=False)
-            if config.save_every and run.step % config.save_every == 0 and not last:
+                    report = validate()
+                    check_rewards(report, f"after step {run.step:,}", whole=False)
+                    if is_due(run) and judge(run, report):
+                        save(run)
+            due = config.save_every and run.step % config.save_every == 0 and not last
+            if due and run.saved_step != run.step:
                 with window.paused():
                     save(run)
         if run.step and run.saved_step != run.step:
@@ -161,6 +170,10 @@ def run_loop(run: TrainingRun, interrupt: Interrupt) -> int:
         check_rewards(report, f"after step {run.step:,}")
         if report is None and not math.isfinite(loss):
             raise DivergedError(f"the loss of step {run.step:,} is no finite number")
+        if config.keep_best:
+            judge(run, report)
+            if log is not None and run.best is not None:
+                log.say(describe_best(run, report))
         average = None
         if run.config.optim.ema_decay is not None:
             with averaged(run.optimizer, run.weights):
@@ -288,6 +301,7 @@ def train_step(
                 flops,
                 batch.identical,
                 batch.unsure,
+                batch.too_clear,
                 batch.at_limit,
             ]
         )
@@ -307,6 +321,7 @@ def train_step(
     run.totals.counts.update(
         identical_when_cut=int(sums.identical),
         below_min_confidence=int(sums.unsure),
+        above_max_margin=int(sums.too_clear),
         sequences_at_a_limit=int(sums.at_limit),
     )
     return sums

@@ -34,6 +34,14 @@ _STEP = re.compile(r"step-(\d{8,})")
 _PARTIAL = re.compile(r"\.step-\d{8,}(\.before)?\.partial")
 
 
+class BestValidation(msgspec.Struct, frozen=True, kw_only=True):
+    """The validation of the lowest loss so far, with ``run.keep_best``."""
+
+    step: Annotated[int, doc("steps that were taken before it")]
+    loss: Annotated[float, doc("Bradley–Terry loss on the validation pairs")]
+    validation: Annotated[dict[str, Any], doc("its figures, as in metrics.jsonl")]
+
+
 class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
     """``trainer.json``: where a run stands. Batches follow from it, so no data is replayed."""
 
@@ -48,6 +56,9 @@ class TrainerState(msgspec.Struct, frozen=True, kw_only=True):
     model: Annotated[str, doc("that the run began with; '': not known")] = ""
     updates: Annotated[int | None, doc("steps that changed the weights; null: not known")] = None
     config: Annotated[dict[str, Any], doc("the resolved configuration")]
+    best: Annotated[
+        BestValidation | None, doc("whose checkpoint is kept; null: none, or not run.keep_best")
+    ] = None
 
 
 def save_checkpoint(
@@ -64,7 +75,8 @@ def save_checkpoint(
 
     ``heads``: the state of the heads beside the reward head, for ``heads.safetensors``.
 
-    Call on one rank. Older checkpoints than the newest ``keep`` are removed afterwards.
+    Call on one rank. Older checkpoints than the newest ``keep``, but for the best one, are removed
+    afterwards.
     """
     target = folder / f"step-{state.step:08d}"
     partial = partial_of(target)
@@ -80,7 +92,7 @@ def save_checkpoint(
         raise OSError(f"{target} cannot be written: {error}") from None
     write_trainer_state(partial, state)
     write_checksums(partial)
-    publish_checkpoint(partial, target, keep=keep)
+    publish_checkpoint(partial, target, keep=keep, best=state.best)
     return target
 
 
@@ -90,13 +102,19 @@ def write_trainer_state(checkpoint: Path, state: TrainerState) -> None:
     (checkpoint / TRAINER_NAME).write_bytes(content)
 
 
-def publish_checkpoint(partial: Path, target: Path, *, keep: int) -> None:
-    """Give a finished checkpoint its name, and remove older ones than the newest ``keep``."""
+def publish_checkpoint(
+    partial: Path, target: Path, *, keep: int, best: BestValidation | None = None
+) -> None:
+    """Give a finished checkpoint its name, and remove older ones than the newest ``keep``.
+
+    That of ``best`` stays.
+    """
     publish_folder(partial, target)
     # One of a later step is a damaged one that this run goes round: it is none of the kept.
     behind = [path for path in checkpoints(target.parent) if step_of(path) <= step_of(target)]
     for old in behind[:-keep]:
-        remove_folder(old)
+        if best is None or step_of(old) != best.step:
+            remove_folder(old)
 
 
 def remove_partial(folder: Path) -> None:

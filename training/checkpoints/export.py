@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from training.checkpoints.checkpoint import (
+    OPTIMIZER_NAME,
+    TRAINER_NAME,
     checkpoints,
     find_checkpoint_damage,
     load_trainer_state,
@@ -15,9 +17,13 @@ from training.checkpoints.checkpoint import (
 from training.config import DataConfig, ModelConfig
 from training.durable_files import partial_of, publish_folder
 from training.errors import ConfigError
-from training.model.checksums import write_checksums
+from training.heads.training_heads import HEADS_NAME
+from training.model.checksums import CHECKSUMS_NAME, write_checksums
 from training.model.reward_model import LoadedModel, load_model, save_model
+from training.model.shards import has_shards
 from training.model.source import ModelSource
+
+_NOT_OF_A_MODEL = (TRAINER_NAME, OPTIMIZER_NAME, HEADS_NAME, CHECKSUMS_NAME)
 
 
 def newest_whole_checkpoints(folder: Path, count: int) -> list[Path]:
@@ -65,6 +71,24 @@ def export_model(sources: Sequence[Path], output: Path, *, trust_remote_code: bo
     save_model(partial, newest, weights)
     write_checksums(partial)
     publish_folder(partial, output)
+
+
+def write_model_of(checkpoint: Path, target: Path, *, trust_remote_code: bool = False) -> None:
+    """Write a checkpoint's model folder in place of ``target``; on one process.
+
+    Raises ConfigError where the checkpoint is missing or damaged.
+    """
+    damage = find_checkpoint_damage(checkpoint) if checkpoint.is_dir() else "it is missing"
+    if damage is not None:
+        raise ConfigError(f"{checkpoint} is damaged: {damage}")
+    partial = partial_of(target)
+    shutil.rmtree(partial, ignore_errors=True)
+    if has_shards(checkpoint):
+        save_model(partial, _load(checkpoint, trust_remote_code))
+    else:  # it is a model folder with more in it
+        shutil.copytree(checkpoint, partial, ignore=shutil.ignore_patterns(*_NOT_OF_A_MODEL))
+    write_checksums(partial)
+    publish_folder(partial, target)
 
 
 def mean_weights(

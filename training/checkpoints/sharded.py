@@ -84,7 +84,7 @@ def save_sharded_checkpoint(
     Args:
         tensors: from :func:`copy_of_shards`.
         heads: the state of the heads beside the reward head, the same in every process.
-        keep: older checkpoints than so many are removed afterwards.
+        keep: older checkpoints than so many, but for the best one, are removed afterwards.
     """
     target = folder / f"step-{state.step:08d}"
     partial = partial_of(target)
@@ -112,7 +112,7 @@ def save_sharded_checkpoint(
             }:
                 raise OSError(f"{shards}: no process has written {min(missing)}")
             write_checksums(partial, known)
-            publish_checkpoint(partial, target, keep=keep)
+            publish_checkpoint(partial, target, keep=keep, best=state.best)
 
     together(prepare, processes, target)
     together(lambda: _write(shards, tensors, processes), processes, target)

@@ -14,6 +14,7 @@ from .prompt_groups import prompt_runs as prompt_runs
 from .prompt_groups import shard_by_rank as shard_by_rank
 from .sampler import BatchSampler as BatchSampler
 from .segments import AttentionSegments as AttentionSegments
+from .selection import Selection as Selection
 from .template import Template as Template
 from .template import choose_template as choose_template
 from .template import load_template as load_template

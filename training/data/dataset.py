@@ -5,7 +5,7 @@ below of the row groups that a step needs.
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from io import BytesIO
@@ -33,6 +33,8 @@ from schemas.small_files import (
     read_small,
     read_stream,
 )
+from training.data.propensity import PROPENSITY_COLUMNS, Propensity, table_features
+from training.data.selection import ALL_PAIRS, Selection
 from training.errors import TrainingDatasetError
 
 COLUMNS = (
@@ -74,7 +76,12 @@ class PairRows:
     """Milliseconds since 1970, UTC."""
     rejected_created_at: npt.NDArray[np.int64]
     prompt_pairs: npt.NDArray[np.int64]
-    """Pairs of the row's prompt in the split that are confident enough to be used; at least 1."""
+    """Pairs of the row's prompt in the split that are used (:class:`Selection`); at least 1."""
+
+    propensity_weight: npt.NDArray[np.float64]
+    """1 / (probability that two such responses are a pair), about 1; 1 without a Propensity."""
+    tags: list[str]
+    """Of the prompt, joined by ", "; "" unless they were asked for."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -126,18 +133,30 @@ class PairDataset:
         location: a dataset folder, its URL (``gs://…``, ``s3://…``), or a version on the Hub
             (``org/name@v1.2.0``).
         split: 'train', 'validation' or 'test'.
-        min_confidence: pairs below it are read, too, and count for nothing in ``prompt_pairs``.
+        tags: read the tags of the prompts, too.
+        selection: pairs that it leaves out are read, too, and count for nothing in
+            ``prompt_pairs``.
 
     Raises TrainingDatasetError when there is no such dataset, its layout is of another release, it
     holds no texts, or its shards and manifest disagree.
     """
 
-    def __init__(self, location: str, split: str, *, min_confidence: float = 0.0) -> None:
+    def __init__(
+        self,
+        location: str,
+        split: str,
+        *,
+        selection: Selection = ALL_PAIRS,
+        tags: bool = False,
+    ) -> None:
         if split not in SPLITS:
             raise TrainingDatasetError(f"no split {split!r}; there are {', '.join(SPLITS)}")
         self.location = location
         self.split = split
-        self._min_confidence = min_confidence
+        self.selection = selection
+        self.propensity: Propensity | None = None
+        """By which pairs are weighted; set before the first row group is read."""
+        self._tags = tags
         self._files, self._root = _open_location(location)
         self.manifest_bytes = self._read(MANIFEST_NAME)
         self.manifest_sha256 = hashlib.sha256(self.manifest_bytes).hexdigest()
@@ -170,12 +189,16 @@ class PairDataset:
         Of every ``parts``-th one from ``part`` on, where several processes share the work.
         """
 
-        def of_group(number: int) -> set[str]:
-            return set(self._table(number, ["site"])["site"].unique().to_pylist())
+        tables = self.light_columns(["site"], part, parts)
+        return tuple(sorted(set().union(*(table["site"].unique().to_pylist() for table in tables))))
 
+    def light_columns(
+        self, columns: Sequence[str], part: int = 0, parts: int = 1
+    ) -> Iterator[pa.Table]:
+        """Some columns of every ``parts``-th row group from ``part`` on, without the texts."""
         numbers = range(part, len(self.rows), parts)
         with ThreadPoolExecutor(4) as pool:
-            return tuple(sorted(set().union(*pool.map(of_group, numbers))))
+            yield from pool.map(lambda number: self._table(number, columns), numbers)
 
     def verify(self, part: int = 0, parts: int = 1) -> None:
         """Compare each shard of the split with the manifest; raises TrainingDatasetError naming it.
@@ -316,7 +339,8 @@ class PairDataset:
         a thread with replies.
         """
         shard, group = self._groups[number]
-        table = self._table(number, COLUMNS)
+        more = (*(PROPENSITY_COLUMNS if self.propensity else ()), *(["tags"] * self._tags))
+        table = self._table(number, (*COLUMNS, *more))
         strays = set(table["split"].unique().to_pylist()) - {self.split}
         if strays:
             raise TrainingDatasetError(
@@ -341,10 +365,23 @@ class PairDataset:
         rows_of: dict[tuple[str, str], list[int]] = {}
         for row, key in enumerate(prompts):
             rows_of.setdefault(key, []).append(row)
-        used = numbers["confidence"] >= self._min_confidence
+        used = self.selection.keeps(numbers["confidence"], numbers["vote_margin"])
         counts = {key: max(1, int(used[members].sum())) for key, members in rows_of.items()}
         pairs = np.array([counts[key] for key in prompts], dtype=np.int64)
-        rows = PairRows(**columns, **numbers, **times, prompt_pairs=pairs)
+        weight = np.ones(len(prompts))
+        if self.propensity is not None:
+            weight = self.propensity.weights(table_features(table, times, rows_of.values()))
+        tags = [""] * len(prompts)
+        if self._tags:
+            tags = [", ".join(names) for names in table["tags"].to_pylist()]
+        rows = PairRows(
+            **columns,
+            **numbers,
+            **times,
+            prompt_pairs=pairs,
+            propensity_weight=weight,
+            tags=tags,
+        )
         return rows.take([row for members in rows_of.values() for row in members])
 
 

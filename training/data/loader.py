@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from training.config import TrainConfig, known, settled_layout
+from training.config import DataConfig, TrainConfig, known, settled_layout
 from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset
 from training.data.divided_windows import DividedWindows
 from training.data.exchange import RankExchange
 from training.data.prompt_groups import GroupedBatch, ShuffleWindows, group_pairs, shard_by_rank
 from training.data.sampler import BatchSampler
+from training.data.selection import Selection
 from training.data.tokenizer import PairTokenizer
 
 AHEAD = 2
@@ -30,11 +31,17 @@ class RankBatch:
     pairs: int
     tokens: int
     identical: int
-    """See :class:`~training.data.prompt_groups.GroupedBatch` for these three."""
+    """See :class:`~training.data.prompt_groups.GroupedBatch` for these four."""
     unsure: int
+    too_clear: int
     at_limit: int
     sequences: int
     """Distinct responses, each of which is encoded once."""
+
+
+def selection_of(config: DataConfig) -> Selection:
+    """What ``data.min_confidence`` and ``data.max_margin`` select."""
+    return Selection(config.min_confidence, config.max_margin)
 
 
 class DataLoader:
@@ -88,7 +95,7 @@ class DataLoader:
             runs,
             self._tokens,
             prompt_weights=self._config.data.prompt_weights,
-            min_confidence=self._config.data.min_confidence,
+            selection=selection_of(self._config.data),
             lengths=self._lengths,
         )
 
@@ -110,6 +117,7 @@ class DataLoader:
             tokens=sum(part.tokens for part in micro),
             identical=grouped.identical,
             unsure=grouped.unsure,
+            too_clear=grouped.too_clear,
             at_limit=grouped.at_limit,
             sequences=sum(len(group.responses) for group in grouped.groups),
         )

@@ -9,6 +9,7 @@ from typing import Literal
 from schemas.words import count_words_and_signs
 from training.data.dataset import PairDataset, PairRows, concatenate
 from training.data.sampler import BatchSampler, window_order
+from training.data.selection import ALL_PAIRS, Selection
 from training.data.tokenizer import Ids, PairTokenizer
 
 
@@ -57,6 +58,8 @@ class GroupedBatch:
     """Pairs whose two responses became the same tokens when they were cut."""
     unsure: int = 0
     """Pairs under `min_confidence`."""
+    too_clear: int = 0
+    """Other pairs over `max_margin`."""
     at_limit: int = 0
     """Sequences of `max_length` or with a prompt of `max_prompt_length`: cut, or just so long."""
 
@@ -127,20 +130,25 @@ def group_pairs(
     tokenizer: PairTokenizer,
     *,
     prompt_weights: Literal["prompt", "pair"] = "prompt",
-    min_confidence: float = 0.0,
+    selection: Selection = ALL_PAIRS,
     lengths: bool = False,
 ) -> GroupedBatch:
     """Tokenise runs of rows: each prompt once, each distinct response once.
 
     ``lengths``: count the words and marks of the responses, too.
 
-    Pairs below ``min_confidence`` and pairs that became identical are excluded and counted.
+    Pairs that ``selection`` leaves out and pairs that became identical are excluded and counted.
     """
     batch = GroupedBatch()
     prompts = tokenizer.prompts([rows.prompt[run.start] for run in runs])
     for run, prompt in zip(runs, prompts, strict=True):
-        kept = [row for row in run if rows.confidence[row] >= min_confidence]
-        batch.unsure += len(run) - len(kept)
+        of_run = slice(run.start, run.stop)
+        confidence, margin = rows.confidence[of_run], rows.vote_margin[of_run]
+        counts = selection.count(confidence, margin)
+        batch.unsure += counts["below_min_confidence"]
+        batch.too_clear += counts["above_max_margin"]
+        used = selection.keeps(confidence, margin)
+        kept = [row for row, is_used in zip(run, used, strict=True) if is_used]
         texts = list(
             dict.fromkeys(t for row in kept for t in (rows.chosen[row], rows.rejected[row]))
         )
@@ -172,7 +180,7 @@ def group_pairs(
                     chosen=chosen,
                     rejected=rejected,
                     row=row,
-                    weight=float(weight),
+                    weight=float(weight) * float(rows.propensity_weight[row]),
                     confidence=float(rows.confidence[row]),
                     margin=float(rows.vote_margin[row]),
                     site=rows.site[row],

@@ -28,6 +28,8 @@ class Leaf(NamedTuple):
     unit: Units
     """[M]: number of the prompt, for the bootstrap."""
     about: str = ""
+    confidence: Floats | None = None
+    """[M], that each label is right; None: what is counted is no label of a pair."""
 
 
 class Blend(NamedTuple):

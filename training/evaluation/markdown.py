@@ -1,5 +1,6 @@
 """``results.md``: tables fit for a model card."""
 
+from schemas.noise_ceiling import NoiseCeiling
 from training.evaluation.results import (
     Comparison,
     ModelResult,
@@ -8,6 +9,11 @@ from training.evaluation.results import (
 )
 from training.evaluation.style import FEATURES
 from training.validation.bootstrap import Estimate
+
+CEILING_NOTE = (
+    "Noise ceiling: the highest accuracy to be expected of a scorer that does not see the votes, "
+    "if the labels' confidences are right."
+)
 
 
 def as_markdown(results: Results) -> str:
@@ -41,22 +47,30 @@ def as_markdown(results: Results) -> str:
 
 
 def _groups(result: ModelResult) -> list[str]:
-    rows = [["group", "suites", "model", "longer", "style", "chance"]]
+    known = any(group.noise_ceiling is not None for group in result.groups)
+    more = ["noise ceiling"] if known else []
+    rows = [["group", "suites", "model", *more, "longer", "style", "chance"]]
     for group in result.groups:
         ours = _span(Estimate(group.value, group.low, group.high))
+        highest = (
+            ["–" if group.noise_ceiling is None else _span(group.noise_ceiling)] if known else []
+        )
         others = (percent(group.baselines[name].value) for name in ("longer", "style", "chance"))
-        rows.append([group.group, ", ".join(group.suites), ours, *others])
+        rows.append([group.group, ", ".join(group.suites), ours, *highest, *others])
     return _table(rows)
 
 
 def _suite(suite: SuiteResult) -> list[str]:
     baselines = list(suite.figures[0].baselines)
-    heads = ["", "n", "as published", "model, ties ½", *baselines]
-    rows = [heads]
+    known = has_ceiling(suite)
+    more = ["noise ceiling"] if known else []
+    rows = [["", "n", "as published", "model, ties ½", *more, *baselines]]
     for figure in suite.figures:
         values = (percent(figure.baselines[name].value) for name in baselines)
         own = _span(figure.with_ties_half)
-        rows.append([figure.name, f"{figure.count:,}", percent(figure.value), own, *values])
+        highest = [ceiling_span(figure.noise_ceiling)] if known else []
+        cells = [figure.name, f"{figure.count:,}", percent(figure.value), own]
+        rows.append([*cells, *highest, *values])
     lines = [
         f"### {suite.title} ({suite.citation})",
         "",
@@ -66,6 +80,8 @@ def _suite(suite: SuiteResult) -> list[str]:
         "",
     ]
     lines += [*stand(suite), ""]
+    if known:
+        lines += [CEILING_NOTE, ""]
     if suite.human is not None:
         lines += [
             f"Of what two people agree on, a third one picks {percent(suite.human.agreement)} %, "
@@ -74,6 +90,20 @@ def _suite(suite: SuiteResult) -> list[str]:
         ]
     lines += vote_interval_lines(suite)
     return lines + _style(suite)
+
+
+def has_ceiling(suite: SuiteResult) -> bool:
+    """Whether the noise of a suite's labels is known."""
+    return any(figure.noise_ceiling is not None for figure in suite.figures)
+
+
+def ceiling_span(ceiling: NoiseCeiling | None) -> str:
+    """A noise ceiling in percent with its interval; a dash where it is not known."""
+    if ceiling is None or ceiling.accuracy is None:
+        return "–"
+    if ceiling.low is None or ceiling.high is None:
+        return percent(ceiling.accuracy)
+    return _span(Estimate(ceiling.accuracy, ceiling.low, ceiling.high))
 
 
 def vote_interval_lines(suite: SuiteResult) -> list[str]:

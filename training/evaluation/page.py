@@ -4,7 +4,14 @@ import base64
 from html import escape
 
 from training.evaluation import plots
-from training.evaluation.markdown import percent, share, signed
+from training.evaluation.markdown import (
+    CEILING_NOTE,
+    ceiling_span,
+    has_ceiling,
+    percent,
+    share,
+    signed,
+)
 from training.evaluation.results import ModelResult, Results, SuiteResult
 from training.validation.bootstrap import Estimate
 
@@ -48,13 +55,16 @@ def as_page(results: Results) -> str:
 
 
 def _groups(result: ModelResult) -> str:
-    rows = [["group", "suites", "model", "longer", "style", "chance"]]
+    known = any(group.noise_ceiling is not None for group in result.groups)
+    more = ["noise ceiling"] if known else []
+    rows = [["group", "suites", "model", *more, "longer", "style", "chance"]]
     for group in result.groups:
         rows.append(
             [
                 group.group,
                 ", ".join(group.suites),
                 _span(Estimate(group.value, group.low, group.high)),
+                *(["–" if group.noise_ceiling is None else _span(group.noise_ceiling)] * known),
                 *(percent(group.baselines[name].value) for name in ("longer", "style", "chance")),
             ]
         )
@@ -63,7 +73,9 @@ def _groups(result: ModelResult) -> str:
 
 def _suite(suite: SuiteResult) -> str:
     baselines = list(suite.headline.baselines)
-    rows = [["", "n", "as published", "model, ties ½", *baselines]]
+    known = has_ceiling(suite)
+    more = ["noise ceiling"] if known else []
+    rows = [["", "n", "as published", "model, ties ½", *more, *baselines]]
     for one in suite.figures:
         rows.append(
             [
@@ -71,6 +83,7 @@ def _suite(suite: SuiteResult) -> str:
                 f"{one.count:,}",
                 percent(one.value),
                 _span(one.with_ties_half),
+                *([ceiling_span(one.noise_ceiling)] if known else []),
                 *(percent(one.baselines[name].value) for name in baselines),
             ]
         )
@@ -81,6 +94,7 @@ def _suite(suite: SuiteResult) -> str:
         f"{escape(suite.source)}</p>",
         _picture(plots.subsets(suite), f"figures of {suite.title}"),
         _table(rows),
+        *([f"<p class='note'>{escape(CEILING_NOTE)}</p>"] if known else []),
     ]
     if suite.human is not None:
         parts.append(
@@ -88,10 +102,11 @@ def _suite(suite: SuiteResult) -> str:
             f"{percent(suite.human.agreement)} %, the model {percent(suite.human.model)} % "
             f"({suite.human.votes:,} votes).</p>"
         )
-    breakdown = [["accuracy, ties ½", "n", "%"]]
+    breakdown = [["accuracy, ties ½", "n", "%", *more]]
     for name, figure in suite.breakdown.items():
         if figure.value is not None:
-            breakdown.append([name, f"{figure.pairs:,}", percent(figure.value)])
+            highest = [ceiling_span(suite.noise_ceilings.get(name))] if known else []
+            breakdown.append([name, f"{figure.pairs:,}", percent(figure.value), *highest])
     if len(breakdown) > 1:
         parts.append(_table(breakdown))
     if suite.style is not None:

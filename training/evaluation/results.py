@@ -5,12 +5,13 @@ from typing import Annotated
 import msgspec
 
 from schemas.fields import doc
+from schemas.noise_ceiling import NoiseCeiling
 from training.evaluation.style import Style
 from training.uncertainty.intervals import IntervalFigures
 from training.validation.bootstrap import Estimate
 from training.validation.metrics import Bin, Figure
 
-RESULTS_VERSION = "2.3.0"
+RESULTS_VERSION = "2.4.0"
 """Semantic version of the layout of ``results.json``."""
 RESULTS_NAME = "results.json"
 
@@ -41,6 +42,13 @@ class FigureResult(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     half_high: float | None = None
     baselines: Annotated[dict[str, BaselineFigure], doc("by name")]
+    noise_ceiling: Annotated[
+        NoiseCeiling | None,
+        doc(
+            "highest accuracy to be expected of a scorer without the votes, by the labels' "
+            "confidence; null: not known, or no accuracy over pairs"
+        ),
+    ] = None
 
     @property
     def with_ties_half(self) -> Estimate:
@@ -99,6 +107,9 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     breakdown: Annotated[
         dict[str, Figure], doc("accuracy, ties one half, by length, margin, site, language")
     ]
+    noise_ceilings: Annotated[
+        dict[str, NoiseCeiling], doc("of the rows of `breakdown`, where they are known")
+    ] = {}
     style: Style | None
     calibration: Calibration
     human: Human | None = None
@@ -127,6 +138,9 @@ class GroupResult(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float
     baselines: Annotated[dict[str, Estimate], doc("longer, style and chance")]
+    noise_ceiling: Annotated[
+        Estimate | None, doc("mean over the suites; null: not known of one of them")
+    ] = None
 
 
 class ModelResult(msgspec.Struct, frozen=True, kw_only=True):

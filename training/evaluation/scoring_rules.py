@@ -28,14 +28,22 @@ def pair_leaf(
     name: str, items: Sequence[Item], scores: Scores, units: Units, half: bool, about: str = ""
 ) -> Leaf:
     """Accuracy over the comparisons of items; each item weighs what its labels weigh."""
-    correct, weight, unit = [], [], []
+    correct, weight, unit, confidence = [], [], [], []
     for item, given, number in zip(items, scores, units, strict=True):
         for label in item.comparisons():
             high, low = given[label.better], given[label.worse]
             correct.append(1.0 if high > low else 0.5 if half and high == low else 0.0)
             weight.append(label.weight)
             unit.append(number)
-    return Leaf(name, np.array(correct), np.array(weight), np.array(unit, dtype=np.int64), about)
+            confidence.append(label.confidence)
+    return Leaf(
+        name,
+        np.array(correct),
+        np.array(weight),
+        np.array(unit, dtype=np.int64),
+        about,
+        np.array(confidence, dtype=np.float64),
+    )
 
 
 def best_leaf(

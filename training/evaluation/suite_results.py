@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from schemas.noise_ceiling import NoiseCeiling
 from training.errors import SuiteError
 from training.evaluation.baseline_scorers import CHANCE, baseline_scores
 from training.evaluation.comparisons import Comparisons, comparisons, differences, sides, units_of
@@ -33,6 +34,7 @@ from training.evaluation.scoring_rules import expected_best, human_agreement, si
 from training.evaluation.style import analyse, counted
 from training.evaluation.suites.registry import BY_NAME, LoadedSuite
 from training.validation.bootstrap import Estimate, interval
+from training.validation.ceiling import best_agreement, ceilings, weighted_ceiling
 from training.validation.logistic import FOLDS, cross_fitted, folds
 from training.validation.metrics import (
     Figure,
@@ -125,6 +127,7 @@ def suite_result(
     )
     human = human_agreement(suite.items, scores)
     pairs = _scored_pairs(suite, scores, d)
+    breakdown = _breakdown(suite, pairs, d)
     return SuiteResult(
         name=suite.name,
         title=suite.loaded.suite.title,
@@ -138,7 +141,10 @@ def suite_result(
         non_finite=int(sum((~np.isfinite(one)).sum() for one in scores)),
         cut=cut,
         figures=found,
-        breakdown=_breakdown(suite, pairs, d),
+        breakdown={name: figure for name, (figure, _) in breakdown.items()},
+        noise_ceilings={
+            name: ceiling for name, (_, ceiling) in breakdown.items() if ceiling is not None
+        },
         style=analyse(suite.items, table, d, times, seed=suite.seed, counts=suite.counts),
         calibration=_calibration(suite, pairs, d),
         human=Human(agreement=human[0], model=human[1], votes=human[2]) if human else None,
@@ -177,7 +183,16 @@ def _figure(suite: PreparedSuite, node: Node, half: Node) -> FigureResult:
         half_low=half_span.low,
         half_high=half_span.high,
         baselines=baselines,
+        noise_ceiling=_ceiling(node),
     )
+
+
+def _ceiling(node: Node) -> NoiseCeiling | None:
+    """Of a mean over labels of pairs; None where it is not known."""
+    if not isinstance(node, Leaf) or node.confidence is None:
+        return None
+    found = weighted_ceiling(node.confidence, node.weight, node.unit)
+    return None if found.accuracy is None else found
 
 
 def _scored_pairs(suite: PreparedSuite, scores: Scores, d: Floats) -> ScoredPairs:
@@ -200,8 +215,12 @@ def _scored_pairs(suite: PreparedSuite, scores: Scores, d: Floats) -> ScoredPair
     )
 
 
-def _breakdown(suite: PreparedSuite, pairs: ScoredPairs, d: Floats) -> dict[str, Figure]:
+def _breakdown(
+    suite: PreparedSuite, pairs: ScoredPairs, d: Floats
+) -> dict[str, tuple[Figure, NoiseCeiling | None]]:
+    """Accuracy by group, and the noise ceiling of each."""
     found = figures(sum_up(pairs))
+    highest = ceilings(pairs)
     rows = {
         "chosen longer": found.chosen_longer,
         "chosen shorter": found.chosen_shorter,
@@ -214,12 +233,19 @@ def _breakdown(suite: PreparedSuite, pairs: ScoredPairs, d: Floats) -> dict[str,
         for name, low, high in CONFIDENCES:
             where = (suite.table.confidence >= low) & (suite.table.confidence < high)
             rows[f"label confidence {name}"] = _accuracy(d, suite.table.weight, where)
+            highest[f"label confidence {name}"] = _ceiling_of(pairs, where)
     languages = np.array([suite.items[place].language for place in suite.table.item], dtype=str)
     names = sorted({str(name) for name in languages if name})
     if len(names) > 1:
         for name in names:
             rows[f"language {name}"] = _accuracy(d, suite.table.weight, languages == name)
-    return {name: figure for name, figure in rows.items() if figure.pairs}
+            highest[f"language {name}"] = _ceiling_of(pairs, languages == name)
+    known = {name: one for name, one in highest.items() if one.accuracy is not None}
+    return {name: (figure, known.get(name)) for name, figure in rows.items() if figure.pairs}
+
+
+def _ceiling_of(pairs: ScoredPairs, where: Mask) -> NoiseCeiling:
+    return weighted_ceiling(pairs.confidence[where], pairs.weight[where], pairs.prompt[where])
 
 
 def _accuracy(d: Floats, weight: Floats, where: Mask) -> Figure:
@@ -276,6 +302,10 @@ def _curve(suite: PreparedSuite, scores: Scores) -> Curve | None:
     )
 
 
+_Part = tuple[int, PreparedSuite, Mask]
+"""Number of a suite, the suite, and which of its comparisons."""
+
+
 def group_results(
     suites: Sequence[PreparedSuite], scores: Sequence[Scores]
 ) -> tuple[GroupResult, ...]:
@@ -290,20 +320,15 @@ def group_results(
         if not there:
             continue
 
-        def along(
-            of: Sequence[Scores], chosen: Sequence[tuple[int, PreparedSuite, Mask]]
-        ) -> Estimate:
-            values, draws = [], []
-            for place, suite, mask in chosen:
-                table = suite.table
-                correct = correctness(differences(table, of[place]))
-                leaf = Leaf("", correct[mask], table.weight[mask], table.unit[mask])
-                values.append(value(leaf))
-                draws.append(resampled(leaf, suite.times))
-            span = interval(np.mean(draws, axis=0))
-            return Estimate(float(np.mean(values)), span.low, span.high)
+        def along(of: Sequence[Scores], chosen: Sequence[_Part] = tuple(there)) -> Estimate:
+            return _mean_over_suites(
+                [
+                    (suite, mask, correctness(differences(suite.table, of[place])))
+                    for place, suite, mask in chosen
+                ]
+            )
 
-        mine = along([finite(one) for one in scores], there)
+        mine = along([finite(one) for one in scores])
         found.append(
             GroupResult(
                 group=group,
@@ -313,12 +338,34 @@ def group_results(
                 low=mine.low,
                 high=mine.high,
                 baselines={
-                    name: along([suite.baselines[name] for suite in suites], there)
+                    name: along([suite.baselines[name] for suite in suites])
                     for name in GROUP_BASELINES
                 },
+                noise_ceiling=_group_ceiling(there),
             )
         )
     return tuple(found)
+
+
+def _mean_over_suites(parts: Sequence[tuple[PreparedSuite, Mask, Floats]]) -> Estimate:
+    """Mean of the suites' means over some comparisons, of a value [P] of each comparison."""
+    values, draws = [], []
+    for suite, mask, of_pair in parts:
+        table = suite.table
+        leaf = Leaf("", of_pair[mask], table.weight[mask], table.unit[mask])
+        values.append(value(leaf))
+        draws.append(resampled(leaf, suite.times))
+    span = interval(np.mean(draws, axis=0))
+    return Estimate(float(np.mean(values)), span.low, span.high)
+
+
+def _group_ceiling(parts: Sequence[_Part]) -> Estimate | None:
+    """Mean over suites of their noise ceilings; None where one of them is not known."""
+    if any(np.all(suite.table.confidence[mask] == 1) for _, suite, mask in parts):
+        return None
+    return _mean_over_suites(
+        [(suite, mask, best_agreement(suite.table.confidence)) for _, suite, mask in parts]
+    )
 
 
 def _in_group(suite: PreparedSuite, group: str) -> Mask:

@@ -4,7 +4,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from training.evaluation.markdown import percent, signed, vote_interval_lines
+from schemas.noise_ceiling import NoiseCeiling
+from training.evaluation.markdown import has_ceiling, percent, signed, vote_interval_lines
 from training.evaluation.results import Results
 
 SHOWN_FIGURES = 12
@@ -16,12 +17,17 @@ def summary(results: Results) -> Group:
     """Return groups, suites with their baselines, other models, and warnings; ties one half."""
     result = results.result
     groups = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("group", "model", "95 %", "longer", "style", "chance"):
+    of_groups = any(group.noise_ceiling is not None for group in result.groups)
+    ceiling = ["ceiling"] if of_groups else []
+    for name in ("group", "model", "95 %", *ceiling, "longer", "style", "chance"):
         groups.add_column(name, justify="left" if name == "group" else "right")
     for group in result.groups:
         values = [percent(group.baselines[name].value) for name in ("longer", "style", "chance")]
         span = f"[{percent(group.low)}, {percent(group.high)}]"
-        groups.add_row(Text(group.group), percent(group.value), Text(span), *values)
+        highest = group.noise_ceiling
+        shown_highest = "–" if highest is None else percent(highest.value)
+        own = (percent(group.value), Text(span), *([shown_highest] if of_groups else []))
+        groups.add_row(Text(group.group), *own, *values)
     parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
     for suite in result.suites:
         baselines = tuple(suite.headline.baselines)
@@ -32,7 +38,8 @@ def summary(results: Results) -> Group:
         has_ties = any(percent(one.value) != percent(one.half) for one in shown)
         published = ["as published"] if has_ties else []
         others_of = [comparison.result.model for comparison in results.compared]
-        for name in ("n", "model", "95 %", *baselines, *published, *others_of):
+        ceiling = ["ceiling"] if has_ceiling(suite) else []
+        for name in ("n", "model", "95 %", *ceiling, *baselines, *published, *others_of):
             table.add_column(Text(_short(name)), justify="right", no_wrap=True)
         for figure in shown:
             others = []
@@ -46,6 +53,7 @@ def summary(results: Results) -> Group:
                 f"{figure.count:,}",
                 percent(own.value),
                 Text(f"[{percent(own.low)}, {percent(own.high)}]"),
+                *([_highest(figure.noise_ceiling)] if ceiling else []),
                 *(percent(figure.baselines[name].value) for name in baselines),
                 *([percent(figure.value)] if has_ties else []),
                 *others,
@@ -69,6 +77,12 @@ def summary(results: Results) -> Group:
             )
     parts += [Text(f"\nwarning: {one}", style="yellow") for one in results.warnings]
     return Group(*parts)
+
+
+def _highest(ceiling: NoiseCeiling | None) -> str:
+    if ceiling is None or ceiling.accuracy is None:
+        return "–"
+    return percent(ceiling.accuracy)
 
 
 def _short(name: str) -> str:

@@ -48,6 +48,7 @@ HELD_OUT = "held-out"
 class _Data(msgspec.Struct):
     prompt_weights: Literal["prompt", "pair"] = "prompt"
     min_confidence: float = 0.0
+    max_margin: float | None = None
     max_pairs: int | None = None
 
 
@@ -162,6 +163,7 @@ def _reader(
         batch_tokens=scorer.batch_tokens,
         prompt_weights=trained.prompt_weights,
         min_confidence=trained.min_confidence,
+        max_margin=trained.max_margin,
         trained_pairs=trained.max_pairs,
         report=report,
     )

@@ -1,5 +1,6 @@
 from .base import Labels as Labels
 from .base import Loss as Loss
+from .base import NoisyLoss as NoisyLoss
 from .base import PairLoss as PairLoss
 from .base import StatefulLoss as StatefulLoss
 from .base import cross_entropy as cross_entropy
@@ -17,5 +18,7 @@ from .pointwise import soft_bradley_terry as soft_bradley_terry
 from .registry import LOSSES as LOSSES
 from .registry import check_loss as check_loss
 from .registry import loss_named as loss_named
+from .registry import noise_of as noise_of
 from .settings import LossConfig as LossConfig
 from .site_trust import LCPO as LCPO
+from .site_trust import SiteRobust as SiteRobust

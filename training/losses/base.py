@@ -55,6 +55,14 @@ class StatefulLoss(Protocol):
         """Discard the step's pairs, when the optimizer step is skipped."""
 
 
+@runtime_checkable
+class NoisyLoss(Protocol):
+    """A loss with a share of flipped labels of each site: a torch module with this method."""
+
+    def set_flip_rates(self, rates: Tensor) -> None:
+        """Go by these shares [sites], each from 0 to below one half."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Loss:
     """A loss that ``loss.name`` can choose, with all that is said and asked of it anywhere."""
@@ -70,6 +78,9 @@ class Loss:
     known_failure: str
     settings: tuple[str, ...] = ()
     """Settings ``loss.…`` that it reads, beside those of every loss."""
+    default_noise: float | str | None = None
+    """What ``loss.label_noise`` is where nobody gave it; None: the loss does not read it. Where it
+    is not one number, the function is a :class:`NoisyLoss`."""
     needs_sites: bool = False
     """Whether it tells sites apart; else all pairs have site 0."""
     needs_lengths: bool = False

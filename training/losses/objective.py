@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from training.losses.base import Labels, PairLoss, StatefulLoss, in_fp32
+from training.losses.base import Labels, NoisyLoss, PairLoss, StatefulLoss, in_fp32
 from training.losses.registry import check_loss, loss_named
 from training.losses.settings import LossConfig
 
@@ -67,6 +67,16 @@ class Objective(nn.Module):
         """Discard the step's pairs."""
         if (stateful := self._stateful()) is not None:
             stateful.drop_step()
+
+    def set_flip_rates(self, rates: Tensor) -> None:
+        """Tell the loss the share of flipped labels of each site [sites].
+
+        Raises TypeError for a loss that takes none.
+        """
+        loss: object = self.loss
+        if not isinstance(loss, NoisyLoss):
+            raise TypeError(f"{type(loss).__name__} takes no flip rates")
+        loss.set_flip_rates(rates)
 
     def _stateful(self) -> StatefulLoss | None:
         loss: object = self.loss

@@ -5,10 +5,14 @@ from __future__ import annotations  # annotations name torch, which must not be 
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from training.losses.base import Labels, Loss, cross_entropy, difference, log_sigmoid
+from training.losses.base import Labels, Loss, PairLoss, cross_entropy, difference, log_sigmoid
+from training.losses.settings import LossConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+DEFAULT_NOISE: Final = 0.1
+"""Share of flips that `robust` takes where ``loss.label_noise`` is null."""
 
 
 def bradley_terry(chosen: Tensor, rejected: Tensor, labels: Labels) -> Tensor:
@@ -110,9 +114,10 @@ SCALED: Final = Loss(
 
 
 def robust_bradley_terry(
-    chosen: Tensor, rejected: Tensor, labels: Labels, *, noise: float
+    chosen: Tensor, rejected: Tensor, labels: Labels, *, noise: float | Tensor
 ) -> Tensor:
-    """rDPO's correction: [(1 − ε)·l₊ − ε·l₋] / (1 − 2ε), with ε = noise, the share of flips.
+    """rDPO's correction: [(1 − ε)·l₊ − ε·l₋] / (1 − 2ε), with ε = noise, the share of flips,
+    of all labels or of each [P].
 
     Its mean over labels that were flipped at random with probability ε is l₊ of the unflipped
     label: unbiased.
@@ -125,16 +130,26 @@ def robust_bradley_terry(
     return ((1 - noise) * -log_sigmoid(d) + noise * log_sigmoid(-d)) / (1 - 2 * noise)
 
 
+def _make_robust(config: LossConfig, sites: int) -> PairLoss:
+    noise = DEFAULT_NOISE if config.label_noise is None else config.label_noise
+    if isinstance(noise, float):
+        return partial(robust_bradley_terry, noise=noise)
+    from training.losses.site_trust import SiteRobust
+
+    return SiteRobust(sites)
+
+
 ROBUST: Final = Loss(
     name="robust",
     summary="unbiased under label_noise",
-    formula="[(1 − ε)·l₊ − ε·l₋] / (1 − 2ε), ε = `label_noise`",
+    formula="[(1 − ε)·l₊ − ε·l₋] / (1 − 2ε), ε = `label_noise`, one or by site",
     source="rDPO (arXiv 2403.00409), Natarajan et al. 2013",
-    needs="a known share of flips",
+    needs="a share of flips: known, from `confidence`, or estimated",
     known_failure="**unbounded below**: rewards of fitted pairs run away. One epoch, clipped",
-    settings=("label_noise",),
+    settings=("label_noise", "noise_pairs"),
+    default_noise=DEFAULT_NOISE,
     can_be_smoothed=False,
-    make=lambda config, sites: partial(robust_bradley_terry, noise=config.label_noise),
+    make=_make_robust,
 )
 
 

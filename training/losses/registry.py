@@ -1,6 +1,7 @@
 """The losses by name."""
 
 import difflib
+from collections.abc import Mapping
 from typing import Final
 
 from training.errors import ConfigError
@@ -24,6 +25,18 @@ def loss_named(name: str) -> Loss:
         hint = f"; did you mean {near[0]}?" if near else ""
         raise ConfigError(f"no loss.name {name}; there are {', '.join(LOSSES)}{hint}")
     return LOSSES[name]
+
+
+def noise_of(config: LossConfig) -> float | Mapping[str, float] | str | None:
+    """The share of flipped labels, or where it comes from; None for a loss that reads none."""
+    default = loss_named(config.name).default_noise
+    return default if default is None or config.label_noise is None else config.label_noise
+
+
+def tells_sites_apart(config: LossConfig) -> bool:
+    """Whether the loss has to know of each pair which site it is of."""
+    noise = noise_of(config)
+    return loss_named(config.name).needs_sites or isinstance(noise, str | Mapping)
 
 
 def check_loss(config: LossConfig) -> None:

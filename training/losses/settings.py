@@ -1,10 +1,12 @@
 """The settings ``loss.…``; which loss reads which is said by the loss itself."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from schemas.fields import doc
+
+Rate = Annotated[float, msgspec.Meta(ge=0, lt=0.5)]
 
 
 class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -15,8 +17,23 @@ class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         float, doc("share of labels taken as flipped, mixed into the target", ge=0, lt=0.5)
     ] = 0.0
     label_noise: Annotated[
-        float, doc("share of flipped labels that `robust` assumes", ge=0, lt=0.5)
-    ] = 0.1
+        Rate | dict[str, Rate] | Literal["votes", "cross_fitted"] | None,
+        doc(
+            "share of flipped labels that `robust` and `lcpo` go by: a number; a table by site, "
+            '"*" for the others, e.g. {"beer.stackexchange.com": 0.2, "*": 0.1}; votes: 1 − mean '
+            "confidence of a site's pairs; cross_fitted: estimated before the first step, by site, "
+            "from predictions for pairs that were not fitted. null: 0.1 for `robust`, cross_fitted "
+            "for `lcpo`"
+        ),
+    ] = None
+    noise_pairs: Annotated[
+        int,
+        doc(
+            "pairs of the shuffled order by which cross_fitted estimates; each costs a forward "
+            "pass, about a third of what a pair costs in training",
+            ge=20,
+        ),
+    ] = 20_000
     margin_scale: Annotated[
         float, doc("`margin` and `scaled` use margin_scale · log(1 + vote_margin)", ge=0)
     ] = 0.1
@@ -35,6 +52,10 @@ class LossConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     centring: Annotated[
         float, doc("coefficient of (r_chosen + r_rejected)², which keeps rewards near zero", ge=0)
     ] = 0.0
-    lcpo_decay: Annotated[float, doc("share of the old estimate that a step keeps", ge=0, lt=1)] = (
-        0.99
-    )
+    lcpo_decay: Annotated[
+        Annotated[float, msgspec.Meta(ge=0, lt=1)] | None,
+        doc(
+            "share of its estimate that a step of `lcpo` keeps, the rest being what the training "
+            "fit says, as in the paper; null: the estimate is held as it is"
+        ),
+    ] = None

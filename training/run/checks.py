@@ -37,6 +37,11 @@ def check_learned(run: TrainingRun) -> None:
             "lower data.min_confidence",
         ),
         (
+            counts["above_max_margin"],
+            "pairs above data.max_margin",
+            "larger data.max_margin",
+        ),
+        (
             counts["identical_when_cut"],
             "pairs the same when cut to data.max_length",
             "larger data.max_length",

@@ -25,6 +25,7 @@ class StepSums:
     flops: float
     identical: float
     unsure: float
+    too_clear: float
     at_limit: float
     norm: float = 0.0
     lr: float = 0.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from training.run.selected import describe_selected
 from training.run.state import TrainingRun
 
 FEW_STEPS = 20
@@ -27,6 +28,16 @@ def introduction(run: TrainingRun) -> str:
         f"{str(run.dtype).removeprefix('torch.')} on {run.context.count} × "
         f"{run.context.device.type}",
     ]
+    if run.selected:
+        lines.append(describe_selected(run.selected))
+    if (propensity := run.dataset.propensity) is not None:
+        lines.append(
+            f"pairs are weighted by 1 / the probability that they are decided, at least "
+            f"{propensity.clip:g}; of the responses to a prompt {propensity.decided:.1%} of every "
+            "two are a pair"
+        )
+    if run.label_noise is not None:
+        lines.append(str(run.label_noise))
     lines += [f"chosen: {choice.name}={choice.value} ({choice.reason})" for choice in run.chosen]
     if sampler.steps < FEW_STEPS:
         lines.append(

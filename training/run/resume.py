@@ -135,11 +135,12 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
             f"{checkpoint} is of a run that began with --model {state.model}, not with "
             f"{run.options.model}; it does not belong in {run.options.output}"
         )
+    free = FREE_SETTINGS - ({"run.eval_pairs"} if run.config.run.keep_best else set())
     now = decode_json(msgspec.json.encode(run.config), dict[str, Any])  # as it is read back
     for section, table in state.config.items():
         for name, value in table.items():
             key = f"{section}.{name}"
-            if key not in FREE_SETTINGS and now[section].get(name) != value:
+            if key not in free and now[section].get(name) != value:
                 raise ConfigError(
                     f"{run.options.output} was started with {key}={value}, now it is "
                     f"{now[section].get(name)}; resume with the old value or start a new run"
@@ -164,6 +165,7 @@ def restore(run: TrainingRun, checkpoint: Path) -> None:
         ) from None
     run.step = run.first_step = run.saved_step = state.step
     run.taken_step = state.step - run.guard.in_a_row
+    run.best = state.best
     # Earlier releases did not count them; those that the guard skipped are known.
     updates = state.updates if state.updates is not None else state.step - run.guard.skipped
     run.totals = Totals(state.pairs, state.tokens, updates, Counter(state.counts))

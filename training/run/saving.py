@@ -22,6 +22,7 @@ from training.model.reward_model import LoadedModel, save_model
 from training.model.source import ModelSource
 from training.optimizer import optimizer_state, optimizer_tensors
 from training.planning.defaults import Choice
+from training.run.best import write_best_model
 from training.run.folder import (
     CHECKPOINTS_NAME,
     EMA_NAME,
@@ -120,6 +121,7 @@ def save(run: TrainingRun) -> None:
         model=run.options.model,
         updates=run.totals.updates,
         config=msgspec.to_builtins(run.config),
+        best=run.best,
     )
     # An adapter is small, and of its base nothing is written.
     in_shards = run.weights.is_sharded and run.loaded.adapter is None
@@ -193,8 +195,12 @@ def finalize(
     if run.verification is not None:
         run.verification.finish(run.context.gather)
     target = run.options.output / MODEL_NAME
-    _write_model(run, target)
+    of_last = run.best is None or run.best.step == run.step
+    if of_last:
+        _write_model(run, target)
     if run.context.is_first:
+        if not of_last:
+            write_best_model(run)
         if run.loaded.adapter is not None and run.config.lora.save_merged:
             merged = run.options.output / MERGED_NAME
             shutil.rmtree(merged, ignore_errors=True)
@@ -220,14 +226,34 @@ def finalize(
                 "tokens": run.totals.tokens,
                 "steps": run.step,
                 "excluded": dict(run.totals.counts),
+                **({"selected": run.selected} if run.selected else {}),
+                **_noise(run),
+                **_propensity(run),
                 "skipped_steps": run.guard.skipped,
-                "validation": validation,
+                **_validations(run, validation),
                 **({"validation_ema": validation_ema} if validation_ema else {}),
                 "config": msgspec.to_builtins(run.config),
             },
         )
     run.context.barrier()
     return target
+
+
+def _propensity(run: TrainingRun) -> dict[str, Any]:
+    found = run.dataset.propensity
+    return {} if found is None else {"propensity": msgspec.to_builtins(found)}
+
+
+def _noise(run: TrainingRun) -> dict[str, Any]:
+    return {} if run.label_noise is None else {"label_noise": msgspec.to_builtins(run.label_noise)}
+
+
+def _validations(run: TrainingRun, last: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the model that was written; with ``run.keep_best`` also those of the last step."""
+    if run.best is None:
+        return {"validation": last}
+    best = {"step": run.best.step, "loss": run.best.loss}
+    return {"validation": run.best.validation, "validation_last": last, "best": best}
 
 
 def _is_finite(value: torch.Tensor) -> bool:

@@ -14,14 +14,15 @@ from training.checkpoints.background import BackgroundJob
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.exchange import RankExchange
-from training.data.loader import DataLoader
+from training.data.loader import DataLoader, selection_of
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
 from training.errors import ConfigError, TrainingDatasetError
 from training.heads.registry import needs_lengths
 from training.heads.training_heads import TrainingHeads, make_heads
+from training.labels.propensity_fit import fit_propensity
 from training.losses.objective import make_objective
-from training.losses.registry import loss_named
+from training.losses.registry import loss_named, tells_sites_apart
 from training.model.activations import ActivationOffload
 from training.model.context_parallel import ContextParallel, check_context_parallel
 from training.model.reward_model import LoadedModel, init_head, load_model
@@ -31,10 +32,12 @@ from training.parallel.distributed import DistributedContext
 from training.parallel.sharding import MasterWeights, copy_full
 from training.planning.batch_size import batch_pairs_for
 from training.planning.defaults import Choice, check_memory, resolve
+from training.run.label_noise import estimate_noise, write_noise
 from training.run.lock import RunLock
 from training.run.options import TrainOptions
 from training.run.resume import find_checkpoint, restore
 from training.run.saving import begin
+from training.run.selected import count_selected
 from training.run.state import TrainingRun
 from training.throughput import FlopCount
 
@@ -63,12 +66,15 @@ def set_up(
     config, dtype = options.config, compute_dtype(options.config.model.precision, context.device)
     lock = lock or RunLock()
     checkpoint = find_checkpoint(options, context, lock)
-    dataset = PairDataset(options.dataset, "train", min_confidence=config.data.min_confidence)
+    dataset = PairDataset(options.dataset, "train", selection=selection_of(config.data))
     if not dataset.rows:
         raise TrainingDatasetError(f"{options.dataset}: has no training pairs")
+    if config.data.propensity_clip is not None:
+        fitted = fit_propensity(dataset, config.data.propensity_clip)
+        dataset.propensity = context.gather(fitted)[0]  # one rounding for all ranks
     loss = loss_named(config.loss.name)
     sites: tuple[str, ...] = ()
-    if loss.needs_sites:
+    if tells_sites_apart(config.loss):
         found = context.gather(dataset.sites(context.rank, context.count))
         sites = tuple(sorted(set().union(*found)))
     pairs = min(sum(dataset.rows), config.data.max_pairs or sum(dataset.rows))
@@ -114,11 +120,16 @@ def set_up(
         flops=flops,
         writer=BackgroundJob(wait=not config.run.async_checkpoints),
         chosen=chosen,
+        selected=count_selected(dataset, context),
     )
     if checkpoint:
         restore(run, checkpoint)
+    else:
+        with say("looking at the labels"):
+            estimate_noise(run, sites)
     if context.is_first:
         begin(options, loaded, lock, chosen)
+        write_noise(run)
     context.barrier()
     if config.data.verify:  # last: what fails before need not wait for it
         order = dataset.shards_of(

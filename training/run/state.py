@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import torch
 
 from training.checkpoints.background import BackgroundJob
+from training.checkpoints.checkpoint import BestValidation
 from training.config import TrainConfig
 from training.data.dataset import PairDataset
 from training.data.loader import DataLoader
 from training.data.sampler import BatchSampler
 from training.data.verification import ShardVerification
 from training.heads.training_heads import TrainingHeads
+from training.labels.settle import LabelNoise
 from training.losses.objective import Objective
 from training.model.reward_model import LoadedModel
 from training.optimizer import StepGuard
@@ -54,6 +56,9 @@ class TrainingRun:
     flops: FlopCount
     chosen: list[Choice]
     """Settings that nobody gave, and why they are what they are."""
+    selected: dict[str, int] = field(default_factory=dict)
+    """Training pairs, and how many are excluded by their columns, by reason; {} where none can
+    be."""
     verification: ShardVerification | None = None
     """Of the training shards; None where none was asked for."""
     writer: BackgroundJob = field(default_factory=BackgroundJob)
@@ -65,6 +70,10 @@ class TrainingRun:
     totals: Totals = field(default_factory=Totals)
     taken_step: int = 0
     """The last step that was taken and not skipped."""
+    label_noise: LabelNoise | None = None
+    """Shares of flipped labels by site that the loss goes by; None: it takes one, or none."""
+    best: BestValidation | None = None
+    """With ``run.keep_best``: the validation of the lowest loss so far."""
     saved_step: int = -1
     """Step of the newest checkpoint, which may still be being written."""
 

@@ -44,10 +44,11 @@ def _pairs(config: TrainConfig, rows: int | None) -> Hashable:
     if rows is not None:
         most = min(rows, most or rows)
     if config.run.max_steps is None:
-        return (most, config.data.min_confidence)
+        return (most, config.data.min_confidence, config.data.max_margin)
     batch = config.data.batch_pairs or (batch_pairs_for(most) if most is not None else 1)
     seen = config.run.max_steps * batch
-    return (seen if most is None else min(most, seen), config.data.min_confidence)
+    pairs = seen if most is None else min(most, seen)
+    return (pairs, config.data.min_confidence, config.data.max_margin)
 
 
 def _numbered(values: Sequence[_T]) -> list[int]:

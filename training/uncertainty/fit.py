@@ -11,6 +11,7 @@ from training.data.collate import MicroBatch, micro_batches
 from training.data.dataset import PairDataset, PairRows
 from training.data.prompt_groups import ShuffleWindows, group_pairs, prompt_runs
 from training.data.sampler import BatchSampler
+from training.data.selection import ALL_PAIRS, Selection
 from training.errors import ConfigError, TrainingDatasetError
 from training.model.reward_model import LoadedModel
 from training.uncertainty.head_inputs import check_last_linear, head_inputs, last_linear
@@ -46,6 +47,8 @@ class PairReader:
     prompt_weights: Literal["prompt", "pair"] = "prompt"
     min_confidence: float = 0.0
     """Pairs below it were not trained on."""
+    max_margin: float | None = None
+    """Pairs above it were not, either."""
     trained_pairs: int | None = None
     """Of the training split that the run saw; None: all."""
     report: Callable[[int, int], None] = lambda done, total: None
@@ -60,8 +63,10 @@ class PairReader:
         each time. Raises TrainingDatasetError.
         """
         # What was left out in training has votes all the same.
-        confidence = self.min_confidence if split == "train" else 0.0
-        dataset = PairDataset(self.location, split, min_confidence=confidence)
+        selection = Selection(self.min_confidence, self.max_margin)
+        if split != "train":
+            selection = ALL_PAIRS
+        dataset = PairDataset(self.location, split, selection=selection)
         if not dataset.rows:
             raise TrainingDatasetError(f"{self.location}: has no {split} pairs")
         sampler = BatchSampler(
@@ -77,7 +82,7 @@ class PairReader:
                 prompt_runs(rows),
                 tokens,
                 prompt_weights=self.prompt_weights,
-                min_confidence=confidence,
+                selection=selection,
             )
             for batch in micro_batches(
                 grouped.groups,

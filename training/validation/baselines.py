@@ -7,7 +7,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from schemas.noise_ceiling import NoiseCeiling
 from training.validation.bootstrap import Interval, interval, resamplings
+from training.validation.ceiling import ceilings
 from training.validation.logistic import FOLDS, cross_fitted, folds
 from training.validation.metrics import (
     Figure,
@@ -43,6 +45,8 @@ class ValidationReport(msgspec.Struct, frozen=True, kw_only=True):
     """Of the model's accuracy."""
     baselines: tuple[Baseline, ...]
     prompts: int
+    ceilings: dict[str, NoiseCeiling] = {}
+    """Noise ceiling by group, as in ``groups``, 'all' among them; where it is known."""
 
 
 def report(pairs: ScoredPairs, *, seed: int = 0, n: int = 1000) -> ValidationReport:
@@ -80,6 +84,7 @@ def report(pairs: ScoredPairs, *, seed: int = 0, n: int = 1000) -> ValidationRep
         interval=interval(draws[0]),
         baselines=tuple(baselines),
         prompts=len(np.unique(pairs.prompt)),
+        ceilings=ceilings(pairs),
     )
 
 

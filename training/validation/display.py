@@ -4,6 +4,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from schemas.noise_ceiling import NoiseCeiling
 from training.validation.baselines import Baseline, ValidationReport
 from training.validation.bootstrap import FEW_UNITS, Interval
 from training.validation.metrics import Figure
@@ -17,7 +18,7 @@ def line(report: ValidationReport) -> str:
     found = report.figures
     parts = [
         f"validation loss {_number(found.loss, 4)}",
-        f"accuracy {_number(found.accuracy)} {_span(report.interval)}",
+        f"accuracy {_number(found.accuracy)} {_span(report.interval)}{_of_at_most(report)}",
         f"chosen longer {_number(found.chosen_longer)}, shorter {_number(found.chosen_shorter)}",
         *(f"{one.name} {_number(one.accuracy)}" for one in report.baselines),
     ]
@@ -29,6 +30,8 @@ def line(report: ValidationReport) -> str:
 def conclusions(report: ValidationReport) -> list[str]:
     """Say in sentences how the model stands against each baseline, and what limits that."""
     sentences = [_conclusion(report, baseline) for baseline in report.baselines]
+    if (ceiling := report.ceilings.get("all")) is not None:
+        sentences.append(_ceiling_sentence(report, ceiling))
     if report.prompts < FEW_UNITS:
         sentences.append(
             f"Only {report.prompts:,} prompts: intervals over so few are too narrow; "
@@ -47,7 +50,9 @@ def table(report: ValidationReport) -> Table:
     found = report.figures
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("accuracy on")
-    for name in ("pairs", "model", *(baseline.name for baseline in report.baselines)):
+    ceilings = report.ceilings
+    heads = ["pairs", "model", *(["ceiling"] if ceilings else [])]
+    for name in (*heads, *(baseline.name for baseline in report.baselines)):
         shown.add_column(name, justify="right")
     rows = {
         "all": found.accuracy,
@@ -63,11 +68,14 @@ def table(report: ValidationReport) -> Table:
         if not model.pairs:
             continue
         others = (baseline.groups.get(name, Figure(None, 0)) for baseline in report.baselines)
-        cells = (f"{model.pairs:,}", _number(model), *map(_number, others))
+        highest = [_plain(_accuracy_of(ceilings.get(name)))] if ceilings else []
+        cells = (f"{model.pairs:,}", _number(model), *highest, *map(_number, others))
         shown.add_row(Text(name), *cells)
         if name == "all":
             spans = (_span(one.interval) for one in report.baselines)
-            shown.add_row(Text("  95 %", style="dim"), "", _span(report.interval), *spans)
+            highest = [""] if ceilings else []  # it is in the sentence, and the table is wide
+            own = (_span(report.interval), *highest)
+            shown.add_row(Text("  95 %", style="dim"), "", *own, *spans)
     if len(sites) > SHOWN_SITES:
         shown.add_row(Text(f"and {len(sites) - SHOWN_SITES:,} more sites", style="dim"))
     return shown
@@ -98,6 +106,36 @@ def _conclusion(report: ValidationReport, baseline: Baseline) -> str:
     assert other is not None
     difference = f"{model - other:+.3f} {_span(ahead, sign=True)}"
     return f"{stand}: {model:.3f} against {other:.3f}, difference {difference}."
+
+
+def _of_at_most(report: ValidationReport) -> str:
+    """The noise ceiling in a line; nothing where it is not known."""
+    highest = _accuracy_of(report.ceilings.get("all"))
+    return "" if highest is None else f" of at most {highest:.3f} by the votes' noise"
+
+
+def _ceiling_sentence(report: ValidationReport, ceiling: NoiseCeiling) -> str:
+    span = _span_of(ceiling)
+    highest = f"{ceiling.accuracy:.3f}{f' {span}' if span else ''}"
+    if ceiling.high is not None and report.interval.low > ceiling.high:
+        return (
+            f"The model is above the noise ceiling of these labels, {highest}: the confidences are "
+            "too low, or the texts tell what else decides votes."
+        )
+    return (
+        f"If the confidences of these labels are right, a model that does not see the votes agrees "
+        f"with {highest} of them at most: the noise ceiling."
+    )
+
+
+def _accuracy_of(ceiling: NoiseCeiling | None) -> float | None:
+    return None if ceiling is None else ceiling.accuracy
+
+
+def _span_of(ceiling: NoiseCeiling) -> str:
+    if ceiling.low is None or ceiling.high is None:
+        return ""
+    return _span(Interval(ceiling.low, ceiling.high))
 
 
 def _number(figure: Figure, digits: int = 3) -> str:

@@ -160,4 +160,13 @@ def as_numbers(found: ValidationReport | None) -> dict[str, Any]:
     line["validation_pairs"] = line.pop("pairs")
     line["accuracy_low"], line["accuracy_high"] = found.interval.low, found.interval.high
     line["baselines"] = {one.name: one.accuracy.value for one in found.baselines}
+    whole = found.ceilings.get("all")
+    line["noise_ceiling"] = None if whole is None else whole.accuracy
+    if whole is not None:
+        line["noise_ceiling_low"], line["noise_ceiling_high"] = whole.low, whole.high
+    for name, one in found.ceilings.items():
+        if name in ("chosen longer", "chosen shorter"):
+            line[f"noise_ceiling_{name.replace(' ', '_')}"] = one.accuracy
+        elif name.startswith(("margin ", "site ")):
+            line[f"noise_ceiling/{name}"] = one.accuracy
     return line
