@@ -74,12 +74,18 @@ def _poisson(position: float) -> float:
     return float(count)
 
 
-def fit_head(matrix: Matrix, pairs: HeadPairs, loss: LossConfig, ridge: float) -> Floats:
+def fit_head(
+    matrix: Matrix,
+    pairs: HeadPairs,
+    loss: LossConfig,
+    ridge: float,
+    start: Floats | None = None,
+) -> Floats:
     """Weights [F] of a linear reward: Σ weight·loss / Σ weight + ridge/2·|standardised w|².
 
-    Fitted in float64 by L-BFGS from zero, so equal input gives equal weights on one machine.
-    Features are divided by their deviation over the pairs' responses. Raises ConfigError for a
-    loss that there is not.
+    Fitted in float64 by L-BFGS, from ``start`` or zero, so equal input gives equal weights on one
+    machine. Features are divided by their deviation over the pairs' responses. Raises ConfigError
+    for a loss that there is not.
     """
     import torch
 
@@ -94,8 +100,11 @@ def fit_head(matrix: Matrix, pairs: HeadPairs, loss: LossConfig, ridge: float) -
     scale = np.where(scale > 1e-8, scale, np.inf)
     # A reward has no natural zero: the mean response gets 0, for losses that look at rewards.
     middle = (left.mean(0) + right.mean(0)) / 2
-    chosen = torch.from_numpy((left - middle) / scale)
-    rejected = torch.from_numpy((right - middle) / scale)
+    # Without `centring` a loss sees differences alone, so one product with the weights will do.
+    both = bool(loss.centring)
+    chosen = torch.from_numpy((left - (middle if both else right)) / scale)
+    rejected = torch.from_numpy((right - middle) / scale) if both else None
+    none = torch.zeros(len(pairs), dtype=torch.float64)
     objective = make_objective(loss, int(pairs.site.max()) + 1).double()
     labels = Labels(
         weight=torch.from_numpy(pairs.weight),
@@ -106,14 +115,16 @@ def fit_head(matrix: Matrix, pairs: HeadPairs, loss: LossConfig, ridge: float) -
         rejected_length=torch.from_numpy(pairs.rejected_length),
     )
     share = labels.weight / labels.weight.sum()
-    weights = torch.zeros(matrix.shape[1], dtype=torch.float64, requires_grad=True)
+    begin = np.zeros(matrix.shape[1]) if start is None else np.where(start == 0, 0.0, start * scale)
+    weights = torch.from_numpy(begin).requires_grad_()
     parameters = [weights, *objective.parameters()]
     optimiser = torch.optim.LBFGS(
-        parameters, max_iter=STEPS, tolerance_change=1e-10, line_search_fn="strong_wolfe"
+        parameters, max_iter=STEPS, tolerance_change=1e-7, line_search_fn="strong_wolfe"
     )
 
     def value() -> Any:
-        per_pair = objective(chosen @ weights, rejected @ weights, labels)
+        other = none if rejected is None else rejected @ weights
+        per_pair = objective(chosen @ weights, other, labels)
         return (share * per_pair).sum() + ridge / 2 * (weights * weights).sum()
 
     def closure() -> Any:
@@ -143,17 +154,15 @@ def choose_ridge(matrix: Matrix, pairs: HeadPairs, loss: LossConfig, seed: int =
     """
     parts = [hash63(f"inner:{seed}:{name}") % INNER_PARTS for name in pairs.question]
     part = np.array(parts, dtype=np.int64)
-    best, chosen = -1.0, RIDGES[-1]
-    for ridge in reversed(RIDGES):
-        right = 0.0
-        for number in range(INNER_PARTS):
-            train, held = pairs.take(part != number), pairs.take(part == number)
-            head = fit_head(matrix, train, loss, ridge)
+    right = dict.fromkeys(RIDGES, 0.0)
+    for number in range(INNER_PARTS):
+        train, held = pairs.take(part != number), pairs.take(part == number)
+        head: Floats | None = None
+        for ridge in reversed(RIDGES):  # each begins where the one before ended
+            head = fit_head(matrix, train, loss, ridge, head)
             difference = matrix[held.chosen] @ head - matrix[held.rejected] @ head
-            right += float(correctness(difference) @ held.weight)
-        if right > best + 1e-9:
-            best, chosen = right, ridge
-    return chosen
+            right[ridge] += float(correctness(difference) @ held.weight)
+    return max(RIDGES, key=lambda ridge: (round(right[ridge], 6), ridge))
 
 
 def reweighted(pairs: HeadPairs, seed: int) -> HeadPairs:
