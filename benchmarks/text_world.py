@@ -81,7 +81,10 @@ def write_answer(
     share["quick" if day == 0 else "late"] = 0.15
     share["plain"] = 1 - sum(share.values())
     kinds = rng.choice(list(share), size=size, p=list(share.values()))
-    return Answer(" ".join(str(rng.choice(words[str(kind)])) for kind in kinds), quality, day)
+    places = rng.random(size)
+    lists = [words[str(kind)] for kind in kinds]
+    text = " ".join(one[int(at * len(one))] for one, at in zip(lists, places, strict=True))
+    return Answer(text, quality, day)
 
 
 def cast_votes(world: World, answers: list[Answer], rng: np.random.Generator) -> np.ndarray:
@@ -120,9 +123,7 @@ def make_threads(
         asked = " ".join(rng.choice(words["plain"], size=15))
         late = rng.random(rng.integers(2, 5)) < world.late
         days = np.where(late, np.floor(rng.exponential(25.0, size=len(late))) + 1, 0)
-        answers = [
-            write_answer(world, words, rng, int(day)) for day in np.minimum(days, 150)
-        ]
+        answers = [write_answer(world, words, rng, int(day)) for day in np.minimum(days, 150)]
         yield asked, answers, cast_votes(world, answers, rng)
 
 
@@ -158,9 +159,7 @@ def write_world(folder: Path, world: World, *, judged: int = 2000) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     words = make_words(np.random.default_rng([world.seed, 9]))
     with (folder / "threads.jsonl").open("w", encoding="utf-8") as file:
-        for number, thread in enumerate(
-            make_threads(world, words, stream=0, count=world.threads)
-        ):
+        for number, thread in enumerate(make_threads(world, words, stream=0, count=world.threads)):
             file.write(json.dumps(as_row(number, *thread)) + "\n")
     with (folder / "truth.jsonl").open("w", encoding="utf-8") as file:
         for number, (asked, answers, _) in enumerate(

@@ -67,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
     import sys
     from pathlib import Path
 
+    import msgspec
+
     from pipeline.ablate.plan import read_plan
     from pipeline.console import print_text
     from schemas.exit_codes import ExitCode
@@ -92,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         return ExitCode.FINISHED
     results = run_study(plan, output, say, quiet=arguments.quiet)
     if arguments.json:
-        sys.stdout.write((output / RESULTS_NAME).read_text(encoding="utf-8"))
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(results)).decode() + "\n")
     elif not arguments.quiet:
         from pipeline.ablate.summary import summary
 

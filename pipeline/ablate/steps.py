@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ import msgspec
 
 from pipeline.errors import PipelineError
 from schemas.disk import sync
-from schemas.small_files import SmallFileError, decode_json, read_small
+from schemas.small_files import SmallFileError, decode_json, open_regular, read_small
 
 TAIL_LINES = 6
+TAIL_BYTES = 4096
 
 
 class _Stamp(msgspec.Struct, frozen=True):
@@ -87,8 +89,7 @@ def run_logged(what: str, command: Sequence[str], log: Path) -> None:
             command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False
         )
     if done.returncode:
-        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
-        said = "\n".join(f"    {line}" for line in last)
+        said = "\n".join(f"    {line}" for line in _last_lines(log))
         raise PipelineError(f"{what} failed with exit code {done.returncode}; {log}:\n{said}")
 
 
@@ -102,3 +103,9 @@ def run_shown(what: str, command: Sequence[str]) -> None:
 def ours(*arguments: str) -> list[str]:
     """A command of ``forumprefs`` in a process of its own."""
     return [sys.executable, "-m", "pipeline.cli", *arguments]
+
+
+def _last_lines(log: Path) -> list[str]:
+    with open_regular(log) as file:
+        file.seek(max(0, file.seek(0, SEEK_END) - TAIL_BYTES))
+        return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]

@@ -1,6 +1,6 @@
 """The whole comparison: curate, cut, choose what is judged on, train, judge, and show it."""
 
-import json
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,7 +22,9 @@ from schemas.ablation import (
     ArmJob,
     SuiteJob,
 )
-from schemas.small_files import decode_json, read_small
+from schemas.checksums import sha256_of_file
+from schemas.manifest import MANIFEST_NAME
+from schemas.small_files import SmallFileError, decode_json, read_small
 
 PAGE_NAME = "index.html"
 Say = Callable[[str], None]
@@ -46,7 +48,7 @@ def run_study(plan: Plan, output: Path, say: Say, *, quiet: bool = False) -> Abl
         command = [sys.executable, "-m", "training.ablation.run", str(output)]
         steps.step(
             "compare",
-            [json.loads(content), arms, suites],
+            [msgspec.to_builtins(job), arms, suites],
             output / RESULTS_NAME,
             lambda: run_shown("comparing", [*command, *(["--quiet"] if quiet else [])]),
         )
@@ -91,9 +93,6 @@ def _curate(plan: Plan, output: Path, steps: Steps) -> dict[str, str]:
 
 
 def _digest(folder: Path) -> str:
-    from schemas.checksums import sha256_of_file
-    from schemas.manifest import MANIFEST_NAME
-
     return sha256_of_file(folder / MANIFEST_NAME)
 
 
@@ -164,10 +163,9 @@ def _runs(
                 folder.parent.mkdir(parents=True, exist_ok=True)
                 begun = (folder / "run.json").is_file() and _same_start(folder, start)
                 if not begun:
-                    _clear(folder)
-                    folder.parent.joinpath(f"{folder.name}.start.json").write_text(
-                        json.dumps(start), encoding="utf-8"
-                    )
+                    shutil.rmtree(folder, ignore_errors=True)
+                    begun_with = folder.with_name(f"{folder.name}.start.json")
+                    begun_with.write_bytes(msgspec.json.encode(start))
                 rest = ["--resume"] if begun else start
                 log = output / "logs" / f"train-{arm}-{seed}.log"
                 run_logged(
@@ -186,18 +184,10 @@ def _runs(
 def _same_start(folder: Path, start: list[str]) -> bool:
     """Whether an unfinished run was begun with the same command, on the same dataset."""
     try:
-        known = json.loads(
-            folder.parent.joinpath(f"{folder.name}.start.json").read_text(encoding="utf-8")
-        )
-    except (OSError, ValueError):
+        known = decode_json(read_small(folder.with_name(f"{folder.name}.start.json")), list[str])
+    except (OSError, SmallFileError):
         return False
-    return bool(known == start)
-
-
-def _clear(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
+    return known == start
 
 
 def make_job(plan: Plan, output: Path, runs: Mapping[str, tuple[str, ...]]) -> AblationJob:

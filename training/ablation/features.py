@@ -7,6 +7,7 @@ of both, or the words that they share.
 
 import hashlib
 import math
+import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,8 @@ from training.validation.length import response_length
 BUCKETS: Final = 64
 """Files of features; a stopped run has lost at most one of them."""
 WORD_DIMENSIONS: Final = 1024
+DAMAGED: Final = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What numpy raises for a file that a stop or a disk has damaged."""
 
 Matrix = npt.NDArray[np.float32]
 
@@ -60,19 +63,21 @@ class WordReader:
     """Counts of hashed words, without a model: a bag of words with L2 norm 1, the share of the
     prompt's words that the response takes up, and the logarithm of its length."""
 
-    fingerprint = f"words-1-{WORD_DIMENSIONS}"
-    about = (
-        f"words of the response hashed to {WORD_DIMENSIONS:,} counts, the share of the prompt's "
-        "words in it, log length; no model"
-    )
+    def __init__(self, dimensions: int = WORD_DIMENSIONS) -> None:
+        self._dimensions = dimensions
+        self.fingerprint = f"words-1-{dimensions}"
+        self.about = (
+            f"words of the response hashed to {dimensions:,} counts, the share of the prompt's "
+            "words in it, log length; no model"
+        )
 
     def read(self, texts: Sequence[Text]) -> Matrix:
         """Return [texts, features]."""
-        found = np.zeros((len(texts), WORD_DIMENSIONS + 2), np.float32)
+        found = np.zeros((len(texts), self._dimensions + 2), np.float32)
         for row, text in enumerate(texts):
             counts = Counter(words_of(text.response))
             for word, count in counts.items():
-                found[row, hash63(word) % WORD_DIMENSIONS] += math.log1p(count)
+                found[row, hash63(word) % self._dimensions] += math.log1p(count)
             norm = float(np.sqrt((found[row].astype(np.float64) ** 2).sum()))
             found[row] /= norm or 1.0
             asked = set(words_of(text.prompt))
@@ -208,7 +213,7 @@ def _bucket(path: Path, names: Sequence[str], texts: Mapping[str, Text], reader:
         try:
             with np.load(path, allow_pickle=False) as stored:
                 known = dict(zip(stored["keys"].tolist(), stored["features"], strict=True))
-        except (OSError, ValueError, KeyError, EOFError):
+        except DAMAGED:
             known = {}  # it is made again
     missing = [name for name in names if name not in known]
     if missing:

@@ -33,6 +33,7 @@ from schemas.exit_codes import ExitCode
 from schemas.pair import SPLITS
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
 from training.ablation.features import (
+    DAMAGED,
     Features,
     ModelReader,
     Reader,
@@ -249,7 +250,7 @@ def load_cell(path: Path, fingerprint: str, suites: int) -> Any:
             if str(stored["fingerprint"]) != fingerprint:
                 return None
             return stored["ridges"].tolist(), [stored[f"suite{n}"] for n in range(suites)]
-    except (OSError, ValueError, KeyError, EOFError):
+    except DAMAGED:
         return None
 
 
