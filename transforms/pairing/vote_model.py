@@ -1,0 +1,750 @@
+"""The vote model: how good a response is, after how the votes came about is taken into account.
+
+**Model.** A vote is a choice among the responses that stood that day. Upvotes of response i:
+
+    P(the vote goes to i) ∝ exp(θ_i + β·x_i),        θ_i ~ Normal(0, σ²)
+
+a conditional logit (McFadden 1974) with a quality θ per response, in log-odds, and effects β of
+what made voters see or follow it: its place on the page, acceptance, age and freshness
+(:data:`FEATURES`). A downvote goes to i with P ∝ exp(−κ·θ_i + γ·x_i), with effects of its own.
+x is what was known at the end of the day before, so the time order is kept. θ and β can be told
+apart because responses overtake each other: the same response is seen in several places
+("intervention harvesting", Agarwal, Zaitsev, Wang, Li, Najork and Joachims, WSDM 2019).
+
+**Fit.** Effects and σ of a site have the greatest marginal likelihood, θ being integrated out by
+Laplace's approximation (:func:`_log_evidence` has the formula). Sites are drawn to common effects
+by an empirical-Bayes normal model of their estimates (:func:`combine_sites`), and the common ones,
+with a weak prior, to :data:`PRIOR_EFFECTS`, which a run without enough votes therefore uses.
+
+**Posterior.** Of one thread, θ given the effects is approximately normal, with the mode as mean
+and the inverse of the curvature there as covariance. :func:`compare` returns what it says of two.
+
+**What is assumed.** Given place, acceptance, age and freshness, voters choose by quality; votes of
+one day do not see each other; the page was sorted by score (the default of Stack Exchange).
+Responses that are no longer there (deleted, or dropped by the filters of a run) are missing from
+the places.
+
+**Without dates** (Reddit, Lemmy, Discourse; Stack Exchange without its file of votes) none of this
+is identified. Known are the totals and the order of arrival. An older response had more time and,
+having votes already, a better place; it may also be better, for whoever knows the answer answers
+first; totals cannot tell these apart, and no correction for age is made. What is left is
+the choice with all responses eligible for every vote and no effects: totals with the same prior
+(:func:`response_quality`). They are not corrected for anything.
+"""
+
+import heapq
+import math
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Container, Iterable, Sequence
+from datetime import date
+from enum import IntEnum
+from typing import Annotated, Final, NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.fields import doc
+from schemas.ids import hash63
+from schemas.post import DAY_MS, Post, Thread
+
+Array = NDArray[np.float64]
+
+FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day")
+"""Of a response at the end of the day before a vote, in the order of :class:`VoteEffects`:
+log of its place on the page (first is 1, responses of equal score share the mean of their places),
+whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old."""
+
+FRESH_DAYS: Final = 2
+"""A new response brings its question back to the front page for about so long."""
+
+HOUR_MS: Final = 3_600_000
+UNPINNED_DAY: Final = (date(2021, 11, 1) - date(1970, 1, 1)).days
+"""UTC day number from which accepted answers are no longer shown first on Stack Exchange sites.
+Until then they were, unless the asker had written them. Stack Overflow: UNPINNED_DAY_STACKOVERFLOW.
+Sites could choose for themselves, which a dump does not tell."""
+
+UNPINNED_DAY_STACKOVERFLOW: Final = (date(2021, 9, 8) - date(1970, 1, 1)).days
+"""meta.stackoverflow.com/questions/411192."""
+
+MAX_RESPONSES: Final = 100
+"""Threads with more responses of one parent are not fitted on: the work grows with the square."""
+
+NEWTON_STEPS: Final = 50
+"""Upper limit for θ of one thread; about 6 are taken."""
+
+NEAR_STEPS: Final = 8
+"""Steps for the effects of a site with a curvature that is cheap and nearly right."""
+
+HALVINGS: Final = 8
+FIT_STEPS: Final = 30
+"""Upper limit of the steps after them, with the curvature found there; about 8 are taken."""
+
+SITE_STEPS: Final = 100
+"""EM steps for the common effects."""
+
+SITE_QUESTIONS: Final = 2000
+"""Of more questions of a site, so many are fitted on, chosen by the hash of their ids."""
+
+PARAMETER_DIGITS: Final = 4
+OUTPUT_DIGITS: Final = 6
+"""Rounded, because the last bits differ between processors and libraries, and bytes must not."""
+
+
+class VoteKind(IntEnum):
+    """What was chosen for; also the order of their effects."""
+
+    UP = 0
+    DOWN = 1
+    ACCEPT = 2
+    """The asker's acceptance, one choice per question."""
+
+
+class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
+    """What moves votes on a site, in log-odds, and how far qualities lie apart there."""
+
+    log_rank: Annotated[float, doc("upvotes: of the log of the place on the page")]
+    accepted: Annotated[float, doc("upvotes: of being accepted")]
+    log_age: Annotated[float, doc("upvotes: of the log of the age in days")]
+    fresh: Annotated[float, doc("upvotes: of the first two days")]
+    first_day: Annotated[float, doc("upvotes: of the day of appearance")]
+    down_log_rank: Annotated[float, doc("downvotes: the same effects")]
+    down_accepted: Annotated[float, doc("downvotes")]
+    down_log_age: Annotated[float, doc("downvotes")]
+    down_fresh: Annotated[float, doc("downvotes")]
+    down_first_day: Annotated[float, doc("downvotes")]
+    accept_log_rank: Annotated[float, doc("acceptance: the same effects")]
+    accept_log_age: Annotated[float, doc("acceptance")]
+    accept_fresh: Annotated[float, doc("acceptance")]
+    accept_first_day: Annotated[float, doc("acceptance")]
+    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes")]
+    accept_scale: Annotated[float, doc("how much of the quality moves acceptance")]
+    sigma: Annotated[float, doc("standard deviation of qualities, in log-odds; > 0", gt=0)]
+
+
+PRIOR_EFFECTS: Final = VoteEffects(
+    log_rank=-0.5,
+    accepted=0.5,
+    log_age=-0.25,
+    fresh=0.4,
+    first_day=0.4,
+    down_log_rank=0.0,
+    down_accepted=0.0,
+    down_log_age=0.0,
+    down_fresh=0.0,
+    down_first_day=0.0,
+    accept_log_rank=0.0,
+    accept_log_age=0.0,
+    accept_fresh=0.0,
+    accept_first_day=0.0,
+    down_scale=1.0,
+    accept_scale=1.0,
+    sigma=0.5,
+)
+"""Where the common effects are expected before a vote is seen; first figures on six sites."""
+
+PRIOR_DEVIATION: Final = 0.5
+"""Standard deviation of the common effects around PRIOR_EFFECTS (of log σ for σ)."""
+
+WIDE_DEVIATION: Final = 2.0
+"""Of the prior that keeps the fit of a single site in bounds."""
+
+SITE_DEVIATION: Final = 0.2
+"""How far effects of sites are expected to lie apart (standard deviation)."""
+
+PRIOR_SITES: Final = 2.0
+"""How many sites that expectation is worth."""
+
+_COLUMNS: Final = (slice(0, 5), slice(5, 10), slice(10, 14))
+"""Of the effects in ψ, by kind of vote. Nothing is accepted before the acceptance."""
+_EFFECTS: Final = 14
+_SCALES: Final = ((VoteKind.DOWN, 14, -1.0), (VoteKind.ACCEPT, 15, 1.0))
+"""Kinds of vote whose ∂η/∂θ is a parameter: its place in ψ, and its sign."""
+_LOG_SIGMA: Final = 16
+_PARAMETERS: Final = 17
+
+
+def _to_vector(effects: VoteEffects) -> Array:
+    """Return ψ: the effects, the scales, log σ."""
+    *values, sigma = msgspec.structs.astuple(effects)
+    return np.array([*values, math.log(sigma)])
+
+
+def _from_vector(vector: Array) -> VoteEffects:
+    values = [float(value) for value in vector]
+    # Where votes show no differences at all, σ would go to 0, and nothing could be compared.
+    values[_LOG_SIGMA] = math.exp(min(max(values[_LOG_SIGMA], math.log(0.01)), math.log(10.0)))
+    rounded = [round(value, PARAMETER_DIGITS) + 0.0 for value in values]
+    return VoteEffects(**dict(zip(VoteEffects.__struct_fields__, rounded, strict=True)))
+
+
+class VoteModel(msgspec.Struct, frozen=True, kw_only=True):
+    """Effects of every site that had votes, and those common to sites."""
+
+    common: Annotated[VoteEffects, doc("for sites without their own")]
+    sites: Annotated[dict[str, VoteEffects], doc("by site, drawn to the common ones")]
+    votes: Annotated[int, doc("number of votes they were fitted on", ge=0)]
+    questions: Annotated[int, doc("number of questions with such votes", ge=0)]
+
+    def effects_of(self, site: str) -> VoteEffects:
+        return self.sites.get(site, self.common)
+
+
+class VoteChoice(NamedTuple):
+    """The votes of one day and direction on the responses to one post."""
+
+    day: int
+    """UTC day number."""
+    kind: VoteKind
+    eligible: tuple[int, ...]
+    """Indexes of the responses that appeared on an earlier day; two or more."""
+    features: tuple[tuple[float, ...], ...]
+    """Of each of them, in the order of FEATURES."""
+    exposure: tuple[float, ...]
+    """Log of the share of the day, in which each of them could be voted for."""
+    votes: tuple[int, ...]
+    """How many each of them got; at least one in all."""
+
+
+def vote_choices(thread: Thread) -> list[VoteChoice]:
+    """Return the dated votes of a thread as choices; an empty list: there are none.
+
+    Votes of the day on which a response appeared cannot be put before or after it, so it takes no
+    part in the choices of that day. Replies are chosen among their siblings.
+    """
+    return [
+        choice
+        for group in _siblings(thread).values()
+        if len(group) > 1 and all(thread.responses[i].up_days is not None for i in group)
+        for choice in _choices_among(thread, group)
+    ]
+
+
+def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
+    posts = [thread.responses[index] for index in group]
+    ups = [Counter(post.up_days) for post in posts]
+    downs = [Counter(post.down_days) for post in posts]
+    accepts = [
+        Counter(
+            [post.accepted_day]
+            if post.accepted and not _is_self_answer(thread.prompt, post)
+            else []
+        )
+        for post in posts
+    ]
+    born = [post.created_at // DAY_MS for post in posts]
+    second = sorted(born)[1]
+    days = sorted(
+        {
+            day
+            for votes in (*ups, *downs, *accepts)
+            for day in votes
+            if day is not None and day >= second
+        }
+    )
+    unpinned = _unpinned_day(thread)
+    choices = []
+    for day in days:
+        here = [place for place in range(len(group)) if born[place] <= day]
+        accepted = [_accepted_before(posts[place], day) for place in here]
+        pinned = [
+            known and day <= unpinned and not _is_self_answer(thread.prompt, posts[place])
+            for place, known in zip(here, accepted, strict=True)
+        ]
+        scores = [_score_before(posts[place], day) for place in here]
+        ranks = _mean_ranks(list(zip(pinned, scores, strict=True)))
+        features = tuple(
+            (
+                math.log(rank),
+                float(known),
+                math.log(max(day - born[place], 1)),
+                float(day - born[place] <= FRESH_DAYS),
+                float(day == born[place]),
+            )
+            for place, rank, known in zip(here, ranks, accepted, strict=True)
+        )
+        opened = max(day * DAY_MS, thread.prompt.created_at)
+        close = (day + 1) * DAY_MS
+        exposure = tuple(
+            math.log(
+                max(close - max(posts[place].created_at, opened), HOUR_MS)
+                / max(close - opened, HOUR_MS)
+            )
+            for place in here
+        )
+        for kind, counts in (
+            (VoteKind.UP, ups),
+            (VoteKind.DOWN, downs),
+            (VoteKind.ACCEPT, accepts),
+        ):
+            votes = tuple(counts[place][day] for place in here)
+            if any(votes):
+                eligible = tuple(group[place] for place in here)
+                choices.append(VoteChoice(day, kind, eligible, features, exposure, votes))
+    return choices
+
+
+def _unpinned_day(thread: Thread) -> int:
+    """First day on whose morning an accepted answer was not on top; 0: it never was."""
+    prompt = thread.prompt
+    if prompt.source != "stackexchange":
+        return 0
+    return UNPINNED_DAY_STACKOVERFLOW if prompt.site == "stackoverflow.com" else UNPINNED_DAY
+
+
+def _is_self_answer(prompt: Post, response: Post) -> bool:
+    return response.author_id is not None and response.author_id == prompt.author_id
+
+
+def _accepted_before(post: Post, day: int) -> bool:
+    return post.accepted and post.accepted_day is not None and post.accepted_day < day
+
+
+def _score_before(post: Post, day: int) -> int:
+    assert post.up_days is not None and post.down_days is not None
+    return bisect_left(post.up_days, day) - bisect_left(post.down_days, day)
+
+
+def _mean_ranks(keys: Sequence[tuple[bool, int]]) -> list[float]:
+    """Places in descending order of ``keys`` from 1 on; equal keys share the mean of theirs."""
+    above = 0
+    rank = {}
+    for key, count in sorted(Counter(keys).items(), reverse=True):
+        rank[key] = above + (count + 1) / 2
+        above += count
+    return [rank[key] for key in keys]
+
+
+class _Batch(NamedTuple):
+    """Choices of questions with equally many responses: Q questions, C choices, k responses."""
+
+    features: Array  # (C, k, _EFFECTS): each kind of vote has columns of its own
+    absent: Array  # (C, k): 0, or −inf for a response that was not eligible
+    votes: Array  # (C, k)
+    kind: NDArray[np.intp]  # (C,): VoteKind
+    starts: NDArray[np.intp]  # (Q,): first choice of each question
+    question: NDArray[np.intp]  # (C,): question of each choice
+
+
+def _batch(questions: Sequence[Sequence[VoteChoice]], members: Sequence[Sequence[int]]) -> _Batch:
+    """Lay out choices; ``members``: indexes of the responses of each question, in any order."""
+    k = len(members[0])
+    choices = [(number, choice) for number, own in enumerate(questions) for choice in own]
+    features = np.zeros((len(choices), k, _EFFECTS))
+    absent = np.full((len(choices), k), -np.inf)
+    votes = np.zeros((len(choices), k))
+    kind = np.array([choice.kind for _, choice in choices], dtype=np.intp)
+    question = np.array([number for number, _ in choices], dtype=np.intp)
+    places = [{index: place for place, index in enumerate(own)} for own in members]
+    for row, (number, choice) in enumerate(choices):
+        at = [places[number][index] for index in choice.eligible]
+        own = np.array(choice.features)
+        if choice.kind is VoteKind.ACCEPT:
+            own = np.delete(own, FEATURES.index("accepted"), axis=1)
+        features[row, at, _COLUMNS[choice.kind]] = own
+        absent[row, at] = choice.exposure
+        votes[row, at] = choice.votes
+    starts = np.searchsorted(question, np.arange(len(questions)))
+    return _Batch(features, absent, votes, kind, starts, question)
+
+
+class _Mode(NamedTuple):
+    """Where the posterior of θ is highest, and what it looks like there."""
+
+    theta: Array  # (Q, k)
+    curvature: Array  # Λ: (Q, k, k)
+    shares: Array  # p: (C, k), the probabilities of the choices
+    turn: Array  # (C,): a = ∂η/∂θ, which is 1 for upvotes and minus its scale for downvotes
+
+
+def _shares(utilities: Array) -> Array:
+    shifted = np.exp(utilities - utilities.max(axis=1, keepdims=True))
+    return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
+
+
+def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
+    """Find the mode of θ by Newton's method from ``theta``; the log posterior is concave.
+
+        gradient   g = Σ_c a·(v − n·p) − θ/σ²
+        curvature  Λ = Σ_c a²·n·(diag p − p pᵀ) + I/σ²
+
+    over the choices c of a question, with votes v, n = Σ v, shares p and a = ∂η/∂θ.
+    """
+    precision = math.exp(-2.0 * psi[_LOG_SIGMA])
+    turn = np.ones(len(batch.kind))
+    for kind, place, sign in _SCALES:
+        turn[batch.kind == kind] = sign * psi[place]
+    fixed = np.einsum("ckf,f->ck", batch.features, psi[:_EFFECTS]) + batch.absent
+    total = batch.votes.sum(axis=1)
+    diagonal = np.arange(theta.shape[1])
+    for _ in range(NEWTON_STEPS):
+        shares = _shares(turn[:, None] * theta[batch.question] + fixed)
+        weight = turn * turn * total
+        spread = -weight[:, None, None] * shares[:, :, None] * shares[:, None, :]
+        spread[:, diagonal, diagonal] += weight[:, None] * shares
+        curvature = np.add.reduceat(spread, batch.starts, axis=0)
+        curvature[:, diagonal, diagonal] += precision
+        surprise = turn[:, None] * (batch.votes - total[:, None] * shares)
+        gradient = np.add.reduceat(surprise, batch.starts, axis=0) - precision * theta
+        step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
+        if np.abs(step).max() < 1e-9:
+            break
+        # A full step may overshoot where hundreds of votes meet a wide prior.
+        theta = theta + np.clip(step, -1.0, 1.0)
+    return _Mode(theta, curvature, shares, turn)
+
+
+class _Evidence(NamedTuple):
+    value: float
+    """Laplace's log marginal likelihood."""
+    gradient: Array
+    """In ψ, exactly: (_PARAMETERS,)."""
+    information: Array
+    """Its negative curvature in ψ, nearly: (_PARAMETERS, _PARAMETERS), positive semidefinite."""
+    theta: Array
+
+
+def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
+    """Return Laplace's log marginal likelihood with its slope and curvature.
+
+        log ∫ P(votes | θ, ψ) N(θ; 0, σ²) dθ ≈ ℓ(θ̂, ψ) − θ̂ᵀθ̂/2σ² − k·log σ − ½·log |Λ|
+
+    The gradient follows θ̂ as ψ moves: with V = Λ⁻¹ and u the change of the utilities η,
+    ∂θ̂ = V·∂g and tr(V·∂Λ) = Σ_c u·z + …, where z = a²·n·(diag p − p pᵀ)(diag V − 2·V·p).
+    The information is that of ℓ(θ̂(ψ), ψ) − θ̂ᵀθ̂/2σ², which leaves out how Λ bends, and
+    2·Σ tr (I − V/σ²)² for log σ, as if votes were normal observations.
+    """
+    mode = _mode(batch, psi, theta)
+    theta, shares, turn = mode.theta, mode.shares, mode.turn
+    precision = math.exp(-2.0 * psi[_LOG_SIGMA])
+    total = batch.votes.sum(axis=1)
+    covariance = np.linalg.inv(mode.curvature)
+    seen = batch.votes > 0
+    logs = np.log(np.where(seen, shares, 1.0))
+    _, log_determinant = np.linalg.slogdet(mode.curvature)
+    value = (
+        (batch.votes * logs).sum()
+        - 0.5 * precision * (theta * theta).sum()
+        - theta.size * psi[_LOG_SIGMA]
+        - 0.5 * log_determinant.sum()
+    )
+
+    def spread(direction: Array) -> Array:
+        """n·(diag p − p pᵀ)·direction, of shape (C, k, …)."""
+        mean = (shares[:, :, None] * direction).sum(axis=1, keepdims=True)
+        return np.asarray(total[:, None, None] * shares[:, :, None] * (direction - mean))
+
+    own = covariance[batch.question]  # (C, k, k)
+    variances = np.diagonal(own, axis1=1, axis2=2)
+    towards = np.einsum("cij,cj->ci", own, shares)
+    bend = (turn * turn)[:, None] * spread((variances - 2.0 * towards)[:, :, None])[:, :, 0]
+    surprise = batch.votes - total[:, None] * shares
+
+    # How the gradient in θ changes with each parameter, then θ̂ itself, then the utilities.
+    pushes = np.zeros((*shares.shape, _PARAMETERS))
+    pushes[:, :, :_EFFECTS] = -turn[:, None, None] * spread(batch.features)
+    scaled = np.zeros((*shares.shape, len(_SCALES)))
+    for number, (kind, place, sign) in enumerate(_SCALES):
+        of_kind = sign * (batch.kind == kind)[:, None]
+        scaled[:, :, number] = of_kind * theta[batch.question]
+        pushes[:, :, place] = of_kind * surprise
+    pushes[:, :, _EFFECTS:_LOG_SIGMA] -= turn[:, None, None] * spread(scaled)
+    moved = np.add.reduceat(pushes, batch.starts, axis=0)
+    moved[:, :, _LOG_SIGMA] = 2.0 * precision * theta
+    shift = np.einsum("qij,qjl->qil", covariance, moved)
+    utilities = turn[:, None, None] * shift[batch.question]
+    utilities[:, :, :_EFFECTS] += batch.features
+    utilities[:, :, _EFFECTS:_LOG_SIGMA] += scaled
+    trace = np.einsum("ck,ckl->l", bend, utilities)
+    trace[_LOG_SIGMA] -= 2.0 * precision * np.einsum("qii->", covariance)
+    within = (variances * shares).sum(axis=1) - (towards * shares).sum(axis=1)
+    for kind, place, sign in _SCALES:
+        trace[place] += (2.0 * sign * turn * total * within)[batch.kind == kind].sum()
+
+    gradient = -0.5 * trace
+    gradient[:_EFFECTS] += np.einsum("ck,ckf->f", surprise, batch.features)
+    gradient[_EFFECTS:_LOG_SIGMA] += np.einsum("ck,ckf->f", surprise, scaled)
+    gradient[_LOG_SIGMA] += precision * (theta * theta).sum() - theta.size
+    information = np.einsum("ckl,ckm->lm", spread(utilities), utilities)
+    information += precision * np.einsum("qkl,qkm->lm", shift, shift)
+    information[_LOG_SIGMA] = information[:, _LOG_SIGMA] = 0.0
+    known = np.eye(theta.shape[1]) - precision * covariance
+    information[_LOG_SIGMA, _LOG_SIGMA] = 2.0 * (known * known).sum()
+    return _Evidence(float(value), gradient, information, theta)
+
+
+class Question(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
+    """The choices among the responses to one post, without texts."""
+
+    id: str
+    site: str
+    choices: tuple[VoteChoice, ...]
+
+
+class SiteFit(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """What the votes of one site say of ψ: log marginal likelihood ≈ hᵀψ − ½·ψᵀHψ."""
+
+    site: str
+    linear: tuple[float, ...]
+    """h."""
+    information: tuple[tuple[float, ...], ...]
+    """H; 0 in directions that the votes say nothing of."""
+    votes: int
+    questions: int
+
+
+def vote_questions(thread: Thread) -> list[Question]:
+    """Return what the effects are fitted on; nothing of a thread without dated votes.
+
+    Of a thread with replies, a question per post that was responded to.
+    """
+    parents: defaultdict[str, list[VoteChoice]] = defaultdict(list)
+    for choice in vote_choices(thread):
+        parents[thread.responses[choice.eligible[0]].parent_id or thread.id].append(choice)
+    return [
+        Question(id=parent, site=thread.prompt.site, choices=tuple(choices))
+        for parent, choices in parents.items()
+    ]
+
+
+def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> SiteFit:
+    """Fit ψ on questions of one site, one or more, whatever their order.
+
+    ``without``: names of effects that are 0 (benchmarks ask what each of them is worth).
+
+    Newton's method on the log marginal likelihood plus a wide normal prior, which keeps it in
+    bounds where votes are few and is taken out of the result again.
+    """
+    ordered = sorted(questions, key=lambda question: question.id)
+    batches = _batches(ordered)
+    thetas = [np.zeros((len(batch.starts), batch.votes.shape[1])) for batch in batches]
+    free = np.array([name not in without for name in VoteEffects.__struct_fields__], float)
+    prior = free * _to_vector(PRIOR_EFFECTS)
+    wide = WIDE_DEVIATION**-2.0
+
+    def evidence(psi: Array) -> _Evidence:
+        value, gradient = 0.0, np.zeros(_PARAMETERS)
+        information = np.zeros((_PARAMETERS, _PARAMETERS))
+        for place, batch in enumerate(batches):
+            found = _log_evidence(batch, free * psi, thetas[place])
+            value += found.value
+            gradient += found.gradient
+            information += found.information
+            thetas[place] = found.theta
+        away = psi - prior
+        return _Evidence(
+            value - 0.5 * wide * float(away @ away),
+            free * gradient - wide * away,
+            free * information * free[:, None] + wide * np.eye(_PARAMETERS),
+            away,
+        )
+
+    psi, here = prior, evidence(prior)
+    for _ in range(NEAR_STEPS):
+        psi, here = _climb(evidence, psi, here, here.information)
+    curvature = _curvature(lambda at: evidence(at).gradient, psi, wide)
+    for _ in range(FIT_STEPS):
+        if np.abs(here.gradient).max() < 1e-7:
+            break
+        psi, here = _climb(evidence, psi, here, curvature)
+    information = curvature - wide * np.eye(_PARAMETERS)
+    linear = information @ psi + here.gradient + wide * (psi - prior)
+    return SiteFit(
+        site=ordered[0].site,
+        linear=tuple(map(float, linear)),
+        information=tuple(tuple(map(float, row)) for row in information),
+        votes=int(sum(batch.votes.sum() for batch in batches)),
+        questions=sum(len(batch.starts) for batch in batches),
+    )
+
+
+def _batches(questions: Iterable[Question]) -> list[_Batch]:
+    by_size: defaultdict[int, list[tuple[Question, list[int]]]] = defaultdict(list)
+    for question in questions:
+        members = sorted({i for choice in question.choices for i in choice.eligible})
+        if len(members) <= MAX_RESPONSES:
+            by_size[len(members)].append((question, members))
+    return [
+        _batch([question.choices for question, _ in own], [members for _, members in own])
+        for _, own in sorted(by_size.items())
+    ]
+
+
+def _climb(
+    evidence: Callable[[Array], _Evidence], psi: Array, here: _Evidence, curvature: Array
+) -> tuple[Array, _Evidence]:
+    """Take a Newton step, halved until it is none downwards."""
+    step = np.clip(np.linalg.solve(curvature, here.gradient), -0.5, 0.5)
+    for _ in range(HALVINGS):
+        there = evidence(psi + step)
+        if there.value >= here.value - 1e-9:
+            return psi + step, there
+        step = step / 2
+    return psi, here
+
+
+def _curvature(slope: Callable[[Array], Array], psi: Array, least: float) -> Array:
+    """−∂²/∂ψ² by central differences of the gradient; no direction is flatter than ``least``."""
+    moves = 1e-4 * np.eye(len(psi))
+    columns = [(slope(psi - move) - slope(psi + move)) / 2e-4 for move in moves]
+    curvature = np.array(columns)
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    return np.asarray((vectors * np.maximum(values, least)) @ vectors.T)
+
+
+def combine_sites(fits: Iterable[SiteFit]) -> VoteModel:
+    """Draw the sites' effects to common ones, and round them.
+
+    ψ_s ~ Normal(μ, diag τ²) over sites s and μ ~ Normal(PRIOR_EFFECTS, PRIOR_DEVIATION²), with τ²
+    by empirical Bayes: EM, to which the prior adds as much as PRIOR_SITES sites that lie
+    SITE_DEVIATION apart. What a site has too few votes to say, the others say for it.
+    """
+    ordered = sorted(fits, key=lambda fit: fit.site)
+    prior = _to_vector(PRIOR_EFFECTS)
+    linears = [np.array(fit.linear) for fit in ordered]
+    informations = [np.array(fit.information) for fit in ordered]
+    variance = np.full(_PARAMETERS, SITE_DEVIATION**2)
+    common, own = prior, [prior for _ in ordered]
+    for _ in range(SITE_STEPS if ordered else 0):
+        between = np.diag(1.0 / variance)
+        spreads = [np.linalg.inv(information + between) for information in informations]
+        precision = np.eye(_PARAMETERS) * PRIOR_DEVIATION**-2.0
+        pull = precision @ prior
+        for linear, spread in zip(linears, spreads, strict=True):
+            precision = precision + between - between @ spread @ between
+            pull = pull + between @ spread @ linear
+        common = np.linalg.solve(precision, pull)
+        own = [
+            spread @ (linear + between @ common)
+            for linear, spread in zip(linears, spreads, strict=True)
+        ]
+        apart = sum(
+            (psi - common) ** 2 + np.diagonal(spread)
+            for psi, spread in zip(own, spreads, strict=True)
+        )
+        variance = (apart + PRIOR_SITES * SITE_DEVIATION**2) / (len(ordered) + PRIOR_SITES)
+    return VoteModel(
+        common=_from_vector(common),
+        sites={fit.site: _from_vector(psi) for fit, psi in zip(ordered, own, strict=True)},
+        votes=sum(fit.votes for fit in ordered),
+        questions=sum(fit.questions for fit in ordered),
+    )
+
+
+def sample_questions(questions: Iterable[Question], limit: int = SITE_QUESTIONS) -> list[Question]:
+    """Return at most ``limit`` questions, those with the smallest hashes of their ids."""
+    return heapq.nsmallest(limit, questions, key=lambda one: (hash63(one.id), one.id))
+
+
+def fit_vote_model(threads: Iterable[Thread]) -> VoteModel:
+    """Fit the effects of every site; the order of the threads does not matter."""
+    sites: defaultdict[str, list[Question]] = defaultdict(list)
+    for thread in threads:
+        for question in vote_questions(thread):
+            sites[question.site].append(question)
+    return combine_sites(fit_site(sample_questions(own)) for own in sites.values())
+
+
+class Quality(NamedTuple):
+    """Posterior of the qualities of a thread's responses, in log-odds; normal."""
+
+    mean: tuple[float, ...]
+    covariance: tuple[tuple[float, ...], ...]
+
+
+class DebiasedScore(NamedTuple):
+    """What the posterior says of two responses."""
+
+    margin: float
+    """Mean of θ_a − θ_b, in log-odds."""
+    standard_error: float
+    """Standard deviation of the same."""
+    confidence: float
+    """P(θ_a > θ_b)."""
+
+
+def response_quality(thread: Thread, model: VoteModel) -> Quality:
+    """Return the posterior of θ of every response, given its votes and the effects of its site.
+
+    Responses to the same post are compared. Where one of them has no dated votes, all of them have
+    the votes that are known in total (upvotes and downvotes, else the net score as so many of
+    either), each a choice among all of them at the same place and age.
+    A response without votes has the prior, Normal(0, σ²).
+    """
+    effects = model.effects_of(thread.prompt.site)
+    size = len(thread.responses)
+    mean = np.zeros(size)
+    covariance = np.eye(size) * effects.sigma**2
+    dated: defaultdict[str | None, list[VoteChoice]] = defaultdict(list)
+    for choice in vote_choices(thread):
+        dated[thread.responses[choice.eligible[0]].parent_id].append(choice)
+    for parent, group in _siblings(thread).items():
+        posts = [thread.responses[index] for index in group]
+        known = all(post.up_days is not None for post in posts)
+        choices = dated[parent] if known else _undated_choices(posts, group)
+        members = sorted(
+            {index for choice in choices for index in choice.eligible},
+            key=lambda index: thread.responses[index].id,
+        )
+        if members:
+            mean[members], covariance[np.ix_(members, members)] = posterior(
+                choices, members, effects
+            )
+    return Quality(tuple(map(float, mean)), tuple(tuple(map(float, row)) for row in covariance))
+
+
+def posterior(
+    choices: Sequence[VoteChoice], members: Sequence[int], effects: VoteEffects
+) -> tuple[Array, Array]:
+    """Return mean and covariance of the qualities of ``members`` (indexes) after their choices."""
+    mode = _mode(_batch([choices], [members]), _to_vector(effects), np.zeros((1, len(members))))
+    return mode.theta[0], np.linalg.inv(mode.curvature[0])
+
+
+def _siblings(thread: Thread) -> dict[str | None, list[int]]:
+    """Indexes of the responses to each post; None: to the prompt."""
+    siblings: dict[str | None, list[int]] = {}
+    for index, response in enumerate(thread.responses):
+        siblings.setdefault(response.parent_id, []).append(index)
+    return siblings
+
+
+def _undated_votes(post: Post) -> tuple[int, int]:
+    if post.up_days is not None and post.down_days is not None:
+        return len(post.up_days), len(post.down_days)
+    if post.upvotes is not None and post.downvotes is not None:
+        return post.upvotes, post.downvotes
+    return max(post.score, 0), max(-post.score, 0)
+
+
+def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteChoice]:
+    totals = [_undated_votes(post) for post in posts]
+    accepted = [int(post.accepted) for post in posts]
+    ups, downs = ([total[way] for total in totals] for way in (0, 1))
+    nothing = ((0.0,) * len(FEATURES),) * len(group)
+    return [
+        VoteChoice(0, kind, tuple(group), nothing, (0.0,) * len(group), tuple(votes))
+        for kind, votes in zip(VoteKind, (ups, downs, accepted), strict=True)
+        if len(group) > 1 and any(votes)
+    ]
+
+
+def compare(quality: Quality, a: int, b: int) -> DebiasedScore:
+    """Compare two responses; ``compare(q, b, a)`` is the same with margin and confidence turned.
+
+    margin = m_a − m_b,   standard error = √(V_aa + V_bb − 2·V_ab),   confidence = Φ(margin / se)
+    """
+    first, second = min(a, b), max(a, b)
+    sign = 1.0 if a == first else -1.0
+    covariance = quality.covariance
+    variance = covariance[first][first] + covariance[second][second] - 2 * covariance[first][second]
+    margin = quality.mean[first] - quality.mean[second]
+    error = math.sqrt(max(variance, 0.0))
+    p = 0.5 * math.erfc(-margin / (error * math.sqrt(2.0))) if error else 0.5
+    p = round(p, OUTPUT_DIGITS)
+    return DebiasedScore(
+        sign * round(margin, OUTPUT_DIGITS) + 0.0,
+        round(error, OUTPUT_DIGITS),
+        p if sign > 0 else round(1.0 - p, OUTPUT_DIGITS),
+    )
