@@ -14,6 +14,7 @@ VERSION = "0.1.0"
 LAYERS = ("schemas", "transforms", "pipeline", "dags", "training")
 
 PIPELINE_COMMANDS = (
+    "ablate",
     "curate",
     "diff",
     "export",

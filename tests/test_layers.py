@@ -40,6 +40,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "hub": {"dataset", "diff", "errors", "export"},
         "report_page": {"console", "dataset", "errors"},
         "export": {"console", "dataset", "errors"},
+        "ablate": {"console", "dataset", "errors"},
         "curate": {"console", "dataset", "errors", "hub", "runners"},
         "commands": {
             "console", "curate", "dataset", "diff", "errors", "export", "hub", "report_page",
@@ -67,6 +68,10 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "config", "data", "errors", "losses", "model", "parallel", "uncertainty", "validation",
         },
         "uncertainty_command": {"evaluation", "model_options"},
+        "ablation": {
+            "config", "console", "data", "durable_files", "errors", "evaluation", "losses",
+            "model", "run", "validation",
+        },
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
         "weight_average": {"optimizer", "parallel"},

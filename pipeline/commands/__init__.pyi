@@ -1,3 +1,4 @@
+from .table import ABLATE as ABLATE
 from .table import CURATE as CURATE
 from .table import DIFF as DIFF
 from .table import EXPORT as EXPORT

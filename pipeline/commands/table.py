@@ -7,6 +7,13 @@ from schemas.command import Command
 
 _command = partial(Command, unused=UNUSED_PACKAGES)
 
+ABLATE = _command(
+    "ablate",
+    "say which label trains the better model",
+    "pipeline.ablate.command",
+    description="Label the same threads in several ways, train a model on each, and say which "
+    "label teaches more.",
+)
 CURATE = _command(
     "curate",
     "make a dataset folder from forum dumps",

@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 
 from training.evaluation.comparisons import Comparisons, sides
-from training.evaluation.figures import Leaf, estimate
+from training.evaluation.figures import Leaf, Units, estimate
 from training.evaluation.items import Item
 from training.validation.bootstrap import FEW_UNITS, Estimate, interval
 from training.validation.length import response_length
@@ -149,14 +149,12 @@ def analyse(
     fold = folds(table.unit, seed)
     with_model = cross_fitted(both, table.weight, table.unit, seed)
     alone = cross_fitted(style, table.weight, table.unit, seed)
-    controlled, style_only, left = np.zeros(len(d)), np.zeros(len(d)), np.zeros(len(d))
+    controlled, style_only = np.zeros(len(d)), np.zeros(len(d))
     for number in range(FOLDS):
         here = fold == number
         controlled[here] = both[here] @ with_model[number]
         style_only[here] = style[here] @ alone[number]
-        left[here] = both[here, 0] - style[here] @ _least_squares(
-            style[~here], both[~here, 0], table.weight[~here]
-        )
+    left = without_style(d, z, table.weight, table.unit, seed)
 
     def accuracy(of: Floats) -> Estimate:
         correct = correctness(of)
@@ -188,6 +186,22 @@ def analyse(
         model_phi=_phi(predicted, table, differ, times),
         few=prompts < FEW_UNITS,
     )
+
+
+def without_style(d: Floats, z: Floats, weight: Floats, unit: Units, seed: int = 0) -> Floats:
+    """d − δ·z [P] in standard units: differences without what style explains of them.
+
+    ``z`` [P, F] are the differences in style, and δ is fitted on the prompts of the other folds.
+    """
+    scaled = d / float(scale_of(d[:, None], weight)[0])
+    style = z / scale_of(z, weight)
+    fold = folds(unit, seed)
+    left = np.zeros(len(d))
+    for number in range(FOLDS):
+        here = fold == number
+        delta = _least_squares(style[~here], scaled[~here], weight[~here])
+        left[here] = scaled[here] - style[here] @ delta
+    return left
 
 
 def _least_squares(style: Floats, d: Floats, weight: Floats) -> Floats:

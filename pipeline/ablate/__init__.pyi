@@ -1,0 +1,11 @@
+from .controls import no_votes as no_votes
+from .controls import shuffled_labels as shuffled_labels
+from .equal_pairs import PairSize as PairSize
+from .equal_pairs import equal_pairs as equal_pairs
+from .fair_pairs import FairRules as FairRules
+from .fair_pairs import fair_pairs as fair_pairs
+from .page import make_page as make_page
+from .plan import Arm as Arm
+from .plan import Plan as Plan
+from .plan import read_plan as read_plan
+from .study import run_study as run_study

@@ -1,0 +1,13 @@
+from .features import Features as Features
+from .features import ModelReader as ModelReader
+from .features import WordReader as WordReader
+from .features import read_features as read_features
+from .heads import HeadPairs as HeadPairs
+from .heads import choose_ridge as choose_ridge
+from .heads import draw_weights as draw_weights
+from .heads import fit_head as fit_head
+from .judge import Judged as Judged
+from .judge import load_judged as load_judged
+from .measure import holm as holm
+from .measure import suite_figures as suite_figures
+from .run import compare_labels as compare_labels
