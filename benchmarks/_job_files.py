@@ -4,6 +4,8 @@ Imported in two environments, so nothing but the standard library.
 """
 
 import json
+import os
+import signal
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,10 +14,10 @@ from typing import Any
 
 @dataclass
 class Job:
-    """One training run: ``steps`` batches of ``batch_pairs`` pairs, twice over.
+    """One training run: ``steps`` batches of ``batch_pairs`` pairs, ``rounds`` + 1 times over.
 
     The first time is not measured, for either trainer: memory is asked for, code is compiled for
-    the shapes that occur. The second time is what a long run does.
+    the shapes that occur. The others are what a long run does.
     """
 
     model: str
@@ -26,6 +28,7 @@ class Job:
     """Parquet file with the token ids of the same pairs in the same order."""
     batch_pairs: int
     steps: int
+    rounds: int
     seed: int
     max_length: int
     max_prompt_length: int
@@ -51,18 +54,24 @@ class Meter:
     """Time and memory of the training itself, without imports and loading."""
 
     resident_before: float = 0.0
-    began: float = 0.0
-    began_cpu: float = 0.0
+    began_cpu: float | None = None
+    cpu_seconds: list[float] = field(default_factory=list)
 
-    def start(self) -> None:
-        self.resident_before = memory("VmRSS")
-        self.began = time.perf_counter()
+    def end_round(self) -> None:
+        """Note what a round took, the first excepted; then stop until it is this one's turn again.
+
+        SIGSTOP by its own hand: who started it sees that, and sends SIGCONT.
+        """
+        if self.began_cpu is None:
+            self.resident_before = memory("VmRSS")
+        else:
+            self.cpu_seconds.append(time.process_time() - self.began_cpu)
+        os.kill(os.getpid(), signal.SIGSTOP)
         self.began_cpu = time.process_time()
 
-    def stop(self) -> dict[str, float]:
+    def figures(self) -> dict[str, Any]:
         return {
-            "seconds": time.perf_counter() - self.began,
-            "cpu_seconds": time.process_time() - self.began_cpu,
+            "cpu_seconds": self.cpu_seconds,
             "peak_mb": memory("VmHWM"),
             "peak_above_model_mb": memory("VmHWM") - self.resident_before,
         }

@@ -44,7 +44,7 @@ def main() -> None:
             eps=job.eps,
             clip=job.clip,
         ),
-        run=RunConfig(seed=job.seed, trackers=(), epochs=2),
+        run=RunConfig(seed=job.seed, trackers=(), epochs=job.rounds + 1),
     )
     with tempfile.TemporaryDirectory() as folder:
         options = TrainOptions(job.dataset, job.model, Path(folder) / "run", config, quiet=True)
@@ -52,17 +52,16 @@ def main() -> None:
         assert not run.loaded.head_is_new
         losses, computed, pairs = [], 0, 0
         meter = Meter()
-        for batch in run.loader.batches(0, job.steps):
-            sums = train_step(run, batch)
-            losses.append(sums.loss / sums.weight)
-        meter.start()
-        # The same pairs again; nothing of these steps was made ahead.
-        for batch in run.loader.batches(job.steps, run.last_step):
-            computed += sum(part.input_ids.numel() for part in batch.micro)
-            sums = train_step(run, batch)
-            pairs += int(sums.pairs)
-            losses.append(sums.loss / sums.weight)
-        figures = meter.stop()
+        for number in range(job.rounds + 1):
+            # The same pairs again; nothing of a round is made before its turn.
+            for batch in run.loader.batches(number * job.steps, (number + 1) * job.steps):
+                sums = train_step(run, batch)
+                losses.append(sums.loss / sums.weight)
+                if number:
+                    computed += sum(part.input_ids.numel() for part in batch.micro)
+                    pairs += int(sums.pairs)
+            meter.end_round()
+        figures = meter.figures()
     print(
         json.dumps(
             {

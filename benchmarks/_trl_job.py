@@ -41,17 +41,13 @@ class Recorded(RewardTrainer):  # type: ignore[misc]
 
 
 class Metered(TrainerCallback):  # type: ignore[misc]
-    def __init__(self, measured_from: int) -> None:
+    def __init__(self, steps: int) -> None:
         self.meter = Meter()
-        self.measured_from = measured_from
-        self.figures: dict[str, float] = {}
+        self.steps = steps
 
     def on_step_end(self, _: Any, state: Any, *__: Any, **___: Any) -> None:
-        if state.global_step == self.measured_from:
-            self.meter.start()
-
-    def on_train_end(self, *_: Any, **__: Any) -> None:
-        self.figures = self.meter.stop()
+        if state.global_step % self.steps == 0:
+            self.meter.end_round()
 
 
 def main() -> None:
@@ -61,6 +57,8 @@ def main() -> None:
     model = AutoModelForSequenceClassification.from_pretrained(
         job.model, num_labels=1, dtype=torch.float32, trust_remote_code=False, use_safetensors=True
     )
+    if job.variant.pop("dynamic", False):
+        os.environ["ACCELERATE_DYNAMO_USE_DYNAMIC"] = "true"
     at_once = job.variant.pop("per_device_train_batch_size", job.batch_pairs)
     passes, rest = divmod(job.batch_pairs, at_once)
     assert rest == 0, "the batch must be a multiple of the pairs at once"
@@ -70,7 +68,7 @@ def main() -> None:
             "output_dir": folder,
             "per_device_train_batch_size": at_once,
             "gradient_accumulation_steps": passes,
-            "max_steps": 2 * job.steps,
+            "max_steps": (job.rounds + 1) * job.steps,
             "learning_rate": job.lr,
             "lr_scheduler_type": "constant",
             "warmup_steps": 0,
@@ -103,7 +101,7 @@ def main() -> None:
     print(
         json.dumps(
             {
-                **metered.figures,
+                **metered.meter.figures(),
                 "pairs": trainer.pairs,
                 "computed_tokens": trainer.computed,
                 "losses": [sum(step) / len(step) for step in steps],

@@ -6,17 +6,19 @@
 Both get a sequence classifier whose head has been drawn, the pairs in the same order, in the
 same batches, cut to the same token ids (TRL from its columns chosen_ids and rejected_ids, so it
 does not tokenise; we do), the same AdamW, clipping and constant learning rate, Bradley–Terry and
-a weight of 1 for each pair. Every run is a process of its own with one thread. All of them are
-started, and one at a time is let run for a moment (SIGSTOP, SIGCONT), the slower ones for longer,
-so that a busy machine hits all alike. Time is processor time of the training steps in their steady
-state, by one rule for both: each run goes over its batches twice, and the second time counts, so
-that imports, loading and compilation do not. What it still flatters: TRL gets token ids, and we
-tokenise.
+a weight of 1 for each pair. Every run is a process of its own with one thread. Each goes over its
+batches once, which does not count, so that imports, loading and compilation do not, and then
+--rounds times more: one run after the other takes a round, the rest being stopped, so that a busy
+machine hits all alike. Time is processor time of the training steps; a ratio is taken within a
+round, and given as the median over rounds with the lowest and the highest. What it still flatters:
+TRL gets token ids, and we tokenise. A run that takes more than --limit-minutes of processor time
+for a round is ended, and reported so.
 
 Both are measured compiled and not, TRL with several numbers of pairs a pass, in the order of the
 batches and grouped by length over all of them (which changes its batches, so its losses too). The
 ratio that counts is the last line: ours, shared, as it is on a CPU by default, to the best of
-TRL's.
+TRL's. Compiled, every new length of a batch is a new shape: "-dynamic" compiles for all lengths at
+once, "-padded" fills up to multiples of 128 tokens, so that there are few.
 
 The losses of all runs that keep order and batches are laid over each other (--plot).
 """
@@ -25,15 +27,18 @@ import argparse
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks._job_files import Job
 from benchmarks._pairs_per_prompt import write_subset
+from benchmarks._processes import tree_use
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,17 +56,15 @@ class Variant:
     name: str
     is_ours: bool
     settings: dict[str, Any]
-    cost: float
-    """About how long it takes, in times of "shared"; its turns are so much longer."""
     same_order: bool = True
 
 
 def _variants() -> dict[str, Variant]:
     found = {}
-    for layout, cost in (("shared", 1.0), ("packed", 1.4), ("padded", 1.6)):
-        found[layout] = Variant(f"ours, {layout}", True, {"layout": layout, "compile": False}, cost)
+    for layout in ("shared", "packed", "padded"):
+        found[layout] = Variant(f"ours, {layout}", True, {"layout": layout, "compile": False})
         found[f"{layout}-compiled"] = Variant(
-            f"ours, {layout}, compiled", True, {"layout": layout, "compile": True}, 2 * cost
+            f"ours, {layout}, compiled", True, {"layout": layout, "compile": True}
         )
     for pairs in (1, 2, 4, 8, 16):
         for order, how, same_order in (
@@ -74,14 +77,24 @@ def _variants() -> dict[str, Variant]:
                     f"TRL, {pairs} at once{NAMES[order]}{', compiled' * compiled}",
                     False,
                     {AT_ONCE: pairs, "torch_compile": compiled, **how},
-                    2 + pairs / 4,
                     same_order,
                 )
+    for pairs in (1, 2, 4):
+        compiled_for = {AT_ONCE: pairs, "torch_compile": True, **GROUPED}
+        for name, how, more in (
+            ("dynamic", "for all lengths", {"dynamic": True}),
+            ("padded", "to multiples of 128", {"pad_to_multiple_of": 128}),
+        ):
+            found[f"trl{pairs}-grouped-compiled-{name}"] = Variant(
+                f"TRL, {pairs} at once, grouped by length, compiled {how}",
+                False,
+                {**compiled_for, **more},
+                same_order=False,
+            )
     found["trl-default"] = Variant(
         "TRL, 8 at once, checkpointed (its defaults)",
         False,
         {AT_ONCE: 8, "gradient_checkpointing": True},
-        7,
     )
     return found
 
@@ -93,8 +106,8 @@ DEFAULT = (
     "trl4-grouped-compiled"
 )
 REFERENCE = "shared"
-TURN_S = 0.5
-"""Seconds that "shared" runs before it is another one's turn."""
+LOOK_S = 0.2
+"""Seconds between two looks at the run whose turn it is."""
 
 Figures = dict[str, Any]
 
@@ -153,6 +166,7 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
         ids=str(work / "ids.parquet"),
         batch_pairs=arguments.batch_pairs,
         steps=steps,
+        rounds=arguments.rounds,
         seed=arguments.seed,
         max_length=arguments.max_length,
         max_prompt_length=arguments.max_length // 2,
@@ -191,37 +205,59 @@ def start(job: Job, name: str, arguments: argparse.Namespace, work: Path) -> sub
 def run_all(
     job: Job, names: list[str], arguments: argparse.Namespace, work: Path
 ) -> dict[str, Figures]:
-    """Run all variants by turns; figures of each."""
-    children = {}
+    """Run all variants by turns; figures of each that did not run into the limit."""
+    children: dict[str, subprocess.Popen[str]] = {}
     try:
-        for name in names:
+        for name in names:  # the round that does not count
             children[name] = start(job, name, arguments, work)
-            if not arguments.together:
-                children[name].send_signal(signal.SIGSTOP)
-        waiting = list(names)
-        while waiting:
-            for name in list(waiting):
-                child = children[name]
+            if not _turn(children[name], arguments.limit_minutes):
+                print(
+                    f"{VARIANTS[name].name}: ended, its first round took more than "
+                    f"{arguments.limit_minutes:g} minutes of processor time",
+                    flush=True,
+                )
+                del children[name]
+        for _ in range(job.rounds + 1):  # the last time they write their figures
+            for name, child in children.items():
                 child.send_signal(signal.SIGCONT)
-                try:
-                    child.wait(TURN_S * VARIANTS[name].cost)
-                except subprocess.TimeoutExpired:
-                    if not arguments.together:
-                        child.send_signal(signal.SIGSTOP)
-                    continue
-                waiting.remove(name)
+                if not _turn(child, arguments.limit_minutes):
+                    sys.exit(f"{name}: a round took more than the limit")
                 if child.returncode:
                     sys.exit(f"{name} failed:\n{(work / f'{name}.err').read_text()[-3000:]}")
-                print(f"{VARIANTS[name].name}: done", file=sys.stderr, flush=True)
     finally:
         for child in children.values():
-            if child.poll() is None:
-                child.kill()
-                child.wait()
+            _end(child)
     return {
         name: json.loads((work / f"{name}.out").read_text().strip().splitlines()[-1])
-        for name in names
+        for name in children
     }
+
+
+def _turn(child: subprocess.Popen[str], limit_minutes: float) -> bool:
+    """Wait until a run has stopped itself or ended; False, and it is ended, after the limit."""
+    began = _spent(child)
+    while child.poll() is None and not _is_stopped(child):
+        if _spent(child) - began > 60 * limit_minutes:
+            _end(child)
+            return False
+        time.sleep(LOOK_S)
+    return True
+
+
+def _spent(child: subprocess.Popen[str]) -> float:
+    """Processor seconds of a run, compilers that it started included."""
+    return sum(use.cpu_s for use in tree_use(child.pid).values())
+
+
+def _is_stopped(child: subprocess.Popen[str]) -> bool:
+    stat = Path(f"/proc/{child.pid}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "T"
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    if child.poll() is None:
+        child.kill()
+        child.wait()
 
 
 def table(found: dict[str, Figures], real: float) -> str:
@@ -231,15 +267,22 @@ def table(found: dict[str, Figures], real: float) -> str:
         "| above the loaded model, MB | tokens computed per pair | to real tokens |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    best = found[REFERENCE]["cpu_seconds"] / found[REFERENCE]["pairs"]
     for name, own in found.items():
         tokens = own["computed_tokens"] / own["pairs"]
+        middle, low, high = ratios(found, name)
         lines.append(
-            f"| {VARIANTS[name].name} | {own['pairs'] / own['cpu_seconds']:.2f} "
-            f"| {own['cpu_seconds'] / own['pairs'] / best:.2f} | {own['peak_mb']:,.0f} "
+            f"| {VARIANTS[name].name} | {own['pairs'] / sum(own['cpu_seconds']):.2f} "
+            f"| {middle:.2f} ({low:.2f} to {high:.2f}) | {own['peak_mb']:,.0f} "
             f"| {own['peak_above_model_mb']:,.0f} | {tokens:,.0f} | {tokens / real:.2f} |"
         )
     return "\n".join(lines)
+
+
+def ratios(found: dict[str, Figures], name: str) -> tuple[float, float, float]:
+    """Times of a run to those of ours, shared, round by round: median, lowest, highest."""
+    both = zip(found[name]["cpu_seconds"], found[REFERENCE]["cpu_seconds"], strict=True)
+    each = [own / reference for own, reference in both]
+    return statistics.median(each), min(each), max(each)
 
 
 def base_of(found: dict[str, Figures]) -> str | None:
@@ -250,17 +293,15 @@ def base_of(found: dict[str, Figures]) -> str | None:
 
 def best_of_trl(found: dict[str, Figures]) -> str:
     """The line that counts."""
-    theirs = {
-        name: own["cpu_seconds"] / own["pairs"]
-        for name, own in found.items()
-        if not VARIANTS[name].is_ours
-    }
+    theirs = [name for name in found if not VARIANTS[name].is_ours]
     if not theirs:
         return ""
-    name = min(theirs, key=lambda key: theirs[key])
-    own = found[REFERENCE]
-    ratio = theirs[name] / (own["cpu_seconds"] / own["pairs"])
-    return f"the best of TRL's ({VARIANTS[name].name}) takes {ratio:.2f} times as long as ours"
+    name = min(theirs, key=lambda key: sum(found[key]["cpu_seconds"]) / found[key]["pairs"])
+    middle, low, high = ratios(found, name)
+    return (
+        f"the best of TRL's ({VARIANTS[name].name}) takes {middle:.2f} times as long as ours, "
+        f"from {low:.2f} to {high:.2f} in {len(found[name]['cpu_seconds'])} rounds"
+    )
 
 
 def curves(found: dict[str, Figures]) -> str:
@@ -334,10 +375,9 @@ def main() -> None:
     parser.add_argument("--batch-pairs", type=int, default=16, help="pairs of an optimizer step")
     parser.add_argument("--micro-batch-tokens", type=int, default=8192, help="ours: tokens at once")
     parser.add_argument("--max-length", type=int, default=1024)
+    parser.add_argument("--rounds", type=int, default=5, help="that count (default: 5)")
     parser.add_argument(
-        "--together",
-        action="store_true",
-        help="let all run at once, where others keep the machine busy anyway",
+        "--limit-minutes", type=float, default=10, help="processor time of a round (default: 10)"
     )
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)

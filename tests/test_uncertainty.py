@@ -20,17 +20,19 @@ from training.data.prompt_groups import PairOfGroup, PromptGroup
 from training.errors import ConfigError
 from training.evaluation.models import find_model, open_scorer
 from training.model.checksums import find_damage
-from training.uncertainty.fit import PairReader, fit_uncertainty, posterior_of
+from training.uncertainty.fit import PairReader, Uncertainty, fit_uncertainty, posterior_of
 from training.uncertainty.head_inputs import check_last_linear, head_inputs, last_linear
 from training.uncertainty.intervals import interval_score, measure_intervals
 from training.uncertainty.posterior import PrecisionSum, fit_posterior, prior_precision
-from training.uncertainty.saved import load_uncertainty
+from training.uncertainty.saved import load_uncertainty, save_uncertainty
 from training.uncertainty.vote_shares import (
     VotedPairs,
     conformal_quantile,
+    coverage_error,
     fit_shares,
     moments,
     share_intervals,
+    threads_for,
     vote_shares,
 )
 
@@ -272,6 +274,18 @@ def test_the_quantile_counts_threads_and_the_new_one() -> None:
     assert conformal_quantile(np.array([9.0, 9, 9, 1, 2, 3, 4, 5, 6]), many, 0.7) == 6.0
 
 
+def test_as_many_threads_as_are_asked_for_fix_the_coverage() -> None:
+    """What simulated calibrations hold of new values is as near to the level as promised."""
+    threads = threads_for(0.04)
+    assert coverage_error(threads) <= 0.04 < coverage_error(threads - 1)
+    rng = np.random.default_rng(0)
+    number = np.arange(threads)
+    # Of a uniform z the quantile is the coverage.
+    held = [conformal_quantile(rng.random(threads), number, 0.9) for _ in range(2000)]
+    nearer = np.mean(np.abs(np.array(held) - 0.9) <= 0.04)
+    assert 0.935 <= nearer <= 0.965
+
+
 def test_the_interval_score_is_lowest_for_the_true_quantiles() -> None:
     values = np.random.default_rng(0).normal(size=200_000)
 
@@ -342,6 +356,32 @@ def test_fitting_again_gives_the_same_bytes(run: Path, tmp_path: Path) -> None:
     for name in names:
         there = (run / "run" / "model" / name).read_bytes()
         assert (tmp_path / "run" / "model" / name).read_bytes() == there, name
+
+
+def test_fitting_again_does_not_bless_weights_that_were_damaged_since(
+    run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(run / "run", tmp_path / "run")
+    folder = tmp_path / "run" / "model"
+    posterior, record = load_uncertainty(folder)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    save_uncertainty(
+        folder,
+        Uncertainty(posterior, record.shares, record.prior_precision, record.train_pairs),
+        dataset=record.dataset,
+        manifest_sha256=record.manifest_sha256,
+        reads=record.reads,
+    )
+    assert "model.safetensors" in (find_damage(folder) or "")
+
+
+def test_a_model_of_others_cannot_have_error_bars(tmp_path: Path) -> None:
+    """An encoder without a template of ours, which its tokenizer's pair of sequences is read by."""
+    folder = bert(tmp_path)
+    with pytest.raises(ConfigError, match="was not written by forumprefs train"):
+        open_scorer(find_model(str(folder)), device=CPU, intervals=True)
 
 
 def test_evaluate_says_what_the_intervals_hold(run: Path, tmp_path: Path) -> None:

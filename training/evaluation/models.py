@@ -175,7 +175,7 @@ def open_scorer(
         tokenizer = read_tokenizer(located, config)
         if tokenizer.chat_template:
             if intervals:
-                load_uncertainty(located.folder)  # which says that there are none
+                raise _without_intervals(found.path)
             return _ChatScorer(located, config, tokenizer, device, length, half, batch_tokens)
     loaded = load_located(
         located,
@@ -191,9 +191,16 @@ def open_scorer(
     _share_prompts(loaded, template)
     if template is None and loaded.model.is_encoder:
         if intervals:
-            load_uncertainty(located.folder)  # which says that there are none
+            raise _without_intervals(found.path)
         return _PairScorer(loaded, located, device, length, batch_tokens)
     return TemplateScorer(loaded, located, device, length, half, batch_tokens, intervals)
+
+
+def _without_intervals(path: str) -> ConfigError:
+    return ConfigError(
+        f"model {path}: was not written by forumprefs train, and only such models can have error "
+        "bars"
+    )
 
 
 def _share_prompts(loaded: LoadedModel, template: Template | None) -> None:

@@ -39,10 +39,12 @@ from training.uncertainty.saved import (
     save_uncertainty,
     weights_of,
 )
-from training.uncertainty.vote_shares import share_intervals
+from training.uncertainty.vote_shares import coverage_error, share_intervals, threads_for
 
 HELD_OUT = "held-out"
 """The suite whose votes no error bar was fitted to."""
+WANTED_ERROR = 0.02
+"""Of the coverage, by the number of threads that were calibrated on."""
 
 
 class _Data(msgspec.Struct):
@@ -119,12 +121,23 @@ def _put_beside(arguments: argparse.Namespace, console: Console) -> str:
         reads=scorer.reads,
     )
     shares = bars.shares
+    error = coverage_error(shares.threads, shares.level)
+    more = (
+        ""
+        if error <= WANTED_ERROR
+        else (
+            f"; about {threads_for(WANTED_ERROR, shares.level):,} would fix it to "
+            f"{100 * WANTED_ERROR:.0f} (curate with a larger validation split)"
+        )
+    )
     return (
         f"posterior of {bars.train_pairs:,} training pairs, prior precision "
         f"{bars.prior_precision:.3g}\n"
         f"{shares.level:.0%} intervals of vote shares: ±{shares.quantile:.2f} standard deviations, "
         f"from {shares.pairs:,} pairs of {shares.threads:,} validation threads (scale "
         f"{shares.scale:.3g}, dispersion {shares.dispersion:.2f})\n"
+        f"so many threads fix what the intervals hold of new threads to {shares.level:.0%} ± "
+        f"{100 * error:.1f} points{more}\n"
         f"written: {POSTERIOR_NAME}, {UNCERTAINTY_NAME} in {folder}"
     )
 
@@ -133,8 +146,8 @@ def _open(found: ModelLocation, **settings: Any) -> TemplateScorer:
     scorer = open_scorer(found, **settings)
     if not isinstance(scorer, TemplateScorer):
         raise ConfigError(
-            f"model {found.path}: is read with its own chat template; error bars are of models "
-            "that forumprefs train has written"
+            f"model {found.path}: is read with {scorer.reads}; error bars are of models that "
+            "forumprefs train has written"
         )
     return scorer
 

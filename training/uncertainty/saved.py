@@ -37,10 +37,11 @@ class UncertaintyRecord(msgspec.Struct, frozen=True, kw_only=True):
 def save_uncertainty(
     folder: Path, found: Uncertainty, *, dataset: str, manifest_sha256: str, reads: str
 ) -> UncertaintyRecord:
-    """Write error bars into a model folder, and its checksums anew.
+    """Write error bars into a model folder, and add them to its checksums.
 
-    At no moment do the checksums name a file that is not whole. Raises ConfigError for a folder
-    without checksums, which is none of ours.
+    At no moment do the checksums name a file that is not whole. The model's own files keep the
+    checksums that they were written with: they are not read again, and what became damaged since is
+    still found. Raises ConfigError for a folder without checksums, which is none of ours.
     """
     record = UncertaintyRecord(
         weights=weights_of(folder),
@@ -52,17 +53,18 @@ def save_uncertainty(
         shares=found.shares,
     )
     names = (UNCERTAINTY_NAME, POSTERIOR_NAME)
+    written = {name: one for name, one in _checksums(folder).files.items() if name not in names}
     if any((folder / name).exists() for name in names):
         for name in names:
             (folder / name).unlink(missing_ok=True)
-        write_checksums(folder)
+        write_checksums(folder, written)
     posterior = found.posterior
     tensors = {"reference": posterior.reference, "factor": posterior.factor}
     write_file(
         folder / POSTERIOR_NAME, save({name: one.contiguous() for name, one in tensors.items()})
     )
     write_file(folder / UNCERTAINTY_NAME, msgspec.json.format(msgspec.json.encode(record)) + b"\n")
-    write_checksums(folder)
+    write_checksums(folder, written)
     return record
 
 
@@ -110,15 +112,18 @@ def load_uncertainty(folder: Path) -> tuple[LastLayerPosterior, UncertaintyRecor
 
 def weights_of(folder: Path) -> dict[str, str]:
     """sha256 of each file of weights, as the folder's checksums say; raises ConfigError."""
+    return {
+        name: one.sha256
+        for name, one in _checksums(folder).files.items()
+        if name.endswith(".safetensors") and name != POSTERIOR_NAME
+    }
+
+
+def _checksums(folder: Path) -> FolderChecksums:
     try:
-        sums = decode_json(read_small(folder / CHECKSUMS_NAME), FolderChecksums)
+        return decode_json(read_small(folder / CHECKSUMS_NAME), FolderChecksums)
     except (OSError, SmallFileError) as error:
         raise ConfigError(
             f"{folder / CHECKSUMS_NAME}: {fault_of(error)}; error bars are kept beside a model "
             "that forumprefs train has written"
         ) from None
-    return {
-        name: one.sha256
-        for name, one in sums.files.items()
-        if name.endswith(".safetensors") and name != POSTERIOR_NAME
-    }

@@ -170,6 +170,21 @@ def conformal_quantile(z: Floats, thread: Integers, level: float) -> float:
     return float(z[order[min(place, len(z) - 1)]])
 
 
+def coverage_error(threads: int, level: float = LEVEL) -> float:
+    """How far the coverage of new threads may lie from ``level``: 95 % of calibrations are nearer.
+
+    With n exchangeable threads the coverage of what is yet to come is Beta distributed round the
+    level (Vovk 2012, arXiv 1209.2673, Proposition 2a), with a standard deviation of
+    √(level · (1 − level) / (n + 2)). Threads of several pairs vary less, so it is at most this.
+    """
+    return 1.96 * float(np.sqrt(level * (1 - level) / (threads + 2)))
+
+
+def threads_for(error: float, level: float = LEVEL) -> int:
+    """How many threads fix the coverage to ``error``."""
+    return int(np.ceil(level * (1 - level) * (1.96 / error) ** 2 - 2))
+
+
 def share_intervals(pairs: VotedPairs, model: ShareModel) -> tuple[Floats, Floats]:
     """Lower and upper ends of the intervals for the observed shares, [P] each."""
     mean, deviation = moments(pairs, model.scale, model.dispersion)
