@@ -33,7 +33,6 @@ TRAINING_COMMANDS = (
     "score",
     "uncertainty",
     "export-model",
-    "merge-adapter",
     "promote",
 )
 

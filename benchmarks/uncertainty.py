@@ -1,8 +1,8 @@
-"""What error bars cost: `forumprefs score` with and without ``--intervals``, in turn.
+"""What intervals cost: `forumprefs score` with and without ``--intervals``, in turn.
 
     python -m benchmarks.uncertainty MODEL ROWS [--rounds 5] [--max-length 96]
 
-MODEL has error bars (`forumprefs uncertainty`); ROWS is a file as `forumprefs score` reads it.
+MODEL has its uncertainty (`forumprefs uncertainty`); ROWS is a file as `forumprefs score` reads it.
 Processor seconds, user and system, children included; the order changes with every round. Start-up
 is measured by scoring the first row alone, and taken off.
 """

@@ -78,7 +78,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "commands", "config", "console", "data", "errors", "losses", "memory_errors",
             "optimizer", "parallel", "run", "tracking", "validation", "weight_average",
         },
-        "export_command": {"checkpoints", "errors", "run"},
+        "export_command": {"checkpoints", "errors", "model", "model_options", "run"},
         "train_command": {
             "checkpoints", "config", "console", "errors", "model", "model_options", "planning",
             "run", "train",
@@ -87,7 +87,6 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "checkpoints", "config", "console", "data", "durable_files", "errors",
             "memory_errors", "model", "model_options", "run", "uncertainty", "validation",
         },
-        "merge_command": {"errors", "model", "model_options"},
         "registry": {"durable_files", "errors", "evaluation", "run", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "planning", "run", "validation"},

@@ -277,7 +277,7 @@ def test_the_mean_of_checkpoints_is_that_of_every_weight(
     assert main([*given[:2], "--output", str(tmp_path / "x"), "--average", "9"]) == 2
     assert "run.keep_checkpoints" in capsys.readouterr().err
     assert main(["export-model", str(tmp_path), "--output", str(tmp_path / "x")]) == 2
-    assert "neither a run folder" in capsys.readouterr().err
+    assert "has no config.json" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("fails", [False, True], ids=["slow", "full"])
