@@ -20,7 +20,8 @@ from training.config import DataConfig, LoraConfig, ModelConfig, convert, load_c
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import find_model, open_scorer
-from training.model.reward_model import LoadedModel, init_head, load_model, save_model
+from training.model.reward_model import LoadedModel, init_head, load_model
+from training.model.save import save_model
 from training.model.stored_weights import NotReadableInPartsError
 from training.parallel.distributed import DistributedContext
 from training.run.options import TrainOptions

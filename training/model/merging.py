@@ -14,7 +14,8 @@ from training.errors import ConfigError
 from training.model.adapters import merge
 from training.model.checksums import write_checksums
 from training.model.pretrained import read_config
-from training.model.reward_model import LoadedModel, load_located, save_model
+from training.model.reward_model import LoadedModel, load_located
+from training.model.save import save_model
 from training.model.source import ModelSource, locate_model
 
 _LONGEST = 4096
