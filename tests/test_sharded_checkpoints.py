@@ -201,7 +201,7 @@ sys.exit(main(["train", *sys.argv[1:]]))
 def test_a_full_disk_ends_all_processes_at_the_same_step(folder: Path, tmp_path: Path) -> None:
     """None goes on to a step for which it would wait for the others."""
     (tmp_path / "job.py").write_text(FULL_DISK)
-    settings = ("run.parallel=fsdp", "run.max_steps=500", "run.save_every=1")
+    settings = ("run.parallel=fsdp", "run.max_steps=500", "run.save_every=9")
     given = arguments(folder, tmp_path / "run", *settings)
     with pytest.raises(ChildFailedError):
         torchrun(2, [str(tmp_path / "job.py"), *given], tmp_path / "log")
