@@ -34,7 +34,6 @@ TRAINING_COMMANDS = (
     "score",
     "uncertainty",
     "export-model",
-    "merge-adapter",
     "promote",
 )
 

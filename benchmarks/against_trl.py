@@ -122,7 +122,8 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     from training.data.dataset import PairDataset
     from training.data.loader import DataLoader
     from training.data.sampler import BatchSampler
-    from training.model.reward_model import load_model, save_model
+    from training.model.reward_model import load_model
+    from training.model.save import save_model
 
     dataset = work / "dataset"
     found = write_subset(Path(arguments.dataset), dataset, per_prompt)

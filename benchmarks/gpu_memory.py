@@ -7,7 +7,7 @@ Each case starts torchrun anew: a model folder of random bf16 weights (memory do
 them) is loaded as a run loads it, and two steps of one micro-batch are taken. "start" is the most
 of a device until the first step, "training" the most of the second step, both by torch's
 allocator; "host" is the growth of the largest process, which on a CPU is all there is. Of several
-processes the largest counts. "error" is that of the plan. A CPU shows that the script runs, no more.
+processes the largest counts. "error" is that of the plan. On a CPU it shows that the script runs.
 
 A size that is not named is the largest of Qwen2.5's that the plan says fits on these GPUs.
 Cases of several GPUs are passed over where there is one.

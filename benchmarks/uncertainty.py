@@ -1,11 +1,11 @@
-"""What error bars cost: `forumprefs score` with and without ``--intervals``, in turn.
+"""What intervals cost: `forumprefs score` with and without ``--intervals``, in turn.
 
     python -m benchmarks.uncertainty MODEL ROWS [--rounds 10] [--rows 200] [--max-length 96]
 
-MODEL has error bars (`forumprefs uncertainty`); ROWS is a file as `forumprefs score` reads it. The
-whole command runs again and again in one process, from reading the rows to writing them, with one
-thread: so imports do not count, the model's loading does. What is printed is processor time of the
-process, after a round of each that is not counted; the order changes with every round.
+MODEL has its uncertainty (`forumprefs uncertainty`); ROWS is a file as `forumprefs score` reads it.
+The whole command runs again and again in one process, from reading the rows to writing them, with
+one thread: so imports do not count, the model's loading does. What is printed is processor time of
+the process, after a round of each that is not counted; the order changes with every round.
 """
 
 import argparse

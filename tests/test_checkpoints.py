@@ -159,6 +159,47 @@ def test_a_checkpoint_of_an_earlier_release_is_read_and_its_layout_checked(
     assert find_checkpoint_damage(saved[-1])
 
 
+EARLIER = {
+    "data": (
+        "batch_pairs shuffle_row_groups max_length max_prompt_length template prompt_weights "
+        "min_confidence max_pairs verify"
+    ),
+    "model": ("layout precision micro_batch_tokens activation_checkpointing compile head_init_std"),
+    "loss": "name label_smoothing label_noise margin_scale centring lcpo_decay",
+    "optim": ("lr head_lr_scale warmup schedule weight_decay beta1 beta2 eps clip spike_factor"),
+    "run": (
+        "epochs max_steps seed eval_every eval_pairs save_every keep_checkpoints log_every parallel"
+    ),
+}
+"""Settings of the first release, in its order."""
+
+
+def test_a_run_of_the_first_release_is_resumed_to_the_same_bytes(folder: Path, run: Path) -> None:
+    """Its files lack the settings that came since, have ``run.tensorboard``, and null for some."""
+    for path in checkpoints(run / "checkpoints"):
+        as_earlier(path)
+        state = json.loads((path / "trainer.json").read_text())
+        state["config"] = as_first_release(state["config"])
+        (path / "trainer.json").write_text(json.dumps(state))
+    told = json.loads((run / "run.json").read_text())
+    first = {"dataset": told["dataset"], "model_path": told["model_path"], "model_revision": None}
+    (run / "run.json").write_text(json.dumps(first | as_first_release(told)))
+    given = ["train", "--output", str(run), "--resume", "--quiet", "--device", "cpu"]
+    assert main([*given, "--set", "run.max_steps=4"]) == 0
+    name = "model/model.safetensors"
+    assert (run / name).read_bytes() == (folder / "straight" / name).read_bytes()
+
+
+def as_first_release(config: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        section: {name: config[section][name] for name in names.split()}
+        for section, names in EARLIER.items()
+    }
+    found["run"]["tensorboard"] = False
+    assert found["data"]["max_prompt_length"] is None
+    return found
+
+
 def as_earlier(checkpoint: Path) -> None:
     """Make a checkpoint what the release before checksums would have written."""
     (checkpoint / "checksums.json").unlink()

@@ -18,7 +18,8 @@ from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import ModelLocation, open_scorer
-from training.model.reward_model import load_model, save_model
+from training.model.reward_model import load_model
+from training.model.save import save_model
 from training.validation.score import score_texts
 
 CPU = torch.device("cpu")

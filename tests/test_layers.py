@@ -75,7 +75,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
         "weight_average": {"optimizer", "parallel"},
-        "checkpoints": {"config", "durable_files", "errors", "heads", "model"},
+        "checkpoints": {"durable_files", "errors", "heads", "model"},
         "planning": {"config", "data", "errors", "model", "parallel", "throughput"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "heads",
@@ -86,7 +86,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "commands", "config", "console", "data", "errors", "losses", "memory_errors",
             "optimizer", "parallel", "run", "tracking", "validation", "weight_average",
         },
-        "export_command": {"checkpoints", "errors", "run"},
+        "export_command": {"checkpoints", "errors", "model", "model_options", "run"},
         "train_command": {
             "checkpoints", "config", "console", "errors", "model", "model_options", "planning",
             "run", "train",
@@ -95,7 +95,6 @@ ROOMS: dict[str, dict[str, set[str]]] = {
             "checkpoints", "config", "console", "data", "durable_files", "errors",
             "memory_errors", "model", "model_options", "run", "uncertainty", "validation",
         },
-        "merge_command": {"errors", "model", "model_options"},
         "registry": {"durable_files", "errors", "evaluation", "run", "validation"},
         "registry_command": {"errors", "registry"},
         "scaling": {"config", "errors", "planning", "run", "validation"},

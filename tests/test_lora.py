@@ -20,7 +20,8 @@ from training.config import DataConfig, LoraConfig, ModelConfig, convert, load_c
 from training.errors import ConfigError
 from training.evaluation.items import ChatMessage
 from training.evaluation.models import find_model, open_scorer
-from training.model.reward_model import LoadedModel, init_head, load_model, save_model
+from training.model.reward_model import LoadedModel, init_head, load_model
+from training.model.save import save_model
 from training.model.stored_weights import NotReadableInPartsError
 from training.parallel.distributed import DistributedContext
 from training.run.options import TrainOptions
@@ -442,7 +443,7 @@ def test_variants_are_saved_and_merged(folder: Path, tmp_path: Path, variant: st
             if parameter.requires_grad:
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     save_model(tmp_path / "adapter", loaded)
-    assert main(["merge-adapter", "--model", str(tmp_path / "adapter"),
+    assert main(["export-model", str(tmp_path / "adapter"),
                  "--output", str(tmp_path / "merged")]) == 0  # fmt: skip
     ours = scores(loaded)
     assert apart(scores(load(tmp_path / "adapter")), ours) <= 1e-6
@@ -515,14 +516,37 @@ def test_a_base_of_4_bits_without_bitsandbytes_is_told(
         load(folder / "model", rank=4, base_precision="nf4")
 
 
+def test_checkpoints_of_an_adapter_are_exported_as_whole_models(
+    folder: Path, trained: LoadedModel, tmp_path: Path
+) -> None:
+    """The mean is that of the merged weights, not of the two matrices."""
+    output = tmp_path / "run"
+    train_here(folder, output, "run.save_every=3", "run.max_steps=6")
+    made = [tmp_path / "newest", tmp_path / "mean"]
+    assert main(["export-model", str(output), "--output", str(made[0])]) == 0
+    assert main(["export-model", str(output), "--average", "2", "--output", str(made[1])]) == 0
+    assert not (made[0] / "adapter_config.json").exists()
+    assert apart(scores(load(made[0])), scores(trained)) <= 3e-6
+    before = tmp_path / "before"
+    step = output / "checkpoints" / "step-00000003"
+    assert main(["export-model", str(step), "--output", str(before)]) == 0
+    first, second, mean = (
+        load_file(one / "model.safetensors") for one in (made[0], before, made[1])
+    )
+    for name, value in mean.items():
+        expected = (first[name].double() + second[name].double()) / 2
+        assert torch.allclose(value, expected.float(), atol=1e-6), name
+    assert not torch.equal(mean["score.weight"], first["score.weight"])
+
+
 def test_merging_refuses_what_it_would_spoil(
     folder: Path, adapter: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model, output, told in (
-        (folder / "model", tmp_path / "new", "is no LoRA adapter"),
-        (adapter, folder, "exists already"),
+        (folder / "model", tmp_path / "new", "no LoRA adapter"),
+        (adapter, folder, "is there already"),
     ):
-        assert main(["merge-adapter", "--model", str(model), "--output", str(output)]) == 2
+        assert main(["export-model", str(model), "--output", str(output)]) == 2
         assert told in capsys.readouterr().err
 
 

@@ -11,7 +11,8 @@ from training.commands import main
 from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError
 from training.model.layout_check import check_layout
-from training.model.reward_model import LoadedModel, load_model, save_model
+from training.model.reward_model import LoadedModel, load_model
+from training.model.save import save_model
 from training.validation.score import score_texts
 
 CPU = torch.device("cpu")

@@ -19,7 +19,8 @@ from tests.preference_data import make_model, make_tokenizer
 from training.config import DataConfig, ModelConfig
 from training.errors import ConfigError
 from training.model.pretrained import is_of_head
-from training.model.reward_model import load_model, save_model
+from training.model.reward_model import load_model
+from training.model.save import save_model
 from training.model.shards import fill_from_shards, shapes_of_shards
 from training.model.source import ModelSource
 from training.model.stored_weights import NotReadableInPartsError

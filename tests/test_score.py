@@ -24,7 +24,8 @@ from training.config import DataConfig, ModelConfig
 from training.evaluation.models import find_model, open_scorer
 from training.evaluation.policies import open_policy
 from training.evaluation.suites.registry import load_suite
-from training.model.reward_model import load_model, save_model
+from training.model.reward_model import load_model
+from training.model.save import save_model
 from training.scoring import files, score_files
 from training.scoring.columns import best_of
 from training.scoring.files import NewColumns, write_rows

@@ -351,7 +351,7 @@ EXCEPTIONS = {
     "pipeline/runners/flink/runner.py": "the log of this run's job server",
     "pipeline/runners/flink/rest.py": "answers of the cluster that the user has named",
     "transforms/hydrate/fill_texts.py": "results of this run's workers",
-    "training/model/reward_model.py": "config.json, written this instant",
+    "training/model/save.py": "config.json, written this instant",
     "training/scaling/grid.py": "the log of a run that it has started",
     # Read in whole by DatasetFolder.read_bytes, which has the limits.
     "pipeline/dataset/folder.py": "the folder's own reader",

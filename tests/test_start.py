@@ -105,7 +105,6 @@ LOADED_BY_HELP = {
     "curate": set(),
     "export-model": set(),
     "hydrate": set(),
-    "merge-adapter": set(),
     "promote": set(),
     "scaling": set(),
     "score": set(),

@@ -1,4 +1,4 @@
-"""Error bars: the Bayesian last layer, intervals for shares of votes, and what is kept of them."""
+"""Uncertainty: the Bayesian last layer, intervals for shares of votes, and what is kept of them."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run on votes that differ, with its dataset beside it and error bars."""
+    """A finished run on votes that differ, with its dataset and its uncertainty beside it."""
     folder = tmp_path_factory.mktemp("uncertainty")
     rng = np.random.default_rng(0)
     pairs = []

@@ -39,24 +39,17 @@ SCORE: Final = Command(
 )
 UNCERTAINTY: Final = Command(
     "uncertainty",
-    "fit error bars to a trained model, and put them beside it",
+    "fit the uncertainty of a trained model, and put it beside it",
     "training.uncertainty_command",
-    description="Fit error bars to a trained reward model: a Bayesian last layer, and intervals "
-    "for the share of votes that hold nine of ten.",
+    description="Fit the uncertainty of a trained reward model: a Bayesian last layer, and "
+    "intervals for the share of votes that hold nine of ten.",
 )
 EXPORT_MODEL: Final = Command(
     "export-model",
-    "write a model folder for other programs from a run's checkpoints",
+    "write a model folder for other programs: of a checkpoint, or an adapter and its base",
     "training.export_command",
-    description="Write a model folder of transformers from a checkpoint, or with the mean of the "
-    "weights of a run's newest checkpoints.",
-)
-MERGE_ADAPTER: Final = Command(
-    "merge-adapter",
-    "add a LoRA adapter to its base model",
-    "training.merge_command",
-    description="Write the model that a LoRA adapter and its base are together, for programs that "
-    "do not load adapters.",
+    description="Write a model folder of transformers from a checkpoint, with the mean of the "
+    "weights of a run's newest checkpoints, or of a LoRA adapter and its base together.",
 )
 PROMOTE: Final = Command(
     "promote",
@@ -78,7 +71,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SCORE,
         UNCERTAINTY,
         EXPORT_MODEL,
-        MERGE_ADAPTER,
         PROMOTE,
     ):
         command.add_to(commands)

@@ -205,7 +205,7 @@ class LoraConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         bool,
         doc(
             "at the end also write model-merged/, all weights in fp32, which needs no peft; "
-            "`forumprefs merge-adapter` does it later"
+            "`forumprefs export-model` does it later"
         ),
     ] = False
 

@@ -3,12 +3,15 @@
 import argparse
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the options. They are no settings: a file from someone else must not turn them on."""
+def add_source_arguments(parser: argparse.ArgumentParser, model: str = "--model") -> None:
+    """Add the options. They are no settings: a file from someone else must not turn them on.
+
+    ``model``: how the command is told which model.
+    """
     parser.add_argument(
         "--revision",
         metavar="REVISION",
-        help="tag, branch or commit of --model on the Hub, the same as --model NAME@REVISION "
+        help=f"tag, branch or commit of {model} on the Hub, the same as NAME@REVISION "
         "(default: the newest; the commit is recorded in any case)",
     )
     parser.add_argument(

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 import torch
 
 from training.config import DataConfig, ModelConfig
-from training.model.reward_model import LoadedModel, load_model, save_model
+from training.model.reward_model import LoadedModel, load_model
+from training.model.save import save_model
 from training.validation.score import score_texts
 
 ROOT = Path(__file__).parents[2]

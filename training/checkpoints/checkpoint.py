@@ -22,7 +22,8 @@ from training.durable_files import partial_of, publish_folder, remove_folder
 from training.errors import ConfigError
 from training.heads.training_heads import HEADS_NAME
 from training.model.checksums import CHECKSUMS_NAME, find_damage, write_checksums
-from training.model.reward_model import LoadedModel, save_model
+from training.model.reward_model import LoadedModel
+from training.model.save import save_model
 from training.model.shards import SHARDS_NAME, has_shards
 
 TRAINER_NAME = "trainer.json"

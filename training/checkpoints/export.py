@@ -19,7 +19,9 @@ from training.durable_files import partial_of, publish_folder
 from training.errors import ConfigError
 from training.heads.training_heads import HEADS_NAME
 from training.model.checksums import CHECKSUMS_NAME, write_checksums
-from training.model.reward_model import LoadedModel, load_model, save_model
+from training.model.merging import load_merged, refuse_existing, write_model
+from training.model.reward_model import LoadedModel, load_model
+from training.model.save import save_model
 from training.model.shards import has_shards
 from training.model.source import ModelSource
 
@@ -48,29 +50,24 @@ def newest_whole_checkpoints(folder: Path, count: int) -> list[Path]:
     return found
 
 
-def export_model(sources: Sequence[Path], output: Path, *, trust_remote_code: bool = False) -> None:
+def export_model(sources: Sequence[ModelSource], output: Path) -> None:
     """Write a folder that transformers loads, from one checkpoint or the mean of several.
 
     Args:
         sources: checkpoints of one run in either form, newest first: tokenizer, template and
-            buffers are the first one's. That they are whole is not looked at here.
+            buffers are the first one's. An adapter is merged into its base. That they are whole is
+            not looked at here.
         output: a folder that does not exist yet; it appears when it is complete.
-        trust_remote_code: run the Python code that comes with the model.
 
     Raises ConfigError.
     """
-    if output.exists():
-        raise ConfigError(f"--output {output} is there already; name a new folder")
-    newest = _load(sources[0], trust_remote_code)
+    refuse_existing(output)
+    newest = load_merged(sources[0], verify=False)
     weights: Mapping[str, Tensor] = newest.model.hf.state_dict()
     if len(sources) > 1:
-        rest = (_load(source, trust_remote_code) for source in sources[1:])
+        rest = (load_merged(source, verify=False) for source in sources[1:])
         weights = mean_weights(weights, (loaded.model.hf.state_dict() for loaded in rest))
-    partial = partial_of(output)
-    shutil.rmtree(partial, ignore_errors=True)
-    save_model(partial, newest, weights)
-    write_checksums(partial)
-    publish_folder(partial, output)
+    write_model(output, newest, weights)
 
 
 def write_model_of(checkpoint: Path, target: Path, *, trust_remote_code: bool = False) -> None:
@@ -114,8 +111,9 @@ def mean_weights(
 
 
 def _load(checkpoint: Path, trust_remote_code: bool) -> LoadedModel:
+    """The model as it was trained: an adapter stays one."""
     source = ModelSource(
-        str(checkpoint), trust_remote_code=trust_remote_code, option="export-model"
+        str(checkpoint), trust_remote_code=trust_remote_code, option="run.keep_best"
     )
     data = load_trainer_state(checkpoint).config.get("data", {})
     length = data.get("max_length", DataConfig().max_length)

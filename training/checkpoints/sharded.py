@@ -16,7 +16,8 @@ from training.checkpoints.checkpoint import TrainerState, publish_checkpoint, wr
 from training.durable_files import partial_of
 from training.heads.training_heads import HEADS_NAME
 from training.model.checksums import FileChecksum, checksums_of, write_checksums
-from training.model.reward_model import LoadedModel, save_model_files
+from training.model.reward_model import LoadedModel
+from training.model.save import save_model_files
 from training.model.shards import OPTIMIZER_PREFIX, SHARDS_NAME, WEIGHTS_PREFIX
 
 Found = TypeVar("Found")

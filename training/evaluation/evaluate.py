@@ -298,7 +298,7 @@ def _suite_result(
     warnings: list[str],
     arguments: argparse.Namespace,
 ) -> SuiteResult:
-    """Of a suite; error bars that do not belong to what was scored are a warning, no end."""
+    """Of a suite; an uncertainty that does not belong to what was scored are a warning, no end."""
     intervals = None
     try:
         intervals = _vote_intervals(scored.found, suite, arguments)

@@ -107,7 +107,7 @@ def ceiling_span(ceiling: NoiseCeiling | None) -> str:
 
 
 def vote_interval_lines(suite: SuiteResult) -> list[str]:
-    """What the model's error bars hold of the held-out votes; nothing where it has none."""
+    """What the model's intervals hold of the held-out votes; nothing where it has none."""
     found = suite.vote_intervals
     if found is None:
         return []

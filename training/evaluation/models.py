@@ -157,8 +157,8 @@ def open_scorer(
 ) -> Scorer:
     """Load a model for scoring; the last two but one are those of :class:`ModelSource`.
 
-    ``intervals``: also give deviations, by the error bars beside the model; ConfigError where there
-    are none.
+    ``intervals``: also give deviations, by the uncertainty beside the model; ConfigError where
+    there is none.
 
     A checkpoint of ours is read with its own template. Another model is read with its tokenizer's
     chat template, or, where it has none, with "User: … Assistant: …" (encoders: prompt and
@@ -244,7 +244,7 @@ class TemplateScorer:
             posterior, record = load_uncertainty(located.folder)
             if record.reads != self.reads:
                 raise ConfigError(
-                    f"model {located.source.name}: its error bars were fitted to texts read with "
+                    f"model {located.source.name}: its uncertainty was fitted to texts read with "
                     f"{record.reads}, and now it is {self.reads}; read them that way, or run "
                     "forumprefs uncertainty again"
                 )
@@ -277,7 +277,7 @@ class TemplateScorer:
     def _measure(
         self, prompts: Sequence[str], responses: Sequence[Sequence[str]]
     ) -> list[list[tuple[float, ...]]]:
-        """The reward of each response and, with error bars, its deviation: of one forward pass."""
+        """The reward of each response, with an uncertainty its deviation, of one forward pass."""
         posterior = self._posterior
         with ExitStack() as stack:
             if posterior is None:

@@ -15,7 +15,7 @@ def open_model(
 
     Args:
         arguments: with ``kind``, the options of ``training.model_options``, and ``intervals``
-            where error bars may be asked for.
+            where they may be asked for.
         option: that names the model, for messages.
 
     Raises ConfigError or TemplateError.

@@ -117,7 +117,7 @@ class SuiteResult(msgspec.Struct, frozen=True, kw_only=True):
     vote_intervals: Annotated[
         IntervalFigures | None,
         doc(
-            "intervals for shares of votes; null: no held-out votes, or a model without error bars"
+            "intervals for shares of votes; null: no held-out votes, or a model without uncertainty"
         ),
     ] = None
     warnings: tuple[str, ...] = ()

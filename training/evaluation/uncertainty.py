@@ -1,4 +1,4 @@
-"""Error bars of a model: fitted to its dataset, and held against votes that it has not seen."""
+"""Uncertainty of a model: fitted to its dataset, and held against votes that it has not seen."""
 
 import argparse
 import os
@@ -42,7 +42,7 @@ from training.uncertainty.saved import (
 from training.uncertainty.vote_shares import coverage_error, share_intervals, threads_for
 
 HELD_OUT = "held-out"
-"""The suite whose votes no error bar was fitted to."""
+"""The suite whose votes no uncertainty was fitted to."""
 WANTED_ERROR = 0.02
 """Of the coverage, by the number of threads that were calibrated on."""
 
@@ -61,7 +61,7 @@ class _Started(msgspec.Struct):
 
 
 def put_beside(arguments: argparse.Namespace) -> int:
-    """Fit error bars and put them beside the model; returns the exit code."""
+    """Fit an uncertainty and put it beside the model; returns the exit code."""
     errors = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         with memory_errors(lambda: batch_remedy(arguments.batch_tokens, "nothing was written")):
@@ -90,13 +90,17 @@ def _put_beside(arguments: argparse.Namespace, console: Console) -> str:
     found = find_model(arguments.model)
     folder = Path(found.path)
     if not folder.is_dir():
-        raise ConfigError(f"model {arguments.model}: no such folder; error bars lie beside a model")
+        raise ConfigError(
+            f"model {arguments.model}: no such folder; its uncertainty lies beside a model"
+        )
     location = arguments.dataset or found.dataset
     if location is None:
         raise ConfigError(f"model {arguments.model}: no run says its dataset; name it (--dataset)")
     weights_of(folder)  # before hours of reading
     if not os.access(folder, os.W_OK):
-        raise ConfigError(f"model {folder}: may not be written, and error bars lie beside a model")
+        raise ConfigError(
+            f"model {folder}: may not be written, and its uncertainty lies beside a model"
+        )
     if (unfinished := why_unfinished(folder)) is not None:
         console.print(f"warning: {unfinished}", style="yellow", markup=False, soft_wrap=True)
     with console.status(f"loading {arguments.model}"):
@@ -146,8 +150,8 @@ def _open(found: ModelLocation, **settings: Any) -> TemplateScorer:
     scorer = open_scorer(found, **settings)
     if not isinstance(scorer, TemplateScorer):
         raise ConfigError(
-            f"model {found.path}: is read with {scorer.reads}; error bars are of models that "
-            "forumprefs train has written"
+            f"model {found.path}: is read with {scorer.reads}; an uncertainty is of models "
+            "that forumprefs train has written"
         )
     return scorer
 
@@ -195,7 +199,7 @@ def _trained_with(found: ModelLocation) -> _Data:
 def vote_intervals(
     found: ModelLocation, location: str, *, seed: int, **settings: Any
 ) -> IntervalFigures | None:
-    """How many votes of the test split the model's intervals hold; None without error bars.
+    """How many votes of the test split the model's intervals hold; None where it has none.
 
     ``settings`` are those of :func:`open_scorer`. Raises ConfigError, or TrainingDatasetError.
     """

@@ -7,5 +7,5 @@ from .layout_check import check_layout as check_layout
 from .reward_model import LoadedModel as LoadedModel
 from .reward_model import RewardModel as RewardModel
 from .reward_model import load_model as load_model
-from .reward_model import save_model as save_model
 from .reward_model import wrap_model as wrap_model
+from .save import save_model as save_model

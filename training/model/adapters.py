@@ -214,7 +214,7 @@ def check_settings(adapter: Adapter, config: LoraConfig, source: ModelSource) ->
     if config.rank is None:
         raise source.error(
             f"is a LoRA adapter of rank {adapter.rank}: set lora.rank={adapter.rank} to train it "
-            "on, or merge it into its base first to train all weights (forumprefs merge-adapter)"
+            "on, or merge it into its base first to train all weights (forumprefs export-model)"
         )
     precision = "nf4" if config.base_precision == "nf4" else "full"
     kept = adapter.base.precision if adapter.base is not None else "full"
@@ -232,7 +232,7 @@ def check_settings(adapter: Adapter, config: LoraConfig, source: ModelSource) ->
             shown = sorted(has) if isinstance(has, set) else has
             raise source.error(
                 f"is a LoRA adapter with {name} {shown}, which cannot be changed: leave "
-                f"{name} as it is there, or merge the adapter first (forumprefs merge-adapter)"
+                f"{name} as it is there, or merge the adapter first (forumprefs export-model)"
             )
     return adapter
 

@@ -1,14 +1,8 @@
-"""A transformers backbone with a scalar head, and its way to and from disk.
+"""A transformers backbone with a scalar head, and how it is loaded; ``save`` writes it."""
 
-A checkpoint is an ordinary folder of transformers: ``AutoModelForSequenceClassification
-.from_pretrained(folder)`` in another process gives the same scores.
-"""
-
-import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -16,7 +10,7 @@ from torch import Tensor, nn
 
 from training.config import DataConfig, LoraConfig, ModelConfig
 from training.data.collate import Layout, MicroBatch
-from training.data.template import Template, chat_template, choose_template, load_template
+from training.data.template import Template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
 from training.model import attention
@@ -26,13 +20,11 @@ from training.model.adapters import (
     add_adapter,
     check_settings,
     modules_of,
-    save_adapter,
     set_dropout,
 )
 from training.model.blocks import blocks_of
 from training.model.context_parallel import ContextParallel
 from training.model.limits import longest_sequence
-from training.model.portable_tokenizer import portable_encoder_tokenizer
 from training.model.pretrained import (
     empty_classifier,
     read_classifier,
@@ -42,11 +34,8 @@ from training.model.pretrained import (
 from training.model.source import LocatedModel, ModelSource, locate_model
 from training.model.stored_weights import NotReadableInPartsError, StoredWeights
 
-MAX_FILE_SIZE = "5GB"
 MAX_LENGTH = 2048
 """Tokens at most of a sequence where ``data.max_length`` is null; WorldPM's."""
-PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
-"""Texts on which a chat template is tried before it is saved."""
 
 
 class RewardModel(nn.Module):
@@ -428,71 +417,3 @@ def without_dropout(hf: nn.Module) -> None:
         for name, value in list(vars(module).items()):  # the rate, under whatever name
             if isinstance(value, float) and "drop" in name:
                 setattr(module, name, 0.0)
-
-
-def save_model(
-    folder: Path, loaded: LoadedModel, state: Mapping[str, Tensor] | None = None
-) -> None:
-    """Write a folder that transformers loads as a sequence classifier with our scores.
-
-    An adapter's holds its matrices and the head, and peft loads it upon its base.
-
-    ``state``: the weights in fp32, by the names of ``loaded.model.hf``; None: those it has.
-    """
-    hf = loaded.model.hf
-    folder.mkdir(parents=True, exist_ok=True)
-    if state is None:
-        trained = {name for name, parameter in hf.named_parameters() if parameter.requires_grad}
-        state = hf.state_dict()
-        if loaded.adapter is not None:
-            state = {name: tensor for name, tensor in state.items() if name in trained}
-    weights = {
-        name: tensor.detach().to("cpu", torch.float32 if tensor.is_floating_point() else None)
-        for name, tensor in state.items()
-    }
-    if loaded.adapter is not None:
-        save_adapter(folder, hf, loaded.adapter, weights)
-    else:
-        # transformers writes the weights under the names that other programs know.
-        hf.save_pretrained(folder, state_dict=weights, max_shard_size=MAX_FILE_SIZE)
-    save_model_files(folder, loaded)
-
-
-def save_model_files(folder: Path, loaded: LoadedModel) -> None:
-    """Write all of a model folder but the weights: config, tokenizer and template."""
-    hf = loaded.model.hf
-    hf.config.dtype = "float32"  # it noted that of the copies that compute
-    hf.config.save_pretrained(folder)
-    _check_config(folder, loaded)
-    if loaded.model.is_encoder:
-        tokenizer = portable_encoder_tokenizer(loaded.tokenizer, loaded.template)
-    else:
-        tokenizer = loaded.tokenizer
-        tokenizer.pad_token = loaded.template.pad_token
-        tokenizer.padding_side = "right"  # on the left it would move positions that are counted
-        tokenizer.chat_template = chat_template(loaded.template)
-        if not _renders_our_ids(loaded):
-            tokenizer.chat_template = None  # better none than one that gives other tokens
-    tokenizer.save_pretrained(folder)
-    loaded.template.save(folder)
-
-
-def _renders_our_ids(loaded: LoadedModel) -> bool:
-    """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
-    for prompt, response in PROBES:
-        messages = [
-            {"role": "user", "content": prompt},
-            {"role": "assistant", "content": response},
-        ]
-        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False)
-        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids != loaded.tokens.sequence(prompt, response).tolist():
-            return False
-    return True
-
-
-def _check_config(folder: Path, loaded: LoadedModel) -> None:
-    """Read back what transformers will go by: trap 1 of reward models is a wrong pad id."""
-    written = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if written.get("pad_token_id") != loaded.tokens.pad_id:
-        raise TemplateError(f"{folder}/config.json has lost the pad token id")

@@ -53,9 +53,9 @@ class StoredWeights:
             former.setdefault(id(value), name)
         loaded = {id(one) for one in hf.parameters() if not one.is_meta}
         places = {
-            name: self.places[old]
+            name: self.places[former[id(value)]]
             for name, value in hf.state_dict(keep_vars=True).items()
-            if (old := former.get(id(value))) in self.places and id(value) not in loaded
+            if former.get(id(value)) in self.places and id(value) not in loaded
         }
         parameters = {name for name, one in hf.named_parameters() if one.is_meta}
         return replace(self, places=places, missing=frozenset(parameters - places.keys()))

@@ -18,7 +18,8 @@ from training.model.checksums import write_checksums
 from training.model.four_bits import parameter_count
 from training.model.layout_check import rewards_are_finite
 from training.model.merging import merge_adapter
-from training.model.reward_model import LoadedModel, save_model
+from training.model.reward_model import LoadedModel
+from training.model.save import save_model
 from training.model.source import ModelSource
 from training.optimizer import optimizer_state, optimizer_tensors
 from training.planning.defaults import Choice

@@ -63,7 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--intervals",
         action="store_true",
         help="write the ends of 90 %% intervals, too, e.g. model_score_lower and "
-        "model_score_upper, by the error bars that forumprefs uncertainty has put beside the model",
+        "model_score_upper, by what forumprefs uncertainty has put beside the model",
     )
     parser.add_argument(
         "--best-of",

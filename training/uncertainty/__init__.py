@@ -1,4 +1,4 @@
-"""Error bars of a reward model: how sure it is of a reward, and of how people would vote.
+"""Uncertainty of a reward model: how sure it is of a reward, and of how people would vote.
 
 ``head_inputs`` reads what the last layer reads; ``posterior`` is the Bayesian last layer that is
 fitted to it; ``vote_shares`` turns a difference of rewards into an interval for the share of votes;

@@ -1,4 +1,4 @@
-"""Fits the error bars of a model to a dataset: its train split, then its validation split."""
+"""Fits the uncertainty of a model to a dataset: its train split, then its validation split."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ WINDOW = 16
 
 @dataclass(frozen=True)
 class Uncertainty:
-    """The error bars of a model."""
+    """The uncertainty of a model."""
 
     posterior: LastLayerPosterior
     shares: ShareModel
@@ -137,7 +137,7 @@ def posterior_of(
     if not sums.pairs or not bool(torch.isfinite(sums.hessian).all()):
         raise ConfigError(
             "the model gives features or rewards that are no finite numbers to training pairs, so "
-            "there are no error bars of it"
+            "its uncertainty cannot be fitted"
         )
     scale = trained / read
     posterior, prior = fit_posterior(sums, layer.weight.detach()[0].cpu(), scale=scale)

@@ -1,4 +1,4 @@
-"""Error bars beside the model that they are of: ``uncertainty.safetensors`` and ``.json``."""
+"""The uncertainty of a model, beside it: ``uncertainty.safetensors`` and ``.json``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -37,7 +37,7 @@ class UncertaintyRecord(msgspec.Struct, frozen=True, kw_only=True):
 def save_uncertainty(
     folder: Path, found: Uncertainty, *, dataset: str, manifest_sha256: str, reads: str
 ) -> UncertaintyRecord:
-    """Write error bars into a model folder, and add them to its checksums.
+    """Write an uncertainty into a model folder, and add it to its checksums.
 
     At no moment do the checksums name a file that is not whole. The model's own files keep the
     checksums that they were written with: they are not read again, and what became damaged since is
@@ -69,18 +69,18 @@ def save_uncertainty(
 
 
 def has_uncertainty(folder: Path) -> bool:
-    """Whether error bars lie beside a model."""
+    """Whether an uncertainty lies beside a model."""
     return (folder / UNCERTAINTY_NAME).is_file()
 
 
 def load_uncertainty(folder: Path) -> tuple[LastLayerPosterior, UncertaintyRecord]:
-    """Read the error bars beside a model, whose checksums were compared already.
+    """Read the uncertainty beside a model, whose checksums were compared already.
 
-    Raises ConfigError where there are none, or of other weights.
+    Raises ConfigError where there is none, or one of other weights.
     """
     if not has_uncertainty(folder):
         raise ConfigError(
-            f"model {folder}: has no error bars; forumprefs uncertainty fits them to its dataset"
+            f"model {folder}: has no uncertainty; forumprefs uncertainty fits one to its dataset"
         )
     try:
         record = decode_json(read_small(folder / UNCERTAINTY_NAME), UncertaintyRecord)
@@ -124,6 +124,6 @@ def _checksums(folder: Path) -> FolderChecksums:
         return decode_json(read_small(folder / CHECKSUMS_NAME), FolderChecksums)
     except (OSError, SmallFileError) as error:
         raise ConfigError(
-            f"{folder / CHECKSUMS_NAME}: {fault_of(error)}; error bars are kept beside a model "
+            f"{folder / CHECKSUMS_NAME}: {fault_of(error)}; an uncertainty is kept beside a model "
             "that forumprefs train has written"
         ) from None
