@@ -196,24 +196,11 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     posts = [thread.responses[index] for index in group]
     ups = [Counter(post.up_days) for post in posts]
     downs = [Counter(post.down_days) for post in posts]
-    accepts = [
-        Counter(
-            [post.accepted_day]
-            if post.accepted and not _is_self_answer(thread.prompt, post)
-            else []
-        )
-        for post in posts
-    ]
+    accepts = [Counter(_days_accepted(thread.prompt, post)) for post in posts]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
-    days = sorted(
-        {
-            day
-            for votes in (*ups, *downs, *accepts)
-            for day in votes
-            if day is not None and day >= second
-        }
-    )
+    voted = set[int]().union(*ups, *downs, *accepts)
+    days = sorted(day for day in voted if day >= second)
     unpinned = _unpinned_day(thread)
     choices = []
     for day in days:
@@ -266,6 +253,13 @@ def _unpinned_day(thread: Thread) -> int:
 
 def _is_self_answer(prompt: Post, response: Post) -> bool:
     return response.author_id is not None and response.author_id == prompt.author_id
+
+
+def _days_accepted(prompt: Post, response: Post) -> list[int]:
+    """The day of its acceptance, if that was a choice: askers accept own answers, too."""
+    if not response.accepted or _is_self_answer(prompt, response):
+        return []
+    return [] if response.accepted_day is None else [response.accepted_day]
 
 
 def _accepted_before(post: Post, day: int) -> bool:
@@ -609,10 +603,9 @@ def combine_sites(fits: Iterable[SiteFit]) -> VoteModel:
             spread @ (linear + between @ common)
             for linear, spread in zip(linears, spreads, strict=True)
         ]
-        apart = sum(
-            (psi - common) ** 2 + np.diagonal(spread)
-            for psi, spread in zip(own, spreads, strict=True)
-        )
+        apart = np.zeros(_PARAMETERS)
+        for psi, spread in zip(own, spreads, strict=True):
+            apart += (psi - common) ** 2 + np.diagonal(spread)
         variance = (apart + PRIOR_SITES * SITE_DEVIATION**2) / (len(ordered) + PRIOR_SITES)
     return VoteModel(
         common=_from_vector(common),
