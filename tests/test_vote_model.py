@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.curate.run import read_vote_model
+from pipeline.errors import UsageError
 from schemas.audit import Reason
 from schemas.post import DAY_MS, Post, Thread
 from schemas.small_files import SmallFileError
@@ -411,7 +414,15 @@ def test_a_file_is_read_back_and_so_is_a_manifest() -> None:
             decode_vote_model(content)
 
 
-def test_the_step_fits_what_the_function_fits(tmp_path: Any) -> None:
+def test_a_file_that_is_no_vote_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"common": 1}', encoding="utf-8")
+    for name in ("model.json", "none.json"):
+        with pytest.raises(UsageError, match=f"--vote-model .*{name}: "):
+            read_vote_model(str(tmp_path / name))
+    assert read_vote_model(None) is None
+
+
+def test_the_step_fits_what_the_function_fits(tmp_path: Path) -> None:
     some = [*world()[0][:30], thread(7)]
     (model,) = output_of(FitVoteModel(str(tmp_path)), (some, Thread))
     assert model == fit_vote_model(some[::-1])

@@ -90,8 +90,8 @@ def decide_pairs(
     too new, undated, in that order); ``too_few_responses`` when nothing is left to compare it
     with; ``pair_cap`` when only the limits of the rules kept it out; else the check its best
     comparison failed, where a comparison is the better the later it fails in the order not
-    compared, same author, gap, tie, not later, margin, ratio. A prompt without a pair gets
-    ``no_pair``. A response that is part of the conversation of a pair is kept.
+    compared, same author, gap, tie, not later, margin, ratio, large margin, confidence. A prompt
+    without a pair gets ``no_pair``. A response that is part of the conversation of a pair is kept.
 
     A stated preference that is no pair, of two responses that are in others, is a reject of its
     own, with ``record='preference'``.
