@@ -41,7 +41,7 @@ SAMPLE_ROWS = {
 DEBIASED = {
     "model": "f57b3d7a673f0692",
     "test": "9e0153c42988907c",
-    "train": "dc1227e582882000",
+    "train": "19ea951033a7d955",
     "validation": "aa3eb05a24622937",
 }
 """Of the samples under ``--votes debiased``, and of the vote model."""

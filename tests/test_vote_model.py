@@ -338,6 +338,10 @@ def test_without_dates_only_the_totals_count() -> None:
     assert soon == late and soon.mean[0] > 0 > soon.mean[1]
     mixed = thread(1, response(2, score=5), dated(3, 1, 4, 4))
     assert response_quality(mixed, model_of()) == soon
+    # As old and as far up: what is not known makes the same votes say less.
+    early, all_known = (dated(n, 1, *[2] * votes) for n, votes in ((2, 5), (3, 2)))
+    known = compare(response_quality(thread(1, early, all_known), model_of()), 0, 1)
+    assert 0.5 < compare(soon, 0, 1).confidence < known.confidence
     nothing = thread(1, response(2, score=0), response(3, score=0))
     assert compare(response_quality(nothing, model_of()), 0, 1).margin == 0
 
