@@ -24,6 +24,8 @@ from transforms.pairing import (
     common_window,
     common_window_scores,
     decide_pairs,
+    fit_vote_model,
+    response_quality,
     response_score,
 )
 
@@ -92,12 +94,23 @@ def ratio(numerators: list[int], denominators: list[int]) -> str:
     return f"{top.sum() / bottom.sum():6.1%} [{low:.1%}, {high:.1%}]"
 
 
+def by_the_vote_model(threads: list[Thread]) -> Label:
+    """The label of ``debiased``, its model fitted on these threads."""
+    model = fit_vote_model(threads)
+    quality = {
+        post.id: mean
+        for thread in threads
+        for post, mean in zip(thread.responses, response_quality(thread, model).mean, strict=True)
+    }
+    return lambda a, b: quality[a.id] - quality[b.id]
+
+
 def label_table(threads: list[Thread]) -> None:
     pairs = [pairs_of(thread) for thread in threads]
     total = [len(rows) for rows in pairs]
     print(f"{len(threads)} questions with two or more answers, {sum(total)} answer pairs")
     print(f"{'label':22s}  {'pairs kept':>22s}   {'earlier wins':>21s}   {'longer wins':>21s}")
-    for name, label in LABELS.items():
+    for name, label in {**LABELS, "debiased": by_the_vote_model(threads)}.items():
         leads = [[label(a, b) for a, b in rows] for rows in pairs]
         decided = [sum(lead != 0 for lead in row) for row in leads]
         earlier = [sum(lead > 0 for lead in row) for row in leads]

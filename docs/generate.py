@@ -10,6 +10,7 @@ from docs.tables import NOTE, rows_of
 from docs.threads_page import threads_page
 from pipeline.curate.options import GROUPS
 from pipeline.curate.recipe import Recipe
+from pipeline.curate.set_rules import LABEL_OPTIONS
 from schemas.audit import (
     AUDIT_SCHEMA_VERSION,
     REASON_DOCS,
@@ -23,9 +24,13 @@ from schemas.manifest import Accounting, InputFile, Manifest, Shard, StageCount
 from schemas.metadata import PostMetadata
 from schemas.pair import FORMER_NAMES, PAIR_SCHEMA_VERSION, Pair
 from schemas.post import Post, Thread
+from schemas.vote_model import VoteEffects, VoteModel
 from training.config import options
 
 DOCS = Path(__file__).parent
+
+
+LABEL_NAMES = {str(option.option) for option in LABEL_OPTIONS}
 
 
 def schema_page() -> str:
@@ -90,6 +95,14 @@ Stages, in order: {stages}. Reasons:
 ### Stage
 
 {rows_of(StageCount)}
+### Vote model
+
+What the effects mean: [the vote model](vote_model.md).
+
+{rows_of(VoteModel)}
+### Vote effects
+
+{rows_of(VoteEffects)}
 ## Between the steps
 
 What a reader produces and every later step consumes. A new kind of forum is a module that turns
@@ -128,7 +141,7 @@ def recipe_page() -> str:
         )
         for name in names:
             meta = docs[name][1]
-            from_preset = heading == "votes and pairs"
+            from_preset = name == "pairing" or name in LABEL_NAMES
             default = default_text(defaults[name], from_preset=from_preset)
             parts.append(f"| `{name}` | {default} | {meta.description} |\n")
     parts.append(

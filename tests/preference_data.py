@@ -93,6 +93,8 @@ def one_pair(
         "vote_margin": 3.0,
         "window_chosen_score": None,
         "window_rejected_score": None,
+        "debiased_margin": None,
+        "debiased_standard_error": None,
         "confidence": 0.9,
         "tags": (),
         "prompt_id": thread,

@@ -63,6 +63,8 @@ def pair(thread: int, chosen: int, rejected: int, **values: Any) -> Row:
         "rejected_score": 1.0,
         "window_chosen_score": None,
         "window_rejected_score": None,
+        "debiased_margin": None,
+        "debiased_standard_error": None,
         "confidence": 0.75,
         "tags": [],
         "context_ids": [],

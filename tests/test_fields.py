@@ -55,6 +55,7 @@ def test_contract_columns_are_there() -> None:
     contract = ["pair_id", "source", "site", "thread_id", "split", "language"]
     contract += ["prompt", "chosen", "rejected", "chosen_score", "rejected_score", "vote_margin"]
     contract += ["window_chosen_score", "window_rejected_score", "confidence"]
+    contract += ["debiased_margin", "debiased_standard_error"]
     contract += ["chosen_is_accepted", "rejected_is_accepted", "tags"]
     for side in ("prompt", "chosen", "rejected"):
         contract += [

@@ -26,21 +26,28 @@ from schemas.exit_codes import ExitCode
 from schemas.manifest import Manifest
 
 ROWS = {
-    "data/test-00000-of-00001.parquet": "dcc9a568357d4e29",
-    "data/train-00000-of-00001.parquet": "5ca95192faea63af",
+    "data/test-00000-of-00001.parquet": "cbb83e4ac37672d7",
+    "data/train-00000-of-00001.parquet": "ecc6983c86c7bff0",
     "rejected/rejected-00000-of-00001.parquet": "7caaa29c02eac4f2",
 }
 SAMPLE_ROWS = {
-    "data/test-00000-of-00001.parquet": "158e7d26018bdaa8",
-    "data/train-00000-of-00001.parquet": "9e8b9ba37b6f326d",
-    "data/validation-00000-of-00001.parquet": "b781b4404b6d6a89",
+    "data/test-00000-of-00001.parquet": "7c2ed2a67873df67",
+    "data/train-00000-of-00001.parquet": "5e520e1770a745c8",
+    "data/validation-00000-of-00001.parquet": "ab2770ea03184111",
     "duplicates/duplicates-00000-of-00001.parquet": "2351659340b72c32",
     "rejected/rejected-00000-of-00001.parquet": "e466b1edc90daa47",
 }
 """Of the shipped samples, in which duplicates are found and splits made."""
+DEBIASED = {
+    "model": "f57b3d7a673f0692",
+    "test": "9e0153c42988907c",
+    "train": "19ea951033a7d955",
+    "validation": "aa3eb05a24622937",
+}
+"""Of the samples under ``--votes debiased``, and of the vote model."""
 BYTES = {
-    "data/test-00000-of-00001.parquet": "ae65234f581164f5",
-    "data/train-00000-of-00001.parquet": "4e4a6d8eca3bb836",
+    "data/test-00000-of-00001.parquet": "2454dcf2c484315b",
+    "data/train-00000-of-00001.parquet": "16f027bfe655d0d7",
     "rejected/rejected-00000-of-00001.parquet": "6cc555d9c3582e91",
 }
 """Of files; `BYTES_BY` wrote them, and writes its version into each."""
@@ -403,6 +410,34 @@ def test_the_rows_of_the_samples_with_duplicates_found_and_splits_made(tmp_path:
     shards = sorted(output.rglob("*.parquet"))
     found = {str(path.relative_to(output)): rows_digest(path)[:16] for path in shards}
     assert found == SAMPLE_ROWS
+
+
+def debiased(output: Path, inputs: list[str], *more: str) -> Path:
+    """The samples, labelled by a vote model that the run fits."""
+    options = ["--votes=debiased", "--quiet", *more]
+    assert main(["curate", *inputs, f"--output={output}", *options]) == ExitCode.FINISHED
+    return output
+
+
+def test_the_rows_of_the_samples_by_the_vote_model(tmp_path: Path) -> None:
+    samples = Path(__file__).parents[1] / "samples"
+    inputs = [f"--input=stackexchange={samples}", f"--input=lemmy={samples / 'lemmy'}"]
+    output = debiased(tmp_path / "one", inputs)
+    shards = sorted((output / "data").rglob("*.parquet"))
+    found = {path.name.partition("-")[0]: rows_digest(path)[:16] for path in shards}
+    model = msgspec.json.encode(manifest_of(output).vote_model)
+    found["model"] = hashlib.sha256(model).hexdigest()[:16]
+    assert found == DEBIASED
+    cut_otherwise = ("--partitions=3", "--direct_runner_bundle_repeat=1")
+    again = debiased(tmp_path / "two", inputs[::-1], *cut_otherwise)
+    given = debiased(tmp_path / "three", inputs, f"--vote-model={output / 'manifest.json'}")
+    for path in shards:
+        name = path.relative_to(output)
+        assert (again / name).read_bytes() == path.read_bytes() == (given / name).read_bytes()
+    assert manifest_of(again).vote_model == manifest_of(given).vote_model
+    (file,) = [one for one in manifest_of(given).inputs if one.kind == "vote_model"]
+    manifest = (output / "manifest.json").read_bytes()
+    assert file.sha256 == hashlib.sha256(manifest).hexdigest()
 
 
 @pytest.mark.skipif(pa.__version__ != BYTES_BY, reason="another pyarrow writes other bytes")

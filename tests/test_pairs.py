@@ -19,13 +19,16 @@ from transforms.pairing import (
     VoteMode,
     common_window,
     common_window_scores,
+    compare,
     confidence,
     decide_pairs,
     pair_row,
     pairs,
     preset,
+    response_quality,
     response_score,
 )
+from transforms.pairing.vote_model import combine_sites
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
 NEW_YEAR_2023 = 1_672_531_200_000
@@ -82,6 +85,8 @@ all_rules = st.builds(
     votes=st.sampled_from(list(VoteMode)),
     min_margin=st.sampled_from([0.0, 0.0, 2.0]),
     min_ratio=st.sampled_from([0.0, 0.0, 1.5]),
+    max_margin=st.sampled_from([0.0, 0.0, 3.0]),
+    min_confidence=st.sampled_from([0.0, 0.0, 0.6]),
     max_pairs_per_thread=st.sampled_from([0, 1, 3]),
     max_responses=st.sampled_from([0, 0, 4, 1]),
     min_prompt_score=st.sampled_from([None, 1]),
@@ -98,10 +103,23 @@ all_rules = st.builds(
 )
 
 
+MODEL = combine_sites([])
+
+
+def decide(thread: Thread, rules: PairingRules) -> tuple[list[Decision], list[Rejected]]:
+    return decide_pairs(thread, rules, MODEL if rules.votes is VoteMode.DEBIASED else None)
+
+
 def is_pair(thread: Thread, chosen: Post, rejected: Post, rules: PairingRules) -> bool:
     """The rules again, one condition after the other, for any two posts of a thread."""
+    sure = round(confidence(chosen, rejected), 6)
     if rules.votes is VoteMode.COMMON_WINDOW:
         high, low = common_window_scores(chosen, rejected)
+    elif rules.votes is VoteMode.DEBIASED:
+        quality = response_quality(thread, MODEL)
+        at = [thread.responses.index(post) for post in (chosen, rejected)]
+        high, low = (quality.mean[place] for place in at)
+        sure = compare(quality, *at).confidence
     else:
         high, low = response_score(chosen, rules.votes), response_score(rejected, rules.votes)
     later = rules.later_must_win or rules.votes is VoteMode.LATER_WINS
@@ -112,6 +130,8 @@ def is_pair(thread: Thread, chosen: Post, rejected: Post, rules: PairingRules) -
             high > low,
             high - low >= rules.min_margin,
             not rules.min_ratio or (low > 0 and high / low >= rules.min_ratio),
+            not rules.max_margin or high - low <= rules.max_margin,
+            sure >= rules.min_confidence,
             not later or chosen.created_at >= rejected.created_at,
             not rules.max_gap_days
             or abs(chosen.created_at - rejected.created_at) <= rules.max_gap_days * DAY_MS,
@@ -135,7 +155,7 @@ def test_without_limits_the_pairs_are_those_the_rules_describe(
     thread: Thread, rules: PairingRules
 ) -> None:
     rules = dataclasses.replace(rules, max_pairs_per_thread=0, max_responses=0)
-    decisions, _ = decide_pairs(thread, rules)
+    decisions, _ = decide(thread, rules)
     expected = {
         (i, j)
         for i, j in itertools.permutations(range(len(thread.responses)), 2)
@@ -151,7 +171,7 @@ def test_without_limits_the_pairs_are_those_the_rules_describe(
 def test_every_post_is_in_a_pair_or_rejected_exactly_once(
     thread: Thread, rules: PairingRules
 ) -> None:
-    decisions, rejected = decide_pairs(thread, rules)
+    decisions, rejected = decide(thread, rules)
     used = {thread.responses[i].id for d in decisions for i in (d.chosen, d.rejected)}
     if decisions:
         used.add(thread.prompt.id)
@@ -167,8 +187,8 @@ def test_the_order_of_responses_does_not_matter(
     mixed = list(thread.responses)
     shuffle.shuffle(mixed)
     other = msgspec.structs.replace(thread, responses=tuple(mixed))
-    here, rejected_here = decide_pairs(thread, rules)
-    there, rejected_there = decide_pairs(other, rules)
+    here, rejected_here = decide(thread, rules)
+    there, rejected_there = decide(other, rules)
     rows = [pair_row(thread, d, "train") for d in here]
     assert rows == [pair_row(other, d, "train") for d in there]
     assert sorted(rejected_here, key=str) == sorted(rejected_there, key=str)
@@ -179,8 +199,8 @@ def test_the_cap_keeps_some_of_the_pairs_and_says_which_it_dropped(
     thread: Thread, rules: PairingRules
 ) -> None:
     rules = dataclasses.replace(rules, max_responses=0)
-    everything, _ = decide_pairs(thread, dataclasses.replace(rules, max_pairs_per_thread=0))
-    capped, rejected = decide_pairs(thread, rules)
+    everything, _ = decide(thread, dataclasses.replace(rules, max_pairs_per_thread=0))
+    capped, rejected = decide(thread, rules)
     limit = rules.max_pairs_per_thread or len(everything)
     assert len(capped) == min(limit, len(everything))
     assert set(capped) <= set(everything)
@@ -194,11 +214,16 @@ def test_the_cap_keeps_some_of_the_pairs_and_says_which_it_dropped(
 def test_a_decision_carries_scores_window_and_confidence(
     thread: Thread, rules: PairingRules
 ) -> None:
-    for d in decide_pairs(thread, rules)[0]:
+    for d in decide(thread, rules)[0]:
         chosen, rejected = thread.responses[d.chosen], thread.responses[d.rejected]
-        assert d.margin == d.chosen_score - d.rejected_score > 0
+        assert d.margin == pytest.approx(d.chosen_score - d.rejected_score, abs=1e-9)
+        assert d.margin > 0
         assert (d.window_chosen_score, d.window_rejected_score) == common_window(chosen, rejected)
-        assert d.confidence == round(confidence(chosen, rejected), 6)
+        if rules.votes is VoteMode.DEBIASED:
+            assert (d.confidence > 0.5) and d.debiased_margin == d.margin
+        else:
+            assert d.confidence == round(confidence(chosen, rejected), 6)
+            assert d.debiased_margin is d.debiased_standard_error is None
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(d), type=Decision) == d
 
 

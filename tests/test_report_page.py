@@ -36,6 +36,7 @@ from pipeline.report_page.text import render
 from pipeline.report_page.votes import bias_by_mode, calibration, calibration_error
 from schemas.post import DAY_MS, Post
 from transforms.pairing import confidence
+from transforms.pairing.vote_model import combine_sites
 
 SAMPLES = Path(__file__).parents[1] / "samples"
 
@@ -192,6 +193,8 @@ def test_vote_modes_and_calibration_are_those_of_the_sample(dataset: Path) -> No
                 best = a if one > two else b
                 wins[mode].append(best is first)
     shown = {row.votes: row for row in bias_by_mode(threads)}
+    assert "debiased" not in shown, "there is no vote model"
+    assert "debiased" in {row.votes for row in bias_by_mode(threads, combine_sites([]))}
     for mode, found in wins.items():
         assert len(found) > 20
         assert shown[mode].earlier.total == len(found), mode

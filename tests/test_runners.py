@@ -76,6 +76,23 @@ def test_the_same_bytes(name: str, reference: dict[str, str], tmp_path: Path) ->
     assert outcome.hashes == reference, outcome.note
 
 
+@pytest.mark.parametrize(
+    ("runner", "needs"), [("portable", ""), pytest.param("prism", "prism", marks=prism)]
+)
+def test_the_same_bytes_by_a_vote_model_fitted_in_the_run(
+    runner: str, needs: str, tmp_path: Path
+) -> None:
+    need(needs)
+    votes = ("--votes", "debiased")
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    there = run_case(
+        Case(runner, ("--runner", runner, "--partitions", "5", *votes), needs, reverse=True),
+        tmp_path / "there",
+    )
+    assert there.hashes == hashes_here(Case("local", votes), tmp_path / "here"), there.note
+
+
 @flink
 def test_the_same_bytes_on_a_cluster_that_loses_a_taskmanager(
     cluster: Cluster, reference: dict[str, str], tmp_path: Path

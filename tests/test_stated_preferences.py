@@ -9,6 +9,7 @@ from schemas.metadata import PostMetadata
 from schemas.post import Thread
 from tests.make import SITE, prompt, response
 from transforms.pairing import PairingRules, VoteMode, decide_pairs
+from transforms.pairing.vote_model import combine_sites
 from transforms.threads.assemble import assemble_threads, metadata_by_id
 
 ALL = PairingRules(max_pairs_per_thread=0, max_responses=0)
@@ -30,7 +31,8 @@ def stated(preferred: dict[int, tuple[int, ...]], **fields: Any) -> Thread:
 
 def pairs_of(thread: Thread, rules: PairingRules = ALL) -> list[tuple[str, str]]:
     posts = thread.responses
-    return [(posts[d.chosen].id, posts[d.rejected].id) for d in decide_pairs(thread, rules)[0]]
+    decisions, _ = decide_pairs(thread, rules, combine_sites([]))
+    return [(posts[d.chosen].id, posts[d.rejected].id) for d in decisions]
 
 
 @pytest.mark.parametrize("mode", list(VoteMode))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from functools import cache
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -14,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.curate.run import read_vote_model
+from pipeline.errors import UsageError
 from schemas.audit import Reason
 from schemas.post import DAY_MS, Post, Thread
 from schemas.small_files import SmallFileError
@@ -335,6 +338,10 @@ def test_without_dates_only_the_totals_count() -> None:
     assert soon == late and soon.mean[0] > 0 > soon.mean[1]
     mixed = thread(1, response(2, score=5), dated(3, 1, 4, 4))
     assert response_quality(mixed, model_of()) == soon
+    # As old and as far up: what is not known makes the same votes say less.
+    early, all_known = (dated(n, 1, *[2] * votes) for n, votes in ((2, 5), (3, 2)))
+    known = compare(response_quality(thread(1, early, all_known), model_of()), 0, 1)
+    assert 0.5 < compare(soon, 0, 1).confidence < known.confidence
     nothing = thread(1, response(2, score=0), response(3, score=0))
     assert compare(response_quality(nothing, model_of()), 0, 1).margin == 0
 
@@ -411,7 +418,15 @@ def test_a_file_is_read_back_and_so_is_a_manifest() -> None:
             decode_vote_model(content)
 
 
-def test_the_step_fits_what_the_function_fits(tmp_path: Any) -> None:
+def test_a_file_that_is_no_vote_model_is_refused_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "model.json").write_text('{"common": 1}', encoding="utf-8")
+    for name in ("model.json", "none.json"):
+        with pytest.raises(UsageError, match=f"--vote-model .*{name}: "):
+            read_vote_model(str(tmp_path / name))
+    assert read_vote_model(None) is None
+
+
+def test_the_step_fits_what_the_function_fits(tmp_path: Path) -> None:
     some = [*world()[0][:30], thread(7)]
     (model,) = output_of(FitVoteModel(str(tmp_path)), (some, Thread))
     assert model == fit_vote_model(some[::-1])

@@ -130,7 +130,7 @@ def test_golden_bytes(written: Callable[[int, int], Path]) -> None:
     assert hashlib.sha256(text.encode()).hexdigest() == GOLDEN_ROWS
 
 
-GOLDEN_ROWS = "5c0f93847d4d15ed05fe317072a30d57d4af1840ceeb029588f8716a59af6d20"
+GOLDEN_ROWS = "34fe94e3157b0a597fb7f645200cef94ddd9b3b1f1636c5cd81d693490cabb09"
 
 
 def test_rows_of_a_thread_and_of_a_response_lie_together(

@@ -35,6 +35,8 @@ SCORE_COLUMNS = (
     "window_chosen_score",
     "window_rejected_score",
     "confidence",
+    "debiased_margin",
+    "debiased_standard_error",
 )
 
 TEXTS = ("prompt", "chosen", "rejected")

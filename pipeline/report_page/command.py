@@ -91,7 +91,7 @@ def write_report(location: str, output: Path | None = None) -> Path:
         folder.report,
         figures,
         rows,
-        modes=bias_by_mode(metadata.threads),
+        modes=bias_by_mode(metadata.threads, folder.manifest.vote_model),
         calibration=calibration(metadata.threads),
         sampled=len(metadata.threads),
         steps=metadata.steps,

@@ -1,7 +1,7 @@
 """What only dated votes can tell: the vote modes beside each other, and confidence checked."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations, pairwise
 from typing import Any
 
@@ -11,6 +11,8 @@ import numpy as np
 from pipeline.report_page.figures import VoteBias
 from pipeline.report_page.intervals import Proportion, proportion
 from schemas.post import DAY_MS, Post, Thread
+from schemas.vote_model import VoteModel
+from transforms.pairing.vote_model import response_quality
 from transforms.pairing.votes import VoteMode, common_window_scores, confidence, response_score
 
 MAX_COMPARED = 30
@@ -22,17 +24,21 @@ CUTS = (0.2, 0.35, 0.5, 0.65, 0.8)
 BINS = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 
-def bias_by_mode(threads: Sequence[Thread]) -> tuple[VoteBias, ...]:
-    """Compare every two responses to the same post under each vote mode, without ties."""
+def bias_by_mode(threads: Sequence[Thread], model: VoteModel | None = None) -> tuple[VoteBias, ...]:
+    """Compare every two responses to the same post under each vote mode, without ties.
+
+    ``model``: that of the run; None: there is none, and no line for ``debiased``.
+    """
     found: dict[VoteMode, list[tuple[int, int, int]]] = defaultdict(list)
     for number, thread in enumerate(threads):
+        quality = _quality(thread, model)
         for a, b in _compared(thread):
             earlier = (a.created_at < b.created_at) - (a.created_at > b.created_at)
             if not (a.created_at and b.created_at):
                 earlier = 0
             longer = (len(a.text) > len(b.text)) - (len(a.text) < len(b.text))
             for mode in VoteMode:
-                lead = _lead(a, b, mode)
+                lead = _lead(a, b, mode, quality)
                 if lead:
                     found[mode].append((number, lead * earlier, lead * longer))
     rows = []
@@ -105,12 +111,24 @@ def _compared(thread: Thread) -> Iterator[tuple[Post, Post]]:
         yield from combinations(posts[:MAX_COMPARED], 2)
 
 
-def _lead(a: Post, b: Post, mode: VoteMode) -> int:
+def _quality(thread: Thread, model: VoteModel | None) -> dict[str, float]:
+    """Quality by the vote model of those that are compared, by id."""
+    if model is None:
+        return {}
+    shown = {post.id for two in _compared(thread) for post in two}
+    among = [index for index, post in enumerate(thread.responses) if post.id in shown]
+    found = response_quality(thread, model, among).mean
+    return {thread.responses[index].id: mean for index, mean in zip(among, found, strict=True)}
+
+
+def _lead(a: Post, b: Post, mode: VoteMode, quality: Mapping[str, float]) -> int:
     """1 where the first of two responses is ahead, −1 where it is behind, 0 where none is."""
     if mode is VoteMode.COMMON_WINDOW:
         if a.up_days is None or b.up_days is None:
             return 0
         high, low = common_window_scores(a, b)
+    elif mode is VoteMode.DEBIASED:
+        high, low = quality.get(a.id, 0.0), quality.get(b.id, 0.0)
     else:
         high, low = response_score(a, mode), response_score(b, mode)
     lead = (high > low) - (high < low)

@@ -90,8 +90,8 @@ def decide_pairs(
     too new, undated, in that order); ``too_few_responses`` when nothing is left to compare it
     with; ``pair_cap`` when only the limits of the rules kept it out; else the check its best
     comparison failed, where a comparison is the better the later it fails in the order not
-    compared, same author, gap, tie, not later, margin, ratio. A prompt without a pair gets
-    ``no_pair``. A response that is part of the conversation of a pair is kept.
+    compared, same author, gap, tie, not later, margin, ratio, large margin, confidence. A prompt
+    without a pair gets ``no_pair``. A response that is part of the conversation of a pair is kept.
 
     A stated preference that is no pair, of two responses that are in others, is a reject of its
     own, with ``record='preference'``.
@@ -205,18 +205,20 @@ class _Scorer(NamedTuple):
     quality: Quality | None
     """By the vote model, where there is one."""
     place: Mapping[int, int]
-    """Where the responses are in it."""
+    """Where the responses are in it; those that the source judges are not."""
 
     def score(self, responses: Sequence[Post], index: int) -> float:
         if self.mode is not VoteMode.DEBIASED:
             return response_score(responses[index], self.mode)
+        if responses[index].is_judged:
+            return 0.0  # what the source says is compared instead
         if self.quality is None:
             raise ValueError("the vote mode 'debiased' needs a vote model")
         return self.quality.mean[self.place[index]]
 
     def debiased(self, first: int, second: int) -> DebiasedScore | None:
         """What the vote model says of two; None: there is no model."""
-        if self.quality is None:
+        if self.quality is None or first not in self.place or second not in self.place:
             return None
         return compare(self.quality, self.place[first], self.place[second])
 
@@ -229,8 +231,10 @@ class _Scorer(NamedTuple):
 def _scorer(
     thread: Thread, compared: Sequence[int], rules: PairingRules, model: VoteModel | None
 ) -> _Scorer:
-    quality = None if model is None else response_quality(thread, model, compared)
-    return _Scorer(rules.votes, quality, {index: at for at, index in enumerate(compared)})
+    # A set may have thousands of responses to one prompt, which need no votes.
+    voted = [index for index in compared if not thread.responses[index].is_judged]
+    quality = None if model is None or not voted else response_quality(thread, model, voted)
+    return _Scorer(rules.votes, quality, {index: at for at, index in enumerate(voted)})
 
 
 def _limit_responses(thread: Thread, eligible: list[int], rules: PairingRules) -> list[int]:
@@ -397,9 +401,8 @@ def _explain(failure: _Failure, rules: Asked[PairRule]) -> Rejection:
 def _decision(responses: Sequence[Post], pair: _Decided, scorer: _Scorer) -> Decision:
     chosen, rejected, high, low = pair
     a, b = responses[chosen], responses[rejected]
-    judged = a.is_judged or b.is_judged
-    found = None if judged else scorer.debiased(chosen, rejected)
-    sure = None if judged else scorer.label_confidence(chosen, rejected)
+    found = scorer.debiased(chosen, rejected)
+    sure = scorer.label_confidence(chosen, rejected)
     dated = a.up_days is not None and b.up_days is not None
     window_chosen, window_rejected = common_window(a, b) if dated else (None, None)
     return Decision(

@@ -29,7 +29,8 @@ is identified. Known are the totals and the order of arrival. An older response 
 having votes already, a better place; it may also be better, for whoever knows the answer answers
 first; totals cannot tell these apart, and no correction for age is made. What is left is
 the choice with all responses eligible for every vote and no effects: totals with the same prior
-(:func:`response_quality`). They are not corrected for anything.
+(:func:`response_quality`). They are not corrected for anything; a vote only counts less, because
+much of it is place and time.
 """
 
 import heapq
@@ -100,6 +101,10 @@ SITE_STEPS: Final = 100
 
 SITE_THREADS: Final = 2000
 """Of more threads of a site, so many are fitted on: log_rank is known within 0.03 then."""
+
+UNDATED_WEIGHT: Final = 0.3
+"""What a vote of unknown date is worth: with it, totals are about as sure as they agree with the
+posterior from dates, on each of four sites that have both (docs/vote_model.md)."""
 
 PARAMETER_DIGITS: Final = 4
 OUTPUT_DIGITS: Final = 6
@@ -186,8 +191,8 @@ class VoteChoice(NamedTuple):
     """Of each of them, in the order of FEATURES."""
     exposure: tuple[float, ...]
     """Log of the share of the day, in which each of them could be voted for."""
-    votes: tuple[int, ...]
-    """How many each of them got; at least one in all."""
+    votes: tuple[float, ...]
+    """How many each of them got; more than none in all."""
 
 
 def vote_choices(thread: Thread) -> list[VoteChoice]:
@@ -208,25 +213,12 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     posts = [thread.responses[index] for index in group]
     ups = [Counter(post.up_days) for post in posts]
     downs = [Counter(post.down_days) for post in posts]
-    accepts = [
-        Counter(
-            [post.accepted_day]
-            if post.accepted and not _is_self_answer(thread.prompt, post)
-            else []
-        )
-        for post in posts
-    ]
+    accepts = [Counter(_days_accepted(thread.prompt, post)) for post in posts]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
     head_start = [_head_start(post, second) for post in posts]
-    days = sorted(
-        {
-            day
-            for votes in (*ups, *downs, *accepts)
-            for day in votes
-            if day is not None and day >= second
-        }
-    )
+    voted = set[int]().union(*ups, *downs, *accepts)
+    days = sorted(day for day in voted if day >= second)
     unpinned = _unpinned_day(thread)
     choices = []
     for day in days:
@@ -280,6 +272,13 @@ def _unpinned_day(thread: Thread) -> int:
 
 def _is_self_answer(prompt: Post, response: Post) -> bool:
     return response.author_id is not None and response.author_id == prompt.author_id
+
+
+def _days_accepted(prompt: Post, response: Post) -> list[int]:
+    """The day of its acceptance, if that was a choice: askers accept own answers, too."""
+    if not response.accepted or _is_self_answer(prompt, response):
+        return []
+    return [] if response.accepted_day is None else [response.accepted_day]
 
 
 def _accepted_before(post: Post, day: int) -> bool:
@@ -628,10 +627,9 @@ def combine_sites(fits: Iterable[SiteFit]) -> VoteModel:
             spread @ (linear + between @ common)
             for linear, spread in zip(linears, spreads, strict=True)
         ]
-        apart = sum(
-            (psi - common) ** 2 + np.diagonal(spread)
-            for psi, spread in zip(own, spreads, strict=True)
-        )
+        apart = np.zeros(_PARAMETERS)
+        for psi, spread in zip(own, spreads, strict=True):
+            apart += (psi - common) ** 2 + np.diagonal(spread)
         variance = (apart + PRIOR_SITES * SITE_DEVIATION**2) / (len(ordered) + PRIOR_SITES)
     return VoteModel(
         common=_from_vector(common),
@@ -704,7 +702,8 @@ def response_quality(
 
     Responses to the same post are compared. Where one of them has no dated votes, all of them have
     the votes that are known in total (upvotes and downvotes, else the net score as so many of
-    either), each a choice among all of them at the same place and age, and so is the acceptance.
+    either), each a choice among all of them at the same place and age, and so is the acceptance;
+    such a vote counts UNDATED_WEIGHT.
     A response without votes has the prior, Normal(0, σ²).
     """
     effects = model.effects_of(thread.prompt.site)
@@ -778,10 +777,21 @@ def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteCh
     ups, downs = ([total[way] for total in totals] for way in (0, 1))
     nothing = ((0.0,) * len(FEATURES),) * len(group)
     return [
-        VoteChoice(0, kind, tuple(group), nothing, (0.0,) * len(group), tuple(votes))
+        VoteChoice(
+            0,
+            kind,
+            tuple(group),
+            nothing,
+            (0.0,) * len(group),
+            tuple(UNDATED_WEIGHT * number for number in votes),
+        )
         for kind, votes in zip(VoteKind, (ups, downs, accepted), strict=True)
         if len(group) > 1 and any(votes)
     ]
+
+
+def _weighted(votes: Sequence[int]) -> tuple[float, ...]:
+    return tuple(UNDATED_WEIGHT * number for number in votes)
 
 
 def compare(quality: Quality, a: int, b: int) -> DebiasedScore:
