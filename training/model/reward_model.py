@@ -11,11 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
 from training.config import DataConfig, LoraConfig, ModelConfig
 from training.data.collate import Layout, MicroBatch
+from training.data.context_line import with_context
 from training.data.template import Template, chat_template, choose_template, load_template
 from training.data.tokenizer import PairTokenizer
 from training.errors import ConfigError, TemplateError
@@ -47,6 +49,15 @@ MAX_LENGTH = 2048
 """Tokens at most of a sequence where ``data.max_length`` is null; WorldPM's."""
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
+
+
+PROBE_CONTEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ()),
+    ("a.b", ()),
+    ("a.b", ("c", "d-e")),
+)
+"""Sites and tags with which it is tried where the model has a context line; short, so that none is
+cut."""
 
 
 class RewardModel(nn.Module):
@@ -310,6 +321,8 @@ def wrap_model(
     model = RewardModel(hf, model_config.layout)
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
+    if data_config.context_line != "auto":
+        template = msgspec.structs.replace(template, context=data_config.context_line)
     tokenizer.pad_token = template.pad_token
     longest = longest_sequence(hf.config)
     max_length = data_config.max_length or min(longest or MAX_LENGTH, MAX_LENGTH)
@@ -472,15 +485,19 @@ def save_model_files(folder: Path, loaded: LoadedModel) -> None:
 
 def _renders_our_ids(loaded: LoadedModel) -> bool:
     """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
+    context = loaded.template.context
     for prompt, response in PROBES:
         messages = [
             {"role": "user", "content": prompt},
             {"role": "assistant", "content": response},
         ]
-        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False)
-        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids != loaded.tokens.sequence(prompt, response).tolist():
-            return False
+        for site, tags in PROBE_CONTEXTS if context != "none" else (("", ()),):
+            told = {"site": site, "tags": list(tags)} if site else {}
+            text = loaded.tokenizer.apply_chat_template(messages, tokenize=False, **told)
+            ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            whole = with_context(prompt, site, tags, context)
+            if ids != loaded.tokens.sequence(whole, response).tolist():
+                return False
     return True
 
 
