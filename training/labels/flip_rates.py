@@ -129,7 +129,9 @@ class _Table:
 
     def most_likely(self, times: Floats) -> Floats:
         """[sites + 1]: the rate of each site and of all, each cluster counted so many times."""
-        weight = np.bincount(self.bin_of, weights=times[self.place], minlength=self.agrees.shape[1])
+        weight: Floats = np.bincount(
+            self.bin_of, weights=times[self.place], minlength=self.agrees.shape[1]
+        ).astype(np.float64)
         rates = np.zeros((self.sites + 1, len(SCALES)))
         likely = np.zeros(len(SCALES))
         for number, span in enumerate(self.spans):
