@@ -46,6 +46,9 @@ class FlipRate(msgspec.Struct, frozen=True, kw_only=True):
     low: Annotated[float | None, doc("95 % interval over clusters of questions; null: none")] = None
     high: float | None = None
     pairs: Annotated[int, doc("behind it; 0: it was given")] = 0
+    from_votes: Annotated[
+        bool, doc("the interval is wide, so it is 1 − mean confidence instead, within the interval")
+    ] = False
 
     @property
     def is_wide(self) -> bool:
