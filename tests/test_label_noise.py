@@ -28,6 +28,7 @@ from training.labels import (
     settle_label_noise,
 )
 from training.labels.flip_rates import FlipRate
+from training.labels.settle import instead_of_wide
 from training.losses import LCPO, Labels, LossConfig, make_objective
 from training.validation.logistic import fit
 from training.validation.metrics import Floats
@@ -319,6 +320,18 @@ def test_rates_come_from_the_votes_of_the_pairs_that_are_used(folder: Path) -> N
     sure = settled(folder, "votes", min_confidence=0.8)
     assert sure.sites["noisy.example"].pairs == 0
     assert sure.sites["clean.example"].value == pytest.approx(0.1)
+
+
+def test_where_the_pairs_do_not_tell_the_votes_do_within_the_interval() -> None:
+    wide = FlipRate(value=0.49, low=0.15, high=0.49, pairs=9)
+    assert instead_of_wide(wide, 0.2) == FlipRate(
+        value=0.2, low=0.15, high=0.49, pairs=9, from_votes=True
+    )
+    assert instead_of_wide(wide, 0.05).value == 0.15
+    close = FlipRate(value=0.3, low=0.2, high=0.4, pairs=9)
+    assert instead_of_wide(close, 0.05) == close
+    told = LabelNoise(source="cross_fitted", sites={"a": wide, "b": close})
+    assert "Of 1 of 2 sites the pairs do not tell it" in str(told)
 
 
 def test_a_table_names_sites_and_the_others(folder: Path) -> None:

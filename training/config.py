@@ -84,6 +84,14 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
             "else plain; a checkpoint of ours keeps its own"
         ),
     ] = "auto"
+    context_line: Annotated[
+        Literal["auto", "none", "site", "site_tags"],
+        doc(
+            'a line before the prompt, e.g. "(From beer.stackexchange.com, tags: hops, ipa)", that '
+            "is frozen into the model's template; evaluate and score add it where rows have a "
+            "site. auto: as the model has it, none for a new one"
+        ),
+    ] = "auto"
     prompt_weights: Annotated[
         Literal["prompt", "pair"],
         doc(

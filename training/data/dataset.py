@@ -77,11 +77,10 @@ class PairRows:
     rejected_created_at: npt.NDArray[np.int64]
     prompt_pairs: npt.NDArray[np.int64]
     """Pairs of the row's prompt in the split that are used (:class:`Selection`); at least 1."""
-
     propensity_weight: npt.NDArray[np.float64]
     """1 / (probability that two such responses are a pair), about 1; 1 without a Propensity."""
     tags: list[str]
-    """Of the prompt, joined by ", "; "" unless they were asked for."""
+    """Of the prompt, a line each, see :func:`tags_of`; "" unless they were asked for."""
 
     def __len__(self) -> int:
         return len(self.prompt)
@@ -100,6 +99,11 @@ class PairRows:
             for column in columns
         ]
         return PairRows(*taken)
+
+
+def tags_of(rows: PairRows, row: int) -> list[str]:
+    """The tags of a row's prompt."""
+    return rows.tags[row].split("\n") if rows.tags[row] else []
 
 
 def blank_rows(count: int) -> PairRows:
@@ -156,7 +160,8 @@ class PairDataset:
         self.selection = selection
         self.propensity: Propensity | None = None
         """By which pairs are weighted; set before the first row group is read."""
-        self._tags = tags
+        self.with_tags = tags
+        """Whether the prompts' tags are read."""
         self._files, self._root = _open_location(location)
         self.manifest_bytes = self._read(MANIFEST_NAME)
         self.manifest_sha256 = hashlib.sha256(self.manifest_bytes).hexdigest()
@@ -339,7 +344,7 @@ class PairDataset:
         a thread with replies.
         """
         shard, group = self._groups[number]
-        more = (*(PROPENSITY_COLUMNS if self.propensity else ()), *(["tags"] * self._tags))
+        more = (*(PROPENSITY_COLUMNS if self.propensity else ()), *(["tags"] * self.with_tags))
         table = self._table(number, (*COLUMNS, *more))
         strays = set(table["split"].unique().to_pylist()) - {self.split}
         if strays:
@@ -372,8 +377,11 @@ class PairDataset:
         if self.propensity is not None:
             weight = self.propensity.weights(table_features(table, times, rows_of.values()))
         tags = [""] * len(prompts)
-        if self._tags:
-            tags = [", ".join(names) for names in table["tags"].to_pylist()]
+        if self.with_tags:
+            tags = [
+                "\n".join(" ".join(name.split()) for name in names)
+                for names in table["tags"].to_pylist()
+            ]
         rows = PairRows(
             **columns,
             **numbers,

@@ -7,7 +7,8 @@ from functools import lru_cache
 from typing import Literal
 
 from schemas.words import count_words_and_signs
-from training.data.dataset import PairDataset, PairRows, concatenate
+from training.data.context_line import ContextKind, with_context
+from training.data.dataset import PairDataset, PairRows, concatenate, tags_of
 from training.data.sampler import BatchSampler, window_order
 from training.data.selection import ALL_PAIRS, Selection
 from training.data.tokenizer import Ids, PairTokenizer
@@ -140,7 +141,9 @@ def group_pairs(
     Pairs that ``selection`` leaves out and pairs that became identical are excluded and counted.
     """
     batch = GroupedBatch()
-    prompts = tokenizer.prompts([rows.prompt[run.start] for run in runs])
+    prompts = tokenizer.prompts(
+        [prompt_text(rows, run.start, tokenizer.template.context) for run in runs]
+    )
     for run, prompt in zip(runs, prompts, strict=True):
         of_run = slice(run.start, run.stop)
         confidence, margin = rows.confidence[of_run], rows.vote_margin[of_run]
@@ -191,6 +194,11 @@ def group_pairs(
         if pairs:
             batch.groups.append(_used(PromptGroup(prompt, tuple(distinct), tuple(pairs))))
     return batch
+
+
+def prompt_text(rows: PairRows, row: int, context: ContextKind) -> str:
+    """The prompt of a row, with the line before it that the model reads."""
+    return with_context(rows.prompt[row], rows.site[row], tags_of(rows, row), context)
 
 
 def _used(group: PromptGroup) -> PromptGroup:

@@ -38,7 +38,8 @@ class Propensity(msgspec.Struct, frozen=True, kw_only=True):
     def probability(self, features: Floats) -> Floats:
         """[P], from features [P, 4]."""
         at = np.clip(features @ np.array(self.coefficients), -500, 500)
-        return 1 / (1 + np.exp(-at))
+        found: Floats = 1 / (1 + np.exp(-at))
+        return found
 
     def weights(self, features: Floats) -> Floats:
         """[P]: decided / max(probability, clip)."""

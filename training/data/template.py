@@ -13,6 +13,7 @@ import msgspec
 
 from schemas.fields import doc
 from schemas.small_files import SmallFileError, decode_json, fault_of, read_small
+from training.data.context_line import ContextKind, context_jinja
 from training.errors import TemplateError
 
 TEMPLATE_NAME = "reward_template.json"
@@ -34,10 +35,17 @@ class Template(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pad_token: Annotated[
         str, doc("fills rows up; occurs nowhere else, so it is never the reward's")
     ]
+    context: Annotated[ContextKind, doc("the line before the prompt that it was trained with")] = (
+        "none"
+    )
 
     def save(self, folder: Path) -> None:
         """Write ``reward_template.json``."""
-        (folder / TEMPLATE_NAME).write_bytes(msgspec.json.format(msgspec.json.encode(self)) + b"\n")
+        content = msgspec.to_builtins(self)
+        if self.context == "none":  # then earlier releases read it, too
+            del content["context"]
+        encoded = msgspec.json.format(msgspec.json.encode(content))
+        (folder / TEMPLATE_NAME).write_bytes(encoded + b"\n")
 
 
 def load_template(folder: str | Path) -> Template | None:
@@ -149,7 +157,7 @@ def chat_template(template: Template) -> str:
 
     Saved with the tokenizer, so ``tokenizer.apply_chat_template(messages)`` gives the trained
     ids for a prompt and a response of the usual kind (no special tokens in the text, no
-    truncation).
+    truncation). For a template with a context line, ``site=`` and ``tags=`` are what it names.
     """
     before, between, after = (
         json.dumps(part) for part in (template.before, template.between, template.after)
@@ -157,7 +165,7 @@ def chat_template(template: Template) -> str:
     reward = json.dumps(template.reward_token)
     return (
         "{%- for message in messages if message['role'] != 'system' -%}"
-        f"{{%- if loop.first -%}}{{{{ {before} }}}}{{%- endif -%}}"
+        f"{{%- if loop.first -%}}{{{{ {before} }}}}{context_jinja(template.context)}{{%- endif -%}}"
         "{{ message['content'] | trim }}"
         f"{{%- if loop.last -%}}{{{{ {after} + {reward} }}}}"
         f"{{%- elif loop.revindex == 2 -%}}{{{{ {between} }}}}"

@@ -1,6 +1,7 @@
 """The one row type of all suites: a prompt, responses to it, and what each is worth."""
 
 import hashlib
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from schemas.post import TURN_BREAK
+from training.data.context_line import ContextKind, with_context
 
 Group: TypeAlias = Literal["adversarial", "objective", "subjective", "safety", "held-out"]
 """The first three are WorldPM's (arXiv 2505.10527, section 3.1); it, too, reports safety apart
@@ -64,6 +66,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     """Votes of people on a pair: 1 for the first response, -1 for the second, 0 for a tie."""
     language: str = ""
     site: str = ""
+    tags: tuple[str, ...] = ()
+    """Of the prompt."""
     written_by: str = ""
     """The model that wrote the responses, where a suite is published by it."""
 
@@ -99,6 +103,22 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 Scores: TypeAlias = list[npt.NDArray[np.float64]]
 """For each item an array [R]."""
+
+
+def item_with_context(item: Item, kind: ContextKind) -> Item:
+    """The item as a model reads it that was trained with a line of site and tags."""
+    messages = messages_with_context(item.messages, item.site, item.tags, kind)
+    return item if messages is item.messages else msgspec.structs.replace(item, messages=messages)
+
+
+def messages_with_context(
+    messages: tuple[ChatMessage, ...], site: str, tags: Sequence[str], kind: ContextKind
+) -> tuple[ChatMessage, ...]:
+    """The messages with the line before the first one; the same ones where there is no line."""
+    if kind == "none" or not site or not messages:
+        return messages
+    first, *rest = messages
+    return (first._replace(content=with_context(first.content, site, tags, kind)), *rest)
 
 
 def conversation(prompt: str) -> tuple[ChatMessage, ...]:

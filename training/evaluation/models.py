@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 import torch
@@ -16,6 +16,7 @@ from schemas.small_files import SmallFileError, decode_json, read_small
 from training.checkpoints.checkpoint import checkpoints
 from training.config import DataConfig, ModelConfig
 from training.data.collate import MicroBatch
+from training.data.context_line import ContextKind
 from training.data.template import Template, load_template
 from training.errors import ConfigError
 from training.evaluation.chat_template import ChatTemplate
@@ -71,6 +72,13 @@ class Scored(NamedTuple):
     was not asked for."""
 
 
+_CONTEXT_TOLD: Final[dict[ContextKind, str]] = {
+    "none": "",
+    "site": ", the site in a line before the prompt where it is known",
+    "site_tags": ", site and tags in a line before the prompt where they are known",
+}
+
+
 class Scorer(Protocol):
     """A model that can score."""
 
@@ -78,6 +86,9 @@ class Scorer(Protocol):
     """Changes with the weights, the tokenizer, and how texts are read."""
     commit: str | None
     """Of the model on the Hub; None for a folder."""
+    context: ContextKind
+    """The line of site and tags before a prompt that the model was trained with, which whoever asks
+    puts there (``messages_with_context``)."""
     reads: str
     """In words: with which text around prompt and response, and up to how many tokens."""
 
@@ -233,10 +244,11 @@ class TemplateScorer:
         self.loaded, self.device, self.batch_tokens = loaded, device, batch_tokens
         self.folder = located.folder
         name = loaded.template.name
+        self.context = loaded.template.context
         frozen = load_template(located.folder) is not None
         self.reads = (
             f"{'its own frozen' if frozen else 'no template of its own: the'} {name} template, "
-            f"up to {length:,} tokens, {'bf16' if half else 'fp32'}"
+            f"up to {length:,} tokens, {'bf16' if half else 'fp32'}{_CONTEXT_TOLD[self.context]}"
         )
         self.fingerprint, self.commit = fingerprint_of(located, self.reads), located.commit
         self._posterior: LastLayerPosterior | None = None
@@ -305,6 +317,8 @@ class TemplateScorer:
 
 class _ChatScorer:
     """Any classifier with one label, read as transformers itself reads it."""
+
+    context: ContextKind = "none"
 
     def __init__(
         self,
@@ -383,6 +397,8 @@ class _ChatScorer:
 class _PairScorer:
     """An encoder of someone else, which reads a pair as its tokenizer makes it: with segment ids
     where it was trained with them."""
+
+    context: ContextKind = "none"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import torch
 
 from schemas.post import TURN_BREAK
+from training.data.context_line import ContextKind
 from training.data.template import load_template
 from training.data.tokenizer import Ids
 from training.errors import TemplateError
@@ -132,6 +133,8 @@ class _ChatEncoding:
 
 class _PolicyScorer:
     """Log-probabilities of responses; prompts are encoded once where the model allows it."""
+
+    context: ContextKind = "none"
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ import numpy as np
 from schemas.small_files import decode_lenient_json, open_regular
 from training.console import ProgressDisplay
 from training.errors import ConfigError
-from training.evaluation.items import ChatMessage, Item, Scores
+from training.evaluation.items import ChatMessage, Item, Scores, item_with_context
 from training.evaluation.models import Scored, Scorer
 
 CHUNK_CHARACTERS = 400_000
@@ -107,6 +107,7 @@ def ask_of_items(
     Prompts go in order of their length, longest first, so that what is scored together is of one
     length and a lack of memory shows at once. A prompt that occurs in several items is one.
     """
+    items = [item_with_context(item, scorer.context) for item in items]
     keys = [[item.key(text) for text in item.responses] for item in items]
     wanted: dict[tuple[ChatMessage, ...], dict[str, str]] = {}
     for item, names in zip(items, keys, strict=True):

@@ -26,8 +26,8 @@ def summary(results: Results) -> Group:
         span = f"[{percent(group.low)}, {percent(group.high)}]"
         highest = group.noise_ceiling
         shown_highest = "–" if highest is None else percent(highest.value)
-        own = (percent(group.value), Text(span), *([shown_highest] if of_groups else []))
-        groups.add_row(Text(group.group), *own, *values)
+        beside = [*([shown_highest] if of_groups else []), *values]
+        groups.add_row(Text(group.group), percent(group.value), Text(span), *beside)
     parts: list[Table | Text] = [Text(f"read with {result.reads}"), Text(), groups]
     for suite in result.suites:
         baselines = tuple(suite.headline.baselines)

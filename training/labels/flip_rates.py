@@ -46,6 +46,9 @@ class FlipRate(msgspec.Struct, frozen=True, kw_only=True):
     low: Annotated[float | None, doc("95 % interval over clusters of questions; null: none")] = None
     high: float | None = None
     pairs: Annotated[int, doc("behind it; 0: it was given")] = 0
+    from_votes: Annotated[
+        bool, doc("the interval is wide, so it is 1 − mean confidence instead, within the interval")
+    ] = False
 
     @property
     def is_wide(self) -> bool:
@@ -129,7 +132,9 @@ class _Table:
 
     def most_likely(self, times: Floats) -> Floats:
         """[sites + 1]: the rate of each site and of all, each cluster counted so many times."""
-        weight = np.bincount(self.bin_of, weights=times[self.place], minlength=self.agrees.shape[1])
+        weight: Floats = np.bincount(
+            self.bin_of, weights=times[self.place], minlength=self.agrees.shape[1]
+        ).astype(np.float64)
         rates = np.zeros((self.sites + 1, len(SCALES)))
         likely = np.zeros(len(SCALES))
         for number, span in enumerate(self.spans):

@@ -50,8 +50,8 @@ class LabelNoise(msgspec.Struct, frozen=True, kw_only=True):
         line = f"flipped labels, {how}: {told}{more}"
         if unclear := doubtful(list(self.sites.values())):
             line += (
-                f". Of {unclear:,} of {len(self.sites):,} sites the pairs do not tell it: the "
-                "interval is wide. Take loss.label_noise=votes or a number there"
+                f". Of {unclear:,} of {len(self.sites):,} sites the pairs do not tell it (the "
+                "interval is wide), so it is 1 − mean confidence there, within the interval"
             )
         return line
 
@@ -151,7 +151,21 @@ def _cross_fitted(
         raise ConfigError(
             f"loss.label_noise=cross_fitted: {agreed}; take votes, or a number between 0 and 0.5"
         )
-    return agreed
+    votes = _of_votes(dataset, sites, context)
+    return [
+        instead_of_wide(rate, by_votes.value) for rate, by_votes in zip(agreed, votes, strict=True)
+    ]
+
+
+def instead_of_wide(rate: FlipRate, by_votes: float) -> FlipRate:
+    """The rate; where the pairs do not tell it, what the votes say, within its interval.
+
+    There the most likely rate is often near one half, with which nothing would be learned.
+    """
+    if not rate.is_wide or rate.low is None or rate.high is None:
+        return rate
+    value = min(max(by_votes, rate.low), rate.high)
+    return msgspec.structs.replace(rate, value=value, from_votes=True)
 
 
 def noise_tensor(noise: LabelNoise, device: torch.device) -> torch.Tensor:

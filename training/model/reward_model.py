@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -306,6 +307,8 @@ def wrap_model(
     model = RewardModel(hf, model_config.layout)
     if template is None:
         template = choose_template(tokenizer, data_config.template, encoder=model.is_encoder)
+    if data_config.context_line != "auto":
+        template = msgspec.structs.replace(template, context=data_config.context_line)
     tokenizer.pad_token = template.pad_token
     longest = longest_sequence(hf.config)
     max_length = data_config.max_length or min(longest or MAX_LENGTH, MAX_LENGTH)

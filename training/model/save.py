@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from training.data.context_line import with_context
 from training.data.template import chat_template
 from training.errors import TemplateError
 from training.model.adapters import save_adapter
@@ -20,6 +21,14 @@ from training.model.reward_model import LoadedModel
 MAX_FILE_SIZE = "5GB"
 PROBES = (("Why?", "So."), ("flour", "water"), ("Is it?\n\nYes.", "- a\n- b"), ("é", "1"))
 """Texts on which a chat template is tried before it is saved."""
+
+PROBE_CONTEXTS: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", ()),
+    ("a.b", ()),
+    ("a.b", ("c", "d-e")),
+)
+"""Sites and tags with which it is tried where the model has a context line; short, so that none is
+cut."""
 
 
 def save_model(
@@ -71,15 +80,19 @@ def save_model_files(folder: Path, loaded: LoadedModel) -> None:
 
 def _renders_our_ids(loaded: LoadedModel) -> bool:
     """Whether the chat template of the tokenizer gives the ids of :class:`PairTokenizer`."""
+    context = loaded.template.context
     for prompt, response in PROBES:
         messages = [
             {"role": "user", "content": prompt},
             {"role": "assistant", "content": response},
         ]
-        text = loaded.tokenizer.apply_chat_template(messages, tokenize=False)
-        ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
-        if ids != loaded.tokens.sequence(prompt, response).tolist():
-            return False
+        for site, tags in PROBE_CONTEXTS if context != "none" else (("", ()),):
+            told = {"site": site, "tags": list(tags)} if site else {}
+            text = loaded.tokenizer.apply_chat_template(messages, tokenize=False, **told)
+            ids = loaded.tokenizer(text, add_special_tokens=False)["input_ids"]
+            whole = with_context(prompt, site, tags, context)
+            if ids != loaded.tokens.sequence(whole, response).tolist():
+                return False
     return True
 
 

@@ -90,6 +90,7 @@ def set_up(
     _check_division(config, context)
     if loaded is None:
         loaded = _load(options, checkpoint, context, dtype, say)
+    dataset.with_tags = loaded.template.context == "site_tags"
     heads = _extra_heads(loaded, config, context)
     flops = FlopCount(loaded.model)  # before fsdp divides the weights
     weights, config, chosen = _place(loaded, config, context, dtype, pairs)

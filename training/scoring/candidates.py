@@ -26,6 +26,9 @@ class Candidates(NamedTuple):
 
     messages: tuple[ChatMessage, ...]
     responses: tuple[str, ...]
+    site: str = ""
+    """Where the prompt was asked, for models that are told; '': not known."""
+    tags: tuple[str, ...] = ()
 
 
 def find_form(columns: Collection[str], path: Path) -> Form:
@@ -68,7 +71,19 @@ def read_candidates(row: Row, form: Form) -> Candidates:
     for text in (*(turn.content for turn in found.messages), *found.responses):
         if not is_utf8(text):
             raise row.fail("a text holds half of a surrogate pair, which is no character")
-    return found
+    return found._replace(site=_site_of(row), tags=_tags_of(row))
+
+
+def _site_of(row: Row) -> str:
+    site = row.get("site", "")
+    return site if isinstance(site, str) and is_utf8(site) else ""
+
+
+def _tags_of(row: Row) -> tuple[str, ...]:
+    tags = row.get("tags", [])
+    if not isinstance(tags, list):
+        return ()
+    return tuple(tag for tag in tags if isinstance(tag, str) and is_utf8(tag))
 
 
 def _text(row: Row, value: Any, column: str) -> str:

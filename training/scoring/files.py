@@ -135,7 +135,7 @@ def _columns_of(path: Path) -> tuple[str, ...]:
 
 def candidates_of(path: Path, form: Form) -> Iterator[Candidates]:
     """The candidates of each row; raises SuiteError."""
-    for row in _rows(path, ("prompt", *COLUMNS[form])):
+    for row in _rows(path, ("prompt", *COLUMNS[form], "site", "tags")):
         yield read_candidates(row, form)
 
 

@@ -14,7 +14,7 @@ from rich.text import Text
 from schemas.exit_codes import ExitCode
 from training.console import ProgressDisplay, make_console
 from training.errors import ConfigError, MemoryShortageError, SuiteError, TemplateError
-from training.evaluation.items import ChatMessage
+from training.evaluation.items import ChatMessage, messages_with_context
 from training.evaluation.models import DEFAULT_BETA, Scored, Scorer, find_model
 from training.evaluation.open_model import check_model_options, open_model
 from training.memory_errors import batch_remedy, memory_errors
@@ -241,6 +241,12 @@ def _parts(file: RowFile, done: int) -> Iterator[list[Candidates]]:
 def score_part(scorer: Scorer, part: Sequence[Candidates]) -> list[list[Scored]]:
     """What a model says of each response of rows; a prompt that several rows have is one."""
     wanted: dict[tuple[ChatMessage, ...], dict[str, int]] = {}
+    part = [
+        one._replace(
+            messages=messages_with_context(one.messages, one.site, one.tags, scorer.context)
+        )
+        for one in part
+    ]
     for candidates in part:
         texts = wanted.setdefault(candidates.messages, {})
         for text in candidates.responses:

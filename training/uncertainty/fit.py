@@ -66,7 +66,8 @@ class PairReader:
         selection = Selection(self.min_confidence, self.max_margin)
         if split != "train":
             selection = ALL_PAIRS
-        dataset = PairDataset(self.location, split, selection=selection)
+        tags = self.loaded.template.context == "site_tags"
+        dataset = PairDataset(self.location, split, selection=selection, tags=tags)
         if not dataset.rows:
             raise TrainingDatasetError(f"{self.location}: has no {split} pairs")
         sampler = BatchSampler(

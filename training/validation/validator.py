@@ -40,7 +40,8 @@ class Validator:
     ) -> None:
         self._loaded = loaded
         self._context = context
-        rows = validation_rows(location, config.run.eval_pairs)
+        tags = loaded.template.context == "site_tags"
+        rows = validation_rows(location, config.run.eval_pairs, tags=tags)
         self._rows = rows
         if rows is None:
             return
@@ -137,9 +138,12 @@ def _told(
         seen(done, count)  # when the next one is asked for
 
 
-def validation_rows(location: str, pairs: int) -> PairRows | None:
-    """Rows of whole prompts, about ``pairs`` of them, the same ones each time; None for none."""
-    dataset = PairDataset(location, "validation")
+def validation_rows(location: str, pairs: int, *, tags: bool = False) -> PairRows | None:
+    """Rows of whole prompts, about ``pairs`` of them, the same ones each time; None for none.
+
+    ``tags``: read those of the prompts, too.
+    """
+    dataset = PairDataset(location, "validation", tags=tags)
     if not dataset.rows or not pairs:
         return None
     sampler = BatchSampler(

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from training.data.dataset import PairDataset, PairRows
+from training.data.dataset import PairDataset, PairRows, tags_of
 from training.errors import SuiteError, TrainingDatasetError
 from training.evaluation.figures import Leaf, Node, Units
 from training.evaluation.items import Item, Label, Scores, conversation
@@ -26,7 +26,7 @@ def read_split(location: str, split: str, suite: str) -> Iterator[Item]:
     in which the pairs name them, so it says nothing free of the label. Raises SuiteError.
     """
     try:
-        dataset = PairDataset(location, split)
+        dataset = PairDataset(location, split, tags=True)
         for number in range(len(dataset.rows)):
             yield from _threads(dataset.read(number), suite)
     except TrainingDatasetError as error:
@@ -71,6 +71,7 @@ def _threads(rows: PairRows, suite: str) -> Iterator[Item]:
             unit=thread,
             times=tuple(times[index] for index in range(len(texts))),
             site=rows.site[places[0]],
+            tags=tuple(tags_of(rows, places[0])),
         )
 
 
