@@ -92,13 +92,18 @@ def split_votes(a: Post, b: Post) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return fair, early
 
 
+def cut_days(threads: list[Thread]) -> list[int]:
+    """Cut dates of a site: UTC day numbers."""
+    answers = [post for thread in threads for post in thread.responses]
+    days = sorted(d for post in answers for d in dates(post.up_days) + dates(post.down_days))
+    return [days[int(len(days) * share)] for share in CUTS]
+
+
 def collect(sites: list[list[Thread]]) -> Cases:
     rows: list[tuple[float, ...]] = []
     question = -1
     for site, threads in enumerate(sites):
-        answers = [post for thread in threads for post in thread.responses]
-        days = sorted(d for post in answers for d in dates(post.up_days) + dates(post.down_days))
-        cuts = [days[int(len(days) * share)] for share in CUTS]
+        cuts = cut_days(threads)
         for thread in threads:
             question += 1
             for cut in cuts:

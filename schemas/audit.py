@@ -119,6 +119,8 @@ class Reason(StrEnum):
         "the better response is the earlier one, which the recipe does not allow",
     )
     MARGIN_TOO_SMALL = "margin_too_small", "difference of scores below `min_margin`"
+    MARGIN_TOO_LARGE = "margin_too_large", "difference of scores above `max_margin`"
+    CONFIDENCE_TOO_LOW = "confidence_too_low", "confidence in the label below `min_confidence`"
     RATIO_TOO_SMALL = "ratio_too_small", "ratio of scores below `min_ratio`"
     GAP_TOO_LONG = "gap_too_long", "too many days between the responses"
     PAIR_CAP = (

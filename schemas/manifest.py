@@ -9,8 +9,9 @@ import msgspec
 from schemas.fields import doc
 from schemas.pair import SPLITS
 from schemas.small_files import SmallFileError, decode_json
+from schemas.vote_model import VoteModel
 
-MANIFEST_VERSION = "1.1.0"
+MANIFEST_VERSION = "1.2.0"
 MANIFEST_NAME = "manifest.json"
 
 TABLES = ("data", "duplicates", "rejected")
@@ -64,7 +65,7 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True):
         str,
         doc(
             "kind of forum, e.g. 'stackexchange'; '' for a takedown list, 'decontaminate' for "
-            "a benchmark"
+            "a benchmark, 'vote_model' for such a file"
         ),
     ] = ""
     name: Annotated[str, doc("file name without its folder, so manifests of two machines agree")]
@@ -118,6 +119,10 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...], doc("a sentence per source; empty when `publishable`")
     ] = ()
     ids_only: Annotated[bool, doc("true: the data shards hold ids and labels, no texts")] = False
+    vote_model: Annotated[
+        VoteModel | None,
+        doc("the effects that the run fitted or was given; null where it used no vote model"),
+    ] = None
     shards: Annotated[tuple[Shard, ...], doc("every Parquet file, ordered by path")]
 
 

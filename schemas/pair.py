@@ -7,7 +7,7 @@ import msgspec
 from schemas.fields import doc, timestamp
 from schemas.ids import hash63
 
-PAIR_SCHEMA_VERSION = "2.0.0"
+PAIR_SCHEMA_VERSION = "2.1.0"
 """Version of `Pair`: major for a removed, renamed or re-typed column, minor for a new one."""
 
 READ_MAJOR_VERSIONS = (1, 2)
@@ -80,9 +80,21 @@ class Pair(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         doc(
             "probability, 0 to 1, from the votes alone, that later votes put the chosen response "
             "ahead; below 0.5 the votes, weighted by when they were cast, point against the label; "
-            "1 where the source states the preference and has no votes"
+            "1 where the source states the preference and has no votes; under `votes: debiased` "
+            "the probability that the chosen response is better, by the vote model"
         ),
     ]
+    debiased_margin: Annotated[
+        float | None,
+        doc(
+            "how much better the chosen response is by the vote model, in log-odds "
+            "(docs/labels.md); below 0 it points against the label; null where the run has no vote "
+            "model, or the source states the preference"
+        ),
+    ] = None
+    debiased_standard_error: Annotated[
+        float | None, doc("standard deviation of `debiased_margin` in the posterior; null as above")
+    ] = None
     chosen_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]
     rejected_is_accepted: Annotated[bool, doc("accepted by the prompt's author")]
     tags: Annotated[tuple[str, ...], doc("topic tags of the prompt")]
@@ -127,6 +139,9 @@ SINCE_1_1 = (
 )
 """Columns that version 1.0 did not have."""
 
+SINCE_2_1 = ("debiased_margin", "debiased_standard_error")
+"""Columns that versions before 2.1 did not have."""
+
 TEXT_COLUMNS = (
     "prompt",
     "chosen",
@@ -148,7 +163,8 @@ def stored_columns(version: str) -> dict[str, str]:
     return {
         name: former.get(name, name)
         for name in Pair.__struct_fields__
-        if (major, minor) >= (1, 1) or name not in SINCE_1_1
+        if ((major, minor) >= (1, 1) or name not in SINCE_1_1)
+        and ((major, minor) >= (2, 1) or name not in SINCE_2_1)
     }
 
 

@@ -21,6 +21,8 @@ from pipeline.dataset.report import make_report
 from schemas.checksums import FileStamp, shard_fault
 from schemas.manifest import MANIFEST_NAME, Manifest
 from schemas.pair import PAIR_SCHEMA_VERSION
+from schemas.vote_model import VoteModel, decode_vote_model
+from transforms.pairing import VOTE_MODEL_NAME
 from transforms.threads.sample_file import SAMPLE_NAME
 from transforms.writers.counts import RESULT_NAME, RunResult
 from transforms.writers.parquet import ShardReport
@@ -66,8 +68,23 @@ def take_result(staging: Path) -> RunResult:
     return result
 
 
+def take_vote_model(staging: Path) -> VoteModel | None:
+    """Take the vote model that the run fitted; None where it fitted none."""
+    path = staging / VOTE_MODEL_NAME
+    if not path.is_file():
+        return None
+    model = decode_vote_model(path.read_bytes())
+    path.unlink()
+    return model
+
+
 def finalize_dataset(
-    staging: Path, options: CurateOptions, inputs: Inputs, name: str, result: RunResult
+    staging: Path,
+    options: CurateOptions,
+    inputs: Inputs,
+    name: str,
+    result: RunResult,
+    vote_model: VoteModel | None = None,
 ) -> Manifest:
     """Check the run's result and write manifest, report and card beside the shards.
 
@@ -88,6 +105,7 @@ def finalize_dataset(
         publishable=not reasons,
         not_publishable_because=reasons,
         ids_only=options.recipe.ids_only,
+        vote_model=vote_model,
         shards=shards,
     )
     write_documents(staging, manifest, stats, name)

@@ -12,6 +12,7 @@ from pipeline.hub.preupload import PreuploadShards
 from pipeline.hub.publish_target import PublishTarget
 from schemas.audit import Rejected
 from schemas.counts import RecordCount
+from schemas.vote_model import VoteModel
 from transforms.core import StepResult, ThreadBlock
 from transforms.dedup import (
     DuplicateMatch,
@@ -23,7 +24,7 @@ from transforms.dedup import (
     ResolveDuplicates,
 )
 from transforms.filters import Decontaminate, FilterThreads, LabelLanguages
-from transforms.pairing import PairedThread, PairThreads
+from transforms.pairing import FitVoteModel, PairedThread, PairThreads
 from transforms.readers import SOURCES, ForumRows
 from transforms.text.convert import ConvertToMarkdown
 from transforms.threads.assemble import AssembleThreads, CountUnread
@@ -52,6 +53,8 @@ class CurateJob:
     are excluded."""
     publish: PublishTarget | None = None
     """Where workers send their shards as they are written; None: nowhere."""
+    vote_model: VoteModel | None = None
+    """The one that was given; None: the run fits its own where the recipe needs one."""
     sample_threads: bool = False
     """Whether to save a sample of whole threads for the report."""
 
@@ -87,6 +90,10 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     languages = LabelLanguages(recipes.language_rules(recipe), recipe.language_model)
     threads = steps.take(threads | "Label languages" >> languages)
 
+    # Before the duplicates are found, so that the model is there when pairs are made.
+    model: VoteModel | beam.PCollection[VoteModel] | None = job.vote_model
+    if recipes.fits_vote_model(recipe):
+        model = threads | "Fit vote model" >> FitVoteModel(job.folder)
     blocks = threads | "Pack threads" >> PackThreads(partitions)
     compared = None if recipe.dedup == "off" else recipes.minhash_rules(recipe)
     hashed = blocks | "Hash texts" >> HashTexts(compared, partitions)
@@ -96,7 +103,7 @@ def build(pipeline: beam.Pipeline, job: CurateJob) -> None:
     resolve = ResolveDuplicates(partitions, recipes.split_shares(recipe), recipe.seed)
     threads = steps.take((blocks, matches, clusters) | "Resolve duplicates" >> resolve)
     pairing = PairThreads(
-        recipes.pairing_rules(recipe), {recipes.SETS: recipes.set_pairing_rules(recipe)}
+        recipes.pairing_rules(recipe), {recipes.SETS: recipes.set_pairing_rules(recipe)}, model
     )
     pairs = steps.take(threads | "Pair threads" >> pairing)
 

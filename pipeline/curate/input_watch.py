@@ -17,12 +17,12 @@ SHOWN_CHANGES = 10
 def fingerprints_beside_inputs(recipe: Recipe) -> dict[str, Fingerprint]:
     """Fingerprints of what is read beside the inputs, by path, to be taken before it is read.
 
-    These are the takedown list, the benchmarks and fastText's model.
+    These are the takedown list, the vote model, the benchmarks and fastText's model.
     Raises UsageError for a place that holds no benchmark.
     """
     paths = [*find_benchmark_files(recipe.decontaminate), *_model_files(recipe)]
-    if recipe.takedown is not None and Path(recipe.takedown).is_file():
-        paths.append(Path(recipe.takedown))
+    named = (recipe.takedown, recipe.vote_model)
+    paths += [Path(name) for name in named if name is not None and Path(name).is_file()]
     found = {}
     for path in paths:
         try:

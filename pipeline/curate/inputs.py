@@ -21,6 +21,9 @@ from transforms.readers.source import SourceInput
 DECONTAMINATE = "decontaminate"
 """``kind`` of benchmark files in the manifest."""
 
+VOTE_MODEL = "vote_model"
+"""``kind`` of the file with a vote model in the manifest."""
+
 
 @dataclass(frozen=True)
 class Inputs:
@@ -88,6 +91,8 @@ def find_inputs(
     known = beside or {}
     if recipe.takedown is not None:
         files.append(_list_file(Path(recipe.takedown), known))
+    if recipe.vote_model is not None:
+        files.append(_list_file(Path(recipe.vote_model), known, VOTE_MODEL))
     files += [
         _list_file(path, known, DECONTAMINATE)
         for path in find_benchmark_files(recipe.decontaminate)
@@ -134,7 +139,7 @@ def _problem_file(kind: str, problem: InputProblem) -> InputFile:
 
 
 def _list_file(path: Path, known: Mapping[str, Fingerprint], kind: str = "") -> InputFile:
-    """A file that says what to exclude."""
+    """A file that is read beside the inputs."""
     found = known.get(str(path)) or fingerprint(path)
     return InputFile(site="", kind=kind, name=path.name, bytes=found.size, sha256=found.sha256)
 

@@ -36,6 +36,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "deduplication": ("dedup", "dedup_threshold"),
     "votes and pairs": (
         "pairing",
+        "vote_model",
         *(str(option.option) for option in LABEL_OPTIONS),
     ),
     "splits and shards": ("split", "seed", "shard_bytes", "conversational", "ids_only"),

@@ -39,6 +39,7 @@ from transforms.pairing import (
     PRESETS,
     PairingRules,
     SetPairingRules,
+    VoteMode,
     preset,
     rules_for_sets,
 )
@@ -176,6 +177,13 @@ class Recipe(_RuleOptions, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = 0.8
 
     pairing: Annotated[str, doc("preset of pairing rules: " + ", ".join(PRESETS))] = "all"
+    vote_model: Annotated[
+        str | None,
+        doc(
+            "file with the vote model to use, or manifest.json of a run that fitted one; fills the "
+            "debiased columns in every vote mode; default: `votes: debiased` fits one on the input"
+        ),
+    ] = None
 
     split: Annotated[
         str,
@@ -391,6 +399,11 @@ def pairing_rules(recipe: Recipe) -> PairingRules:
     """The preset with the recipe's own values over it."""
     own = _read(LABEL_OPTIONS, recipe)
     return dataclasses.replace(preset(recipe.pairing), **own, seed=recipe.seed)
+
+
+def fits_vote_model(recipe: Recipe) -> bool:
+    """Whether the run fits a vote model of its own."""
+    return recipe.vote_model is None and pairing_rules(recipe).votes is VoteMode.DEBIASED
 
 
 def set_pairing_rules(recipe: Recipe) -> SetPairingRules:

@@ -12,12 +12,17 @@ from pipeline.console import print_warning
 from pipeline.curate import recipe as recipes
 from pipeline.curate.benchmark_files import read_benchmarks
 from pipeline.curate.checks import check_inputs, check_languages, check_output, is_same
-from pipeline.curate.finalize import finalize_dataset, take_result, take_sample
+from pipeline.curate.finalize import (
+    finalize_dataset,
+    take_result,
+    take_sample,
+    take_vote_model,
+)
 from pipeline.curate.graph import CurateJob, build
 from pipeline.curate.input_watch import check_unchanged, fingerprints_beside_inputs, list_inputs
 from pipeline.curate.inputs import Inputs, find_inputs
 from pipeline.curate.options import CurateOptions
-from pipeline.curate.staging import fetch_result, remote_folder, upload_inputs
+from pipeline.curate.staging import fetch, fetch_result, remote_folder, upload_inputs
 from pipeline.curate.takedown import TakedownList, read_takedown
 from pipeline.curate.takedown_summary import (
     FoundEntry,
@@ -34,13 +39,17 @@ from pipeline.dataset.run_metadata import (
     run_metadata_folder,
     save_run_metadata,
 )
+from pipeline.errors import UsageError
 from pipeline.hub.permissions import check_target
 from pipeline.hub.publish_target import PublishTarget
 from pipeline.runners.dispatch import check_runner, run_on, workers_for
 from schemas.checksums import Fingerprint, sha256_of_file
 from schemas.machine import usable_cores
 from schemas.manifest import MANIFEST_NAME, Manifest
+from schemas.small_files import SmallFileError, fault_of, read_small
+from schemas.vote_model import VoteModel, decode_vote_model
 from transforms.filters.decontaminate import Benchmarks, save
+from transforms.pairing import VOTE_MODEL_NAME
 from transforms.readers.base import Unpacking
 
 PARTITION_BYTES = 16 * 1024 * 1024
@@ -81,10 +90,11 @@ def curate(options: CurateOptions) -> Manifest:
                 )
         sample = take_sample(staging)
         result = take_result(staging)
+        model = run.vote_model or take_vote_model(staging)
         found = found_entries(run.takedown, result.counts)
         unmatched = refuse_unmatched(run.takedown.path, found, allow=options.allow_unmatched)
         with watch.step("add up and check"):
-            manifest = finalize_dataset(staging, options, inputs, output.name, result)
+            manifest = finalize_dataset(staging, options, inputs, output.name, result, model)
         check_output(options)
         replace_folder(staging, output)
         delete_run_metadata(output)
@@ -105,6 +115,7 @@ class CurateRun:
     publish: PublishTarget | None
     takedown: TakedownList
     benchmarks: Benchmarks | None
+    vote_model: VoteModel | None
     beside_inputs: Mapping[str, Fingerprint]
     """What these were read from, as it was before."""
 
@@ -124,8 +135,19 @@ def prepare_run(options: CurateOptions) -> CurateRun:
         publish=publish,
         takedown=read_takedown(Path(recipe.takedown)) if recipe.takedown else TakedownList(),
         benchmarks=read_benchmarks(recipe.decontaminate, recipes.contamination_rules(recipe)),
+        vote_model=read_vote_model(recipe.vote_model),
         beside_inputs=prints,
     )
+
+
+def read_vote_model(path: str | None) -> VoteModel | None:
+    """Read the file that ``--vote-model`` names; raises UsageError."""
+    if path is None:
+        return None
+    try:
+        return decode_vote_model(read_small(path))
+    except (OSError, SmallFileError) as error:
+        raise UsageError(f"--vote-model {path}: {fault_of(error)}") from None
 
 
 @contextlib.contextmanager
@@ -184,6 +206,8 @@ def make_shards(
             watch.seen(name, *span)
         if remote is not None:
             fetch_result(job.folder, staging, quiet=options.quiet)
+            if recipes.fits_vote_model(options.recipe):
+                fetch(f"{job.folder}/{VOTE_MODEL_NAME}", staging / VOTE_MODEL_NAME)
 
 
 def make_job(
@@ -200,6 +224,7 @@ def make_job(
         problems=inputs.problems,
         takedown=run.takedown.index,
         benchmarks=save_benchmarks(run.benchmarks, remote or str(work)),
+        vote_model=run.vote_model,
         folder=str(staging) if remote is None else f"{remote}/dataset",
         partitions=options.partitions or default_partitions(inputs.bytes_to_hold),
         workers=options.workers,

@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import msgspec
 from rich.console import Console
 from rich.table import Table
 
@@ -11,7 +12,7 @@ from schemas.audit import Reason
 from schemas.manifest import POSTS_REPAIRED, Manifest
 from transforms.writers.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
 
-REPORT_VERSION = "1.1.0"
+REPORT_VERSION = "1.2.0"
 
 
 SHOWN_BENCHMARKS = 5
@@ -66,6 +67,9 @@ def make_report(manifest: Manifest, stats: Counter[str]) -> dict[str, Any]:
             "chosen_is_accepted": stats["chosen_is_accepted"],
             "rejected_is_accepted": stats["rejected_is_accepted"],
         },
+        "vote_model": None
+        if manifest.vote_model is None
+        else msgspec.to_builtins(manifest.vote_model),
         "window_votes": {name: stats[f"window:{name}"] for name in ("agrees", "disagrees", "tied")},
         "duplicates_by_rule": _by_value(stats, "duplicate"),
         "duplicate_similarity": {

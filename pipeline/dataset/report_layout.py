@@ -11,6 +11,7 @@ import msgspec
 
 from schemas.manifest import Count
 from schemas.small_files import convert, decode_json
+from schemas.vote_model import VoteModel
 
 Counts = dict[str, Count]
 Bin = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,15}(–[0-9]{1,15}|\+)?$")]
@@ -42,6 +43,7 @@ class _Report(msgspec.Struct):
     characters: dict[str, Histogram] = {}
     mean_characters: dict[str, float | None] = {}
     bias: Counts = {}
+    vote_model: VoteModel | None = None
     window_votes: Counts = {}
     duplicates_by_rule: Counts = {}
     duplicate_similarity: Counts = {}

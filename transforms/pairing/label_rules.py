@@ -14,7 +14,7 @@ import msgspec
 from schemas.audit import Reason
 from schemas.post import DAY_MS, Post
 from transforms.core import Option, PostRule, Rule
-from transforms.pairing.votes import VoteMode
+from transforms.pairing.votes import VoteMode, label_confidence
 
 AtLeast0 = Annotated[int, msgspec.Meta(ge=0)]
 AtLeast0Float = Annotated[float, msgspec.Meta(ge=0)]
@@ -28,6 +28,8 @@ class Compared(NamedTuple):
     high: float
     """Score of the winner; NaN: the source states no order of the two."""
     low: float
+    debiased: float | None = None
+    """Confidence by the vote model, where it makes the label."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,16 @@ def _gap(two: Compared, max_days: float) -> float | None:
 def _margin(two: Compared, minimum: float) -> float | None:
     margin = two.high - two.low
     return margin if margin < minimum else None
+
+
+def _large(two: Compared, maximum: float) -> float | None:
+    margin = two.high - two.low
+    return -margin if margin > maximum else None
+
+
+def _unsure(two: Compared, minimum: float) -> float | None:
+    sure = label_confidence(two.winner, two.loser, two.debiased)
+    return sure if sure < minimum else None
 
 
 def _ratio(two: Compared, minimum: float) -> float | None:
@@ -242,6 +254,26 @@ LABEL_RULES: Final[tuple[PostRule | PairRule, ...]] = (
         detail=lambda ratio, minimum: (
             f"{ratio:.2f} < {minimum:g}" if ratio else "no ratio: a score <= 0"
         ),
+    ),
+    PairRule(
+        option="max_margin",
+        help="maximum difference of scores; 0: no limit",
+        kind=AtLeast0Float,
+        default=0.0,
+        off=0.0,
+        reason=Reason.MARGIN_TOO_LARGE,
+        fails=_large,
+        detail=lambda nearness, maximum: f"{-nearness:g} > {maximum:g}",
+    ),
+    PairRule(
+        option="min_confidence",
+        help="minimum confidence in a label; 0: no limit",
+        kind=Annotated[float, msgspec.Meta(ge=0, le=1)],
+        default=0.0,
+        off=0.0,
+        reason=Reason.CONFIDENCE_TOO_LOW,
+        fails=_unsure,
+        detail=lambda sure, minimum: f"{sure:.3f} < {minimum:g}",
     ),
 )
 """In the order in which they are asked: of the prompt, of each response, then of every two."""

@@ -11,6 +11,7 @@ from schemas.audit import Rejected, Stage
 from schemas.fields import doc
 from schemas.pair import Pair
 from schemas.post import Thread
+from schemas.vote_model import VoteModel
 from transforms.core import StepResult, count, register, rules_of, show_progress
 from transforms.dedup import SplitThread
 from transforms.pairing.pairs import Decision, decide_pairs
@@ -34,11 +35,11 @@ register(PairedThread)
 
 
 def pair_thread(
-    item: SplitThread, rules: PairingRules
+    item: SplitThread, rules: PairingRules, model: VoteModel | None = None
 ) -> tuple[PairedThread | None, list[Rejected]]:
     """Decide the pairs of a thread; posts in no pair come back as rejects."""
     thread = item.thread
-    decisions, rejected = decide_pairs(thread, rules)
+    decisions, rejected = decide_pairs(thread, rules, model)
     if not decisions:
         return None, rejected
     used = sorted({index for d in decisions for index in (d.chosen, d.rejected, *d.context)})
@@ -78,12 +79,16 @@ class PairThreads(beam.PTransform):
     rules: PairingRules
     by_source: Mapping[str, PairingRules] = field(default_factory=dict)
     """Other rules for kinds of source."""
+    model: VoteModel | beam.PCollection[VoteModel] | None = None
+    """The vote model, or where the one that the run fits comes from; None: the rules need none."""
 
     def expand(self, threads: beam.PCollection[SplitThread]) -> StepResult:
         show_progress(PairThreads, "out-pairs", "pairs", Stage.PAIR)
-        outputs = threads | "Pair" >> beam.ParDo(_Pair(self.rules, self.by_source)).with_outputs(
-            "rejected", main="kept"
-        )
+        fitted = isinstance(self.model, beam.PCollection)
+        outputs = threads | "Pair" >> beam.ParDo(
+            _Pair(self.rules, self.by_source),
+            model=beam.pvalue.AsSingleton(self.model) if fitted else self.model,
+        ).with_outputs("rejected", main="kept")
         return StepResult(Stage.PAIR, outputs.kept, outputs.rejected)
 
 
@@ -95,9 +100,9 @@ class _Pair(beam.DoFn):
         self._by_source = by_source
         self._threads = self._pairs = 0
 
-    def process(self, item: SplitThread) -> Iterator[Any]:
+    def process(self, item: SplitThread, model: VoteModel | None = None) -> Iterator[Any]:
         rules = rules_of(item.thread, self._rules, self._by_source)
-        paired, rejected = pair_thread(item, rules)
+        paired, rejected = pair_thread(item, rules, model)
         self._threads += 1
         if paired is not None:
             self._pairs += len(paired.decisions)

@@ -13,20 +13,24 @@ from schemas.audit import Reason, Rejected, Stage
 from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.post import Post, Thread
+from schemas.vote_model import VoteModel
 from transforms.core import Rejection
 from transforms.core.rules import Asked, PostRule, asked, asked_of_posts, first_refusal
 from transforms.pairing.label_rules import LABEL_RULES, Compared, PairRule
 from transforms.pairing.rules import PairingRules
+from transforms.pairing.vote_model import (
+    DebiasedScore,
+    Quality,
+    compare,
+    response_quality,
+)
 from transforms.pairing.votes import (
     VoteMode,
     common_window,
     common_window_scores,
-    confidence,
+    label_confidence,
     response_score,
 )
-
-CONFIDENCE_DIGITS = 6
-"""Rounded, because the last bits of erf differ between C libraries, and bytes must not."""
 
 
 class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
@@ -42,7 +46,9 @@ class Decision(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=T
     margin: Annotated[float, doc("chosen_score − rejected_score, > 0")]
     window_chosen_score: Annotated[int | None, doc("see votes.common_window; None: undated")]
     window_rejected_score: Annotated[int | None, doc("see votes.common_window; None: undated")]
-    confidence: Annotated[float, doc("see votes.confidence")]
+    confidence: Annotated[float, doc("see votes.label_confidence")]
+    debiased_margin: Annotated[float | None, doc("see vote_model.compare; None: no model")] = None
+    debiased_standard_error: Annotated[float | None, doc("see vote_model.compare")] = None
 
 
 _Decided = tuple[int, int, float, float]
@@ -70,7 +76,9 @@ def _asked(rules: PairingRules) -> _Asked:
     return _Asked(asked_of_posts(posts, rules), asked(two, rules))
 
 
-def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], list[Rejected]]:
+def decide_pairs(
+    thread: Thread, rules: PairingRules, model: VoteModel | None = None
+) -> tuple[list[Decision], list[Rejected]]:
     """Return the pairs of a thread, ordered by ids, and a reject for every post in no pair.
 
     Responses to the same post are compared with each other; a reply's prompt is the conversation
@@ -87,6 +95,9 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
 
     A stated preference that is no pair, of two responses that are in others, is a reject of its
     own, with ``record='preference'``.
+
+    ``model``: fills the debiased columns, and makes the label under ``votes: debiased``, which
+    needs one (ValueError).
 
     The limits choose by hashes of seed and ids, so neither the order of the responses nor that
     of the threads matters.
@@ -110,18 +121,19 @@ def decide_pairs(thread: Thread, rules: PairingRules) -> tuple[list[Decision], l
     decided: list[_Decided] = []
     failures: dict[int, _Failure] = {}
     unmet: list[tuple[int, int, _Failure]] = []
-    for eligible in siblings.values():
+    groups = [_limit_responses(thread, eligible, rules) for eligible in siblings.values()]
+    scorer = _scorer(thread, [index for compared in groups for index in compared], rules, model)
+    for eligible, compared in zip(siblings.values(), groups, strict=True):
         if len(eligible) == 1:
             rejections[eligible[0]] = Rejection(
                 Reason.TOO_FEW_RESPONSES, "nothing to compare it with"
             )
-        compared = _limit_responses(thread, eligible, rules)
-        found = _compare(thread.responses, compared, rules.votes, on_two)
+        found = _compare(thread.responses, compared, scorer, on_two)
         decided += found.decided
         failures |= found.failures
         unmet += found.unmet
     kept = _limit_pairs(thread, decided, rules)
-    decisions = _add_context(thread, [_decision(thread.responses, pair) for pair in kept])
+    decisions = _add_context(thread, [_decision(thread.responses, pair, scorer) for pair in kept])
     used = {index for d in decisions for index in (d.chosen, d.rejected, *d.context)}
     paired = {index for pair in decided for index in pair[:2]}
     rejected = [] if kept else [_reject(thread.prompt, Rejection(Reason.NO_PAIR))]
@@ -186,6 +198,41 @@ def _native(post: Post) -> str:
     return post.id.partition(":")[2]
 
 
+class _Scorer(NamedTuple):
+    """What scores the responses of a thread."""
+
+    mode: VoteMode
+    quality: Quality | None
+    """By the vote model, where there is one."""
+    place: Mapping[int, int]
+    """Where the responses are in it."""
+
+    def score(self, responses: Sequence[Post], index: int) -> float:
+        if self.mode is not VoteMode.DEBIASED:
+            return response_score(responses[index], self.mode)
+        if self.quality is None:
+            raise ValueError("the vote mode 'debiased' needs a vote model")
+        return self.quality.mean[self.place[index]]
+
+    def debiased(self, first: int, second: int) -> DebiasedScore | None:
+        """What the vote model says of two; None: there is no model."""
+        if self.quality is None:
+            return None
+        return compare(self.quality, self.place[first], self.place[second])
+
+    def label_confidence(self, winner: int, loser: int) -> float | None:
+        """The confidence by the vote model, where it makes the label."""
+        found = self.debiased(winner, loser) if self.mode is VoteMode.DEBIASED else None
+        return None if found is None else found.confidence
+
+
+def _scorer(
+    thread: Thread, compared: Sequence[int], rules: PairingRules, model: VoteModel | None
+) -> _Scorer:
+    quality = None if model is None else response_quality(thread, model, compared)
+    return _Scorer(rules.votes, quality, {index: at for at, index in enumerate(compared)})
+
+
 def _limit_responses(thread: Thread, eligible: list[int], rules: PairingRules) -> list[int]:
     """The responses to compare: all, or those with the smallest hashes of seed and id.
 
@@ -235,13 +282,14 @@ class _Comparisons(NamedTuple):
 
 
 def _compare(
-    responses: Sequence[Post], compared: list[int], mode: VoteMode, rules: Asked[PairRule]
+    responses: Sequence[Post],
+    compared: list[int],
+    scorer: _Scorer,
+    rules: Asked[PairRule],
 ) -> _Comparisons:
     """Compare every two."""
-    windowed = mode is VoteMode.COMMON_WINDOW
-    scores = (
-        {} if windowed else {index: response_score(responses[index], mode) for index in compared}
-    )
+    windowed = scorer.mode is VoteMode.COMMON_WINDOW
+    scores = {} if windowed else {index: scorer.score(responses, index) for index in compared}
     # As sets: one response may be preferred to thousands.
     preferred = {
         post.id: frozenset(post.preferred_to)
@@ -260,7 +308,8 @@ def _compare(
         winner, loser = first, second
         if low > high:
             winner, loser, high, low = second, first, low, high
-        failure = _failure(Compared(responses[winner], responses[loser], high, low), rules)
+        sure = scorer.label_confidence(winner, loser)
+        failure = _failure(Compared(responses[winner], responses[loser], high, low, sure), rules)
         if failure is None:
             result.decided.append((winner, loser, high, low))
             continue
@@ -345,12 +394,12 @@ def _explain(failure: _Failure, rules: Asked[PairRule]) -> Rejection:
     return Rejection(rule.reason, rule.detail(nearness, value))
 
 
-def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
+def _decision(responses: Sequence[Post], pair: _Decided, scorer: _Scorer) -> Decision:
     chosen, rejected, high, low = pair
     a, b = responses[chosen], responses[rejected]
-    # Without votes, the source's word is all there is.
-    rated = a.rating is not None or b.rating is not None
-    by_word = rated or (a.preferred_to is not None and a.score == b.score)
+    judged = a.is_judged or b.is_judged
+    found = None if judged else scorer.debiased(chosen, rejected)
+    sure = None if judged else scorer.label_confidence(chosen, rejected)
     dated = a.up_days is not None and b.up_days is not None
     window_chosen, window_rejected = common_window(a, b) if dated else (None, None)
     return Decision(
@@ -358,10 +407,12 @@ def _decision(responses: Sequence[Post], pair: _Decided) -> Decision:
         rejected=rejected,
         chosen_score=high,
         rejected_score=low,
-        margin=high - low,
+        margin=high - low if found is None or sure is None else found.margin,
         window_chosen_score=window_chosen,
         window_rejected_score=window_rejected,
-        confidence=1.0 if by_word else round(confidence(a, b), CONFIDENCE_DIGITS),
+        confidence=label_confidence(a, b, sure),
+        debiased_margin=found.margin if found else None,
+        debiased_standard_error=found.standard_error if found else None,
     )
 
 

@@ -36,6 +36,8 @@ def pair_row(
         window_chosen_score=decision.window_chosen_score,
         window_rejected_score=decision.window_rejected_score,
         confidence=decision.confidence,
+        debiased_margin=decision.debiased_margin,
+        debiased_standard_error=decision.debiased_standard_error,
         chosen_is_accepted=chosen.accepted,
         rejected_is_accepted=rejected.accepted,
         tags=prompt.tags,

@@ -39,22 +39,32 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import date
 from enum import IntEnum
-from typing import Annotated, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.fields import doc
 from schemas.ids import hash63
 from schemas.post import DAY_MS, Post, Thread
+from schemas.vote_model import VoteEffects, VoteModel
+from transforms.pairing.votes import undated_votes
 
 Array = NDArray[np.float64]
 
-FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day")
+FEATURES: Final = ("log_rank", "accepted", "log_age", "fresh", "first_day", "head_start")
 """Of a response at the end of the day before a vote, in the order of :class:`VoteEffects`:
 log of its place on the page (first is 1, responses of equal score share the mean of their places),
-whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old."""
+whether it was accepted, log of its age in days, whether it is at most FRESH_DAYS old, whether it
+appeared that day, and asinh of the net votes that it had before there was another to choose.
+
+The last one is no effect on voters but evidence of quality. The choices begin with places that
+earlier votes, which were no choice, have made; those votes depend on θ. Were θ taken to be the same
+whatever they were (the "initial conditions problem": Heckman 1981), the place would seem to do what
+quality did, and be corrected for too much: in the simulator without any bias, log_rank came out at
+−0.2 instead of 0. So θ_i ~ Normal(λ·head_start_i, σ²) given them (Wooldridge 2005, J. Appl.
+Econometrics 20,
+39–54), with λ from the fit, and the quality that is compared has λ·head_start in it."""
 
 FRESH_DAYS: Final = 2
 """A new response brings its question back to the front page for about so long."""
@@ -68,8 +78,11 @@ Sites could choose for themselves, which a dump does not tell."""
 UNPINNED_DAY_STACKOVERFLOW: Final = (date(2021, 9, 8) - date(1970, 1, 1)).days
 """meta.stackoverflow.com/questions/411192."""
 
-MAX_RESPONSES: Final = 100
-"""Threads with more responses of one parent are not fitted on: the work grows with the square."""
+MAX_RESPONSES: Final = 30
+"""Questions with more responses are not fitted on: the work grows with the square."""
+
+BATCH_VALUES: Final = 1 << 21
+"""Numbers in the largest arrays of a fit, about 16 MB each."""
 
 NEWTON_STEPS: Final = 50
 """Upper limit for θ of one thread; about 6 are taken."""
@@ -84,8 +97,8 @@ FIT_STEPS: Final = 30
 SITE_STEPS: Final = 100
 """EM steps for the common effects."""
 
-SITE_QUESTIONS: Final = 2000
-"""Of more questions of a site, so many are fitted on, chosen by the hash of their ids."""
+SITE_THREADS: Final = 2000
+"""Of more threads of a site, so many are fitted on: log_rank is known within 0.03 then."""
 
 PARAMETER_DIGITS: Final = 4
 OUTPUT_DIGITS: Final = 6
@@ -101,43 +114,24 @@ class VoteKind(IntEnum):
     """The asker's acceptance, one choice per question."""
 
 
-class VoteEffects(msgspec.Struct, frozen=True, kw_only=True):
-    """What moves votes on a site, in log-odds, and how far qualities lie apart there."""
-
-    log_rank: Annotated[float, doc("upvotes: of the log of the place on the page")]
-    accepted: Annotated[float, doc("upvotes: of being accepted")]
-    log_age: Annotated[float, doc("upvotes: of the log of the age in days")]
-    fresh: Annotated[float, doc("upvotes: of the first two days")]
-    first_day: Annotated[float, doc("upvotes: of the day of appearance")]
-    down_log_rank: Annotated[float, doc("downvotes: the same effects")]
-    down_accepted: Annotated[float, doc("downvotes")]
-    down_log_age: Annotated[float, doc("downvotes")]
-    down_fresh: Annotated[float, doc("downvotes")]
-    down_first_day: Annotated[float, doc("downvotes")]
-    accept_log_rank: Annotated[float, doc("acceptance: the same effects")]
-    accept_log_age: Annotated[float, doc("acceptance")]
-    accept_fresh: Annotated[float, doc("acceptance")]
-    accept_first_day: Annotated[float, doc("acceptance")]
-    down_scale: Annotated[float, doc("how much of the quality, negated, moves downvotes")]
-    accept_scale: Annotated[float, doc("how much of the quality moves acceptance")]
-    sigma: Annotated[float, doc("standard deviation of qualities, in log-odds; > 0", gt=0)]
-
-
 PRIOR_EFFECTS: Final = VoteEffects(
     log_rank=-0.5,
     accepted=0.5,
     log_age=-0.25,
     fresh=0.4,
     first_day=0.4,
+    head_start=0.3,
     down_log_rank=0.0,
     down_accepted=0.0,
     down_log_age=0.0,
     down_fresh=0.0,
     down_first_day=0.0,
+    down_head_start=-0.3,
     accept_log_rank=0.0,
     accept_log_age=0.0,
     accept_fresh=0.0,
     accept_first_day=0.0,
+    accept_head_start=0.3,
     down_scale=1.0,
     accept_scale=1.0,
     sigma=0.5,
@@ -156,13 +150,13 @@ SITE_DEVIATION: Final = 0.2
 PRIOR_SITES: Final = 2.0
 """How many sites that expectation is worth."""
 
-_COLUMNS: Final = (slice(0, 5), slice(5, 10), slice(10, 14))
+_COLUMNS: Final = (slice(0, 6), slice(6, 12), slice(12, 17))
 """Of the effects in ψ, by kind of vote. Nothing is accepted before the acceptance."""
-_EFFECTS: Final = 14
-_SCALES: Final = ((VoteKind.DOWN, 14, -1.0), (VoteKind.ACCEPT, 15, 1.0))
+_EFFECTS: Final = 17
+_SCALES: Final = ((VoteKind.DOWN, 17, -1.0), (VoteKind.ACCEPT, 18, 1.0))
 """Kinds of vote whose ∂η/∂θ is a parameter: its place in ψ, and its sign."""
-_LOG_SIGMA: Final = 16
-_PARAMETERS: Final = 17
+_LOG_SIGMA: Final = 19
+_PARAMETERS: Final = 20
 
 
 def _to_vector(effects: VoteEffects) -> Array:
@@ -177,18 +171,6 @@ def _from_vector(vector: Array) -> VoteEffects:
     values[_LOG_SIGMA] = math.exp(min(max(values[_LOG_SIGMA], math.log(0.01)), math.log(10.0)))
     rounded = [round(value, PARAMETER_DIGITS) + 0.0 for value in values]
     return VoteEffects(**dict(zip(VoteEffects.__struct_fields__, rounded, strict=True)))
-
-
-class VoteModel(msgspec.Struct, frozen=True, kw_only=True):
-    """Effects of every site that had votes, and those common to sites."""
-
-    common: Annotated[VoteEffects, doc("for sites without their own")]
-    sites: Annotated[dict[str, VoteEffects], doc("by site, drawn to the common ones")]
-    votes: Annotated[int, doc("number of votes they were fitted on", ge=0)]
-    questions: Annotated[int, doc("number of questions with such votes", ge=0)]
-
-    def effects_of(self, site: str) -> VoteEffects:
-        return self.sites.get(site, self.common)
 
 
 class VoteChoice(NamedTuple):
@@ -235,6 +217,7 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
     ]
     born = [post.created_at // DAY_MS for post in posts]
     second = sorted(born)[1]
+    head_start = [_head_start(post, second) for post in posts]
     days = sorted(
         {
             day
@@ -261,6 +244,7 @@ def _choices_among(thread: Thread, group: Sequence[int]) -> list[VoteChoice]:
                 math.log(max(day - born[place], 1)),
                 float(day - born[place] <= FRESH_DAYS),
                 float(day == born[place]),
+                head_start[place],
             )
             for place, rank, known in zip(here, ranks, accepted, strict=True)
         )
@@ -304,6 +288,11 @@ def _accepted_before(post: Post, day: int) -> bool:
 def _score_before(post: Post, day: int) -> int:
     assert post.up_days is not None and post.down_days is not None
     return bisect_left(post.up_days, day) - bisect_left(post.down_days, day)
+
+
+def _head_start(post: Post, second: int) -> float:
+    """Asinh of the net votes from before the day on which a second response appeared."""
+    return math.asinh(_score_before(post, second)) if post.created_at // DAY_MS < second else 0.0
 
 
 def _mean_ranks(keys: Sequence[tuple[bool, int]]) -> list[float]:
@@ -363,6 +352,14 @@ def _shares(utilities: Array) -> Array:
     return np.asarray(shifted / shifted.sum(axis=1, keepdims=True))
 
 
+def _outer_sums(left: Array, right: Array, starts: NDArray[np.intp]) -> Array:
+    """Σ_c left_c·right_cᵀ over the choices of each question: (Q, k, k)."""
+    if left.size * left.shape[1] <= BATCH_VALUES:
+        return np.add.reduceat(left[:, :, None] * right[:, None, :], starts, axis=0)
+    ends = [*starts[1:], len(left)]
+    return np.stack([left[a:b].T @ right[a:b] for a, b in zip(starts, ends, strict=True)])
+
+
 def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     """Find the mode of θ by Newton's method from ``theta``; the log posterior is concave.
 
@@ -381,10 +378,9 @@ def _mode(batch: _Batch, psi: Array, theta: Array) -> _Mode:
     for _ in range(NEWTON_STEPS):
         shares = _shares(turn[:, None] * theta[batch.question] + fixed)
         weight = turn * turn * total
-        spread = -weight[:, None, None] * shares[:, :, None] * shares[:, None, :]
-        spread[:, diagonal, diagonal] += weight[:, None] * shares
-        curvature = np.add.reduceat(spread, batch.starts, axis=0)
-        curvature[:, diagonal, diagonal] += precision
+        weighted = weight[:, None] * shares
+        curvature = -_outer_sums(weighted, shares, batch.starts)
+        curvature[:, diagonal, diagonal] += precision + np.add.reduceat(weighted, batch.starts)
         surprise = turn[:, None] * (batch.votes - total[:, None] * shares)
         gradient = np.add.reduceat(surprise, batch.starts, axis=0) - precision * theta
         step = np.linalg.solve(curvature, gradient[:, :, None])[:, :, 0]
@@ -548,6 +544,7 @@ def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> Sit
         if np.abs(here.gradient).max() < 1e-7:
             break
         psi, here = _climb(evidence, psi, here, curvature)
+    curvature = _curvature(lambda at: evidence(at).gradient, psi, wide)
     information = curvature - wide * np.eye(_PARAMETERS)
     linear = information @ psi + here.gradient + wide * (psi - prior)
     return SiteFit(
@@ -560,15 +557,23 @@ def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> Sit
 
 
 def _batches(questions: Iterable[Question]) -> list[_Batch]:
+    """Lay out questions by their number of responses, few enough at a time for the memory."""
     by_size: defaultdict[int, list[tuple[Question, list[int]]]] = defaultdict(list)
     for question in questions:
         members = sorted({i for choice in question.choices for i in choice.eligible})
         if len(members) <= MAX_RESPONSES:
             by_size[len(members)].append((question, members))
-    return [
-        _batch([question.choices for question, _ in own], [members for _, members in own])
-        for _, own in sorted(by_size.items())
-    ]
+    batches = []
+    for size, own in sorted(by_size.items()):
+        held = 0
+        part: list[tuple[Question, list[int]]] = []
+        for place, one in enumerate(own):
+            held += len(one[0].choices) * size * size
+            part.append(one)
+            if held > BATCH_VALUES or place == len(own) - 1:
+                batches.append(_batch([q.choices for q, _ in part], [m for _, m in part]))
+                held, part = 0, []
+    return batches
 
 
 def _climb(
@@ -632,18 +637,39 @@ def combine_sites(fits: Iterable[SiteFit]) -> VoteModel:
     )
 
 
-def sample_questions(questions: Iterable[Question], limit: int = SITE_QUESTIONS) -> list[Question]:
-    """Return at most ``limit`` questions, those with the smallest hashes of their ids."""
-    return heapq.nsmallest(limit, questions, key=lambda one: (hash63(one.id), one.id))
-
-
 def fit_vote_model(threads: Iterable[Thread]) -> VoteModel:
-    """Fit the effects of every site; the order of the threads does not matter."""
-    sites: defaultdict[str, list[Question]] = defaultdict(list)
+    """Fit the effects of every site; the order of the threads does not matter.
+
+    Of a site with more than SITE_THREADS threads, those with the smallest hashes of their ids.
+    """
+    sites: defaultdict[str, list[Thread]] = defaultdict(list)
     for thread in threads:
-        for question in vote_questions(thread):
-            sites[question.site].append(question)
-    return combine_sites(fit_site(sample_questions(own)) for own in sites.values())
+        if has_choices(thread):
+            sites[thread.prompt.site].append(thread)
+    chosen = [heapq.nsmallest(SITE_THREADS, own, key=sample_place) for own in sites.values()]
+    return combine_sites(filter(None, map(fit_threads, chosen)))
+
+
+def has_choices(thread: Thread) -> bool:
+    """Whether :func:`vote_choices` may find any; quick, as it is asked of every thread."""
+    born = sorted(post.created_at for post in thread.responses if post.up_days is not None)
+    return len(born) > 1 and any(
+        votes[-1] >= born[1] // DAY_MS
+        for post in thread.responses
+        for votes in (post.up_days, post.down_days)
+        if votes
+    )
+
+
+def sample_place(thread: Thread) -> tuple[int, str]:
+    """Place of a thread among those that a site may be fitted on."""
+    return hash63(thread.id), thread.id
+
+
+def fit_threads(threads: Iterable[Thread]) -> SiteFit | None:
+    """Fit the effects of one site; None where there is no choice to fit them on."""
+    questions = [question for thread in threads for question in vote_questions(thread)]
+    return fit_site(questions) if questions else None
 
 
 class Quality(NamedTuple):
@@ -664,34 +690,66 @@ class DebiasedScore(NamedTuple):
     """P(θ_a > θ_b)."""
 
 
-def response_quality(thread: Thread, model: VoteModel) -> Quality:
-    """Return the posterior of θ of every response, given its votes and the effects of its site.
+def response_quality(
+    thread: Thread, model: VoteModel, among: Sequence[int] | None = None
+) -> Quality:
+    """Return the posterior of θ of responses, given their votes and the effects of their site.
+
+    ``among``: indexes of those that are asked for, in whose order they come back, each once; None:
+    all of the thread. The others keep their places on the page, but votes for them say nothing.
 
     Responses to the same post are compared. Where one of them has no dated votes, all of them have
     the votes that are known in total (upvotes and downvotes, else the net score as so many of
-    either), each a choice among all of them at the same place and age.
+    either), each a choice among all of them at the same place and age, and so is the acceptance.
     A response without votes has the prior, Normal(0, σ²).
     """
     effects = model.effects_of(thread.prompt.site)
-    size = len(thread.responses)
-    mean = np.zeros(size)
-    covariance = np.eye(size) * effects.sigma**2
-    dated: defaultdict[str | None, list[VoteChoice]] = defaultdict(list)
-    for choice in vote_choices(thread):
-        dated[thread.responses[choice.eligible[0]].parent_id].append(choice)
-    for parent, group in _siblings(thread).items():
+    wanted = range(len(thread.responses)) if among is None else among
+    place = {index: number for number, index in enumerate(wanted)}
+    mean = np.zeros(len(place))
+    covariance = np.eye(len(place)) * effects.sigma**2
+    for group in _siblings(thread).values():
+        if len(group) < 2:
+            continue
         posts = [thread.responses[index] for index in group]
-        known = all(post.up_days is not None for post in posts)
-        choices = dated[parent] if known else _undated_choices(posts, group)
+        dated = all(post.up_days is not None for post in posts)
+        found = _choices_among(thread, group) if dated else _undated_choices(posts, group)
+        choices = [choice for choice in (_only(one, place) for one in found) if choice]
+        # By id, so that the order of the responses changes no bit.
         members = sorted(
             {index for choice in choices for index in choice.eligible},
             key=lambda index: thread.responses[index].id,
         )
         if members:
-            mean[members], covariance[np.ix_(members, members)] = posterior(
-                choices, members, effects
-            )
-    return Quality(tuple(map(float, mean)), tuple(tuple(map(float, row)) for row in covariance))
+            at = [place[index] for index in members]
+            mean[at], covariance[np.ix_(at, at)] = posterior(choices, members, effects)
+        if dated:
+            second = sorted(post.created_at // DAY_MS for post in posts)[1]
+            for index, post in zip(group, posts, strict=True):
+                if index in place:
+                    mean[place[index]] += effects.head_start * _head_start(post, second)
+    return Quality(
+        tuple(float(value) for value in np.round(mean, OUTPUT_DIGITS) + 0.0),
+        tuple(tuple(map(float, row)) for row in np.round(covariance, 2 * OUTPUT_DIGITS) + 0.0),
+    )
+
+
+def _only(choice: VoteChoice, wanted: Container[int]) -> VoteChoice | None:
+    """The choice among some of its responses: the shares of a logit stay in proportion."""
+    at = [number for number, index in enumerate(choice.eligible) if index in wanted]
+    if len(at) == len(choice.eligible):
+        return choice
+    votes = tuple(choice.votes[number] for number in at)
+    if len(at) < 2 or not any(votes):
+        return None
+    return VoteChoice(
+        choice.day,
+        choice.kind,
+        tuple(choice.eligible[number] for number in at),
+        tuple(choice.features[number] for number in at),
+        tuple(choice.exposure[number] for number in at),
+        votes,
+    )
 
 
 def posterior(
@@ -710,16 +768,8 @@ def _siblings(thread: Thread) -> dict[str | None, list[int]]:
     return siblings
 
 
-def _undated_votes(post: Post) -> tuple[int, int]:
-    if post.up_days is not None and post.down_days is not None:
-        return len(post.up_days), len(post.down_days)
-    if post.upvotes is not None and post.downvotes is not None:
-        return post.upvotes, post.downvotes
-    return max(post.score, 0), max(-post.score, 0)
-
-
 def _undated_choices(posts: Sequence[Post], group: Sequence[int]) -> list[VoteChoice]:
-    totals = [_undated_votes(post) for post in posts]
+    totals = [undated_votes(post) for post in posts]
     accepted = [int(post.accepted) for post in posts]
     ups, downs = ([total[way] for total in totals] for way in (0, 1))
     nothing = ((0.0,) * len(FEATURES),) * len(group)

@@ -31,6 +31,7 @@ class VoteMode(StrEnum):
     COMMON_WINDOW = "common_window"
     LATER_WINS = "later_wins"
     LOG2 = "log2"
+    DEBIASED = "debiased"
 
 
 def net_votes(response: Post) -> float:
@@ -75,6 +76,8 @@ def response_score(response: Post, mode: VoteMode) -> float:
         return float(response.score)
     if mode is VoteMode.LOG2:
         return h4_score(response)
+    if mode is VoteMode.DEBIASED:
+        raise ValueError("debiased scores come from a whole thread: use response_quality")
     raise ValueError("common_window scores two responses, not one: use common_window_scores")
 
 
@@ -97,8 +100,8 @@ def confidence(chosen: Post, rejected: Post) -> float:
     the crowd's order is, which is not the same as quality.
     """
     if chosen.up_days is None or rejected.up_days is None:
-        ups_c, downs_c = _undated_votes(chosen)
-        ups_r, downs_r = _undated_votes(rejected)
+        ups_c, downs_c = undated_votes(chosen)
+        ups_r, downs_r = undated_votes(rejected)
         lead = UNDATED_WEIGHT * (ups_c + chosen.accepted - downs_c)
         lead -= UNDATED_WEIGHT * (ups_r + rejected.accepted - downs_r)
         votes = ups_c + downs_c + ups_r + downs_r + chosen.accepted + rejected.accepted
@@ -109,7 +112,24 @@ def confidence(chosen: Post, rejected: Post) -> float:
     return _normal_cdf((lead_c - lead_r) / math.sqrt(votes_c + votes_r + PRIOR_VOTES))
 
 
-def _undated_votes(response: Post) -> tuple[int, int]:
+CONFIDENCE_DIGITS = 6
+"""Rounded, because the last bits of erf differ between C libraries, and bytes must not."""
+
+
+def label_confidence(chosen: Post, rejected: Post, debiased: float | None) -> float:
+    """Return how sure it is that ``chosen`` is the better one, from 0 to 1.
+
+    ``debiased``: what the vote model says, where it makes the label; None: :func:`confidence`.
+    """
+    # Without votes, the source's word is all there is.
+    rated = chosen.rating is not None or rejected.rating is not None
+    if rated or (chosen.preferred_to is not None and chosen.score == rejected.score):
+        return 1.0
+    return round(confidence(chosen, rejected), CONFIDENCE_DIGITS) if debiased is None else debiased
+
+
+def undated_votes(response: Post) -> tuple[int, int]:
+    """Return the numbers of upvotes and downvotes; those of a net score are all of one kind."""
     if response.up_days is not None and response.down_days is not None:
         return len(response.up_days), len(response.down_days)
     if response.upvotes is not None and response.downvotes is not None:
