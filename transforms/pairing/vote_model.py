@@ -39,6 +39,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Container, Iterable, Sequence
 from datetime import date
 from enum import IntEnum
+from functools import partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -401,7 +402,7 @@ class _Evidence(NamedTuple):
     theta: Array
 
 
-def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
+def _log_evidence(batch: _Batch, psi: Array, theta: Array, near: bool = True) -> _Evidence:
     """Return Laplace's log marginal likelihood with its slope and curvature.
 
         log ∫ P(votes | θ, ψ) N(θ; 0, σ²) dθ ≈ ℓ(θ̂, ψ) − θ̂ᵀθ̂/2σ² − k·log σ − ½·log |Λ|
@@ -409,7 +410,7 @@ def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
     The gradient follows θ̂ as ψ moves: with V = Λ⁻¹ and u the change of the utilities η,
     ∂θ̂ = V·∂g and tr(V·∂Λ) = Σ_c u·z + …, where z = a²·n·(diag p − p pᵀ)(diag V − 2·V·p).
     The information is that of ℓ(θ̂(ψ), ψ) − θ̂ᵀθ̂/2σ², which leaves out how Λ bends, and
-    2·Σ tr (I − V/σ²)² for log σ, as if votes were normal observations.
+    2·Σ tr (I − V/σ²)² for log σ, as if votes were normal observations. Without ``near`` it is 0.
     """
     mode = _mode(batch, psi, theta)
     theta, shares, turn = mode.theta, mode.shares, mode.turn
@@ -462,7 +463,10 @@ def _log_evidence(batch: _Batch, psi: Array, theta: Array) -> _Evidence:
     gradient[:_EFFECTS] += np.einsum("ck,ckf->f", surprise, batch.features)
     gradient[_EFFECTS:_LOG_SIGMA] += np.einsum("ck,ckf->f", surprise, scaled)
     gradient[_LOG_SIGMA] += precision * (theta * theta).sum() - theta.size
-    information = np.einsum("ckl,ckm->lm", spread(utilities), utilities)
+    information = np.zeros((_PARAMETERS, _PARAMETERS))
+    if not near:
+        return _Evidence(float(value), gradient, information, theta)
+    information += np.einsum("ckl,ckm->lm", spread(utilities), utilities)
     information += precision * np.einsum("qkl,qkm->lm", shift, shift)
     information[_LOG_SIGMA] = information[:, _LOG_SIGMA] = 0.0
     known = np.eye(theta.shape[1]) - precision * covariance
@@ -519,11 +523,11 @@ def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> Sit
     prior = free * _to_vector(PRIOR_EFFECTS)
     wide = WIDE_DEVIATION**-2.0
 
-    def evidence(psi: Array) -> _Evidence:
+    def evidence(psi: Array, near: bool = False) -> _Evidence:
         value, gradient = 0.0, np.zeros(_PARAMETERS)
         information = np.zeros((_PARAMETERS, _PARAMETERS))
         for place, batch in enumerate(batches):
-            found = _log_evidence(batch, free * psi, thetas[place])
+            found = _log_evidence(batch, free * psi, thetas[place], near)
             value += found.value
             gradient += found.gradient
             information += found.information
@@ -536,9 +540,9 @@ def fit_site(questions: Iterable[Question], without: Container[str] = ()) -> Sit
             away,
         )
 
-    psi, here = prior, evidence(prior)
+    psi, here = prior, evidence(prior, near=True)
     for _ in range(NEAR_STEPS):
-        psi, here = _climb(evidence, psi, here, here.information)
+        psi, here = _climb(partial(evidence, near=True), psi, here, here.information)
     curvature = _curvature(lambda at: evidence(at).gradient, psi, wide)
     for _ in range(FIT_STEPS):
         if np.abs(here.gradient).max() < 1e-7:
