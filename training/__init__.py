@@ -4,6 +4,6 @@
 ``run`` (what a run is made of, its folder), ``planning`` (the settings that nobody gave, memory and
 time beforehand), ``data``, ``model``, ``losses``, ``parallel``, ``checkpoints``, ``tracking``,
 ``validation``, ``uncertainty``, ``evaluation``, ``scoring``, ``scaling`` and ``ablation``.
-``commands`` lists what the command line offers, ``registry`` judges models, and ``errors`` has every
-error that a command reports.
+``commands`` lists what the command line offers, ``registry`` judges models, and ``errors`` has
+every error that a command reports.
 """
