@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from schemas.custom_thread import THREAD_FORMAT
+from schemas.post import Post, Thread
 
 DAY_S = 86_400
 EPOCH_S = 1_500_000_000 // DAY_S * DAY_S
@@ -47,6 +48,8 @@ class World(NamedTuple):
     """Log odds of a vote per unit of quality."""
     votes: float = 12.0
     """Mean number of votes of a thread."""
+    top: int = 0
+    """Not 0: attention is 1 for so many first ranks and a quarter below, whatever `eta`."""
     good: float = 0.10
     """Share of good words gained per unit of quality."""
 
@@ -109,7 +112,8 @@ def cast_votes(world: World, answers: list[Answer], rng: np.random.Generator) ->
         ahead = (score[None, :] > score[:, None]) & there[None, :]
         tied = (score[None, :] == score[:, None]) & there[None, :]
         rank = 1 + ahead.sum(1) + (tied.sum(1) - 1) / 2
-        weight = np.where(there, rank**-world.eta * np.exp(world.taste * quality), 0.0)
+        seen = np.where(rank <= world.top, 1.0, 0.25) if world.top else rank**-world.eta
+        weight = np.where(there, seen * np.exp(world.taste * quality), 0.0)
         votes[rng.choice(len(answers), p=weight / weight.sum()), day] += 1
     return votes
 
@@ -152,6 +156,34 @@ def as_row(number: int, asked: str, answers: list[Answer], votes: np.ndarray) ->
             for place, answer in enumerate(answers)
         ],
     }
+
+
+def as_thread(number: int, asked: str, answers: list[Answer], votes: np.ndarray) -> Thread:
+    """A thread as the pipeline sees it."""
+    row = as_row(number, asked, answers, votes)
+    thread_id = f"{row['site']}:{number}"
+    common = {"source": "threads", "site": row["site"], "url": "", "license": row["license"]}
+    prompt = Post(
+        id=thread_id, thread_id=thread_id, title=row["title"], text=asked, score=0,
+        created_at=row["created_at"] * 1000, **common,
+    )  # fmt: skip
+    responses = []
+    for answer, response in zip(answers, row["responses"], strict=True):
+        days = [vote["date"] // DAY_S for vote in response["votes"] for _ in range(vote["count"])]
+        responses.append(
+            Post(
+                id=f"{thread_id}-{response['id']}",
+                thread_id=thread_id,
+                text=answer.text,
+                created_at=response["created_at"] * 1000,
+                score=len(days),
+                up_days=tuple(sorted(days)),
+                down_days=(),
+                **common,
+            )
+        )
+    ordered = sorted(responses, key=lambda post: (post.created_at, post.id))
+    return Thread(prompt=prompt, responses=tuple(ordered))
 
 
 def write_world(folder: Path, world: World, *, judged: int = 2000) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.text_world import World, make_threads, make_words, write_world
+from benchmarks.text_world import World, as_thread, make_threads, make_words, write_world
 from schemas.ablation import FORUM, SuiteJob
 from training.ablation.features import Features, Matrix, Text, WordReader, read_features
 from training.ablation.heads import (
@@ -25,6 +25,7 @@ from training.errors import ConfigError
 from training.evaluation.comparisons import Comparisons
 from training.evaluation.style import without_style
 from training.losses.settings import LossConfig
+from transforms.pairing.vote_model import compare, fit_vote_model, response_quality
 
 
 def head_pairs(n: int, features: int, *, flips: float = 0.0, seed: int = 0) -> Any:
@@ -257,24 +258,42 @@ def test_holm_steps_down() -> None:
     assert holm([]) == []
 
 
-def world_pairs(
-    world: World, threads: list[Any], window: bool, reader: WordReader
-) -> tuple[Matrix, HeadPairs]:
-    """The pairs that votes of a world label, with all votes or with those of the common window."""
-    texts: list[Text] = []
-    chosen, rejected, question = [], [], []
-    for number, (asked, answers, votes) in enumerate(threads):
-        first = len(texts)
-        texts += [Text(asked, answer.text) for answer in answers]
+def scores_by(label: str, threads: list[Any]) -> list[dict[tuple[int, int], float]]:
+    """By thread, how far answer i is ahead of answer j < i by a label."""
+    found: list[dict[tuple[int, int], float]] = []
+    whole = [as_thread(number, *thread) for number, thread in enumerate(threads)]
+    model = fit_vote_model(whole) if label == "debiased" else None
+    for thread, (_, answers, votes) in zip(whole, threads, strict=True):
+        place = {post.text: number for number, post in enumerate(thread.responses)}
+        quality = None if model is None else response_quality(thread, model)
+        ahead = {}
         for i in range(len(answers)):
             for j in range(i):
-                since = max(answers[i].day, answers[j].day) + 1 if window else 0
-                score = votes[:, since:].sum(1)
-                if score[i] != score[j]:
-                    up, down = (i, j) if score[i] > score[j] else (j, i)
-                    chosen.append(first + up)
-                    rejected.append(first + down)
-                    question.append(f"q{number}")
+                if quality is not None:
+                    at = [place[answers[one].text] for one in (i, j)]
+                    ahead[i, j] = compare(quality, at[0], at[1]).margin
+                else:
+                    since = max(answers[i].day, answers[j].day) + 1
+                    score = votes[:, since if label == "common_window" else 0 :].sum(1)
+                    ahead[i, j] = float(score[i] - score[j])
+        found.append(ahead)
+    return found
+
+
+def world_pairs(label: str, threads: list[Any], reader: WordReader) -> tuple[Matrix, HeadPairs]:
+    """The pairs of a world under a label."""
+    texts: list[Text] = []
+    chosen, rejected, question = [], [], []
+    scores = scores_by(label, threads)
+    for number, ((asked, answers, _), of_thread) in enumerate(zip(threads, scores, strict=True)):
+        first = len(texts)
+        texts += [Text(asked, answer.text) for answer in answers]
+        for (i, j), ahead in of_thread.items():
+            if ahead:
+                up, down = (i, j) if ahead > 0 else (j, i)
+                chosen.append(first + up)
+                rejected.append(first + down)
+                question.append(f"q{number}")
     rows = len(chosen)
     one = np.ones(rows)
     return reader.read(texts), HeadPairs(
@@ -284,34 +303,42 @@ def world_pairs(
     )  # fmt: skip
 
 
-def true_accuracy(world: World, *, window: bool) -> float:
-    """Of a head that such labels train, on other questions by their true quality."""
+def right_by_truth(world: World, labels: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """By label, whether the head that it trains orders other questions by their true quality."""
     words = make_words(np.random.default_rng([world.seed, 9]))
     reader = WordReader(512)
-    matrix, pairs = world_pairs(
-        world, list(make_threads(world, words, stream=0, count=world.threads)), window, reader
-    )
-    head = fit_head(matrix, pairs, LossConfig(), 10.0)
-    right = []
-    for asked, answers, _ in make_threads(world, words, stream=1, count=300):
-        better, worse = sorted(answers[:2], key=lambda answer: -answer.quality)
-        scores = reader.read([Text(asked, better.text), Text(asked, worse.text)]) @ head
-        right.append(scores[0] > scores[1])
-    return float(np.mean(right))
+    threads = list(make_threads(world, words, stream=0, count=world.threads))
+    judged_on = [
+        (asked, sorted(answers[:2], key=lambda answer: -answer.quality))
+        for asked, answers, _ in make_threads(world, words, stream=1, count=300)
+    ]
+    found = {}
+    for label in labels:
+        head = fit_head(*world_pairs(label, threads, reader), LossConfig(), 10.0)
+        better, worse = (
+            reader.read([Text(asked, pair[side].text) for asked, pair in judged_on]) @ head
+            for side in (0, 1)
+        )
+        found[label] = (better > worse).astype(float)
+    return found
 
 
-def test_in_a_world_of_head_starts_a_fairer_label_trains_the_truer_model() -> None:
-    """Fails where words do not show quality, or votes do not favour who came first."""
-    unfair = World(threads=250)
-    net, window = (true_accuracy(unfair, window=one) for one in (False, True))
-    assert window > net + 0.03
-    assert net > 0.5
+def test_in_an_unfair_world_fairer_labels_train_truer_models() -> None:
+    """Fails where words do not show quality, votes do not favour who came first, or the vote
+    model does not correct for it."""
+    right = right_by_truth(World(threads=250), ("net_votes", "common_window", "debiased"))
+    for fair in ("common_window", "debiased"):
+        gain = right[fair] - right["net_votes"]
+        error = gain.std() / np.sqrt(len(gain))
+        assert gain.mean() >= 0.03 and gain.mean() - 1.96 * error > 0, (fair, gain.mean(), error)
+    assert right["net_votes"].mean() > 0.5
 
 
 def test_in_a_fair_world_net_votes_lose_nothing() -> None:
     fair = World(threads=250, eta=0.0, late=0.0)
-    net, window = (true_accuracy(fair, window=one) for one in (False, True))
-    assert net >= window - 0.02 and net > 0.7
+    right = right_by_truth(fair, ("net_votes", "common_window"))
+    assert right["net_votes"].mean() >= right["common_window"].mean() - 0.02
+    assert right["net_votes"].mean() > 0.7
 
 
 def test_the_world_is_written_the_same_each_time(tmp_path: Path) -> None:

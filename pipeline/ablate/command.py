@@ -71,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from pipeline.ablate.plan import read_plan
     from pipeline.console import print_text
+    from schemas.ablation import RESULTS_NAME
     from schemas.exit_codes import ExitCode
 
     plan = read_plan(arguments.arms, arguments.input)
@@ -80,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.quiet:
             print(text, file=sys.stderr, flush=True)
 
-    from pipeline.ablate.study import PAGE_NAME, RESULTS_NAME, needed, run_study
+    from pipeline.ablate.study import PAGE_NAME, needed, run_study
 
     if arguments.dry_run:
         for one in needed(plan).values():

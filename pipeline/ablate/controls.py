@@ -5,6 +5,7 @@ comparing alone: :mod:`pipeline.ablate.made_folder` writes into its manifest wha
 may not be published.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -170,7 +171,7 @@ def _without_votes(table: pa.Table) -> pa.Table:
     return table
 
 
-def _set(table: pa.Table, name: str, values: list[object]) -> pa.Table:
+def _set(table: pa.Table, name: str, values: Sequence[object]) -> pa.Table:
     number = table.column_names.index(name)
     field = table.schema.field(name)
     return table.set_column(number, field, pa.array(values, type=field.type))

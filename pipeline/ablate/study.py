@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,8 @@ def run_study(plan: Plan, output: Path, say: Say, *, quiet: bool = False) -> Abl
 def needed(plan: Plan) -> dict[str, Curation]:
     """What has to be curated, by name; arms and suites of one recipe share it."""
     forum = [suite for suite in plan.suites if suite.path is None]
-    found = [curation_of(plan, what) for what in (*plan.arms, *forum)]
+    found = [*(curation_of(plan, arm) for arm in plan.arms)]
+    found += [curation_of(plan, suite) for suite in forum]
     return {one.name: one for one in found}
 
 
@@ -129,7 +131,7 @@ def _suites(plan: Plan, output: Path, steps: Steps, curated: Mapping[str, str]) 
             f"choose {suite.name}",
             [msgspec.to_builtins(suite), curated[source.name]],
             folder,
-            lambda suite=suite, source=source, folder=folder: make_suite(suite, source, folder),
+            partial(make_suite, suite, source, folder),
         )
     return found
 

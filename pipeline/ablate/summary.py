@@ -45,7 +45,13 @@ def conclusions(results: AblationResults, suite: SuiteFigures) -> Iterator[str]:
     for arms, word in ((better, "better"), (worse, "worse")):
         if arms:
             yield f"{', '.join(one.arm for one in arms)}: {word} than {results.reference}."
-    rest = [one for one in compared if not is_found(one)]
+    alike = [one for one in compared if not one.detectable]
+    if alike:
+        yield (
+            f"{', '.join(one.arm for one in alike)}: every comparison ends as under "
+            f"{results.reference}."
+        )
+    rest = [one for one in compared if not is_found(one) and one not in alike]
     if rest:
         low, high = (100 * end(one.detectable for one in rest) for end in (min, max))
         yield (

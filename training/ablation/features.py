@@ -131,7 +131,8 @@ class ModelReader:
                     places, self._read_batch([texts[place] for place in places]), strict=True
                 ):
                     found[place] = row
-        return np.stack([row for row in found if row is not None]) if texts else np.zeros((0, 0))
+        rows = [row for row in found if row is not None]
+        return np.stack(rows) if rows else np.zeros((0, 0), np.float32)
 
     def _read_batch(self, texts: Sequence[Text]) -> Matrix:
         import torch

@@ -115,7 +115,10 @@ def fit_head(
         rejected_length=torch.from_numpy(pairs.rejected_length),
     )
     share = labels.weight / labels.weight.sum()
-    begin = np.zeros(matrix.shape[1]) if start is None else np.where(start == 0, 0.0, start * scale)
+    moves = np.isfinite(scale)
+    begin = np.zeros(matrix.shape[1])
+    if start is not None:
+        begin[moves] = start[moves] * scale[moves]
     weights = torch.from_numpy(begin).requires_grad_()
     parameters = [weights, *objective.parameters()]
     optimiser = torch.optim.LBFGS(

@@ -259,12 +259,13 @@ def save_cell(
 ) -> None:
     """Keep a finished cell, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {f"suite{number}": column for number, column in enumerate(differences)}
+    columns: dict[str, Any] = {
+        "fingerprint": np.array(fingerprint),
+        "ridges": np.array(ridges),
+        **{f"suite{number}": column for number, column in enumerate(differences)},
+    }
     with new_file(path) as file:
-        np.savez(
-            file, fingerprint=np.array(fingerprint), ridges=np.array(ridges),
-            **columns,
-        )  # fmt: skip
+        np.savez(file, **columns)
 
 
 def compare_labels(job: AblationJob, folder: Path, console: Console) -> AblationResults:
@@ -329,12 +330,8 @@ def _heads(
     console: Console,
 ) -> tuple[dict[str, list[list[Floats]]], list[Any], str]:
     reader = open_reader(job)
-    texts = [
-        text
-        for source in (*suites, *arms)
-        for sides in source.texts()
-        for text in sides
-    ]  # fmt: skip
+    sources: list[Judged | ArmPairs] = [*suites, *arms]
+    texts = [text for source in sources for sides in source.texts() for text in sides]
     progress = ProgressDisplay(console, "features of", unit="texts")
     features = read_features(texts, reader, folder / "features", progress)
     digest = hashlib.sha256(reader.fingerprint.encode())
