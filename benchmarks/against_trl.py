@@ -119,6 +119,7 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
 
     from benchmarks._token_rows import token_rows
     from training.config import DataConfig, ModelConfig, RunConfig, TrainConfig
+    from training.data.collate import micro_batches
     from training.data.dataset import PairDataset
     from training.data.loader import DataLoader
     from training.data.sampler import BatchSampler
@@ -155,11 +156,28 @@ def prepare(arguments: argparse.Namespace, per_prompt: int, work: Path) -> Job:
     )
     loader = DataLoader(pairs, sampler, loaded.tokens, config)
     rows: list[dict[str, Any]] = []
+    shared = 0
     for step in range(steps):
-        found_rows = token_rows(loader.grouped(step))
+        grouped = loader.grouped(step)
+        parts = micro_batches(
+            grouped.groups,
+            "shared",
+            tokens=arguments.micro_batch_tokens,
+            pad_id=loaded.tokens.pad_id,
+            sites={},
+        )
+        shared += sum(part.input_ids.numel() for part in parts)
+        found_rows = token_rows(grouped)
         if len(found_rows) != arguments.batch_pairs:
             sys.exit("pairs became identical when they were cut: set another --max-length")
         rows += found_rows
+    longer = sum(max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
+    print(
+        f"{len(rows):,} pairs: ours, shared reads {shared / len(rows):.0f} tokens a pair; a row "
+        f"for each side reads at least {2 * longer / len(rows):.0f}, {2 * longer / shared:.2f} "
+        "times as many",
+        flush=True,
+    )
     pq.write_table(pa.Table.from_pylist(rows), work / "ids.parquet")
     return Job(
         model=str(work / "model"),
@@ -380,6 +398,9 @@ def main() -> None:
     parser.add_argument(
         "--limit-minutes", type=float, default=10, help="processor time of a round (default: 10)"
     )
+    parser.add_argument(
+        "--tokens-only", action="store_true", help="count the tokens of both, and train nothing"
+    )
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plot", type=Path, help="write the loss curves there as PNG")
@@ -389,13 +410,15 @@ def main() -> None:
     unknown = set(names) - VARIANTS.keys()
     if unknown or REFERENCE not in names:
         parser.error(f"--variants: {', '.join(unknown) or REFERENCE + ' is missing'}")
-    if not Path(arguments.trl_python).exists():
+    if not arguments.tokens_only and not Path(arguments.trl_python).exists():
         parser.error(f"no {arguments.trl_python}: make bench-trl makes it")
     everything: dict[str, Any] = {}
     for per_prompt in map(int, arguments.per_prompt.split(",")):
         with tempfile.TemporaryDirectory() as folder:
             work = Path(folder)
             job = prepare(arguments, per_prompt, work)
+            if arguments.tokens_only:
+                continue
             found = run_all(job, names, arguments, work)
             versions = {k: v for one in found.values() for k, v in one["versions"].items()}
             print(

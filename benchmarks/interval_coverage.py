@@ -18,7 +18,7 @@ The ways to calibrate:
     in sample     those of train, with the head that was fitted to them
     refitted      as leave-one-out, with heads fitted again without a fifth of the threads
 
-``few``, ``many``, the forums and the predicted shares are parts of the pairs.
+Coverage is also given by votes of a pair, by predicted share, and by forum.
 """
 
 import argparse
@@ -35,8 +35,6 @@ from training.uncertainty.vote_shares import (
     LEVEL,
     ShareModel,
     VotedPairs,
-    conformal_quantile,
-    fit_moments,
     fit_shares,
     moments,
     share_intervals,
@@ -136,28 +134,25 @@ def fit_head(
     """
     x, pair_weight = pairs.difference, thread_weights(pairs.thread)
     w = np.zeros(x.shape[1]) if weights is None else weights
-    known, posterior = prior, None
-    prior = 10.0 if prior is None else prior
-    for _ in range(30):
+    found = 10.0 if prior is None else prior
+    # A pair is two responses: its difference, and nothing.
+    both = torch.from_numpy(np.concatenate([x, np.zeros((1, len(w)))]))
+    places = torch.arange(len(x))
+    for iteration in range(30):
         sums = PrecisionSum(len(w))
-        # A pair is two responses: its difference, and nothing.
-        both = torch.from_numpy(np.concatenate([x, np.zeros((1, len(w)))]))
-        places = torch.arange(len(x))
         d = torch.from_numpy(x @ w)
         sums.add(both, places, torch.full_like(places, len(x)), torch.from_numpy(pair_weight), d)
-        if known is None and posterior is not None:
-            _, prior = fit_posterior(sums, torch.from_numpy(w))
+        if prior is None and 0 < iteration < 8:
+            _, found = fit_posterior(sums, torch.from_numpy(w))
         p = 1 / (1 + np.exp(-(x @ w)))
-        gradient = x.T @ (pair_weight * (1 - p)) - prior * w
-        step = np.linalg.solve(sums.hessian.numpy() + prior * np.eye(len(w)), gradient)
+        gradient = x.T @ (pair_weight * (1 - p)) - found * w
+        step = np.linalg.solve(sums.hessian.numpy() + found * np.eye(len(w)), gradient)
         w = w + step
-        precision = sums.hessian + prior * torch.eye(len(w))
-        values, directions = torch.linalg.eigh(precision)
-        posterior = LastLayerPosterior(torch.zeros(len(w)), (directions * values.rsqrt()).float())
-        if np.abs(step).max() < 1e-3 * max(np.abs(w).max(), 1e-9):
+        if np.abs(step).max() < 1e-2 * max(np.abs(w).max(), 1e-9):
             break
-    assert posterior is not None
-    return w, posterior, prior
+    values, directions = torch.linalg.eigh(sums.hessian + found * torch.eye(len(w)))
+    factor = (directions * values.rsqrt()).float()
+    return w, LastLayerPosterior(torch.zeros(len(w)), factor), found
 
 
 def voted(pairs: Pairs, w: Floats, posterior: LastLayerPosterior) -> VotedPairs:
@@ -205,19 +200,6 @@ def refitted(pairs: Pairs, w: Floats, prior: float, seed: int) -> VotedPairs:
 
 def joined(*parts: VotedPairs) -> VotedPairs:
     return VotedPairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-
-def constant(pairs: VotedPairs) -> ShareModel:
-    """Intervals of one width round the same mean, for comparison."""
-    scale, dispersion = fit_moments(pairs)
-    z = np.abs(pairs.share - moments(pairs, scale, dispersion)[0])
-    return ShareModel(
-        scale=scale,
-        dispersion=dispersion,
-        quantile=conformal_quantile(z, pairs.thread, LEVEL),
-        threads=len(np.unique(pairs.thread)),
-        pairs=len(z),
-    )
 
 
 def calibrations(train: Pairs, validation: Pairs, seed: int, *, refit: bool) -> dict[str, Any]:
@@ -340,8 +322,10 @@ def main() -> None:
         return
     pairs = read_features(given.features)
     if given.command == "once":
-        parts = [pairs.take(pairs.split == name) for name in ("train", "validation", "test")]
-        show([measure(*parts, 0, refit=given.refit)])
+        train, validation, test = (
+            pairs.take(pairs.split == name) for name in ("train", "validation", "test")
+        )
+        show([measure(train, validation, test, 0, refit=given.refit)])
         return
     if not given.all:
         pairs = pairs.take(pairs.split != "test")
@@ -350,6 +334,7 @@ def main() -> None:
         rounds.append(measure(*divided(pairs, seed), seed, refit=given.refit))
         if seed % 10 == 9:
             print(f"{seed + 1} divisions", flush=True)
+            show(rounds)
     show(rounds)
 
 

@@ -72,9 +72,9 @@ class World:
     """What each later answer of a question gains in quality."""
 
     attention: str = "power"
-    """'power': rank r is looked at with probability r^−position; 'stop': readers go from the top and
-    stop after each answer with probability 1 − exp(−position / 2); 'top': only the first 2 are
-    looked at, but with probability exp(−position) all."""
+    """'power': rank r is looked at with probability r^−position; 'stop': readers go from the top
+    and stop after each answer with probability 1 − exp(−position / 2); 'top': only the first 2
+    are looked at, but with probability exp(−position) all."""
     position: float = 0.5
     herding: float = 0.2
     """Log-odds of an upvote for each unit of asinh(lead over the mean score of the others)."""
@@ -89,7 +89,7 @@ class World:
     pinned: bool = True
     """The accepted answer is shown on top."""
     by_day: bool = False
-    """The order is that of the end of the day before, all day long; else it is always up to date."""
+    """The order is that of the end of the day before, all day long; else always up to date."""
 
     visits: float = 75.0
     """Mean number of readers of a question with a vote to give, most of whom do not give it."""
