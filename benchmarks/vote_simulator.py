@@ -6,20 +6,21 @@ Readers come to a question, see its answers in some order, look at some of them 
 they see. Every bias has a strength and can be switched off; the process is not the model that
 ``--votes debiased`` fits: attention is a power of the rank, a reading from the top that stops, or
 the first k answers; a reader may vote on several answers or on the best one; votes come with page
-views that decay and return with each new answer, within a day in an order that the data do not tell.
+views that decay and return with each new answer, within a day in an order that no data tell.
 
 Beside the vote modes stand
 
-- *random display*: the net votes of the same readers, had all answers been there from the first day,
-  each time in random order, without scores. *Of as many votes*: a random part of them, as many as
-  the question got in truth; for biases also change how many votes are cast.
+- *random display*: the net votes of the same readers, had all answers been there from the first
+  day, each time in random order, without scores. *Of as many votes*: a random part of them, as many
+  as the question got in truth; for biases also change how many votes are cast.
 - *looks known*: the posterior mode of someone who knows how often each answer was looked at, which
   no data tell. What it lacks to random display is lost with the votes that were not cast; no label
   can win it back.
 - *debiased without rank*: the vote model without the place on the page, as a control.
 
-Accuracy is the share of pairs ordered as their true qualities are: of the pairs that a mode decides,
-and of its surest half, its surest 85 % and all pairs, where those left undecided count one half.
+Accuracy is the share of pairs ordered as their true qualities are: of the pairs that a mode
+decides, and of its surest half, its surest 85 % and all pairs, where those left undecided count one
+half.
 The surest are those of the largest margin, between equal ones of the highest confidence. Intervals
 are 95 %, bootstrapped over questions.
 """
