@@ -75,7 +75,7 @@ ROOMS: dict[str, dict[str, set[str]]] = {
         "throughput": {"data", "model"},
         "optimizer": {"config", "errors", "parallel"},
         "weight_average": {"optimizer", "parallel"},
-        "checkpoints": {"durable_files", "errors", "heads", "model"},
+        "checkpoints": {"config", "durable_files", "errors", "heads", "model"},
         "planning": {"config", "data", "errors", "model", "parallel", "throughput"},
         "run": {
             "checkpoints", "config", "console", "data", "durable_files", "errors", "heads",

@@ -446,7 +446,7 @@ def test_memory_that_runs_out_is_one_sentence(
     assert "out of memory" in said and "--batch-tokens 8192" in said
 
 
-def test_error_bars_that_do_not_belong_are_refused(
+def test_uncertainty_that_does_not_belong_is_refused(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_lines(tmp_path / "rows.jsonl", [{"prompt": "Why?", "response": "fold"}])
@@ -471,7 +471,7 @@ def test_error_bars_that_do_not_belong_are_refused(
     assert "of other weights" in refused()
     (folder / "uncertainty.json").unlink()
     write_checksums(folder)
-    assert "forumprefs uncertainty fits them" in refused()
+    assert "forumprefs uncertainty fits one" in refused()
 
 
 def test_too_few_voted_threads_are_told(

@@ -439,8 +439,9 @@ def test_the_step_fits_what_the_function_fits(tmp_path: Path) -> None:
 
 
 def leader_by_place() -> Thread:
-    """By votes the first is ahead; given its place and age, the second is."""
-    return thread(1, dated(2, 1, 2, 3, 4, 20), dated(3, 10, 11, 12, 21))
+    """By votes the first is ahead; given its place, the second is. None had a head start."""
+    ups = (5, 6, 20, 21, 22, 23)
+    return thread(1, dated(2, 3, *ups), dated(3, 3, 30, 31, 32, 33, 34))
 
 
 def test_the_posterior_makes_the_label() -> None:
