@@ -199,6 +199,24 @@ def test_no_votes_pairs_an_answer_with_one_to_another_question() -> None:
     assert 0.3 < which / before.num_rows < 0.7  # winners and losers alike
 
 
+def test_no_votes_never_takes_the_other_answer_of_the_same_question() -> None:
+    """Not even where that one is nearest in length."""
+
+    def words(count: int, name: int) -> str:
+        return f"{name} " + "word " * count
+
+    rows = [
+        msgspec.structs.replace(
+            pair(n, 2 * n, 2 * n + 1), chosen=words(9 * n, n), rejected=words(9 * n + 1, -n)
+        )
+        for n in range(1, 7)
+    ]
+    for row in no_votes(to_table(rows, PAIR_SCHEMA)).to_pylist():
+        thread = int(row["thread_id"].rpartition(":")[2])
+        assert row["chosen"].split()[0] in (str(thread), str(-thread))
+        assert row["rejected"].split()[0] not in (str(thread), str(-thread))
+
+
 def test_fair_pairs_are_of_one_day_with_many_votes_and_confidence() -> None:
     rows = [
         pair(1, 11, 12),

@@ -52,7 +52,7 @@ class Training(_Strict, frozen=True, kw_only=True):
 
     how: Annotated[
         Literal["heads", "full"] | None,
-        doc("heads on frozen features, or whole models; absent: heads without a GPU, else full"),
+        doc("heads on frozen features, or whole models; heads where absent"),
     ] = None
     model: Annotated[str, doc("'words' (no model), or a folder or name of a model")] = WORDS
     seeds: Annotated[int, doc("of each arm", ge=1)] = 5
