@@ -113,15 +113,16 @@ def test_a_window_that_attention_is_not_told_of_is_refused(
 def test_a_window_that_was_fixed_when_the_model_was_built_is_seen(tmp_path: Path) -> None:
     """Settings that nothing looks at any more cannot be made shorter: a long text is read."""
     loaded = load(make(tmp_path / "llama", decoder("Llama")))
-    loaded.model.hf.config.sliding_window = 64  # of which Llama's code knows nothing
+    # Llama's code knows nothing of it; the short text that is read has 70 characters.
+    loaded.model.hf.config.sliding_window = 100
     check_layout(loaded, "shared", CPU)
     block = loaded.model.blocks[0]
     whole = block.forward
 
     def windowed(hidden: torch.Tensor, *args: Any, **others: Any) -> Any:
         """What is further back than the window is lost, in padded rows alone."""
-        if hidden.shape[0] > 1 and hidden.shape[1] > 64:
-            hidden = torch.cat([torch.zeros_like(hidden[:, :-64]), hidden[:, -64:]], dim=1)
+        if hidden.shape[0] > 1 and hidden.shape[1] > 100:
+            hidden = torch.cat([torch.zeros_like(hidden[:, :-100]), hidden[:, -100:]], dim=1)
         return whole(hidden, *args, **others)
 
     block.forward = windowed  # type: ignore[method-assign]
