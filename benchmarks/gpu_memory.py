@@ -201,6 +201,7 @@ def make_batch(case: Case, tokens: int, pad_id: int) -> Any:
         tokens=sum(part.tokens for part in micro),
         identical=0,
         unsure=0,
+        too_clear=0,
         at_limit=0,
         sequences=2 * len(groups),
     )

@@ -81,8 +81,8 @@ def write_features(dataset: Path, encoder: str, output: Path, layers: int) -> No
         for row in rows
         for side in ("chosen", "rejected")
     }
-    tokenizer = AutoTokenizer.from_pretrained(encoder)
-    model = AutoModel.from_pretrained(encoder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(encoder, trust_remote_code=False)
+    model = AutoModel.from_pretrained(encoder, trust_remote_code=False).eval()
     model.encoder.layer = model.encoder.layer[:layers]
     found: dict[str, Floats] = {}
     order = sorted(texts, key=lambda name: len(texts[name][0]) + len(texts[name][1]))
