@@ -258,6 +258,14 @@ def test_figures_are_those_of_the_rows(dataset: Path) -> None:
             wins += (lead > 0) == (chosen > rejected)
             total += 1
     assert (window.longer.value, window.longer.total) == (pytest.approx(wins / total), total)
+    reported = json.loads((dataset / "report.json").read_bytes())["noise_ceiling"]
+    assert set(reported) == set(figures.ceilings) == {row["split"] for row in rows}
+    for split, ceiling in figures.ceilings.items():
+        said = [row["confidence"] for row in rows if row["split"] == split]
+        sure = [max(p, 1 - p) for p in said]
+        assert ceiling.accuracy == reported[split] == pytest.approx(sum(sure) / len(sure), abs=1e-6)
+        assert f"| {100 * reported[split]:.1f} % |" in (dataset / "README.md").read_text()
+        assert f">{100 * reported[split]:.1f} % [" in dataset.with_suffix(".html").read_text()
     expected = Counter(row["prompt_license"] for row in rows)
     assert {name: n["prompt"] for name, n in figures.licenses.items() if n["prompt"]} == expected
     assert all(overlap.in_two_splits == 0 for overlap in figures.overlaps)

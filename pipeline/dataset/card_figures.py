@@ -10,6 +10,12 @@ from schemas.pair import SPLITS
 
 TEXTS = ("prompt", "chosen", "rejected")
 
+CEILING_NOTE = (
+    "Labels that few votes decided are wrong now and then. The noise ceiling is the share of them "
+    "that a perfect model agrees with, if their `confidence` is right: read an accuracy beside it.",
+    "",
+)
+
 
 def figures_section(manifest: Manifest, report: dict[str, Any]) -> str:
     """Return the section of figures: shares, lengths, and pairs by what they differ in."""
@@ -29,7 +35,7 @@ def figures_section(manifest: Manifest, report: dict[str, Any]) -> str:
         + " / ".join(str(report["mean_characters"][k]) for k in ("prompt", "chosen", "rejected"))
         + " |",
         "",
-        *_splits(manifest),
+        *_splits(manifest, report),
         *_lengths(report),
     ]
     for title, key in (
@@ -47,14 +53,21 @@ def figures_section(manifest: Manifest, report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _splits(manifest: Manifest) -> list[str]:
+def _splits(manifest: Manifest, report: dict[str, Any]) -> list[str]:
     pairs, threads = manifest.accounting.pairs, manifest.accounting.threads
+    ceilings = report.get("noise_ceiling", {})  # none in the reports of older releases
     rows = [
-        f"| {split} | {pairs[split]:,} | {threads.get(split, 0):,} |"
+        f"| {split} | {pairs[split]:,} | {threads.get(split, 0):,} "
+        f"| {_share(ceilings.get(split))} |"
         for split in SPLITS
         if pairs.get(split)
     ]
-    return ["### Splits", "", "| split | pairs | threads |", "|---|---:|---:|", *rows, ""]
+    header = ["| split | pairs | threads | noise ceiling |", "|---|---:|---:|---:|"]
+    return ["### Splits", "", *header, *rows, "", *(CEILING_NOTE if ceilings else ())]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _lengths(report: dict[str, Any]) -> list[str]:

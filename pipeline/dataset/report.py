@@ -10,7 +10,13 @@ from rich.table import Table
 from pipeline.console.text import printable
 from schemas.audit import Reason
 from schemas.manifest import POSTS_REPAIRED, Manifest
-from transforms.writers.stats import LENGTH_EDGES, MARGIN_EDGES, SIMILARITY_EDGES, bin_labels
+from transforms.writers.stats import (
+    LENGTH_EDGES,
+    MARGIN_EDGES,
+    SIMILARITY_EDGES,
+    bin_labels,
+    noise_ceilings,
+)
 
 REPORT_VERSION = "1.2.0"
 
@@ -51,6 +57,7 @@ def make_report(manifest: Manifest, stats: Counter[str]) -> dict[str, Any]:
         "confidence": {
             f"{k / 10:.1f}–{(k + 1) / 10:.1f}": stats[f"confidence:{k / 10}"] for k in range(10)
         },
+        "noise_ceiling": noise_ceilings(stats),
         "characters": {
             name: _histogram(stats, f"{name}_chars", LENGTH_EDGES)
             for name in ("prompt", "chosen", "rejected")

@@ -40,6 +40,7 @@ class _Report(msgspec.Struct):
     multi_turn_pairs: Count = 0
     margin: Histogram = {}
     confidence: dict[Share, Count] = {}
+    noise_ceiling: dict[str, float | None] = {}
     characters: dict[str, Histogram] = {}
     mean_characters: dict[str, float | None] = {}
     bias: Counts = {}

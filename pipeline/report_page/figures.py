@@ -13,6 +13,7 @@ from pipeline.dataset.folder import DatasetFolder
 from pipeline.dataset.leaks import text_key
 from pipeline.report_page.intervals import Proportion, proportion
 from schemas.ids import hash63
+from schemas.noise_ceiling import NoiseCeiling, ceiling_sums
 from schemas.pair import SPLITS
 
 Vector = NDArray[Any]
@@ -63,6 +64,8 @@ class ReportFigures:
     """(bin of confidence, mean confidence, share whose window votes agree with the label)."""
     confidence: float | None
     """Mean over all pairs."""
+    ceilings: dict[str, NoiseCeiling]
+    """By split; only those that have pairs."""
     licenses: dict[str, dict[str, int]]
     """{licence: {'prompt': n, 'chosen': n, 'rejected': n, 'context': n}}"""
     clusters: tuple[DuplicateCluster, ...]
@@ -87,6 +90,7 @@ def read_figures(folder: DatasetFolder, votes: str) -> ReportFigures:
         overlaps=pairs.overlaps(has_texts),
         agreement=pairs.agreement(),
         confidence=pairs.mean_confidence(),
+        ceilings=pairs.ceilings(),
         licenses=pairs.licenses(),
         clusters=clusters,
         cluster_sizes=sizes,
@@ -200,6 +204,13 @@ class _Pairs:
     def mean_confidence(self) -> float | None:
         found = self._all("confidence")
         return float(found.mean()) if len(found) else None
+
+    def ceilings(self) -> dict[str, NoiseCeiling]:
+        said, threads, split = self._all("confidence"), self._all("thread_id"), self._all("split")
+        return {
+            SPLITS[place]: ceiling_sums(said[split == place], threads[split == place]).ceiling()
+            for place in np.unique(split).tolist()
+        }
 
     def licenses(self) -> dict[str, dict[str, int]]:
         names: Counter[str] = sum(self._licenses.values(), Counter())

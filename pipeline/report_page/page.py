@@ -22,6 +22,7 @@ from pipeline.report_page.rows import as_json
 from pipeline.report_page.votes import calibration_error
 from schemas.audit import REASON_DOCS, Reason
 from schemas.manifest import Manifest
+from schemas.noise_ceiling import NoiseCeiling
 from schemas.pair import SPLITS
 
 Report = Mapping[str, Any]
@@ -77,6 +78,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {
+        "ceiling": _ceiling,
         "digest": _digest,
         "interval": _interval,
         "json": lambda rows: Markup(as_json(rows)),  # holds no '<'  # noqa: S704
@@ -98,6 +100,13 @@ def _asset(name: str) -> Markup:
     """A file of ours beside the templates, as it is."""
     loader = PackageLoader("pipeline.report_page", "")
     return Markup(loader.get_source(_environment(), name)[0])  # noqa: S704
+
+
+def _ceiling(found: NoiseCeiling | None) -> str:
+    if found is None or found.accuracy is None:
+        return "–"
+    ends = "" if found.low is None else f" [{100 * found.low:.1f}, {100 * (found.high or 1):.1f}]"
+    return f"{100 * found.accuracy:.1f} %{ends}"
 
 
 def _digest(content: str) -> str:

@@ -11,6 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.audit import Duplicate, Rejected
+from schemas.noise_ceiling import CeilingSums, ceiling_sums
+from schemas.pair import SPLITS
 from schemas.post import WITHOUT_LICENSE
 
 MARGIN_EDGES = (0, 1, 2, 3, 6, 11, 26, 101)
@@ -21,6 +23,9 @@ LENGTH_EDGES = (0, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 20_000)
 
 SIMILARITY_EDGES = (0.0, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0)
 """Lower edges of the histogram of duplicates' similarity."""
+
+CEILING_SUMS = ("pairs", "certain", "millionths")
+"""Sums that the noise ceiling of a split follows from, as ``ceiling:SPLIT:SUM``."""
 
 UNLICENSED = "unlicensed"
 """Figure that counts, by ``SOURCE SITE``, the pairs with a text that may not be published."""
@@ -44,6 +49,9 @@ def pair_stats(table: pa.Table) -> Counter[str]:
     stats.update(_histogram(table["vote_margin"].to_numpy(), MARGIN_EDGES, "margin"))
     tenths = np.minimum((table["confidence"].to_numpy() * 10).astype(np.int64), 9)
     stats.update({f"confidence:{k / 10}": int(n) for k, n in enumerate(np.bincount(tenths)) if n})
+    for split in pc.unique(table["split"]).to_pylist():
+        sums = ceiling_sums(table.filter(pc.equal(table["split"], split))["confidence"].to_numpy())
+        stats.update({f"ceiling:{split}:{name}": getattr(sums, name) for name in CEILING_SUMS})
     lengths = {
         column: pc.utf8_length(table[column]).to_numpy()
         for column in ("prompt", "chosen", "rejected")
@@ -65,6 +73,20 @@ def pair_stats(table: pa.Table) -> Counter[str]:
     stats["window:disagrees"] = int((difference < 0).sum())
     stats["window:tied"] = int((difference == 0).sum())
     return +stats
+
+
+def noise_ceilings(stats: Counter[str]) -> dict[str, float | None]:
+    """Return the noise ceiling of every split that has pairs, from the sums of :func:`pair_stats`.
+
+    Without its error: pairs of a thread can be in two parts that are counted apart.
+    """
+    return {
+        split: CeilingSums(**{name: stats[f"ceiling:{split}:{name}"] for name in CEILING_SUMS})
+        .ceiling()
+        .accuracy
+        for split in SPLITS
+        if stats[f"ceiling:{split}:pairs"]
+    }
 
 
 def duplicate_stats(rows: Iterable[Duplicate]) -> Counter[str]:
