@@ -435,6 +435,64 @@ def test_the_step_fits_what_the_function_fits(tmp_path: Path) -> None:
     assert nothing == combine_sites([])
 
 
+# --- recomputed by hand -------------------------------------------------------------------------
+
+
+def test_posterior_and_evidence_are_those_of_plain_integration() -> None:
+    """Features counted by hand, and θ integrated over a grid instead of by Laplace."""
+    effects = msgspec.structs.replace(
+        PRIOR_EFFECTS, log_age=-0.3, down_log_rank=0.2, accept_fresh=0.4, down_scale=1.4,
+        accept_scale=1.8, sigma=0.6,
+    )  # fmt: skip
+    first = dated(2, 1, 2, 5, 7, accepted=True, accepted_day=8)
+    second = dated(3, 3, 6, 7, 8, downs=(9,))
+    item = thread(1, first, second, created_at=0)
+    # Of each vote: its kind, whom it goes to, and of either response its place on the page that
+    # morning, whether it was accepted, its age in days, and whether that is at most two.
+    votes = [
+        ("", 0, (1, 2), (0, 0), (4, 2), (0, 1)),
+        ("", 1, (1, 2), (0, 0), (5, 3), (0, 0)),
+        ("", 0, (1, 2), (0, 0), (6, 4), (0, 0)),
+        ("", 1, (1, 2), (0, 0), (6, 4), (0, 0)),
+        ("", 1, (1, 2), (0, 0), (7, 5), (0, 0)),
+        ("accept_", 0, (1, 2), (0, 0), (7, 5), (0, 0)),
+        ("down_", 1, (1, 2), (1, 0), (8, 6), (0, 0)),
+    ]
+    early = (math.asinh(1), 0.0)  # the vote of day 2 was cast before there was a choice
+    scale = {"": 1.0, "down_": -effects.down_scale, "accept_": effects.accept_scale}
+    step = 0.02
+    axis = np.arange(-4, 4 + step, step)
+    theta = np.stack(np.meshgrid(axis, axis, indexing="ij"))
+    log_joint = -((theta / effects.sigma) ** 2).sum(0) / 2 - math.log(
+        2 * math.pi * effects.sigma**2
+    )
+    for kind, winner, place, accepted, age, fresh in votes:
+        utility = [
+            scale[kind] * theta[one]
+            + getattr(effects, f"{kind}log_rank") * math.log(place[one])
+            + getattr(effects, f"{kind}accepted", 0.0) * accepted[one]
+            + getattr(effects, f"{kind}log_age") * math.log(age[one])
+            + getattr(effects, f"{kind}fresh") * fresh[one]
+            + getattr(effects, f"{kind}head_start") * early[one]
+            for one in (0, 1)
+        ]
+        log_joint += utility[winner] - np.logaddexp(*utility)
+    joint = np.exp(log_joint) * step * step
+    shift = effects.head_start * early[0]
+    difference = theta[0] - theta[1] + shift
+    mean = (joint * difference).sum() / joint.sum()
+    found = compare(response_quality(item, model_of(effects)), 0, 1)
+    mode = difference[np.unravel_index(log_joint.argmax(), log_joint.shape)]
+    assert found.margin == pytest.approx(mode, abs=step)
+    assert found.margin == pytest.approx(mean, abs=0.03)  # as far as a normal's mode is its mean
+    spread = (joint * (difference - mean) ** 2).sum() / joint.sum()
+    assert found.standard_error == pytest.approx(math.sqrt(spread), rel=0.05)
+    assert found.confidence == pytest.approx(joint[difference > 0].sum() / joint.sum(), abs=0.02)
+    (batch,) = _batches(vote_questions(item))
+    evidence = _log_evidence(batch, _to_vector(effects), np.zeros((1, 2)))
+    assert evidence.value == pytest.approx(math.log(joint.sum()), abs=0.03)
+
+
 # --- pairs --------------------------------------------------------------------------------------
 
 
