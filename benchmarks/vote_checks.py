@@ -23,7 +23,7 @@ import argparse
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -230,8 +230,8 @@ def check_window(sites: Sequence[list[Thread]], vote_model: VoteModel) -> None:
             agree = np.sign(score[both]) == np.sign(window[both])
             texts.append(f"{name} {mean_with_interval(agree, question[both])}")
         print(f"  window margin {low}–{high}: {here.sum():5d} pairs; {'; '.join(texts)}")
-    for low, high in itertools.pairwise(BINS):
-        here = (window != 0) & (margin != 0) & (sure >= low) & (sure < high + (high == 1.0))
+    for low, high, inside in in_bins(sure, BINS):
+        here = inside & (window != 0) & (margin != 0)
         agree = np.sign(margin[here]) == np.sign(window[here])
         print(
             f"  confidence {low:.1f}–{high:.1f}: {here.sum():5d} pairs; "
@@ -398,6 +398,14 @@ def full_ceiling(agreement: float) -> float:
     return 0.5 + math.asin(math.sqrt(2 * r / (1 + r))) / math.pi
 
 
+def in_bins(
+    values: Vector, edges: Sequence[float]
+) -> Iterator[tuple[float, float, NDArray[np.bool_]]]:
+    """(lower edge, upper edge, which values are in it) of each bin; the last has its upper edge."""
+    for low, high in itertools.pairwise(edges):
+        yield low, high, (values >= low) & ((values < high) | (high == edges[-1]))
+
+
 def check_halves(
     sites: Sequence[list[Thread]], names: Sequence[str], vote_model: VoteModel
 ) -> None:
@@ -434,8 +442,7 @@ def check_halves(
         ("margin of net votes", distance, (0, 1, 2, 3, 6, 1e9)),
         ("confidence", sure, BINS),
     ):
-        for low, high in itertools.pairwise(edges):
-            here = (values >= low) & ((values < high) | ((high == 1.0) & (values <= 1.0)))
+        for low, high, here in in_bins(values, edges):
             if here.any():
                 own = noise_ceiling(sure[here].round(6).tolist(), unit[here].tolist())
                 print(
@@ -449,8 +456,7 @@ def check_halves(
         ("confidence of one half", debiased.confidence, BINS),
         ("net votes of one half", debiased.margin, (0, 1, 2, 3, 6, 1e9)),
     ):
-        for low, high in itertools.pairwise(edges):
-            here = (values >= low) & ((values < high) | (high == 1.0))
+        for low, high, here in in_bins(values, edges):
             if here.any():
                 print(
                     f"  {title} {low:g}–{high:g}: expected {expected[here].mean():.3f}, found "

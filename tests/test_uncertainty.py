@@ -474,6 +474,26 @@ def test_uncertainty_that_does_not_belong_is_refused(
     assert "forumprefs uncertainty fits one" in refused()
 
 
+@pytest.mark.parametrize("votes", ["debiased", "log2"])
+def test_scores_that_are_no_votes_are_refused_and_evaluate_goes_on(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], votes: str
+) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(run / "data", data)
+    manifest = json.loads((data / "manifest.json").read_text())
+    manifest["recipe"]["votes"] = votes
+    (data / "manifest.json").write_text(json.dumps(manifest))
+    command = ["uncertainty", str(run / "run"), "--dataset", str(data), "--device", "cpu"]
+    assert main([*command, "--quiet"]) == 2
+    assert f"no numbers of votes (--votes {votes})" in capsys.readouterr().err
+    command = ["evaluate", "--model", str(run / "run"), "--quiet", "--device", "cpu"]
+    command += ["--benchmark", f"held-out={data}", "--output", str(tmp_path / "eval")]
+    assert main([*command, "--bootstrap", "20"]) == 0
+    (suite,) = json.loads((tmp_path / "eval/results.json").read_text())["result"]["suites"]
+    assert suite.get("vote_intervals") is None
+    assert any("no numbers of votes" in warning for warning in suite["warnings"])
+
+
 def test_too_few_voted_threads_are_told(
     run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ from html import escape
 
 from pipeline.ablate.plan import Arm, Plan
 from pipeline.ablate.plots import Row, dots
-from pipeline.ablate.summary import conclusions, is_found, percent, span
+from pipeline.ablate.summary import conclusions, is_found, p_value, percent, span
 from schemas.ablation import AblationResults, SuiteFigures
 
 _CSS = """
@@ -73,11 +73,11 @@ def _suite(results: AblationResults, suite: SuiteFigures) -> str:
     for name, one in accuracy.items():
         other = plain.get(name)
         against.append(
-            [name, span(one.difference, sign=True), f"{one.p_holm:.3f}", percent(one.detectable)]
+            [name, span(one.difference, sign=True), p_value(one.p_holm), percent(one.detectable)]
             + (
                 [
                     span(other.difference, sign=True),
-                    f"{other.p_holm:.3f}",
+                    p_value(other.p_holm),
                     percent(other.detectable),
                 ]
                 if other is not None

@@ -27,7 +27,7 @@ def summary(results: AblationResults) -> str:
             if (one := by_arm.get(figures.arm)) is not None:
                 line += (
                     f"  {span(one.difference, sign=True)} to {results.reference}, "
-                    f"p {one.p_holm:.3f} (Holm), detectable {100 * one.detectable:.1f}"
+                    f"p {p_value(one.p_holm)} (Holm), detectable {100 * one.detectable:.1f}"
                 )
             parts.append(line)
         parts += [f"  {sentence}" for sentence in conclusions(results, suite)]
@@ -64,6 +64,11 @@ def conclusions(results: AblationResults, suite: SuiteFigures) -> Iterator[str]:
 def is_found(one: ArmDifference) -> bool:
     """Whether a difference stands after Holm's correction."""
     return one.p_holm < LEVEL
+
+
+def p_value(value: float) -> str:
+    """Three digits; those of a bootstrap are never 0."""
+    return "< 0.001" if value < 0.0005 else f"{value:.3f}"
 
 
 def percent(value: float) -> str:

@@ -129,8 +129,8 @@ def print_funnel(manifest: Manifest, report: dict[str, Any], console: Console) -
     )
     bias = report["bias"]
     console.print(
-        f"{report['pairs']['total']:,} pairs from {report['threads']['total']:,} threads "
-        f"({pairs or 'none'}); "
+        f"{report['pairs']['total']:,} pairs ({pairs or 'none'}) from "
+        f"{report['threads']['total']:,} threads; "
         f"the earlier response wins {percentage(bias['earlier_wins'], bias['later_wins'])}, "
         f"the longer {percentage(bias['longer_wins'], bias['shorter_wins'])}"
     )

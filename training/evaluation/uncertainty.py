@@ -29,7 +29,12 @@ from training.evaluation.models import (
 )
 from training.memory_errors import batch_remedy, memory_errors
 from training.run.folder import RUN_NAME, why_unfinished
-from training.uncertainty.fit import PairReader, fit_uncertainty, voted_pairs
+from training.uncertainty.fit import (
+    PairReader,
+    check_scores_are_votes,
+    fit_uncertainty,
+    voted_pairs,
+)
 from training.uncertainty.intervals import IntervalFigures, measure_intervals
 from training.uncertainty.saved import (
     POSTERIOR_NAME,
@@ -39,7 +44,11 @@ from training.uncertainty.saved import (
     save_uncertainty,
     weights_of,
 )
-from training.uncertainty.vote_shares import coverage_error, share_intervals, threads_for
+from training.uncertainty.vote_shares import (
+    coverage_error,
+    share_intervals,
+    threads_for,
+)
 
 HELD_OUT = "held-out"
 """The suite whose votes no uncertainty was fitted to."""
@@ -206,6 +215,7 @@ def vote_intervals(
     folder = Path(found.path)
     if not folder.is_dir() or not has_uncertainty(folder):
         return None
+    check_scores_are_votes(location)
     posterior, record = load_uncertainty(folder)
     scorer = _open(found, intervals=True, **settings)
     pairs = voted_pairs(_reader(scorer, location, found, None), posterior, "test")

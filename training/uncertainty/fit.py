@@ -16,7 +16,13 @@ from training.errors import ConfigError, TrainingDatasetError
 from training.model.reward_model import LoadedModel
 from training.uncertainty.head_inputs import check_last_linear, head_inputs, last_linear
 from training.uncertainty.posterior import LastLayerPosterior, PrecisionSum, fit_posterior
-from training.uncertainty.vote_shares import ShareModel, VotedPairs, fit_shares, vote_shares
+from training.uncertainty.vote_shares import (
+    ShareModel,
+    VotedPairs,
+    fit_shares,
+    scores_are_votes,
+    vote_shares,
+)
 
 BATCH_ROWS = 256
 """Pairs that are read and tokenised at a time."""
@@ -106,6 +112,7 @@ def fit_uncertainty(reader: PairReader, *, max_pairs: int | None = None) -> Unce
     Memory beside the model's: d² numbers of 8 bytes, and three times that while they are
     decomposed. Raises ConfigError or TrainingDatasetError.
     """
+    check_scores_are_votes(reader.location)  # before hours of reading
     posterior, prior, seen = posterior_of(reader, max_pairs)
     pairs = voted_pairs(reader, posterior, "validation")
     try:
@@ -115,6 +122,17 @@ def fit_uncertainty(reader: PairReader, *, max_pairs: int | None = None) -> Unce
             f"{reader.location}: its validation split has {error}; curate with more of it (--split)"
         ) from None
     return Uncertainty(posterior, shares, prior, seen)
+
+
+def check_scores_are_votes(location: str) -> None:
+    """Raise ConfigError for a dataset whose scores are no numbers of votes."""
+    recipe = PairDataset(location, "validation").manifest.recipe
+    if not scores_are_votes(recipe):
+        raise ConfigError(
+            f"dataset {location}: the scores of its pairs are no numbers of votes (--votes "
+            f"{recipe['votes']}), and intervals are of shares of votes; name a dataset of the same "
+            "threads made with --votes net_votes, later_wins or common_window"
+        )
 
 
 @torch.no_grad()

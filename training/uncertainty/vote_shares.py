@@ -16,7 +16,8 @@ nine tenths of the shares (split conformal: Lei et al. 2018, arXiv 1604.04173, s
 thread weighing the same (Lee, Barber and Willett 2023, arXiv 2306.06342).
 """
 
-from typing import Annotated, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -72,6 +73,14 @@ class ShareModel(msgspec.Struct, frozen=True, kw_only=True):
     level: Annotated[float, doc("share of observed values that the interval is to hold")] = LEVEL
     threads: Annotated[int, doc("validation threads that it was fitted to")]
     pairs: Annotated[int, doc("pairs of them")]
+
+
+def scores_are_votes(recipe: Mapping[str, Any]) -> bool:
+    """Whether the scores of a dataset's pairs are numbers of votes, by the recipe in its manifest.
+
+    Those of ``--votes log2`` are logarithms, those of ``debiased`` log-odds.
+    """
+    return recipe.get("votes") not in ("log2", "debiased")
 
 
 def vote_shares(chosen_score: Floats, rejected_score: Floats) -> tuple[Floats, Floats]:
