@@ -419,10 +419,15 @@ def debiased(output: Path, inputs: list[str], *more: str) -> Path:
     return output
 
 
-def test_the_rows_of_the_samples_by_the_vote_model(tmp_path: Path) -> None:
+def test_the_rows_of_the_samples_by_the_vote_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     samples = Path(__file__).parents[1] / "samples"
     inputs = [f"--input=stackexchange={samples}", f"--input=lemmy={samples / 'lemmy'}"]
     output = debiased(tmp_path / "one", inputs)
+    pairs = json.loads((output / "report.json").read_bytes())["pairs_by_source"]
+    undated = f"{pairs['lemmy']} of {sum(pairs.values())} pairs have no dated votes"
+    assert undated in capsys.readouterr().err
     shards = sorted((output / "data").rglob("*.parquet"))
     found = {path.name.partition("-")[0]: rows_digest(path)[:16] for path in shards}
     model = msgspec.json.encode(manifest_of(output).vote_model)

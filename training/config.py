@@ -106,8 +106,8 @@ class DataConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
         Annotated[float, msgspec.Meta(gt=0)] | None,
         doc(
             "exclude pairs whose `vote_margin` is above this, in the unit of the dataset's vote "
-            "mode (votes, or log-odds under debiased): where many came by, a margin says less of the "
-            "response; null: none"
+            "mode (votes, or log-odds under debiased): where many came by, a margin says less of "
+            "the response; null: none"
         ),
     ] = None
     propensity_clip: Annotated[

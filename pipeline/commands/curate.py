@@ -5,6 +5,7 @@ import json
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 from pipeline.console import print_error, print_text, print_warning
 from pipeline.curate.options import CurateOptions, add_recipe_arguments, add_run_arguments, parse
@@ -48,16 +49,20 @@ def run(arguments: argparse.Namespace) -> int:
 
         return preflight(options)
     from pipeline.curate.run import curate
-    from pipeline.dataset.report import dataset_warnings
+    from pipeline.dataset.report import dataset_warnings, undated_labels
 
     try:
         manifest = curate(options)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("interrupted; nothing was written") from None
-    for note in dataset_warnings(manifest):
+    report = _read_report(options.output)
+    notes = dataset_warnings(manifest)
+    if report is not None:
+        notes += undated_labels(manifest, report)
+    for note in notes:
         print_warning(note)
-    if not options.quiet:
-        _show(manifest, options.output)
+    if report is not None and not options.quiet:
+        _show(manifest, report, options.output)
     if options.report:
         try:
             _make_report(options.output)
@@ -78,16 +83,24 @@ def run(arguments: argparse.Namespace) -> int:
     return ExitCode.FINISHED
 
 
-def _show(manifest: Manifest, output: str) -> None:
-    from rich.console import Console
-
+def _read_report(output: str) -> dict[str, Any] | None:
+    """Of the dataset; None for an older one that --resume kept: its manifest is what counts."""
     from pipeline.dataset.folder import REPORT_NAME
-    from pipeline.dataset.report import print_funnel
 
     try:
-        report = json.loads((Path(output) / REPORT_NAME).read_text(encoding="utf-8"))
+        report: dict[str, Any] = json.loads(
+            (Path(output) / REPORT_NAME).read_text(encoding="utf-8")
+        )
     except (OSError, ValueError):
-        return  # an older dataset that --resume kept; its manifest is what counts
+        return None
+    return report
+
+
+def _show(manifest: Manifest, report: dict[str, Any], output: str) -> None:
+    from rich.console import Console
+
+    from pipeline.dataset.report import print_funnel
+
     print_funnel(manifest, report, Console(highlight=False))
     if report["pairs"]["total"]:
         print_text(f"\n{output} is ready. Look: forumprefs inspect {output}")

@@ -179,6 +179,18 @@ def dataset_warnings(manifest: Manifest) -> list[str]:
     return lines
 
 
+def undated_labels(manifest: Manifest, report: dict[str, Any]) -> list[str]:
+    """Say for how many pairs ``--votes debiased`` had no dates to correct by; nothing for none."""
+    total = report["pairs"]["total"]
+    undated = total - sum(report["window_votes"].values())
+    if manifest.recipe.get("votes") != "debiased" or not undated:
+        return []
+    return [
+        f"{undated:,} of {total:,} pairs have no dated votes: --votes debiased corrects nothing "
+        "there, and their labels are those of plain counts (docs/vote_model.md, Without dates)"
+    ]
+
+
 def decontamination(manifest: Manifest) -> list[str]:
     """Say what ``--decontaminate`` compared and found; nothing where it was not asked for."""
     names = [printable(item.name) for item in manifest.inputs if item.kind == "decontaminate"]
