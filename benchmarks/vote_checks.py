@@ -39,16 +39,13 @@ from schemas.noise_ceiling import noise_ceiling
 from schemas.post import DAY_MS, Thread
 from schemas.vote_model import VoteModel
 from transforms.pairing import common_window, net_votes
+from transforms.pairing.vote_choices import FEATURES, VoteChoice, VoteKind, vote_choices
 from transforms.pairing.vote_model import (
-    FEATURES,
     Question,
-    VoteChoice,
-    VoteKind,
     compare,
     fit_vote_model,
     posterior,
     response_quality,
-    vote_choices,
     vote_questions,
 )
 

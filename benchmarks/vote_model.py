@@ -19,12 +19,10 @@ import msgspec
 import numpy as np
 
 from benchmarks._load import load_dump
+from transforms.pairing.vote_choices import FEATURES, VoteChoice, VoteKind
 from transforms.pairing.vote_model import (
-    FEATURES,
     Question,
-    VoteChoice,
     VoteEffects,
-    VoteKind,
     VoteModel,
     combine_sites,
     fit_site,

@@ -25,12 +25,10 @@ from tests.beam_run import output_of
 from tests.make import SITE, day, prompt, response, thread
 from transforms.pairing import PairingRules, VoteMode, decide_pairs
 from transforms.pairing.fit_votes import VOTE_MODEL_NAME, FitVoteModel
+from transforms.pairing.vote_choices import FEATURES, UNPINNED_DAY, VoteKind, vote_choices
 from transforms.pairing.vote_model import (
-    FEATURES,
     PRIOR_EFFECTS,
-    UNPINNED_DAY,
     SiteFit,
-    VoteKind,
     _batches,
     _from_vector,
     _log_evidence,
@@ -40,7 +38,6 @@ from transforms.pairing.vote_model import (
     fit_vote_model,
     has_choices,
     response_quality,
-    vote_choices,
     vote_questions,
 )
 

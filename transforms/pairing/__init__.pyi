@@ -19,14 +19,14 @@ from .rules import PairingRules as PairingRules
 from .rules import SetPairingRules as SetPairingRules
 from .rules import preset as preset
 from .rules import rules_for_sets as rules_for_sets
+from .vote_choices import VoteChoice as VoteChoice
+from .vote_choices import VoteKind as VoteKind
+from .vote_choices import vote_choices as vote_choices
 from .vote_model import DebiasedScore as DebiasedScore
 from .vote_model import Quality as Quality
-from .vote_model import VoteChoice as VoteChoice
-from .vote_model import VoteKind as VoteKind
 from .vote_model import compare as compare
 from .vote_model import fit_vote_model as fit_vote_model
 from .vote_model import response_quality as response_quality
-from .vote_model import vote_choices as vote_choices
 from .votes import VoteMode as VoteMode
 from .votes import common_window as common_window
 from .votes import common_window_scores as common_window_scores
