@@ -57,13 +57,13 @@ def architectures_page() -> str:
         ),
     ]
     legend = "\n".join(f"- *{name}*: {meaning}." for name, meaning in REASONS.values())
-    left = "\n".join(
-        f"- `{row['model']}`"
-        + (f", {row['variant'].replace('_', ' ')}" if row["variant"] != "as it comes" else "")
-        + f": {_plain(row['not built'])}"
+    pairs = sorted({row["model"] for row in rows if _is_encoder_decoder(row)})
+    unbuilt = [
+        f"`{row['model']}`"
+        + (f" ({row['variant'].replace('_', ' ')})" if row["variant"] != "as it comes" else "")
         for row in rows
-        if "not built" in row
-    )
+        if "not built" in row and not _is_encoder_decoder(row)
+    ]
     models = len({row["model"] for row in rows})
     return (
         NOTE
@@ -86,12 +86,16 @@ What is refused, and why:
 
 ## Not tried
 
-Models that read images or boxes beside the text, encoder-decoders (which `train` refuses), and
-those that cannot be built small by settings alone:
-
-{left}
+- Encoder-decoders, which `train` refuses: {", ".join(f"`{name}`" for name in pairs)}.
+- What cannot be built small by the settings of this page, because a package is missing, images or
+  boxes are read beside the text, or sizes have to fit together: {", ".join(unbuilt)}. The error of
+  each is in `docs/architectures.json`.
 """
     )
+
+
+def _is_encoder_decoder(row: dict[str, str]) -> bool:
+    return "encoder-decoder" in row.get("not built", "")
 
 
 def cell(found: str) -> str:
